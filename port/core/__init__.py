@@ -1,0 +1,22 @@
+"""The broker itself, free of any I/O: fed bytes and time, it answers with bytes.
+
+Runs unchanged on CPython 3.11+ and MicroPython 1.23+. Nothing in this package
+touches a socket, a file, a thread or a clock; see `broker.Broker` for the three
+small interfaces (transport, store, log) through which it calls its host.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+
+    def const(value: int) -> int: ...
+else:
+    try:
+        from micropython import const
+    except ImportError:
+
+        def const(value):
+            """Stand-in for MicroPython's compile-time constant."""
+            return value
+
+
+__version__ = "0.1.0"

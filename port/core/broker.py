@@ -1,0 +1,427 @@
+"""The broker: who is connected, who subscribes to what, and where each message goes.
+
+It is driven by its host. For each client the host makes a Connection with a Transport,
+feeds it what arrives and then calls `flush`; once a second it calls `tick`. Time is what
+`clock` says, ms from any start; the broker never waits.
+"""
+
+from port.core import TYPE_CHECKING
+from port.core.connection import Connection
+from port.core.hooks import Hooks
+from port.core.message import Message
+from port.core.options import Options
+from port.core.properties import encode_all
+from port.core.reason import (
+    KEEP_ALIVE_TIMEOUT,
+    NO_MATCHING_SUBSCRIBERS,
+    NOT_AUTHORIZED,
+    QUOTA_EXCEEDED,
+    SERVER_SHUTTING_DOWN,
+    SUCCESS,
+    TOPIC_NAME_INVALID,
+    MQTTError,
+)
+from port.core.retained import Retained
+from port.core.routing import Router
+from port.core.session import Session
+from port.core.store import Store
+from port.core.sysinfo import SysInfo
+from port.core.topics import valid_filter, valid_name
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional, Union
+
+    from port.core.auth import Authenticator
+    from port.core.connection import Transport
+    from port.core.properties import Properties
+
+_NEVER = 0xFFFFFFFF
+
+
+def ignore(level: int, text: str, *args: "Any") -> None:
+    """A log that keeps nothing."""
+
+
+class Broker:
+    """An MQTT 3.1, 3.1.1 and 5.0 broker without I/O.
+
+    options         see options.Options
+    clock           () -> ms from any start, never going back
+    log             (level, %-format, args): level 0 debug, 1 information, 2 warning, 3 error; an
+                    exception as the last argument of an error deserves a traceback
+    store           see store.Store
+    authenticators  asked in order, see auth.Authenticator
+    hooks           see hooks.Hooks
+    """
+
+    def __init__(
+        self,
+        options: "Optional[Options]" = None,
+        clock: "Callable[[], int]" = lambda: 0,
+        log: "Callable[..., None]" = ignore,
+        store: "Optional[Store]" = None,
+    ) -> None:
+        self.options = options or Options()
+        self.clock = clock
+        self.log = log
+        self.store = store or Store()
+        self.authenticators: "list[Authenticator]" = []
+        self.hooks = Hooks()
+        self.sessions: "dict[bytes, Session]" = {}
+        self.connections: "set[Connection]" = set()
+        self.connected = 0  # connections that are open
+        self.retained = Retained(self.options.max_retained_messages, self.options.max_retained_bytes)
+        self.router = Router(self)
+        # Receivers of plain QoS 0 packets by topic name, for MQTT 3.x and for MQTT 5.
+        self.fast = self.router.fast
+        self.property_cache: "dict[bytes, Any]" = {}
+        self.dirty: "list[Any]" = []  # connections with something in their outbox
+        self._due: "set[Session]" = set()  # sessions with a will or an expiry to come
+        self._client_ids = 0
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.packets_received = 0
+        self.packets_sent = 0
+        self.publishes_received = 0
+        self.published = 0  # PUBLISH packets sent
+        self.dropped = 0  # messages not delivered to one receiver for want of room
+        self.connections_total = 0
+        self.clients_maximum = 0
+        self.clients_expired = 0
+        self.sys = SysInfo(self)
+
+    # -- connections -----------------------------------------------------------------------
+
+    def accept_connection(self, transport: "Transport", address: str) -> "Optional[Connection]":
+        """A client has connected; None when there is no room even to refuse it politely."""
+        room = self.options.max_connections
+        if len(self.connections) - self.connected >= max(4, room // 4):
+            self.log(2, "- %s: too many connections without CONNECT", address)
+            return None
+        self.connections_total += 1
+        conn = Connection(self, transport, address)
+        self.connections.add(conn)
+        return conn
+
+    def new_client_id(self) -> bytes:
+        """A client id nobody has."""
+        while True:
+            self._client_ids += 1
+            client_id = b"auto-%d" % self._client_ids
+            if client_id not in self.sessions:
+                return client_id
+
+    def attach(self, conn: Connection, session: Session) -> None:
+        """The connection is open: its session gets what is published from now on."""
+        session.conn = conn
+        session.out = conn.out
+        session.expires_at = session.will_at = None
+        self._due.discard(session)
+        plain = conn.max_packet >= self.options.max_packet_size and not session.alias_maximum
+        family = -1 if not plain else 5 if session.version5 else 4
+        if session.family != family:
+            session.family = family
+            if session.subscriptions:
+                self.router.forget()
+        conn.fast = self.fast[1] if session.version5 else self.fast[0]
+        self.connected += 1
+        self.clients_maximum = max(self.clients_maximum, self.connected)
+        if session.expiry:
+            self.stored("session", session)
+        self.log(1, "%s: connected, MQTT %d", conn, conn.version)
+        self.hooks.call("connect", session)
+
+    def detach(self, conn: Connection, code: int, text: str, was_open: bool) -> None:
+        """A connection is over; settle its session's will and expiry [MQTT-3.1.2-8]."""
+        self.connections.discard(conn)
+        self.log(1 if code < 0x80 or not was_open else 2, "%s: %s (0x%02x)", conn, text, code)
+        session = conn.session
+        if not was_open or session is None or session.conn is not conn:
+            return
+        self.connected -= 1
+        session.conn = None
+        session.out = None
+        session.replay = None
+        now = self.clock()
+        self.hooks.call("disconnect", session, code)
+        if not session.expiry:
+            self.end_session(session)
+            return
+        self._hand_back(session, False)
+        if session.expiry != _NEVER:
+            session.expires_at = now + session.expiry * 1000
+        will = session.will
+        if will is not None:
+            delay = min(will[1], session.expiry)
+            if delay:
+                session.will_at = now + delay * 1000
+            else:
+                self._publish_will(session)
+        if session.expires_at is not None or session.will_at is not None:
+            self._due.add(session)
+        self.stored("session", session)
+
+    # -- sessions --------------------------------------------------------------------------
+
+    def new_session(self, client_id: bytes) -> Session:
+        """Make a session and keep it."""
+        session = self.sessions[client_id] = Session(self, client_id)
+        return session
+
+    def end_session(self, session: Session) -> None:
+        """End a session that has no connection: its will goes out, its state goes [MQTT-4.1.0-2]."""
+        self._due.discard(session)
+        if self.sessions.get(session.client_id) is session:
+            del self.sessions[session.client_id]
+        self._hand_back(session, True)
+        for topic_filter in list(session.subscriptions):
+            self.router.remove(session, topic_filter)
+        session.subscriptions = {}
+        session.inflight = {}
+        session.queue = None
+        if session.expiry:
+            self.stored("session_ended", session)
+        self._publish_will(session)
+
+    def _hand_back(self, session: Session, ended: bool) -> None:
+        """What a leaving member of shared subscriptions had not acknowledged goes to the others."""
+        for topic_filter in session.subscriptions:
+            group = self.router.group(topic_filter)
+            if group is not None and (ended or group.has_online(session)):
+                group.hand_back(session.take_shared(group), session)
+
+    def _publish_will(self, session: Session) -> None:
+        will = session.will
+        session.will = None
+        session.will_at = None
+        if will is None:
+            return
+        message = will[0]
+        if message.expires is not None:
+            message.expires += self.clock()
+        self.accept(message, session)
+
+    def subscribe_session(self, session: Session, topic_filter: bytes, options: int) -> None:
+        """Make or change a subscription; filter and options are valid [MQTT-3.8.4-3]."""
+        session.subscriptions[topic_filter] = options
+        self.router.add(session, topic_filter, options)
+        if session.expiry:
+            self.stored("subscription", session, topic_filter, options)
+
+    def unsubscribe_session(self, session: Session, topic_filter: bytes) -> None:
+        """Take a subscription away; nothing new is sent for it [MQTT-3.10.4-2]."""
+        group = self.router.group(topic_filter)
+        del session.subscriptions[topic_filter]
+        self.router.remove(session, topic_filter)
+        if group is not None:
+            group.hand_back(session.take_shared(group), session)
+        if session.expiry:
+            self.stored("subscription", session, topic_filter, None)
+
+    def replay_retained(self, session: Session, topic_filter: bytes, options: int) -> None:
+        """Send a new subscription the retained messages it matches, as fast as the client takes them."""
+        now = self.clock()
+        found = self.retained.matching(topic_filter)
+        if topic_filter.startswith(b"$"):
+            found += self.sys.matching(topic_filter)
+        entries: "list[Any]" = []
+        identifiers = (options >> 8,) if options >> 8 else None
+        for message in found:
+            if message.expires is None or message.expires > now:
+                entries.append((message, min(message.qos, options & 3) << 1 | 1, identifiers, None))
+        if entries:
+            entries.reverse()
+            session.replay = entries + session.replay if session.replay else entries
+            session.pump()
+
+    # -- messages --------------------------------------------------------------------------
+
+    def check_name(self, name: bytes) -> None:
+        """Raise MQTTError when a valid topic name is over the limits."""
+        options = self.options
+        if len(name) > options.max_topic_length or name.count(b"/") >= options.max_topic_levels:
+            raise MQTTError(TOPIC_NAME_INVALID, "topic name too long")
+
+    def accept(self, message: Message, sender: "Optional[Session]") -> "tuple[int, str]":
+        """Take in a message from a client: (reason code for its acknowledgement, reason string).
+
+        Raises MQTTError for a topic name nobody may publish to.
+        """
+        hooks = self.hooks
+        if hooks.has("process_message"):
+            changed = hooks.filter("process_message", sender, message)
+            if changed is None:
+                return SUCCESS, ""
+            message = changed
+        route = self.router.route(message.name)
+        if route is None:  # $-topics belong to the broker
+            self.dropped += 1
+            return NOT_AUTHORIZED, "clients cannot publish to $ topics"
+        if hooks.has("message"):
+            changed = hooks.filter("message", sender, message)
+            if changed is None:
+                return SUCCESS, ""
+            if changed.name != message.name:
+                route = self.router.route(changed.name)
+            message = changed
+        code, text = SUCCESS, ""
+        if message.retain and not self._retain(message):
+            code, text = QUOTA_EXCEEDED, "no room for another retained message"
+        if route is None or not self.router.distribute(message, route, sender):
+            code = code or NO_MATCHING_SUBSCRIBERS
+        return code, text
+
+    def _retain(self, message: Message) -> bool:
+        name = message.name
+        if not message.payload:
+            if self.retained.remove(name):
+                self.stored("retained", name, None)
+            return True
+        if not self.retained.put(message):
+            self.retained.expire(self.clock())
+            if not self.retained.put(message):
+                self.dropped += 1
+                return False
+        self.stored("retained", name, message)
+        return True
+
+    def publish(
+        self,
+        topic: "Union[str, bytes]",
+        payload: "Union[str, bytes]" = b"",
+        qos: int = 0,
+        retain: bool = False,
+        properties: "Optional[Properties]" = None,
+        expiry: "Optional[int]" = None,
+    ) -> bool:
+        """Publish from the program that embeds the broker; True when somebody subscribes to the topic.
+
+        properties: MQTT 5 properties by identifier, as in port.core.properties; expiry: message
+        expiry interval, s. `$` topics are allowed here. Raises ValueError for an invalid topic or QoS.
+        """
+        name = topic.encode() if isinstance(topic, str) else bytes(topic)
+        if not valid_name(name):
+            raise ValueError("invalid topic name %r" % (topic,))
+        if qos not in (0, 1, 2):
+            raise ValueError("QoS must be 0, 1 or 2, not %r" % (qos,))
+        data = payload.encode() if isinstance(payload, str) else bytes(payload)
+        expires = None if expiry is None else self.clock() + expiry * 1000
+        message: "Optional[Message]" = Message(
+            name, data, qos, retain, encode_all(properties) if properties else b"", expires
+        )
+        if self.hooks.has("message"):
+            message = self.hooks.filter("message", None, message)  # type: ignore[arg-type]
+        if message is None:
+            return False
+        if retain:
+            self._retain(message)
+        matched = self.router.distribute(message, self.router.resolve(message.name), None)
+        self.flush()
+        return matched
+
+    def subscribe(self, topic_filter: "Union[str, bytes]", callback: "Callable[[Message], Any]") -> "Any":
+        """Call `callback(message)` for each message that matches; returns what `unsubscribe` takes.
+
+        Called at once for the retained messages that match. Raises ValueError for an invalid filter.
+        """
+        data = topic_filter.encode() if isinstance(topic_filter, str) else bytes(topic_filter)
+        if not valid_filter(data) or data.startswith(b"$share/"):
+            raise ValueError("invalid topic filter %r" % (topic_filter,))
+        handle = self.router.add_local(data, callback)
+        for message in self.retained.matching(data):
+            self.router.call_local(handle, message)
+        return handle
+
+    def unsubscribe(self, handle: "Any") -> None:
+        """End what `subscribe` began."""
+        self.router.remove_local(handle)
+
+    def on(self, event: str, callback: "Callable[..., Any]") -> None:
+        """Register a hook, see port.core.hooks; ValueError for an unknown event."""
+        self.hooks.on(event, callback)
+        self.router.forget()
+
+    def off(self, event: str, callback: "Callable[..., Any]") -> None:
+        """Take a hook away; ValueError when it is not registered."""
+        self.hooks.off(event, callback)
+        self.router.forget()
+
+    # -- output ------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Hand every outbox to its transport; call it after feeding connections and after a tick."""
+        dirty = self.dirty
+        for conn in dirty:
+            if conn.out:
+                self.send(conn)
+                session = conn.session
+                if session is not None and (session.queue or session.replay) and session.out is not None:
+                    session.pump()
+        dirty.clear()
+
+    def send(self, conn: Connection) -> None:
+        """Hand one outbox to its transport."""
+        out = conn.out
+        self.packets_sent += len(out)
+        self.bytes_sent += conn.transport.send(out)
+        out.clear()
+
+    # -- time --------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Do what time asks for; call it about once a second."""
+        now = self.clock()
+        for conn in list(self.connections):
+            if conn.active and conn.silence:
+                conn.active = False
+                conn.deadline = now + conn.silence
+            elif now >= conn.deadline and (conn.silence or conn.session is None):
+                conn.active = False
+                if conn.session is None:
+                    conn.close(KEEP_ALIVE_TIMEOUT, "no CONNECT in time", True)
+                else:
+                    conn.fail(MQTTError(KEEP_ALIVE_TIMEOUT, "keep alive timeout"))  # [MQTT-3.1.2-22]
+        for session in list(self._due):
+            if session.will_at is not None and session.will_at <= now:
+                self._publish_will(session)
+                if session.expires_at is None:
+                    self._due.discard(session)
+            if session.expires_at is not None and session.expires_at <= now:
+                self.clients_expired += 1
+                self.end_session(session)
+        self.sys.tick(now)
+        self.flush()
+
+    def disconnect_all(self) -> None:
+        """The broker stops: MQTT 5 clients get DISCONNECT 0x8B. Sessions and wills fare as the protocol says."""
+        for conn in list(self.connections):
+            conn.fail(MQTTError(SERVER_SHUTTING_DOWN, "server shutting down"))
+        self.flush()
+
+    # -- trouble -------------------------------------------------------------------------------
+
+    def stored(self, what: str, *args: "Any") -> None:
+        """Tell the store; what it raises is reported and goes no further."""
+        store = self.store
+        try:
+            if what == "retained":
+                store.retained(*args)
+            elif what == "session":
+                store.session(*args)
+            elif what == "session_ended":
+                store.session_ended(*args)
+            else:
+                store.subscription(*args)
+        except Exception as e:
+            self.log(3, "store: %s: %r", what, e)
+            self.hooks.call("storage", args[0] if isinstance(args[0], Session) else None, e)
+
+    def crashed(self, conn: "Optional[Connection]", error: Exception) -> None:
+        """Something in the broker or a hook failed: log it with its traceback, tell the error hook."""
+        self.log(3, "%s: internal error: %r", conn or "-", error)
+        try:
+            self.hooks.call("error", conn.session if conn else None, error)
+        except Exception as e:
+            self.log(3, "error hook failed: %r", e)
+
+

@@ -1,0 +1,315 @@
+"""CONNECT, the answer to it, and enhanced authentication (clauses 3.1, 3.2, 3.15, 4.12).
+
+`handle_connect` parses and checks; `authenticated` goes on when it is decided that the
+client may come in, at once or later.
+"""
+
+from port.core import TYPE_CHECKING, const
+from port.core.auth import PENDING, decide
+from port.core.codec import AUTH, CONNECT, Reader, is_utf8, packet
+from port.core.message import Message
+from port.core.properties import (
+    ASSIGNED_CLIENT_IDENTIFIER,
+    AUTHENTICATION_DATA,
+    AUTHENTICATION_METHOD,
+    MAXIMUM_PACKET_SIZE,
+    MAXIMUM_QOS,
+    MESSAGE_EXPIRY_INTERVAL,
+    RECEIVE_MAXIMUM,
+    REQUEST_PROBLEM_INFORMATION,
+    REQUEST_RESPONSE_INFORMATION,
+    RESPONSE_INFORMATION,
+    RESPONSE_TOPIC,
+    RETAIN_AVAILABLE,
+    SERVER_KEEP_ALIVE,
+    SESSION_EXPIRY_INTERVAL,
+    SHARED_SUBSCRIPTION_AVAILABLE,
+    SUBSCRIPTION_IDENTIFIER_AVAILABLE,
+    TOPIC_ALIAS_MAXIMUM,
+    WILDCARD_SUBSCRIPTION_AVAILABLE,
+    WILL,
+    WILL_DELAY_INTERVAL,
+    decode,
+    encode,
+    encode_all,
+)
+from port.core.reason import (
+    BAD_AUTHENTICATION_METHOD,
+    CLIENT_IDENTIFIER_NOT_VALID,
+    CONTINUE_AUTHENTICATION,
+    MALFORMED_PACKET,
+    PROTOCOL_ERROR,
+    QOS_NOT_SUPPORTED,
+    QUOTA_EXCEEDED,
+    RE_AUTHENTICATE,
+    RETAIN_NOT_SUPPORTED,
+    SESSION_TAKEN_OVER,
+    SUCCESS,
+    UNSUPPORTED_PROTOCOL_VERSION,
+    USE_ANOTHER_SERVER,
+    MQTTError,
+)
+from port.core.topics import has_wildcard, valid_name
+
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from port.core.connection import Connection
+    from port.core.properties import Properties
+    from port.core.session import Session
+
+_AUTHENTICATING = const(1)
+_OPEN = const(2)
+_CLOSED = const(3)
+_CLEAN_START = const(0x02)
+_WILL = const(0x04)
+_WILL_QOS = const(0x18)
+_WILL_RETAIN = const(0x20)
+_PASSWORD = const(0x40)
+_USER_NAME = const(0x80)
+
+
+class Connect:
+    """A parsed CONNECT packet.
+
+    will          Message or None; `will_delay` in s
+    properties    of MQTT 5, decoded; empty for MQTT 3.x
+    assigned      True when the broker made up the client id
+    """
+
+    def __init__(self, body: bytes, conn: "Connection") -> None:
+        """Parse; sets conn.version as soon as it is known. Raises MQTTError."""
+        reader = Reader(body)
+        protocol = reader.binary()
+        level = reader.u8()
+        _check_protocol(conn, protocol, level & 0x7F)  # bit 7 marks a bridge, a custom of mosquitto's
+        version = conn.version
+        flags = reader.u8()
+        if flags & 1:  # [MQTT-3.1.2-3]
+            raise MQTTError(MALFORMED_PACKET, "reserved connect flag set")
+        self.clean_start = flags & _CLEAN_START != 0
+        self.keep_alive = reader.u16()
+        self.properties: "Properties" = decode(reader, CONNECT) if version == 5 else {}
+        self.client_id = _client_id(reader)
+        self.assigned = False
+        self.will: "Optional[Message]" = None
+        self.will_delay = 0
+        qos = (flags & _WILL_QOS) >> 3
+        if flags & _WILL:
+            self._read_will(reader, version, qos, flags & _WILL_RETAIN != 0)
+        elif flags & (_WILL_QOS | _WILL_RETAIN):  # [MQTT-3.1.2-11] [MQTT-3.1.2-13]
+            raise MQTTError(MALFORMED_PACKET, "will flags without a will")
+        self.user: "Optional[bytes]" = reader.string() if flags & _USER_NAME else None
+        if flags & _PASSWORD and self.user is None and version != 5:  # 3.1.1 [MQTT-3.1.2-22]
+            raise MQTTError(MALFORMED_PACKET, "password without a user name")
+        self.password: "Optional[bytes]" = reader.binary() if flags & _PASSWORD else None
+        if reader.left():
+            raise MQTTError(MALFORMED_PACKET, "CONNECT too long")
+
+    def _read_will(self, reader: Reader, version: int, qos: int, retain: bool) -> None:
+        if qos == 3:  # [MQTT-3.1.2-12]
+            raise MQTTError(MALFORMED_PACKET, "will QoS 3")
+        properties = decode(reader, WILL) if version == 5 else {}
+        name = reader.string()
+        payload = reader.binary()
+        if not valid_name(name) or name.startswith(b"$"):
+            raise MQTTError(MALFORMED_PACKET, "invalid will topic")
+        topic = properties.get(RESPONSE_TOPIC)
+        if topic is not None and (not topic or has_wildcard(topic)):
+            raise MQTTError(PROTOCOL_ERROR, "invalid response topic")
+        self.will_delay = properties.pop(WILL_DELAY_INTERVAL, 0)
+        # Until the will is published, `expires` holds the interval itself, ms.
+        interval = properties.pop(MESSAGE_EXPIRY_INTERVAL, None)
+        self.will = Message(
+            name, payload, qos, retain, encode_all(properties), None if interval is None else interval * 1000
+        )
+
+
+def _check_protocol(conn: "Connection", protocol: bytes, level: int) -> None:
+    if protocol == b"MQIsdp" and level == 3:
+        conn.version = 3
+    elif protocol == b"MQTT" and (level == 4 or level == 5):
+        conn.version = level
+    elif protocol == b"MQTT" or protocol == b"MQIsdp":  # [MQTT-3.1.2-2]
+        conn.version = 4 if level == 3 or level == 4 else 5
+        raise MQTTError(UNSUPPORTED_PROTOCOL_VERSION, "%s level %d" % (str(protocol, "utf-8"), level))
+    else:  # [MQTT-3.1.2-1]
+        raise MQTTError(MALFORMED_PACKET, "unknown protocol")
+
+
+def _client_id(reader: Reader) -> bytes:
+    client_id = reader.binary()
+    if not is_utf8(client_id):  # [MQTT-3.1.3-4]
+        raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id is not valid UTF-8")
+    return client_id
+
+
+def handle_connect(conn: "Connection", body: bytes) -> None:
+    """Handle the first packet of a connection [MQTT-3.1.4-1] [MQTT-3.1.4-2]."""
+    broker = conn.broker
+    options = broker.options
+    connect = Connect(body, conn)
+    properties = connect.properties
+    conn.max_packet = properties.get(MAXIMUM_PACKET_SIZE, 0xFFFFFFFF)
+    conn.problem_information = properties.get(REQUEST_PROBLEM_INFORMATION, 1) == 1
+    method = properties.get(AUTHENTICATION_METHOD)
+    if method is None and AUTHENTICATION_DATA in properties:
+        raise MQTTError(PROTOCOL_ERROR, "authentication data without a method")
+    if not connect.client_id:
+        if conn.version == 3 or conn.version == 4 and not connect.clean_start:  # 3.1.1 [MQTT-3.1.3-8]
+            raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id is empty")
+        connect.client_id = broker.new_client_id()  # [MQTT-3.1.3-6]
+        connect.assigned = True
+    if len(connect.client_id) > options.max_topic_length:
+        raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id too long")
+    if connect.will is not None:
+        if connect.will.qos > options.max_qos:  # [MQTT-3.2.2-12]
+            raise MQTTError(QOS_NOT_SUPPORTED, "will QoS is not supported")
+        if connect.will.retain and not options.retain_available:  # [MQTT-3.2.2-13]
+            raise MQTTError(RETAIN_NOT_SUPPORTED, "retained will is not supported")
+        broker.check_name(connect.will.name)
+    conn.client_id = connect.client_id
+    conn.waiting = connect
+    conn.state = _AUTHENTICATING
+    if method is not None:
+        for authenticator in broker.authenticators:
+            if authenticator.method == method:
+                conn.authenticator = authenticator
+                _exchange(conn, properties.get(AUTHENTICATION_DATA))
+                return
+        raise MQTTError(BAD_AUTHENTICATION_METHOD, "unknown authentication method")  # [MQTT-4.12.0-1]
+    code = decide(broker.authenticators, options.anonymous, conn, connect.user, connect.password)
+    if code == PENDING:
+        conn.transport.hold(True)
+    else:
+        authenticated(conn, code)
+
+
+def handle_auth(conn: "Connection", body: bytes) -> None:
+    """AUTH: the next step of an exchange, or the start of a re-authentication (clauses 4.12, 4.12.1)."""
+    reader = Reader(body)
+    code = reader.u8() if body else SUCCESS
+    properties = decode(reader, AUTH) if reader.left() else {}
+    if reader.left():
+        raise MQTTError(MALFORMED_PACKET, "packet too long")
+    if code != CONTINUE_AUTHENTICATION and not (code == RE_AUTHENTICATE and conn.state == _OPEN):
+        raise MQTTError(PROTOCOL_ERROR, "reason code 0x%02x in AUTH" % code)
+    if properties.get(AUTHENTICATION_METHOD) != conn.authenticator.method:  # type: ignore[union-attr]
+        raise MQTTError(PROTOCOL_ERROR, "authentication method changed")  # [MQTT-4.12.0-5]
+    _exchange(conn, properties.get(AUTHENTICATION_DATA))
+
+
+def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
+    authenticator = conn.authenticator
+    code, answer = authenticator.exchange(conn, data)  # type: ignore[union-attr]
+    if code >= 0x80:
+        raise MQTTError(code, "authentication failed")  # [MQTT-4.12.0-4] [MQTT-4.12.1-2]
+    properties: "Properties" = {AUTHENTICATION_METHOD: authenticator.method}  # type: ignore[union-attr]
+    if answer is not None:
+        properties[AUTHENTICATION_DATA] = answer
+    if code == SUCCESS and conn.state != _OPEN:
+        authenticated(conn, code, properties)
+        return
+    conn.reply(packet(0xF0, bytes((code,)) + encode(properties)))  # [MQTT-4.12.0-2]
+
+
+def authenticated(conn: "Connection", code: int, extra: "Optional[Properties]" = None) -> None:
+    """The client may come in, or not: attach its session and send CONNACK. Raises MQTTError.
+
+    `extra` are properties that authentication adds to the CONNACK.
+    """
+    if conn.state != _AUTHENTICATING:
+        return  # it has gone meanwhile
+    connect: Connect = conn.waiting
+    conn.waiting = None
+    if code != SUCCESS:
+        raise MQTTError(code, "connection refused")
+    broker = conn.broker
+    options = broker.options
+    session = broker.sessions.get(connect.client_id)
+    replaced = session is not None and session.conn is not None
+    if not replaced and broker.connected >= options.max_connections:
+        code = USE_ANOTHER_SERVER if options.server_reference and conn.version == 5 else QUOTA_EXCEEDED
+        raise MQTTError(code, "too many connections")
+    if session is not None and session.conn is not None:
+        session.conn.fail(MQTTError(SESSION_TAKEN_OVER, "session taken over"))  # [MQTT-3.1.4-3]
+        session = broker.sessions.get(connect.client_id)
+    if session is not None and connect.clean_start:  # [MQTT-3.1.4-4]
+        broker.end_session(session)
+        session = None
+    present = session is not None
+    if session is None:
+        if len(broker.sessions) >= options.max_sessions:
+            raise MQTTError(QUOTA_EXCEEDED, "too many sessions")
+        session = broker.new_session(connect.client_id)
+    asked = connect.properties.get(SESSION_EXPIRY_INTERVAL, 0)
+    if conn.version != 5:
+        asked = 0 if connect.clean_start else 0xFFFFFFFF
+    session.expiry = min(asked, options.max_session_expiry)
+    session.user = connect.user
+    session.will = None if connect.will is None else (connect.will, connect.will_delay)
+    _open(conn, session, connect)
+    conn.out.append(_connack(conn, session, connect, present, asked, extra))
+    broker.dirty.append(conn)
+    broker.attach(conn, session)
+    if present:
+        session.resend()
+        session.pump()
+
+
+def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
+    """Settle what this connection's CONNECT asked for on connection and session."""
+    options = conn.broker.options
+    properties = connect.properties
+    conn.session = session
+    conn.state = _OPEN
+    keep_alive = connect.keep_alive
+    if conn.version == 5 and options.max_keep_alive and not 0 < keep_alive <= options.max_keep_alive:
+        keep_alive = options.max_keep_alive
+    conn.silence = keep_alive * 1500  # one and a half times the keep alive [MQTT-3.1.2-22]
+    conn.active = True
+    session.version5 = conn.version == 5
+    session.max_packet = conn.max_packet
+    session.window = min(properties.get(RECEIVE_MAXIMUM, 65535), options.max_inflight)
+    session.aliases = None
+    session.alias_maximum = min(properties.get(TOPIC_ALIAS_MAXIMUM, 0), options.outbound_topic_aliases)
+
+
+def _connack(
+    conn: "Connection",
+    session: "Session",
+    connect: Connect,
+    present: bool,
+    asked: int,
+    extra: "Optional[Properties]",
+) -> bytes:
+    flags = 1 if present and conn.version != 3 else 0  # [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+    if conn.version != 5:
+        return bytes((0x20, 2, flags, 0))
+    options = conn.broker.options
+    properties: "Properties" = dict(extra) if extra else {}
+    if connect.assigned:  # [MQTT-3.2.2-16]
+        properties[ASSIGNED_CLIENT_IDENTIFIER] = session.client_id
+    if session.expiry != asked:
+        properties[SESSION_EXPIRY_INTERVAL] = session.expiry
+    if conn.silence != connect.keep_alive * 1500:  # [MQTT-3.2.2-21]
+        properties[SERVER_KEEP_ALIVE] = conn.silence // 1500
+    if options.receive_maximum != 65535:
+        properties[RECEIVE_MAXIMUM] = options.receive_maximum
+    if options.topic_alias_maximum:
+        properties[TOPIC_ALIAS_MAXIMUM] = options.topic_alias_maximum
+    if options.max_packet_size < 268435460:
+        properties[MAXIMUM_PACKET_SIZE] = options.max_packet_size
+    if options.max_qos < 2:
+        properties[MAXIMUM_QOS] = options.max_qos
+    if not options.retain_available:
+        properties[RETAIN_AVAILABLE] = 0
+    if not options.wildcard_subscriptions:
+        properties[WILDCARD_SUBSCRIPTION_AVAILABLE] = 0
+    if not options.subscription_identifiers:
+        properties[SUBSCRIPTION_IDENTIFIER_AVAILABLE] = 0
+    if not options.shared_subscriptions:
+        properties[SHARED_SUBSCRIPTION_AVAILABLE] = 0
+    if options.response_information and connect.properties.get(REQUEST_RESPONSE_INFORMATION):
+        properties[RESPONSE_INFORMATION] = options.response_information.encode()
+    return packet(0x20, bytes((flags, 0)) + encode(properties))

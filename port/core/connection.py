@@ -1,0 +1,476 @@
+"""One network connection: bytes in, packets handled, errors answered, bytes out.
+
+`feed` is the broker's hot loop. It parses every complete packet of a chunk in place; what
+is common (QoS 0 to receivers that can take the packet as it came, the four-way
+acknowledgements, PINGREQ) is done there, everything else by one handler per packet type.
+
+Life: NEW until CONNECT, then AUTHENTICATING while an authenticator thinks or talks to the
+client, OPEN while a session is attached, CLOSED for ever.
+"""
+
+from port.core import TYPE_CHECKING, const
+from port.core.codec import (
+    AUTH,
+    CONNECT,
+    DISCONNECT,
+    PUBACK,
+    PUBCOMP,
+    PUBREC,
+    PUBREL,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+    Reader,
+    packet,
+)
+from port.core.connect import handle_auth, handle_connect
+from port.core.properties import REASON_STRING, SERVER_REFERENCE, SESSION_EXPIRY_INTERVAL, decode, encode
+from port.core.publish import handle_publish
+from port.core.reason import (
+    MALFORMED_PACKET,
+    PACKET_TOO_LARGE,
+    PROTOCOL_ERROR,
+    QUOTA_EXCEEDED,
+    SUCCESS,
+    UNSPECIFIED_ERROR,
+    MQTTError,
+    connect_return_code,
+)
+from port.core.subscribe import handle_subscribe, handle_unsubscribe
+
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from port.core.auth import Authenticator
+    from port.core.broker import Broker
+    from port.core.codec import Buffer
+    from port.core.properties import Properties
+    from port.core.session import Session
+
+    class Transport:
+        """What a connection needs of its host; provided by the adapters."""
+
+        def send(self, chunks: list[Buffer]) -> int:
+            """Take over the packets, in order; returns their size in bytes. Never blocks, never raises."""
+            ...
+
+        def close(self, abort: bool) -> None:
+            """End the connection; unless `abort`, what was taken over is sent before."""
+            ...
+
+        def hold(self, held: bool) -> None:
+            """Stop (True) or go on (False) reading from the client."""
+            ...
+
+
+_NEW = const(0)
+_AUTHENTICATING = const(1)
+_OPEN = const(2)
+_CLOSED = const(3)
+
+# Reason codes a client may send, MQTT 5 clauses 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1, 3.14.2.1.
+_ACK_CODES = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
+_RELEASE_CODES = b"\x00\x92"
+_DISCONNECT_CODES = b"\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99"
+
+
+class Connection:
+    """A client's network connection and the protocol state that dies with it.
+
+    address    peer as text, `host:port`
+    version    protocol level: 3, 4 or 5; 0 before CONNECT
+    client_id  bytes, empty before CONNECT
+    out        packets to send at the next flush
+    """
+
+    __slots__ = (
+        "broker", "transport", "address", "state", "version", "client_id", "session", "out", "rest",
+        "need", "active", "deadline", "silence", "fast", "aliases", "problem_information", "max_packet",
+        "authenticator", "auth_state", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, broker: "Broker", transport: "Transport", address: str) -> None:
+        self.broker = broker
+        self.transport = transport
+        self.address = address
+        self.state = _NEW
+        self.version = 0
+        self.client_id = b""
+        self.session: "Optional[Session]" = None
+        self.out: "list[Any]" = []
+        self.rest: "Optional[bytearray]" = None  # the start of a packet not yet complete
+        self.need = 0  # size of that packet, 0 while its header is not complete
+        self.active = False  # something came since the last tick
+        self.deadline = broker.clock() + broker.options.connect_timeout * 1000
+        self.silence = 0  # ms a client may be silent, 0: for ever
+        self.fast = broker.fast[0]
+        self.aliases: "Optional[dict[int, bytes]]" = None
+        self.problem_information = True
+        self.max_packet = 0xFFFFFFFF
+        self.authenticator: "Optional[Authenticator]" = None
+        self.auth_state: "Any" = None
+        self.waiting: "Any" = None  # the parsed CONNECT while authentication goes on
+
+    # -- input ---------------------------------------------------------------------------
+
+    def take(self, data: bytes) -> None:
+        """Handle `data` from the client, keeping an incomplete packet until the rest comes."""
+        rest = self.rest
+        if rest is not None:
+            rest += data
+            if len(rest) < self.need:
+                self.active = True
+                return
+            data = bytes(rest)
+            self.rest = None
+        end = len(data)
+        at = self.feed(data, data, end)
+        if at < end:
+            self.rest = bytearray(data[at:])
+
+    def feed(self, data: "Buffer", view: "Buffer", end: int) -> int:
+        """Handle every complete packet in data[:end]; returns where the first incomplete one starts.
+
+        `view` is `data` itself when that is bytes, else a memoryview of it; what is forwarded
+        as it came is a slice of it, valid until the flush that must follow before `data` is
+        filled anew. Never raises: faults end the connection, not the broker.
+        """
+        at = 0
+        try:
+            if self.state != _OPEN:
+                at = self._handshake(data, view, end)
+                if self.state != _OPEN:
+                    return end if self.state == _CLOSED else at
+            return self._feed(data, view, at, end)
+        except MQTTError as e:
+            self.fail(e)
+        except MemoryError:
+            self.broker.log(2, "%s: out of memory", self)
+            self.fail(MQTTError(QUOTA_EXCEEDED, "out of memory"))
+        except Exception as e:
+            self.broker.crashed(self, e)
+            self.fail(MQTTError(UNSPECIFIED_ERROR, "internal error"))
+        return end
+
+    def _feed(self, data: "Buffer", view: "Buffer", i: int, end: int) -> int:
+        self.active = True
+        broker = self.broker
+        session = self.session
+        dirty = broker.dirty
+        fast_get = self.fast.get
+        copy = view is not data
+        version5 = self.version == 5
+        limit = broker.options.max_packet_size
+        packets = received = published = 0
+        while end - i > 1:
+            first = data[i]
+            size = data[i + 1]
+            at = i + 2
+            if size > 127:
+                if first < 16:
+                    raise MQTTError(PROTOCOL_ERROR, "packet type 0")
+                if end - i < 3:
+                    break
+                c = data[at]
+                if c < 128:
+                    size = size & 127 | c << 7
+                    at += 1
+                else:
+                    at = self._long(data, i, end)
+                    if not at:
+                        break
+                    size = self.need
+                if at - i + size > limit:
+                    raise MQTTError(PACKET_TOO_LARGE, "packet of %d bytes" % (at - i + size))
+            stop = at + size
+            if stop > end:
+                self.need = stop - i
+                break
+            packets += 1
+            if first == 0x30 and size > 2:
+                received += 1
+                k = at + 2 + (data[at] << 8 | data[at + 1])
+                name = view[at + 2 : k]
+                if copy:
+                    name = bytes(name)
+                fast = fast_get(name)
+                if fast is not None and (k < stop and not data[k] if version5 else k <= stop):
+                    frame = view[i:stop]
+                    i = stop
+                    for receiver in fast:
+                        out = receiver.out
+                        if out:
+                            out.append(frame)
+                        elif out is None:
+                            broker.dropped += 1
+                            published -= 1
+                        else:
+                            dirty.append(receiver.conn)
+                            out.append(frame)
+                    published += len(fast)
+                    continue
+                handle_publish(self, first, bytes(view[at:stop]))
+            elif size == 2 and first == 0x40:
+                session.puback(data[at] << 8 | data[at + 1])  # type: ignore[union-attr]
+            elif first & 0xF0 == 0x30:
+                received += 1
+                handle_publish(self, first, bytes(view[at:stop]))
+            elif size == 2 and first == 0x62:
+                self._pubrel(data[at] << 8 | data[at + 1])
+            else:
+                self._dispatch(first, bytes(view[at:stop]))
+            i = stop
+            if self.state != _OPEN:
+                i = end
+                break
+        else:
+            self.need = 0
+            if i < end and data[i] < 16:
+                raise MQTTError(PROTOCOL_ERROR, "packet type 0")
+        broker.packets_received += packets
+        broker.publishes_received += received
+        broker.published += published
+        return i
+
+    def _long(self, data: "Buffer", i: int, end: int) -> int:
+        """A remaining length of three or four bytes goes to `need`; returns where the body starts, 0 if incomplete."""
+        size = shift = 0
+        at = i + 1
+        self.need = 0
+        while at < end:
+            c = data[at]
+            at += 1
+            size |= (c & 127) << shift
+            if c < 128:
+                self.need = size
+                return at
+            shift += 7
+            if shift > 21:
+                raise MQTTError(MALFORMED_PACKET, "remaining length too long")
+        return 0
+
+    def _handshake(self, data: "Buffer", view: "Buffer", end: int) -> int:
+        """Handle what comes before the connection is open: CONNECT, then AUTH if that is asked for."""
+        i = 0
+        while end > i and self.state != _OPEN:
+            if self.waiting is not None and self.authenticator is None:
+                return i  # an authenticator is thinking
+            first = data[i]
+            if self.state == _NEW and first != 0x10:  # [MQTT-3.1.0-1]
+                self.close(PROTOCOL_ERROR, "first packet is not a CONNECT")
+                return end
+            if self.state == _AUTHENTICATING and first & 0xF0 not in (0xF0, 0xE0):
+                raise MQTTError(PROTOCOL_ERROR, "packet before authentication is done")
+            self.need = 0
+            at = self._long(data, i, end)
+            if not at:
+                return i
+            stop = at + self.need
+            if stop - i > self.broker.options.max_connect_size:
+                self.close(PACKET_TOO_LARGE, "CONNECT of %d bytes" % (stop - i))
+                return end
+            self.need = stop - i
+            if stop > end:
+                return i
+            self.need = 0
+            body = bytes(view[at:stop])
+            i = stop
+            self.broker.packets_received += 1
+            if self.state == _NEW:
+                handle_connect(self, body)
+            else:
+                self._dispatch(first, body)
+            if self.state == _CLOSED:
+                return end
+        return i
+
+    # -- packets -------------------------------------------------------------------------
+
+    def _dispatch(self, first: int, body: bytes) -> None:
+        kind = first >> 4
+        if kind in (0, CONNECT, 2):  # a second CONNECT [MQTT-3.1.0-2], a CONNACK, a reserved type
+            raise MQTTError(PROTOCOL_ERROR, "packet type %d not allowed here" % kind)
+        if kind == AUTH and self.version == 5:
+            if first & 15 or self.authenticator is None:
+                raise MQTTError(PROTOCOL_ERROR, "AUTH without an authentication method")
+            handle_auth(self, body)
+            return
+        flags = 2 if kind in (PUBREL, SUBSCRIBE, UNSUBSCRIBE) else 0
+        if first & 15 != flags:  # [MQTT-2.1.3-1]
+            code = PROTOCOL_ERROR if kind == PUBREL else MALFORMED_PACKET
+            raise MQTTError(code, "reserved flags of packet type %d" % kind)
+        if kind == 12:  # PINGREQ
+            if body:
+                raise MQTTError(MALFORMED_PACKET, "PINGREQ with a body")
+            self.reply(b"\xd0\x00")  # [MQTT-3.12.4-1]
+        elif kind == SUBSCRIBE:
+            handle_subscribe(self, body)
+        elif kind == UNSUBSCRIBE:
+            handle_unsubscribe(self, body)
+        elif kind == DISCONNECT:
+            self._disconnect(body)
+        elif kind in (PUBACK, PUBREC, PUBREL, PUBCOMP):
+            self._acknowledge(kind, body)
+        else:
+            raise MQTTError(PROTOCOL_ERROR, "packet type %d comes from servers only" % kind)
+
+    def _acknowledge(self, kind: int, body: bytes) -> None:
+        """PUBACK, PUBREC, PUBREL or PUBCOMP in any form."""
+        reader = Reader(body)
+        packet_id = reader.u16()
+        code = SUCCESS
+        if reader.left() and self.version == 5:
+            code = reader.u8()
+            allowed = _RELEASE_CODES if kind in (PUBREL, PUBCOMP) else _ACK_CODES
+            if code not in allowed:
+                raise MQTTError(PROTOCOL_ERROR, "reason code 0x%02x in packet type %d" % (code, kind))
+            if reader.left():
+                decode(reader, kind)
+        if reader.left():
+            raise MQTTError(MALFORMED_PACKET, "packet too long")
+        session = self.session
+        if session is None:
+            raise MQTTError(PROTOCOL_ERROR, "acknowledgement before CONNECT")
+        if kind == PUBACK:
+            session.puback(packet_id)
+        elif kind == PUBREL:
+            self._pubrel(packet_id)
+        elif not packet_id:
+            raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
+        elif kind == PUBREC:
+            code = session.pubrec(packet_id, code)
+            if code >= 0:
+                self.acknowledge(0x62, packet_id, code)
+        else:
+            session.pubcomp(packet_id)
+
+    def _pubrel(self, packet_id: int) -> None:
+        """PUBREL: the sender has done its part, its packet identifier is free again [MQTT-4.3.3-11]."""
+        if not packet_id:
+            raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
+        received = self.session.received  # type: ignore[union-attr]
+        if received is not None:
+            received.discard(packet_id)
+        self.reply(bytes((0x70, 2, packet_id >> 8, packet_id & 255)))
+
+    def _disconnect(self, body: bytes) -> None:
+        """DISCONNECT from the client (clause 3.14)."""
+        code = SUCCESS
+        session = self.session
+        if body:
+            if self.version != 5:
+                raise MQTTError(MALFORMED_PACKET, "DISCONNECT with a body")
+            reader = Reader(body)
+            code = reader.u8()
+            if code not in _DISCONNECT_CODES:
+                raise MQTTError(PROTOCOL_ERROR, "reason code 0x%02x in DISCONNECT" % code)
+            properties = decode(reader, DISCONNECT) if reader.left() else {}
+            if reader.left():
+                raise MQTTError(MALFORMED_PACKET, "packet too long")
+            if SERVER_REFERENCE in properties:
+                raise MQTTError(PROTOCOL_ERROR, "server reference from a client")
+            expiry = properties.get(SESSION_EXPIRY_INTERVAL)
+            if expiry is not None and session is not None:
+                if expiry and not session.expiry:
+                    raise MQTTError(PROTOCOL_ERROR, "session expiry interval raised from 0")  # clause 3.14.2.2.2
+                session.expiry = min(expiry, self.broker.options.max_session_expiry)
+        if code == SUCCESS and session is not None:
+            session.will = None  # [MQTT-3.14.4-3]
+        self.close(code, "client disconnected")
+
+    # -- output --------------------------------------------------------------------------
+
+    def reply(self, data: bytes) -> None:
+        """Put a packet into the outbox."""
+        out = self.out
+        if not out:
+            self.broker.dirty.append(self)
+        out.append(data)
+
+    def acknowledge(self, first: int, packet_id: int, code: int, text: str = "") -> None:
+        """Send a PUBACK, PUBREC or PUBREL with a reason code; MQTT 3.x knows none."""
+        if self.version != 5 or not code:
+            self.reply(bytes((first, 2, packet_id >> 8, packet_id & 255)))
+            return
+        body = bytes((packet_id >> 8, packet_id & 255, code))
+        if text and self.problem_information:  # [MQTT-3.1.2-29]
+            body = self.with_text(body, text)
+        self.reply(packet(first, body))
+
+    def with_text(self, body: bytes, text: str, properties: "Optional[Properties]" = None) -> bytes:
+        """`body` followed by properties, a reason string among them if there is room for it [MQTT-3.4.2-2]."""
+        properties = properties or {}
+        if text:
+            whole = dict(properties)
+            whole[REASON_STRING] = text.encode()
+            longer = body + encode(whole)
+            if len(longer) + 5 <= self.max_packet:
+                return longer
+        return body + encode(properties)
+
+    def pause_writing(self) -> None:
+        """The host has `outbox_bytes` or more unsent: the client counts as slow from now on."""
+        session = self.session
+        if session is not None and session.conn is self:
+            session.out = None
+
+    def resume_writing(self) -> None:
+        """The host has sent most of what it had; a flush should follow."""
+        session = self.session
+        if self.state == _OPEN and session is not None and session.conn is self:
+            session.out = self.out
+            session.pump()
+
+    # -- the end ---------------------------------------------------------------------------
+
+    def fail(self, error: MQTTError) -> None:
+        """End the connection for `error`, telling the client as its protocol version allows [MQTT-4.13.1-1]."""
+        if self.state == _CLOSED:
+            return
+        code = error.code
+        self.broker.hooks.call("error", self.session, error)
+        if self.state != _OPEN:
+            self.refuse(code, error.text)
+            return
+        if self.version == 5:
+            properties: "Properties" = {}
+            if code in (0x8B, 0x9C, 0x9D) and self.broker.options.server_reference:
+                properties[SERVER_REFERENCE] = self.broker.options.server_reference.encode()
+            self.reply(packet(0xE0, self.with_text(bytes((code,)), error.text, properties)))
+        self.close(code, error.text)
+
+    def refuse(self, code: int, text: str) -> None:
+        """Answer CONNECT with a refusal and close [MQTT-3.2.2-7]; a faulty MQTT 3.x CONNECT is just closed."""
+        if self.version == 5:
+            properties: "Properties" = {}
+            if code == 0x9C:
+                properties[SERVER_REFERENCE] = self.broker.options.server_reference.encode()
+            data = packet(0x20, self.with_text(bytes((0, code)), text, properties))
+            if len(data) <= self.max_packet:
+                self.reply(data)
+        elif self.version and code not in (MALFORMED_PACKET, PROTOCOL_ERROR):
+            self.reply(bytes((0x20, 2, 0, connect_return_code(code))))
+        self.close(code, text)
+
+    def close(self, code: int, text: str, abort: bool = False) -> None:
+        """Send what is in the outbox, close the transport and detach the session.
+
+        `code` says why; the will goes out unless the client took it back before.
+        """
+        if self.state == _CLOSED:
+            return
+        was_open = self.state == _OPEN
+        self.state = _CLOSED
+        self.rest = None
+        broker = self.broker
+        if self.out:
+            broker.send(self)
+        self.transport.close(abort)
+        broker.detach(self, code, text, was_open)
+
+    def lost(self, text: str = "connection lost") -> None:
+        """The host found the connection gone."""
+        self.close(UNSPECIFIED_ERROR, text, True)
+
+    def __str__(self) -> str:
+        name = str(self.client_id, "utf-8") if self.client_id else "-"
+        return "%s %s" % (name, self.address)

@@ -1,0 +1,79 @@
+"""Hooks: the eight events at which an embedding program can look in and step in.
+
+connect(client)                       a client was accepted
+disconnect(client, reason)            a connection that had been accepted ended; reason code (int)
+subscribe(client, filter, options)    before a subscription is made; an int returned refuses it with that
+                                      reason code
+unsubscribe(client, filter)           before a subscription is taken away
+process_message(client, message)      a PUBLISH came in, before anything is done with it
+message(client, message)              before a message is routed to its subscribers
+error(client, error)                  a client broke the protocol, or the broker failed it (an exception)
+storage(client, error)                storing something failed (an exception)
+
+`client` is the session (client_id, user, conn), None for what the program itself published.
+The two message hooks may return None to let the message pass, False to drop it, or a Message
+to take its place; setting `message.clients` to a list of client ids redirects it to those alone.
+"""
+
+from port.core import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional
+
+    from port.core.message import Message
+    from port.core.session import Session
+
+EVENTS = (
+    "connect",
+    "disconnect",
+    "subscribe",
+    "unsubscribe",
+    "process_message",
+    "message",
+    "error",
+    "storage",
+)
+
+
+class Hooks:
+    """The callbacks registered for each event, called in the order of registration."""
+
+    def __init__(self) -> None:
+        self._hooks: "dict[str, list[Callable[..., Any]]]" = {}
+
+    def on(self, event: str, callback: "Callable[..., Any]") -> None:
+        """Register a callback; ValueError for an unknown event."""
+        if event not in EVENTS:
+            raise ValueError("unknown event %s, there are %s" % (event, ", ".join(EVENTS)))
+        self._hooks.setdefault(event, []).append(callback)
+
+    def off(self, event: str, callback: "Callable[..., Any]") -> None:
+        """Take a registered callback away; ValueError when it is not registered."""
+        hooks = self._hooks.get(event, [])
+        if callback not in hooks:
+            raise ValueError("no such callback for event %s" % event)
+        hooks.remove(callback)
+        if not hooks:
+            del self._hooks[event]
+
+    def has(self, event: str) -> bool:
+        """True when a callback is registered for the event."""
+        return event in self._hooks
+
+    def call(self, event: str, *args: "Any") -> "Any":
+        """Call the event's callbacks; the first result that is not None ends the round and is returned."""
+        for callback in self._hooks.get(event, ()):
+            result = callback(*args)
+            if result is not None:
+                return result
+        return None
+
+    def filter(self, event: str, client: "Optional[Session]", message: "Message") -> "Optional[Message]":
+        """Pass a message through a message event's callbacks; None when one dropped it."""
+        for callback in self._hooks.get(event, ()):
+            result = callback(client, message)
+            if result is False:
+                return None
+            if result is not None:
+                message = result
+        return message

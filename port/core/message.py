@@ -1,0 +1,113 @@
+"""An application message, and how it becomes a PUBLISH packet for one receiver.
+
+A message is stored once and shared by all who wait for it; its wire forms are built at
+most once per protocol family, QoS and retain flag.
+"""
+
+from port.core import TYPE_CHECKING, const
+from port.core.codec import Reader, string, u16, u32, varint
+from port.core.properties import PUBLISH, decode
+
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from port.core.properties import Properties
+
+_MESSAGE_EXPIRY_INTERVAL = const(0x02)
+_SUBSCRIPTION_IDENTIFIER = const(0x0B)
+_TOPIC_ALIAS = const(0x23)
+
+
+class Message:
+    """What a client, the will of one, or the program that embeds the broker published.
+
+    name        topic name, UTF-8 bytes (`topic` is the same as str)
+    payload     bytes
+    qos         0, 1 or 2 as published
+    retain      True when published with RETAIN
+    properties  the MQTT 5 properties to forward unaltered, encoded; without topic alias,
+                message expiry interval and subscription identifiers
+    expires     when the message expires on the broker's clock, ms, or None
+    clients     None, or the client ids (bytes) a hook redirected the message to
+    """
+
+    __slots__ = ("name", "payload", "qos", "retain", "properties", "expires", "clients", "_forms")
+
+    def __init__(
+        self,
+        name: bytes,
+        payload: bytes,
+        qos: int = 0,
+        retain: bool = False,
+        properties: bytes = b"",
+        expires: "Optional[int]" = None,
+    ) -> None:
+        self.name = name
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.properties = properties
+        self.expires = expires
+        self.clients: "Optional[list[bytes]]" = None
+        self._forms: "Optional[dict[int, tuple[bytes, bytes]]]" = None
+
+    @property
+    def topic(self) -> str:
+        """The topic name as str."""
+        return str(self.name, "utf-8")
+
+    def size(self) -> int:
+        """Bytes the message takes from a queue's or the retained store's allowance."""
+        return len(self.name) + len(self.payload) + len(self.properties)
+
+    def decoded_properties(self) -> "Properties":
+        """The forwarded MQTT 5 properties as `properties.decode` gives them."""
+        return decode(Reader(varint(len(self.properties)) + self.properties), PUBLISH)
+
+    def form(self, version5: bool, flags: int) -> "tuple[bytes, bytes]":
+        """The packet as (head, tail) around the packet identifier, for a receiver with nothing special.
+
+        `flags` is the low nibble of the fixed header. Only for messages that do not expire.
+        """
+        forms = self._forms
+        if forms is None:
+            forms = self._forms = {}
+        key = flags | 16 if version5 else flags
+        form = forms.get(key)
+        if form is None:
+            form = forms[key] = self._encode(version5, flags, string(self.name), self.properties)
+        return form
+
+    def special_form(
+        self,
+        flags: int,
+        now: int,
+        identifiers: "Optional[tuple[int, ...]]",
+        alias: int,
+        alias_known: bool,
+    ) -> "tuple[bytes, bytes]":
+        """The MQTT 5 packet as (head, tail) with what concerns this receiver and moment alone.
+
+        now          ms on the broker's clock: the expiry interval forwarded is what is left [MQTT-3.3.2-6]
+        identifiers  subscription identifiers [MQTT-3.3.4-3]
+        alias        topic alias, 0 for none; `alias_known` leaves the topic name out
+        """
+        properties = self.properties
+        if self.expires is not None:
+            left = (self.expires - now + 999) // 1000
+            properties = bytes((_MESSAGE_EXPIRY_INTERVAL,)) + u32(max(left, 0)) + properties
+        if alias:
+            properties = bytes((_TOPIC_ALIAS,)) + u16(alias) + properties
+        if identifiers:
+            for identifier in identifiers:
+                properties += bytes((_SUBSCRIPTION_IDENTIFIER,)) + varint(identifier)
+        return self._encode(True, flags, b"\0\0" if alias_known else string(self.name), properties)
+
+    def _encode(self, version5: bool, flags: int, name: bytes, properties: bytes) -> "tuple[bytes, bytes]":
+        tail = self.payload
+        if version5:
+            tail = varint(len(properties)) + properties + tail
+        size = len(name) + len(tail)
+        if flags & 6:
+            size += 2
+        return bytes((0x30 | flags,)) + varint(size) + name, tail

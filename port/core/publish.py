@@ -1,0 +1,147 @@
+"""PUBLISH from a client (clause 3.3): parse, check, hand to the broker, acknowledge."""
+
+from port.core import TYPE_CHECKING, const
+from port.core.codec import Reader, varint
+from port.core.message import Message
+from port.core.properties import (
+    MESSAGE_EXPIRY_INTERVAL,
+    PUBLISH,
+    RESPONSE_TOPIC,
+    SUBSCRIPTION_IDENTIFIER,
+    TOPIC_ALIAS,
+    decode,
+    encode_all,
+)
+from port.core.reason import (
+    MALFORMED_PACKET,
+    PROTOCOL_ERROR,
+    QOS_NOT_SUPPORTED,
+    RECEIVE_MAXIMUM_EXCEEDED,
+    RETAIN_NOT_SUPPORTED,
+    TOPIC_ALIAS_INVALID,
+    MQTTError,
+)
+from port.core.topics import has_wildcard
+
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from port.core.connection import Connection
+
+    # topic alias (0: none), message expiry interval in s or None, and the properties to forward
+    Parsed = tuple[int, "Optional[int]", bytes]
+
+_PUBACK = const(0x40)
+_PUBREC = const(0x50)
+_CACHED_SIZE = const(256)  # longest property block worth remembering, bytes
+
+
+def handle_publish(conn: "Connection", first: int, body: bytes) -> None:
+    """Handle a PUBLISH that could not be passed on as it came. Raises MQTTError for the client's faults."""
+    broker = conn.broker
+    session = conn.session
+    qos = first >> 1 & 3
+    if qos == 3 or first & 8 and not qos:  # [MQTT-3.3.1-4] [MQTT-3.3.1-2]
+        raise MQTTError(MALFORMED_PACKET, "PUBLISH with invalid flags")
+    size = len(body)
+    at = 2 + (body[0] << 8 | body[1]) if size > 1 else size + 1
+    name = body[2:at]
+    packet_id = 0
+    if qos:
+        at += 2
+        if at <= size:
+            packet_id = body[at - 2] << 8 | body[at - 1]
+            if not packet_id:
+                raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")  # [MQTT-2.2.1-3]
+    properties = b""
+    expires = None
+    version5 = conn.version == 5
+    if version5 and at < size and not body[at]:
+        at += 1
+    elif version5:
+        at, alias, interval, properties = _properties(conn, body, at)
+        if interval is not None:
+            expires = broker.clock() + interval * 1000
+        if alias >= 0:
+            name = _resolve_alias(conn, alias, name)
+    if at > size or not name:
+        raise MQTTError(MALFORMED_PACKET, "PUBLISH too short or without a topic")
+    options = broker.options
+    if qos > options.max_qos:  # [MQTT-3.2.2-11]
+        raise MQTTError(QOS_NOT_SUPPORTED, "QoS %d is not supported" % qos)
+    retain = first & 1 == 1
+    if retain and not options.retain_available:  # [MQTT-3.2.2-14]
+        raise MQTTError(RETAIN_NOT_SUPPORTED, "retained messages are not supported")
+
+    if qos == 2:
+        received = session.received  # type: ignore[union-attr]
+        if received is None:
+            received = session.received = set()  # type: ignore[union-attr]
+        if packet_id in received:  # sent again: it has been handed on before [MQTT-4.3.3-10]
+            conn.acknowledge(_PUBREC, packet_id, 0)
+            return
+        if len(received) >= (options.receive_maximum if version5 else options.max_unreleased):
+            raise MQTTError(RECEIVE_MAXIMUM_EXCEEDED, "more than %d QoS 2 messages unreleased" % len(received))
+
+    message = Message(name, body[at:] if at else body, qos, retain, properties, expires)
+    code, text = broker.accept(message, session)
+    if not qos:
+        return
+    if qos == 1:
+        conn.acknowledge(_PUBACK, packet_id, code, text)
+        return
+    if code < 0x80:
+        received.add(packet_id)
+        code = 0
+    conn.acknowledge(_PUBREC, packet_id, code, text)
+
+
+def _properties(conn: "Connection", body: bytes, at: int) -> "tuple[int, int, Optional[int], bytes]":
+    """(where the payload starts, alias or -1, expiry interval, properties to forward); blocks that repeat are cached."""
+    if at >= len(body):
+        raise MQTTError(MALFORMED_PACKET, "PUBLISH too short")
+    reader = Reader(body)
+    reader.pos = at
+    size = reader.varint()
+    start = reader.pos
+    raw = reader.take(size)
+    cache = conn.broker.property_cache
+    parsed = cache.get(raw)
+    if parsed is None:
+        parsed = _parse(raw)
+        if size <= _CACHED_SIZE:
+            if len(cache) >= conn.broker.options.route_cache:
+                cache.clear()
+            cache[raw] = parsed
+    return start + size, parsed[0], parsed[1], parsed[2]
+
+
+def _parse(raw: bytes) -> "Parsed":
+    found = decode(Reader(varint(len(raw)) + raw), PUBLISH)
+    if SUBSCRIPTION_IDENTIFIER in found:  # [MQTT-3.3.4-6]
+        raise MQTTError(PROTOCOL_ERROR, "subscription identifier from a client")
+    topic = found.get(RESPONSE_TOPIC)
+    if topic is not None and (not topic or has_wildcard(topic)):  # [MQTT-3.3.2-14]
+        raise MQTTError(PROTOCOL_ERROR, "invalid response topic")
+    alias = found.pop(TOPIC_ALIAS, -1)
+    interval = found.pop(MESSAGE_EXPIRY_INTERVAL, None)
+    if alias < 0 and interval is None:
+        return alias, interval, raw
+    return alias, interval, encode_all(found)
+
+
+def _resolve_alias(conn: "Connection", alias: int, name: bytes) -> bytes:
+    """The topic name behind a topic alias, or note the alias of a name (clause 3.3.2.3.4)."""
+    if not 0 < alias <= conn.broker.options.topic_alias_maximum:  # [MQTT-3.3.2-8] [MQTT-3.3.2-9]
+        raise MQTTError(TOPIC_ALIAS_INVALID, "topic alias %d" % alias)
+    aliases = conn.aliases
+    if aliases is None:
+        aliases = conn.aliases = {}
+    if name:
+        aliases[alias] = name
+        return name
+    if alias not in aliases:
+        raise MQTTError(PROTOCOL_ERROR, "unknown topic alias %d" % alias)
+    return aliases[alias]
+
+

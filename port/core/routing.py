@@ -1,0 +1,152 @@
+"""From a topic name to its receivers: resolve once, cache, hand each one its copy."""
+
+from port.core import TYPE_CHECKING, const
+from port.core.reason import MALFORMED_PACKET, MQTTError
+from port.core.subscriptions import LocalSubscriber, Route, Subscriptions
+from port.core.topics import has_wildcard, is_shared, split_share, valid_name
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional
+
+    from port.core.broker import Broker
+    from port.core.message import Message
+    from port.core.session import Session
+    from port.core.shared import SharedGroup
+
+_QOS = const(3)
+_NO_LOCAL = const(4)
+_RETAIN_AS_PUBLISHED = const(8)
+
+
+class Router:
+    """The subscriptions and the routes made from them, cached by topic name.
+
+    fast: for MQTT 3.x and MQTT 5 publishers, topic name -> the sessions that take a plain QoS 0
+    packet as it came. A name is only there when all its receivers do and no message hook is set.
+    """
+
+    def __init__(self, broker: "Broker") -> None:
+        self.subscriptions = Subscriptions()
+        self.fast: "tuple[dict[bytes, tuple[Session, ...]], dict[bytes, tuple[Session, ...]]]" = ({}, {})
+        self._broker = broker
+        self._routes: "dict[bytes, Route]" = {}
+
+    def add(self, subscriber: "Any", topic_filter: bytes, options: int) -> None:
+        """Add or change a subscription."""
+        self.subscriptions.add(topic_filter, subscriber, options)
+        self._changed(topic_filter)
+
+    def remove(self, subscriber: "Any", topic_filter: bytes) -> None:
+        """Take a subscription away."""
+        self.subscriptions.remove(topic_filter, subscriber)
+        self._changed(topic_filter)
+
+    def group(self, topic_filter: bytes) -> "Optional[SharedGroup]":
+        """The shared subscription with this filter, or None."""
+        return self.subscriptions.group(topic_filter)
+
+    def add_local(self, topic_filter: bytes, callback: "Callable[[Message], Any]") -> "tuple[bytes, LocalSubscriber]":
+        """Add an in-process subscriber."""
+        subscriber = LocalSubscriber(callback)
+        self.add(subscriber, topic_filter, 0)
+        self.subscriptions.count -= 1
+        return topic_filter, subscriber
+
+    def remove_local(self, handle: "tuple[bytes, LocalSubscriber]") -> None:
+        """Take an in-process subscriber away."""
+        self.remove(handle[1], handle[0])
+        self.subscriptions.count += 1
+
+    def _changed(self, topic_filter: bytes) -> None:
+        """Forget the routes a changed subscription could alter."""
+        if is_shared(topic_filter):
+            topic_filter = split_share(topic_filter)
+        if has_wildcard(topic_filter):
+            self.forget()
+        else:
+            self._routes.pop(topic_filter, None)
+            self.fast[0].pop(topic_filter, None)
+            self.fast[1].pop(topic_filter, None)
+
+    def forget(self) -> None:
+        """Forget all cached routes."""
+        self._routes.clear()
+        self.fast[0].clear()
+        self.fast[1].clear()
+
+    def route(self, name: bytes) -> "Optional[Route]":
+        """The route of a topic name a client publishes to, None for `$` topics; MQTTError for an invalid name."""
+        route = self._routes.get(name)
+        if route is None:
+            if not valid_name(name):
+                raise MQTTError(MALFORMED_PACKET, "invalid topic name")
+            if name.startswith(b"$"):
+                return None
+            self._broker.check_name(name)
+            route = self.resolve(name)
+            if len(self._routes) >= self._broker.options.route_cache:
+                self.forget()
+            self._routes[name] = route
+            hooks = self._broker.hooks
+            if not (hooks.has("message") or hooks.has("process_message")):
+                for i in (0, 1):
+                    fast = route.fast(4 + i)
+                    if fast is not None:
+                        self.fast[i][name] = fast
+        return route
+
+    def resolve(self, name: bytes) -> Route:
+        """The route of any valid topic name, not cached."""
+        return self.subscriptions.route(name)
+
+    def distribute(self, message: "Message", route: Route, sender: "Optional[Session]") -> bool:
+        """Give each receiver its copy; True when there was a subscriber at all."""
+        qos = message.qos
+        retain = 1 if message.retain else 0
+        only = message.clients
+        for session, options in route.targets:
+            if only is not None and session.client_id not in only:
+                continue
+            if len(options) == 1:
+                option = options[0]
+                if option & _NO_LOCAL and session is sender:  # [MQTT-3.8.3-3]
+                    continue
+                # QoS is the lower of the two [MQTT-3.8.4-8], RETAIN is set only where
+                # retain as published asks for it [MQTT-3.3.1-12] [MQTT-3.3.1-13].
+                flags = min(qos, option & _QOS) << 1
+                if retain and option & _RETAIN_AS_PUBLISHED:
+                    flags |= 1
+                session.deliver(message, flags, (option >> 8,) if option > 255 else None)
+            else:
+                self._overlapping(message, session, options, sender)
+        if only is None:
+            for group in route.groups:
+                group.deliver(message)
+            for subscriber in route.locals:
+                self.call_local((b"", subscriber), message)
+        return bool(route.targets or route.groups or route.locals)
+
+    def _overlapping(
+        self, message: "Message", session: "Session", options: "tuple[int, ...]", sender: "Optional[Session]"
+    ) -> None:
+        """Several of a session's filters match: one copy, highest QoS, all identifiers [MQTT-3.3.4-2]."""
+        qos = -1
+        retain = 0
+        identifiers = []
+        for option in options:
+            if option & _NO_LOCAL and session is sender:
+                continue
+            qos = max(qos, option & _QOS)
+            if message.retain and option & _RETAIN_AS_PUBLISHED:
+                retain = 1
+            if option >> 8:
+                identifiers.append(option >> 8)
+        if qos >= 0:
+            session.deliver(message, min(qos, message.qos) << 1 | retain, tuple(identifiers) or None)
+
+    def call_local(self, handle: "tuple[bytes, LocalSubscriber]", message: "Message") -> None:
+        """Call an in-process subscriber; what it raises is reported and goes no further."""
+        try:
+            handle[1].callback(message)
+        except Exception as e:
+            self._broker.crashed(None, e)

@@ -1,0 +1,310 @@
+"""One client's session: its subscriptions, what is in flight to it and what waits for it.
+
+A session outlives its network connections (clause 4.1). While one is attached, `conn` is
+set and `out` is the list that takes outgoing packets; `out` is None while the client is
+away or reads too slowly, and then QoS 0 is dropped and QoS 1 and 2 wait in the queue.
+
+An entry in flight or queued is the tuple (message, flags, identifiers, group): flags are
+the low nibble of the PUBLISH header for this receiver, identifiers its subscription
+identifiers or None, group the shared subscription it came through or None. In flight, the
+entry turns to None when PUBREC has come and PUBREL is out.
+"""
+
+from collections import deque
+
+from port.core import TYPE_CHECKING, const
+from port.core.reason import PACKET_IDENTIFIER_NOT_FOUND, PROTOCOL_ERROR, QUOTA_EXCEEDED, MQTTError
+
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from port.core.broker import Broker
+    from port.core.connection import Connection
+    from port.core.message import Message
+    from port.core.shared import SharedGroup
+
+    Entry = tuple[Message, int, "Optional[tuple[int, ...]]", "Optional[SharedGroup]"]
+
+_QOS_BITS = const(6)
+_DUP = const(8)
+
+
+class Session:
+    """The state the standard calls Session State, and the delivery of messages to the client.
+
+    client_id      bytes
+    user           user name as bytes, or None
+    expiry         session expiry interval, s; 0xFFFFFFFF never
+    expires_at     ms on the broker's clock when an offline session ends, or None
+    will, will_at  the will of the last connection as (message, will delay interval in s), and
+                   when it is due, ms
+    family         4 (MQTT 3.x) or 5 while plain QoS 0 packets can be passed on as they came;
+                   0 offline; -1 when the connection needs its packets made to measure
+    """
+
+    group = None
+
+    __slots__ = (
+        "broker", "client_id", "user", "conn", "out", "family", "version5", "subscriptions", "inflight",
+        "queue", "queued_bytes", "packet_id", "window", "received", "expiry", "expires_at", "will",
+        "will_at", "replay", "max_packet", "aliases", "alias_maximum",
+    )  # fmt: skip
+
+    def __init__(self, broker: "Broker", client_id: bytes) -> None:
+        self.broker = broker
+        self.client_id = client_id
+        self.user: "Optional[bytes]" = None
+        self.conn: "Optional[Connection]" = None
+        self.out: "Optional[list[Any]]" = None
+        self.family = 0
+        self.version5 = False
+        self.subscriptions: "dict[bytes, int]" = {}
+        self.inflight: "dict[int, Optional[Entry]]" = {}
+        self.queue: "Optional[deque[Entry]]" = None
+        self.queued_bytes = 0
+        self.packet_id = 0
+        self.window = 0
+        self.received: "Optional[set[int]]" = None
+        self.expiry = 0
+        self.expires_at: "Optional[int]" = None
+        self.will: "Optional[tuple[Message, int]]" = None
+        self.will_at: "Optional[int]" = None
+        self.replay: "Optional[list[Entry]]" = None
+        self.max_packet = 0
+        self.aliases: "Optional[dict[bytes, int]]" = None
+        self.alias_maximum = 0
+
+    @property
+    def session(self) -> "Session":
+        """Itself: tells a session from the other kinds of subscriber."""
+        return self
+
+    # -- towards the client ------------------------------------------------------------
+
+    def deliver(
+        self,
+        message: "Message",
+        flags: int,
+        identifiers: "Optional[tuple[int, ...]]" = None,
+        group: "Optional[SharedGroup]" = None,
+    ) -> None:
+        """Send a message now, or queue it, or drop it, as QoS and the receiver's state demand."""
+        if not flags & _QOS_BITS:
+            if self.out is None:
+                self.broker.dropped += 1
+            else:
+                self._send0(message, flags, identifiers)
+        elif self.out is None or self.queue or len(self.inflight) >= self.window:
+            self._enqueue((message, flags, identifiers, group))
+        else:
+            self._transmit((message, flags, identifiers, group))
+
+    def _form(
+        self, message: "Message", flags: int, identifiers: "Optional[tuple[int, ...]]"
+    ) -> "tuple[bytes, bytes]":
+        """The packet for this receiver as (head, tail)."""
+        if not self.version5:
+            return message.form(False, flags)
+        alias = 0
+        known = False
+        if self.alias_maximum:
+            aliases = self.aliases
+            if aliases is None:
+                aliases = self.aliases = {}
+            alias = aliases.get(message.name, 0)
+            known = alias > 0
+            if not known and len(aliases) < self.alias_maximum:
+                alias = aliases[message.name] = len(aliases) + 1
+        if alias or identifiers or message.expires is not None:
+            return message.special_form(flags, self.broker.clock(), identifiers, alias, known)
+        return message.form(True, flags)
+
+    def _send0(self, message: "Message", flags: int, identifiers: "Optional[tuple[int, ...]]") -> None:
+        head, tail = self._form(message, flags, identifiers)
+        if len(head) + len(tail) > self.max_packet:  # [MQTT-3.1.2-24] [MQTT-3.1.2-25]
+            self._too_large(message)
+            return
+        self._append(head + tail)
+        self.broker.published += 1
+
+    def _too_large(self, message: "Message") -> None:
+        self.broker.dropped += 1
+        if self.aliases:
+            # The client never saw the packet that would have told it the alias.
+            self.aliases.pop(message.name, None)
+            self.alias_maximum = len(self.aliases)
+
+    def _append(self, packet: bytes) -> None:
+        out = self.out
+        if not out:
+            self.broker.dirty.append(self.conn)
+        out.append(packet)  # type: ignore[union-attr]
+
+    def _transmit(self, entry: "Entry") -> None:
+        """Send a QoS 1 or 2 message under a new packet identifier [MQTT-2.2.1-4]."""
+        message, flags, identifiers, _ = entry
+        head, tail = self._form(message, flags, identifiers)
+        if len(head) + len(tail) + 2 > self.max_packet:
+            self._too_large(message)
+            return
+        inflight = self.inflight
+        packet_id = self.packet_id
+        while True:
+            packet_id = packet_id + 1 if packet_id < 65535 else 1
+            if packet_id not in inflight:
+                break
+        self.packet_id = packet_id
+        inflight[packet_id] = entry
+        broker = self.broker
+        out = self.out
+        if not out:
+            broker.dirty.append(self.conn)
+        out.append(head + bytes((packet_id >> 8, packet_id & 255)) + tail)  # type: ignore[union-attr]
+        broker.published += 1
+
+    # -- the queue ---------------------------------------------------------------------
+
+    def _enqueue(self, entry: "Entry") -> None:
+        options = self.broker.options
+        queue = self.queue
+        if queue is None:
+            queue = self.queue = deque((), options.max_queued_messages)
+        size = entry[0].size()
+        while len(queue) >= options.max_queued_messages or self.queued_bytes + size > options.max_queued_bytes:
+            self.broker.dropped += 1
+            if options.queue_full == "disconnect" and self.conn is not None:
+                self.conn.fail(MQTTError(QUOTA_EXCEEDED, "queue full"))
+                return
+            if options.queue_full != "oldest" or not queue:
+                return
+            self.queued_bytes -= queue.popleft()[0].size()
+        queue.append(entry)
+        self.queued_bytes += size
+
+    def waiting(self) -> bool:
+        """True when something could be sent as soon as there is room for it."""
+        return bool(self.queue or self.replay)
+
+    def pump(self) -> None:
+        """Send what waits, as far as the receive window and the connection allow [MQTT-3.3.4-9]."""
+        budget = self.broker.options.outbox_bytes
+        queue = self.queue
+        inflight = self.inflight
+        if queue:
+            now = self.broker.clock()
+            while queue and self.out is not None and len(inflight) < self.window:
+                entry = queue.popleft()
+                self.queued_bytes -= entry[0].size()
+                expires = entry[0].expires
+                if expires is None or expires > now:  # [MQTT-3.3.2-5]
+                    self._transmit(entry)
+            if not queue:
+                self.queue = None
+        replay = self.replay
+        if replay:
+            retained = self.broker.retained
+            while replay and self.out is not None and budget > 0:
+                message, flags, identifiers, _ = replay[-1]
+                if flags & _QOS_BITS and (self.queue or len(inflight) >= self.window):
+                    break
+                replay.pop()
+                # A newer message has gone out already if the retained one was replaced since.
+                if retained.get(message.name) is message or message.name.startswith(b"$"):
+                    budget -= message.size() + 16
+                    self.deliver(message, flags, identifiers)
+            if not replay:
+                self.replay = None
+
+    # -- acknowledgements from the client -------------------------------------------------
+
+    def puback(self, packet_id: int) -> None:
+        """PUBACK came: the message is done (clause 4.3.2)."""
+        inflight = self.inflight
+        if packet_id not in inflight:
+            if not packet_id:
+                raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
+            return
+        entry = inflight[packet_id]
+        if entry is None or entry[1] & _QOS_BITS != 2:
+            raise MQTTError(PROTOCOL_ERROR, "PUBACK for a QoS 2 message")
+        del inflight[packet_id]
+        if self.queue or self.replay:
+            self.pump()
+
+    def pubrec(self, packet_id: int, code: int) -> int:
+        """PUBREC came; returns the reason code for the PUBREL to send, or -1 for none (clause 4.3.3)."""
+        if packet_id not in self.inflight:
+            return -1 if code >= 0x80 else PACKET_IDENTIFIER_NOT_FOUND
+        entry = self.inflight[packet_id]
+        if entry is not None and entry[1] & _QOS_BITS != 4:
+            raise MQTTError(PROTOCOL_ERROR, "PUBREC for a QoS 1 message")
+        if code >= 0x80:
+            del self.inflight[packet_id]
+            if self.queue or self.replay:
+                self.pump()
+            return -1
+        self.inflight[packet_id] = None
+        return 0
+
+    def pubcomp(self, packet_id: int) -> None:
+        """PUBCOMP came: the QoS 2 message is done."""
+        if packet_id not in self.inflight:
+            return
+        if self.inflight[packet_id] is not None:
+            raise MQTTError(PROTOCOL_ERROR, "PUBCOMP before PUBREC")
+        del self.inflight[packet_id]
+        if self.queue or self.replay:
+            self.pump()
+
+    # -- coming and going ------------------------------------------------------------------
+
+    def resend(self) -> None:
+        """After a reconnect: what was in flight goes out again, oldest first [MQTT-4.4.0-1] [MQTT-4.6.0-1]."""
+        first = self.packet_id + 1
+        broker = self.broker
+        now = broker.clock()
+        for packet_id in sorted(self.inflight, key=lambda p: (p - first) % 65536):
+            entry = self.inflight[packet_id]
+            identifier = bytes((packet_id >> 8, packet_id & 255))
+            if entry is None:
+                self._append(b"\x62\x02" + identifier)
+                continue
+            message, flags, identifiers, _ = entry
+            if message.expires is not None and message.expires <= now and flags & _QOS_BITS == 2:
+                del self.inflight[packet_id]
+                continue
+            head, tail = self._form(message, flags, identifiers)
+            if len(head) + len(tail) + 2 > self.max_packet:
+                del self.inflight[packet_id]
+                self._too_large(message)
+                continue
+            self._append(bytes((head[0] | _DUP,)) + head[1:] + identifier + tail)  # [MQTT-3.3.1-1]
+            broker.published += 1
+
+    def take_shared(self, group: "Optional[SharedGroup]") -> "list[Entry]":
+        """Give back what came through `group` (None: through any) and may go to another member.
+
+        That is what is still queued, and QoS 1 in flight without acknowledgement; QoS 2 that was
+        sent stays [MQTT-4.8.2-4] [MQTT-4.8.2-5].
+        """
+        taken: "list[Entry]" = []
+        first = self.packet_id + 1
+        for packet_id in sorted(self.inflight, key=lambda p: (p - first) % 65536):
+            entry = self.inflight[packet_id]
+            if entry is not None and _came_through(entry, group) and entry[1] & _QOS_BITS == 2:
+                taken.append(entry)
+                del self.inflight[packet_id]
+        queue = self.queue
+        if queue:
+            for _ in range(len(queue)):
+                entry = queue.popleft()
+                if _came_through(entry, group):
+                    taken.append(entry)
+                    self.queued_bytes -= entry[0].size()
+                else:
+                    queue.append(entry)
+        return taken
+
+
+def _came_through(entry: "Entry", group: "Optional[SharedGroup]") -> bool:
+    return entry[3] is not None and (group is None or entry[3] is group)

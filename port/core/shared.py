@@ -1,0 +1,100 @@
+"""Shared subscriptions (MQTT 5 clause 4.8.2): each message goes to one member of the group."""
+
+from port.core import TYPE_CHECKING, const
+
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from port.core.message import Message
+    from port.core.session import Entry, Session
+
+_QOS = const(3)
+_RETAIN_AS_PUBLISHED = const(8)
+
+
+class SharedGroup:
+    """The sessions that share one `$share/NAME/filter`, served in turn.
+
+    Members that are online and have room in their receive window come first, then others
+    online; a member that is away only gets what nobody online can take, and only QoS 1 and 2.
+    """
+
+    session = None
+
+    def __init__(self, topic_filter: bytes) -> None:
+        self.topic_filter = topic_filter
+        self.members: "list[tuple[Session, int]]" = []
+        self._next = 0
+
+    @property
+    def group(self) -> "SharedGroup":
+        """Itself: tells a group from the other kinds of subscriber."""
+        return self
+
+    def add(self, session: "Session", options: int) -> int:
+        """Add a member or change its options; 1 when it is new, else 0."""
+        for i in range(len(self.members)):
+            if self.members[i][0] is session:
+                self.members[i] = (session, options)
+                return 0
+        self.members.append((session, options))
+        return 1
+
+    def remove(self, session: "Session") -> int:
+        """Take a member away; 1 when it was one, else 0."""
+        for i in range(len(self.members)):
+            if self.members[i][0] is session:
+                del self.members[i]
+                if self._next > i:
+                    self._next -= 1
+                return 1
+        return 0
+
+    def deliver(self, message: "Message", leaving: "Optional[Session]" = None) -> bool:
+        """Hand the message to one member, `leaving` excepted; False when there is nobody to take it."""
+        chosen = self._choose(message.qos, leaving)
+        if chosen is None:
+            return False
+        session, options = chosen
+        qos = min(message.qos, options & _QOS)
+        retain = 1 if options & _RETAIN_AS_PUBLISHED and message.retain else 0
+        identifiers = (options >> 8,) if options >> 8 else None
+        session.deliver(message, qos << 1 | retain, identifiers, self)
+        return True
+
+    def hand_back(self, entries: "list[Entry]", leaving: "Session") -> "list[Entry]":
+        """Give what a leaving member had to others; returns what nobody could take."""
+        return [entry for entry in entries if not self.deliver(entry[0], leaving)]
+
+    def has_online(self, but: "Session") -> bool:
+        """True when a member other than `but` is connected."""
+        for session, _ in self.members:
+            if session is not but and session.conn is not None:
+                return True
+        return False
+
+    def _choose(self, qos: int, leaving: "Optional[Session]") -> "Optional[tuple[Session, int]]":
+        members = self.members
+        count = len(members)
+        best = None
+        best_rank = 0
+        for i in range(count):
+            at = (self._next + i) % count
+            session, options = members[at]
+            if session is leaving:
+                continue
+            if session.out is not None:
+                rank = 3 if not session.queue and len(session.inflight) < session.window else 2
+            elif min(qos, options & _QOS) == 0:
+                continue  # it would be dropped there
+            else:
+                rank = 2 if session.conn is not None else 1
+            if rank > best_rank:
+                best_rank = rank
+                best = at
+                if rank == 3:
+                    break
+        if best is None:
+            return None
+        self._next = (best + 1) % count
+        return members[best]

@@ -1,0 +1,126 @@
+"""SUBSCRIBE and UNSUBSCRIBE (clauses 3.8 to 3.11)."""
+
+from port.core import TYPE_CHECKING, const
+from port.core.codec import SUBSCRIBE, UNSUBSCRIBE, Reader, packet, u16
+from port.core.properties import SUBSCRIPTION_IDENTIFIER, decode
+from port.core.reason import (
+    MALFORMED_PACKET,
+    NO_SUBSCRIPTION_EXISTED,
+    NOT_AUTHORIZED,
+    PROTOCOL_ERROR,
+    QUOTA_EXCEEDED,
+    SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
+    SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
+    TOPIC_FILTER_INVALID,
+    WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
+    MQTTError,
+)
+from port.core.topics import has_wildcard, is_shared, split_share, valid_filter
+
+if TYPE_CHECKING:
+    from port.core.connection import Connection
+    from port.core.session import Session
+
+_QOS = const(3)
+_NO_LOCAL = const(4)
+
+
+def handle_subscribe(conn: "Connection", body: bytes) -> None:
+    """Make the subscriptions asked for, answer with SUBACK, then send the retained messages [MQTT-3.8.4-1]."""
+    broker = conn.broker
+    session: "Session" = conn.session  # type: ignore[assignment]
+    version5 = conn.version == 5
+    reader = Reader(body)
+    packet_id = _packet_id(reader)
+    identifier = 0
+    if version5:
+        identifier = decode(reader, SUBSCRIBE).get(SUBSCRIPTION_IDENTIFIER, 0)
+        if identifier and not broker.options.subscription_identifiers:
+            raise MQTTError(SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, "subscription identifiers are not supported")
+    asked = []
+    while reader.left() or not asked:  # [MQTT-3.8.3-2]
+        topic_filter = _filter(reader)
+        options = reader.u8()
+        # [MQTT-3.8.3-5], and in MQTT 3.1.1 [MQTT-3-8.3-4]
+        if options & _QOS == 3 or options & 0xC0 or options & 0x30 == 0x30 or not version5 and options > 2:
+            raise MQTTError(MALFORMED_PACKET, "invalid subscription options 0x%02x" % options)
+        if options & _NO_LOCAL and is_shared(topic_filter):  # [MQTT-3.8.3-4]
+            raise MQTTError(PROTOCOL_ERROR, "no local on a shared subscription")
+        asked.append((topic_filter, options | identifier << 8))
+
+    codes = bytearray()
+    made = []
+    for topic_filter, options in asked:
+        code, new = _subscribe(conn, session, topic_filter, options)
+        codes.append(code if version5 or code <= 2 else 0x80)
+        if code <= 2:
+            made.append((topic_filter, options & ~_QOS | code, new))
+    # [MQTT-3.8.4-5] [MQTT-3.8.4-6]
+    conn.reply(packet(0x90, u16(packet_id) + (b"\0" if version5 else b"") + bytes(codes)))
+    for topic_filter, options, new in made:
+        handling = options >> 4 & 3
+        if not is_shared(topic_filter) and (not handling or handling == 1 and new):
+            broker.replay_retained(session, topic_filter, options)  # [MQTT-3.3.1-9] [MQTT-3.3.1-10]
+
+
+def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, options: int) -> "tuple[int, bool]":
+    """Make one subscription: (granted QoS or the reason code of a refusal, whether it is new)."""
+    broker = conn.broker
+    limits = broker.options
+    shared = is_shared(topic_filter)
+    plain = split_share(topic_filter) if shared else topic_filter
+    new = topic_filter not in session.subscriptions
+    if (
+        len(topic_filter) > limits.max_topic_length
+        or topic_filter.count(b"/") >= limits.max_topic_levels
+        or not valid_filter(plain)
+    ):
+        return TOPIC_FILTER_INVALID, new
+    if shared and not limits.shared_subscriptions:
+        return SHARED_SUBSCRIPTIONS_NOT_SUPPORTED, new
+    if has_wildcard(plain) and not limits.wildcard_subscriptions:
+        return WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED, new
+    if new and len(session.subscriptions) >= limits.max_subscriptions:
+        return QUOTA_EXCEEDED, new
+    refused = broker.hooks.call("subscribe", session, topic_filter, options)
+    if refused is not None:
+        return refused if isinstance(refused, int) and 0x80 <= refused <= 0xFF else NOT_AUTHORIZED, new
+    qos = min(options & _QOS, limits.max_qos)
+    broker.subscribe_session(session, topic_filter, options & ~_QOS | qos)
+    return qos, new
+
+
+def handle_unsubscribe(conn: "Connection", body: bytes) -> None:
+    """Take the subscriptions away and answer with UNSUBACK [MQTT-3.10.4-4]."""
+    session: "Session" = conn.session  # type: ignore[assignment]
+    version5 = conn.version == 5
+    reader = Reader(body)
+    packet_id = _packet_id(reader)
+    if version5:
+        decode(reader, UNSUBSCRIBE)
+    filters = []
+    while reader.left() or not filters:  # [MQTT-3.10.3-2]
+        filters.append(_filter(reader))
+    codes = bytearray()
+    for topic_filter in filters:
+        if topic_filter in session.subscriptions:
+            conn.broker.hooks.call("unsubscribe", session, topic_filter)
+            conn.broker.unsubscribe_session(session, topic_filter)
+            codes.append(0)
+        else:
+            codes.append(NO_SUBSCRIPTION_EXISTED)
+    conn.reply(packet(0xB0, u16(packet_id) + (b"\0" + bytes(codes) if version5 else b"")))
+
+
+def _packet_id(reader: Reader) -> int:
+    packet_id = reader.u16()
+    if not packet_id:  # [MQTT-2.2.1-3]
+        raise MQTTError(MALFORMED_PACKET, "packet identifier 0")
+    return packet_id
+
+
+def _filter(reader: Reader) -> bytes:
+    topic_filter = reader.string()
+    if not is_shared(topic_filter) and not valid_filter(topic_filter):
+        raise MQTTError(MALFORMED_PACKET, "invalid topic filter")
+    return topic_filter

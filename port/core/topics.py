@@ -1,0 +1,66 @@
+"""Topic names and topic filters: what is valid, what matches (MQTT 5 clause 4.7).
+
+Names and filters are UTF-8 bytes throughout the core: they come off the wire as bytes,
+serve as dictionary keys as bytes and go out as bytes.
+"""
+
+from port.core.codec import is_utf8
+
+_SHARE = b"$share/"
+
+
+def valid_name(name: bytes) -> bool:
+    """True for a topic name one may publish to: not empty, UTF-8, no wildcard [MQTT-3.3.2-2] [MQTT-4.7.3-1]."""
+    return len(name) > 0 and b"+" not in name and b"#" not in name and is_utf8(name)
+
+
+def valid_filter(topic_filter: bytes) -> bool:
+    """True for a topic filter whose wildcards stand alone in their levels, `#` last [MQTT-4.7.1-1] [MQTT-4.7.1-2]."""
+    if not topic_filter or not is_utf8(topic_filter):
+        return False
+    if b"+" not in topic_filter and b"#" not in topic_filter:
+        return True
+    levels = topic_filter.split(b"/")
+    last = len(levels) - 1
+    for i in range(last + 1):
+        level = levels[i]
+        if level == b"+" or level == b"#" and i == last:
+            continue
+        if b"+" in level or b"#" in level:
+            return False
+    return True
+
+
+def has_wildcard(topic_filter: bytes) -> bool:
+    """True when a valid filter holds a wildcard."""
+    return b"+" in topic_filter or b"#" in topic_filter
+
+
+def is_shared(topic_filter: bytes) -> bool:
+    """True when the filter asks for a shared subscription, valid or not."""
+    return topic_filter == b"$share" or topic_filter.startswith(_SHARE)
+
+
+def split_share(topic_filter: bytes) -> bytes:
+    """The filter inside `$share/NAME/filter`; empty when the form is wrong [MQTT-4.8.2-1] [MQTT-4.8.2-2]."""
+    rest = topic_filter[len(_SHARE) :]
+    slash = rest.find(b"/")
+    if slash < 1 or has_wildcard(rest[:slash]):
+        return b""
+    return rest[slash + 1 :]
+
+
+def matches(topic_filter: bytes, name: bytes) -> bool:
+    """True when the filter matches the topic name; `$` names hide from leading wildcards [MQTT-4.7.2-1]."""
+    filters = topic_filter.split(b"/")
+    if name.startswith(b"$") and filters[0] in (b"+", b"#"):
+        return False
+    levels = name.split(b"/")
+    count = len(levels)
+    for i in range(len(filters)):
+        level = filters[i]
+        if level == b"#":
+            return True
+        if i >= count or level != b"+" and level != levels[i]:
+            return False
+    return len(filters) == count
