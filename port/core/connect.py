@@ -38,6 +38,7 @@ from port.core.reason import (
     CLIENT_IDENTIFIER_NOT_VALID,
     CONTINUE_AUTHENTICATION,
     MALFORMED_PACKET,
+    PACKET_TOO_LARGE,
     PROTOCOL_ERROR,
     QOS_NOT_SUPPORTED,
     QUOTA_EXCEEDED,
@@ -224,6 +225,9 @@ def authenticated(conn: "Connection", code: int, extra: "Optional[Properties]" =
     conn.waiting = None
     if code != SUCCESS:
         raise MQTTError(code, "connection refused")
+    answer = _connack(conn, connect, extra)
+    if len(answer) + 5 > conn.max_packet:
+        raise MQTTError(PACKET_TOO_LARGE, "maximum packet size %d is too small" % conn.max_packet)
     broker = conn.broker
     options = broker.options
     session = broker.sessions.get(connect.client_id)
@@ -242,15 +246,9 @@ def authenticated(conn: "Connection", code: int, extra: "Optional[Properties]" =
         if len(broker.sessions) >= options.max_sessions:
             raise MQTTError(QUOTA_EXCEEDED, "too many sessions")
         session = broker.new_session(connect.client_id)
-    asked = connect.properties.get(SESSION_EXPIRY_INTERVAL, 0)
-    if conn.version != 5:
-        asked = 0 if connect.clean_start else 0xFFFFFFFF
-    session.expiry = min(asked, options.max_session_expiry)
-    session.user = connect.user
-    session.will = None if connect.will is None else (connect.will, connect.will_delay)
     _open(conn, session, connect)
-    conn.out.append(_connack(conn, session, connect, present, asked, extra))
-    broker.dirty.append(conn)
+    flags = 1 if present and conn.version != 3 else 0  # [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+    conn.reply(packet(0x20, bytes((flags, 0)) + answer))
     broker.attach(conn, session)
     if present:
         session.resend()
@@ -263,11 +261,11 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     properties = connect.properties
     conn.session = session
     conn.state = _OPEN
-    keep_alive = connect.keep_alive
-    if conn.version == 5 and options.max_keep_alive and not 0 < keep_alive <= options.max_keep_alive:
-        keep_alive = options.max_keep_alive
-    conn.silence = keep_alive * 1500  # one and a half times the keep alive [MQTT-3.1.2-22]
+    conn.silence = _keep_alive(conn, connect) * 1500  # one and a half times the keep alive [MQTT-3.1.2-22]
     conn.active = True
+    session.expiry = min(_asked_expiry(conn, connect), options.max_session_expiry)
+    session.user = connect.user
+    session.will = None if connect.will is None else (connect.will, connect.will_delay)
     session.version5 = conn.version == 5
     session.max_packet = conn.max_packet
     session.window = min(properties.get(RECEIVE_MAXIMUM, 65535), options.max_inflight)
@@ -275,25 +273,35 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     session.alias_maximum = min(properties.get(TOPIC_ALIAS_MAXIMUM, 0), options.outbound_topic_aliases)
 
 
-def _connack(
-    conn: "Connection",
-    session: "Session",
-    connect: Connect,
-    present: bool,
-    asked: int,
-    extra: "Optional[Properties]",
-) -> bytes:
-    flags = 1 if present and conn.version != 3 else 0  # [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+def _keep_alive(conn: "Connection", connect: Connect) -> int:
+    """The keep alive in force, s: an MQTT 5 client can be told a shorter one."""
+    longest = conn.broker.options.max_keep_alive
+    if conn.version == 5 and longest and not 0 < connect.keep_alive <= longest:
+        return longest
+    return connect.keep_alive
+
+
+def _asked_expiry(conn: "Connection", connect: Connect) -> int:
+    """The session expiry interval asked for, s; MQTT 3.x asks for none or for ever."""
+    if conn.version == 5:
+        expiry: int = connect.properties.get(SESSION_EXPIRY_INTERVAL, 0)
+        return expiry
+    return 0 if connect.clean_start else 0xFFFFFFFF
+
+
+def _connack(conn: "Connection", connect: Connect, extra: "Optional[Properties]") -> bytes:
+    """The properties of the CONNACK: what the client must know of this server (clause 3.2.2.3)."""
     if conn.version != 5:
-        return bytes((0x20, 2, flags, 0))
+        return b""
     options = conn.broker.options
     properties: "Properties" = dict(extra) if extra else {}
     if connect.assigned:  # [MQTT-3.2.2-16]
-        properties[ASSIGNED_CLIENT_IDENTIFIER] = session.client_id
-    if session.expiry != asked:
-        properties[SESSION_EXPIRY_INTERVAL] = session.expiry
-    if conn.silence != connect.keep_alive * 1500:  # [MQTT-3.2.2-21]
-        properties[SERVER_KEEP_ALIVE] = conn.silence // 1500
+        properties[ASSIGNED_CLIENT_IDENTIFIER] = connect.client_id
+    if _asked_expiry(conn, connect) > options.max_session_expiry:
+        properties[SESSION_EXPIRY_INTERVAL] = options.max_session_expiry
+    keep_alive = _keep_alive(conn, connect)
+    if keep_alive != connect.keep_alive:  # [MQTT-3.2.2-21]
+        properties[SERVER_KEEP_ALIVE] = keep_alive
     if options.receive_maximum != 65535:
         properties[RECEIVE_MAXIMUM] = options.receive_maximum
     if options.topic_alias_maximum:
@@ -312,4 +320,4 @@ def _connack(
         properties[SHARED_SUBSCRIPTION_AVAILABLE] = 0
     if options.response_information and connect.properties.get(REQUEST_RESPONSE_INFORMATION):
         properties[RESPONSE_INFORMATION] = options.response_information.encode()
-    return packet(0x20, bytes((flags, 0)) + encode(properties))
+    return encode(properties)

@@ -5,8 +5,8 @@ most once per protocol family, QoS and retain flag.
 """
 
 from port.core import TYPE_CHECKING, const
-from port.core.codec import Reader, string, u16, u32, varint
-from port.core.properties import PUBLISH, decode
+from port.core.codec import PUBLISH, Reader, string, u16, u32, varint
+from port.core.properties import decode
 
 if TYPE_CHECKING:
     from typing import Optional
@@ -109,5 +109,5 @@ class Message:
             tail = varint(len(properties)) + properties + tail
         size = len(name) + len(tail)
         if flags & 6:
-            size += 2
-        return bytes((0x30 | flags,)) + varint(size) + name, tail
+            return bytes((0x30 | flags,)) + varint(size + 2) + name, tail
+        return bytes((0x30 | flags,)) + varint(size) + name + tail, b""  # whole: shared by all receivers

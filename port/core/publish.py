@@ -1,11 +1,10 @@
 """PUBLISH from a client (clause 3.3): parse, check, hand to the broker, acknowledge."""
 
 from port.core import TYPE_CHECKING, const
-from port.core.codec import Reader, varint
+from port.core.codec import PUBLISH, Reader, varint
 from port.core.message import Message
 from port.core.properties import (
     MESSAGE_EXPIRY_INTERVAL,
-    PUBLISH,
     RESPONSE_TOPIC,
     SUBSCRIPTION_IDENTIFIER,
     TOPIC_ALIAS,

@@ -1,0 +1,216 @@
+"""The broker on MicroPython's asyncio, beside the user's own tasks.
+
+    server = Server(max_connections=10)
+    server.listen("0.0.0.0", 1883)
+    await server.start()
+    server.publish("a/b", "hello", retain=True)
+    await server.stop()
+"""
+
+import asyncio
+import gc
+import select
+import socket
+import sys
+import time
+
+from port.core import TYPE_CHECKING, const
+from port.core.broker import Broker
+from port.core.options import Options
+from port.micropython.link import Link
+from port.micropython.poller import install
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional
+
+    from port.core.store import Store
+
+_BUFFER = const(1024)  # bytes of each of the two buffers that all clients share
+_BACKLOG = const(8)
+_GC_THRESHOLD = const(32768)
+
+
+def log(level: int, text: str, *args: "Any") -> None:
+    """Print warnings and errors, one line each."""
+    if level >= 2:
+        print("WE"[level - 2], text % args)
+        if level == 3 and args and isinstance(args[-1], Exception):
+            sys.print_exception(args[-1])
+
+
+def log_all(level: int, text: str, *args: "Any") -> None:
+    """Print everything, one line each."""
+    if level >= 2:
+        log(level, text, *args)
+    else:
+        print("DI"[level], text % args)
+
+
+class _Clock:
+    """Milliseconds that do not wrap, from ticks_ms, which does."""
+
+    def __init__(self) -> None:
+        self._last = time.ticks_ms()
+        self._now = 0
+
+    def now(self) -> int:
+        ticks = time.ticks_ms()
+        self._now += time.ticks_diff(ticks, self._last)
+        self._last = ticks
+        return self._now
+
+
+class _Listener:
+    """A listening socket."""
+
+    def __init__(self, server: "Server", host: str, port: int) -> None:
+        self._server = server
+        address = socket.getaddrinfo(host, port)[0][-1]
+        self._sock = socket.socket()
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._sock.bind(address)
+        self._sock.listen(_BACKLOG)
+        self._sock.setblocking(False)
+        server.poller.watch(self._sock, self, select.POLLIN)
+
+    def ready(self, events: int) -> None:
+        """Accept those who wait."""
+        while True:
+            try:
+                sock, peer = self._sock.accept()
+            except OSError:
+                return
+            try:
+                self._server.accept(sock, peer)
+            except (OSError, MemoryError) as e:
+                sock.close()
+                self._server.log(2, "- %s: cannot be served: %r", _address(peer), e)
+
+    def close(self) -> None:
+        self._server.poller.unwatch(self._sock)
+        self._sock.close()
+
+
+class Server(Broker):
+    """A broker with listeners. See port.core.broker.Broker for publish, subscribe, on and the figures.
+
+    Options are given by name (see port.core.options; defaults are those of a board) or as an
+    Options object; ValueError names a wrong one.
+    """
+
+    def __init__(
+        self,
+        options: "Optional[Options]" = None,
+        log: "Callable[..., None]" = log,
+        store: "Optional[Store]" = None,
+        **values: "Any",
+    ) -> None:
+        super().__init__(options or Options(True, **values), _Clock().now, log, store)
+        self.buffer = bytearray(_BUFFER)  # what is read lies here until it is handled
+        self.view = memoryview(self.buffer)
+        self.joined = bytearray(_BUFFER)  # what is written is joined here
+        self.joined_view = memoryview(self.joined)
+        self.links: "set[Link]" = set()
+        self.sys.wall = time.time
+        self.sys.extras.append(_heap)
+        self._lost: "list[tuple[Link, str]]" = []
+        self._addresses: "list[tuple[str, int]]" = []
+        self._listeners: "list[_Listener]" = []
+        self._ticker: "Any" = None
+        self._stopped = asyncio.Event()
+
+    def listen(self, host: str = "127.0.0.1", port: int = 1883) -> None:
+        """Add a TCP listener, opened by `start`."""
+        if not 0 < port <= 65535:
+            raise ValueError("port must be from 1 to 65535, not %r" % port)
+        self._addresses.append((host, port))
+
+    async def start(self) -> None:
+        """Open the listeners (OSError when one cannot be opened) and start the tick."""
+        self.poller = install()
+        self._stopped.clear()
+        for host, port in self._addresses:
+            self._listeners.append(_Listener(self, host, port))
+            self.log(1, "listening on %s:%d", host, port)
+        self._ticker = asyncio.create_task(self._tick())
+        gc.collect()
+        gc.threshold(_GC_THRESHOLD)
+
+    async def stop(self) -> None:
+        """Close the listeners, say goodbye to the clients and wait until they have heard it, 5 s at most."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        self.disconnect_all()
+        for _ in range(500):
+            if not self.links:
+                break
+            await asyncio.sleep_ms(10)
+        for link in list(self.links):
+            link.cut()
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+        self._stopped.set()
+
+    async def serve(self) -> None:
+        """Start unless started, and return when stopped."""
+        if self._ticker is None:
+            await self.start()
+        await self._stopped.wait()
+
+    def accept(self, sock: "Any", peer: "Any") -> None:
+        """Serve a new client. Raises OSError or MemoryError when that cannot be done."""
+        sock.setblocking(False)
+        try:
+            sock.setsockopt(6, 1, 1)  # TCP_NODELAY: acknowledgements must not wait for a full segment
+        except OSError:
+            pass
+        link = Link(self, sock)
+        link.conn = self.accept_connection(link, _address(peer))
+        if link.conn is None:
+            sock.close()
+            return
+        self.links.add(link)
+        self.poller.watch(sock, link, select.POLLIN)
+
+    def lose(self, link: Link, text: str) -> None:
+        """A write has failed; the client goes as soon as the flush is over."""
+        self._lost.append((link, text))
+
+    def flush(self) -> None:
+        """See Broker.flush."""
+        super().flush()
+        while self._lost:
+            link, text = self._lost.pop()
+            if link.conn is not None:
+                link.conn.lost(text)
+            link.cut()
+            super().flush()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep_ms(1000)
+            try:
+                self.tick()
+                now = self.clock()
+                for link in list(self.links):
+                    if link.deadline and link.deadline <= now:
+                        link.cut()
+            except Exception as e:
+                self.crashed(None, e)
+
+
+def _heap() -> "list[tuple[str, Any]]":
+    """Heap figures for $SYS, bytes, without the garbage."""
+    gc.collect()
+    return [("heap/current", gc.mem_alloc()), ("heap/free", gc.mem_free())]
+
+
+def _address(peer: "Any") -> str:
+    """The peer as text; the unix port gives a raw sockaddr, boards a tuple."""
+    if isinstance(peer, tuple):
+        return "%s:%d" % (peer[0], peer[1])
+    if len(peer) >= 8 and peer[0] == 2:
+        return "%d.%d.%d.%d:%d" % (peer[4], peer[5], peer[6], peer[7], peer[2] << 8 | peer[3])
+    return "?"
