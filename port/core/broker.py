@@ -199,7 +199,7 @@ class Broker:
         message = will[0]
         if message.expires is not None:
             message.expires += self.clock()
-        self.accept(message, session)
+        self.accept_message(message, session)
 
     def subscribe_session(self, session: Session, topic_filter: bytes, options: int) -> None:
         """Make or change a subscription; filter and options are valid [MQTT-3.8.4-3]."""
@@ -242,7 +242,7 @@ class Broker:
         if len(name) > options.max_topic_length or name.count(b"/") >= options.max_topic_levels:
             raise MQTTError(TOPIC_NAME_INVALID, "topic name too long")
 
-    def accept(self, message: Message, sender: "Optional[Session]") -> "tuple[int, str]":
+    def accept_message(self, message: Message, sender: "Optional[Session]") -> "tuple[int, str]":
         """Take in a message from a client: (reason code for its acknowledgement, reason string).
 
         Raises MQTTError for a topic name nobody may publish to.

@@ -83,7 +83,7 @@ def handle_publish(conn: "Connection", first: int, body: bytes) -> None:
             raise MQTTError(RECEIVE_MAXIMUM_EXCEEDED, "more than %d QoS 2 messages unreleased" % len(received))
 
     message = Message(name, body[at:] if at else body, qos, retain, properties, expires)
-    code, text = broker.accept(message, session)
+    code, text = broker.accept_message(message, session)
     if not qos:
         return
     if qos == 1:

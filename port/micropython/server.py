@@ -81,7 +81,7 @@ class _Listener:
             except OSError:
                 return
             try:
-                self._server.accept(sock, peer)
+                self._server.serve_client(sock, peer)
             except (OSError, MemoryError) as e:
                 sock.close()
                 self._server.log(2, "- %s: cannot be served: %r", _address(peer), e)
@@ -159,7 +159,7 @@ class Server(Broker):
             await self.start()
         await self._stopped.wait()
 
-    def accept(self, sock: "Any", peer: "Any") -> None:
+    def serve_client(self, sock: "Any", peer: "Any") -> None:
         """Serve a new client. Raises OSError or MemoryError when that cannot be done."""
         sock.setblocking(False)
         try:
