@@ -38,7 +38,7 @@ from port.core.reason import (
 from port.core.subscribe import handle_subscribe, handle_unsubscribe
 
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Optional, Protocol
 
     from port.core.auth import Authenticator
     from port.core.broker import Broker
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from port.core.properties import Properties
     from port.core.session import Session
 
-    class Transport:
+    class Transport(Protocol):
         """What a connection needs of its host; provided by the adapters."""
 
         def send(self, chunks: list[Buffer]) -> int:
@@ -189,7 +189,7 @@ class Connection:
             if first == 0x30 and size > 2:
                 received += 1
                 k = at + 2 + (data[at] << 8 | data[at + 1])
-                name = view[at + 2 : k]
+                name: "Any" = view[at + 2 : k]
                 if copy:
                     name = bytes(name)
                 fast = fast_get(name)

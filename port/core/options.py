@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # name, default on a board, default on a server, least, most, unit. A str default takes any
 # str, or one of the choices listed in place of the range; a bool takes True or False.
-TABLE = (
+TABLE: "tuple[tuple[str, Any, Any, Any, Any, str], ...]" = (
     ("max_connections", 32, 20000, 1, 1000000, ""),
     ("max_sessions", 64, 200000, 1, 10000000, ""),
     ("max_packet_size", 8192, 8388608, 128, 268435460, "bytes"),
@@ -124,9 +124,9 @@ class Options:
             name = row[0]
             if name in values:
                 _check(row, values[name])
-                setattr(self, name, values[name])
+                setattr(self, name, values[name])  # subset: ok, names come from TABLE
             else:
-                setattr(self, name, row[1] if board else row[2])
+                setattr(self, name, row[1] if board else row[2])  # subset: ok, names come from TABLE
         known = [row[0] for row in TABLE]
         for name in values:
             if name not in known:

@@ -15,7 +15,6 @@ from port.core.reason import (
     MALFORMED_PACKET,
     PROTOCOL_ERROR,
     QOS_NOT_SUPPORTED,
-    RECEIVE_MAXIMUM_EXCEEDED,
     RETAIN_NOT_SUPPORTED,
     TOPIC_ALIAS_INVALID,
     MQTTError,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from port.core.connection import Connection
+    from port.core.session import Session
 
     # topic alias (0: none), message expiry interval in s or None, and the properties to forward
     Parsed = tuple[int, "Optional[int]", bytes]
@@ -38,7 +38,7 @@ _CACHED_SIZE = const(256)  # longest property block worth remembering, bytes
 def handle_publish(conn: "Connection", first: int, body: bytes) -> None:
     """Handle a PUBLISH that could not be passed on as it came. Raises MQTTError for the client's faults."""
     broker = conn.broker
-    session = conn.session
+    session: "Session" = conn.session  # type: ignore[assignment]
     qos = first >> 1 & 3
     if qos == 3 or first & 8 and not qos:  # [MQTT-3.3.1-4] [MQTT-3.3.1-2]
         raise MQTTError(MALFORMED_PACKET, "PUBLISH with invalid flags")
@@ -72,16 +72,10 @@ def handle_publish(conn: "Connection", first: int, body: bytes) -> None:
     if retain and not options.retain_available:  # [MQTT-3.2.2-14]
         raise MQTTError(RETAIN_NOT_SUPPORTED, "retained messages are not supported")
 
-    if qos == 2:
-        received = session.received  # type: ignore[union-attr]
-        if received is None:
-            received = session.received = set()  # type: ignore[union-attr]
-        if packet_id in received:  # sent again: it has been handed on before [MQTT-4.3.3-10]
-            conn.acknowledge(_PUBREC, packet_id, 0)
-            return
-        if len(received) >= (options.receive_maximum if version5 else options.max_unreleased):
-            raise MQTTError(RECEIVE_MAXIMUM_EXCEEDED, "more than %d QoS 2 messages unreleased" % len(received))
-
+    limit = options.receive_maximum if version5 else options.max_unreleased
+    if qos == 2 and session.was_received(packet_id, limit):  # sent again: it has been handed on [MQTT-4.3.3-10]
+        conn.acknowledge(_PUBREC, packet_id, 0)
+        return
     message = Message(name, body[at:] if at else body, qos, retain, properties, expires)
     code, text = broker.accept_message(message, session)
     if not qos:
@@ -90,7 +84,7 @@ def handle_publish(conn: "Connection", first: int, body: bytes) -> None:
         conn.acknowledge(_PUBACK, packet_id, code, text)
         return
     if code < 0x80:
-        received.add(packet_id)
+        session.note_received(packet_id)
         code = 0
     conn.acknowledge(_PUBREC, packet_id, code, text)
 

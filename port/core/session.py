@@ -13,7 +13,13 @@ entry turns to None when PUBREC has come and PUBREL is out.
 from collections import deque
 
 from port.core import TYPE_CHECKING, const
-from port.core.reason import PACKET_IDENTIFIER_NOT_FOUND, PROTOCOL_ERROR, QUOTA_EXCEEDED, MQTTError
+from port.core.reason import (
+    PACKET_IDENTIFIER_NOT_FOUND,
+    PROTOCOL_ERROR,
+    QUOTA_EXCEEDED,
+    RECEIVE_MAXIMUM_EXCEEDED,
+    MQTTError,
+)
 
 if TYPE_CHECKING:
     from typing import Any, Optional
@@ -214,6 +220,28 @@ class Session:
                     self.deliver(message, flags, identifiers)
             if not replay:
                 self.replay = None
+
+    # -- QoS 2 from the client --------------------------------------------------------------
+
+    def was_received(self, packet_id: int, limit: int) -> bool:
+        """True when a QoS 2 message with this identifier came before and is not released yet.
+
+        Raises MQTTError when it is new but `limit` others are unreleased [MQTT-3.3.4-7].
+        """
+        received = self.received
+        if received is None:
+            return False
+        if packet_id in received:
+            return True
+        if len(received) >= limit:
+            raise MQTTError(RECEIVE_MAXIMUM_EXCEEDED, "%d QoS 2 messages are unreleased" % len(received))
+        return False
+
+    def note_received(self, packet_id: int) -> None:
+        """A QoS 2 message was taken in; until PUBREL its identifier means this message."""
+        if self.received is None:
+            self.received = set()
+        self.received.add(packet_id)
 
     # -- acknowledgements from the client -------------------------------------------------
 

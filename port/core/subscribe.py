@@ -37,7 +37,7 @@ def handle_subscribe(conn: "Connection", body: bytes) -> None:
         identifier = decode(reader, SUBSCRIBE).get(SUBSCRIPTION_IDENTIFIER, 0)
         if identifier and not broker.options.subscription_identifiers:
             raise MQTTError(SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, "subscription identifiers are not supported")
-    asked = []
+    asked: "list[tuple[bytes, int]]" = []
     while reader.left() or not asked:  # [MQTT-3.8.3-2]
         topic_filter = _filter(reader)
         options = reader.u8()
@@ -49,7 +49,7 @@ def handle_subscribe(conn: "Connection", body: bytes) -> None:
         asked.append((topic_filter, options | identifier << 8))
 
     codes = bytearray()
-    made = []
+    made: "list[tuple[bytes, int, bool]]" = []
     for topic_filter, options in asked:
         code, new = _subscribe(conn, session, topic_filter, options)
         codes.append(code if version5 or code <= 2 else 0x80)
@@ -98,7 +98,7 @@ def handle_unsubscribe(conn: "Connection", body: bytes) -> None:
     packet_id = _packet_id(reader)
     if version5:
         decode(reader, UNSUBSCRIBE)
-    filters = []
+    filters: "list[bytes]" = []
     while reader.left() or not filters:  # [MQTT-3.10.3-2]
         filters.append(_filter(reader))
     codes = bytearray()

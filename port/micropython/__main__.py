@@ -4,8 +4,12 @@ import asyncio
 import json
 import sys
 
+from port.core import TYPE_CHECKING
 from port.core.options import TABLE
 from port.micropython.server import Server, log, log_all
+
+if TYPE_CHECKING:
+    from typing import Any
 
 _HELP = """usage: micropython -m port.micropython [--host HOST] [--port PORT] [--config FILE] [-v] [--OPTION VALUE ...]
 
@@ -17,7 +21,7 @@ _HELP = """usage: micropython -m port.micropython [--host HOST] [--port PORT] [-
 """
 
 
-def _rows():
+def _rows() -> "dict[str, tuple[Any, ...]]":
     return {row[0]: row for row in TABLE}
 
 
@@ -33,7 +37,7 @@ def _help() -> None:
         print("  --%s (default %s) %s" % (name.replace("_", "-"), default, hint))
 
 
-def _value(name: str, text: str, default):
+def _value(name: str, text: str, default: "Any") -> "Any":
     if isinstance(default, bool):
         if text not in ("true", "false"):
             raise ValueError("%s must be true or false, not %s" % (name, text))
@@ -46,7 +50,7 @@ def _value(name: str, text: str, default):
         raise ValueError("%s must be a whole number, not %s" % (name, text))
 
 
-def _read(path: str) -> dict:
+def _read(path: str) -> "dict[str, Any]":
     try:
         with open(path) as file:
             text = file.read()
@@ -61,11 +65,11 @@ def _read(path: str) -> dict:
     return values
 
 
-def load(arguments):
+def load(arguments: "list[str]") -> "tuple[dict[str, Any], str, int, bool]":
     """(values, host, port, verbose) from the command line; ValueError says what is wrong."""
     rows = _rows()
-    values = {}
-    given = {}
+    values: "dict[str, Any]" = {}
+    given: "dict[str, Any]" = {}
     verbose = False
     i = 0
     while i < len(arguments):
@@ -97,7 +101,7 @@ async def _run(server: Server) -> None:
     await server.serve()
 
 
-def main(arguments) -> int:
+def main(arguments: "list[str]") -> int:
     """Run the broker; returns the exit status."""
     if "--help" in arguments or "-h" in arguments:
         _help()

@@ -7,7 +7,7 @@ the time per message.
 """
 
 import select
-from asyncio import core
+from asyncio import core  # type: ignore[attr-defined,unused-ignore]
 
 from port.core import TYPE_CHECKING
 
