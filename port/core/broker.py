@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from port.core.auth import Authenticator
     from port.core.connection import Transport
     from port.core.properties import Properties
+    from port.core.subscriptions import Route
 
 _NEVER = 0xFFFFFFFF
 
@@ -247,27 +248,32 @@ class Broker:
 
         Raises MQTTError for a topic name nobody may publish to.
         """
-        hooks = self.hooks
-        if hooks.has("process_message"):
-            changed = hooks.filter("process_message", sender, message)
-            if changed is None:
-                return SUCCESS, ""
-            message = changed
+        if self.hooks.messages:
+            return self._accept_hooked(message, sender)
         route = self.router.route(message.name)
         if route is None:  # $-topics belong to the broker
             self.dropped += 1
             return NOT_AUTHORIZED, "clients cannot publish to $ topics"
-        if hooks.has("message"):
-            changed = hooks.filter("message", sender, message)
-            if changed is None:
-                return SUCCESS, ""
-            if changed.name != message.name:
-                route = self.router.route(changed.name)
-            message = changed
+        return self._distribute(message, route, sender)
+
+    def _accept_hooked(self, message: Message, sender: "Optional[Session]") -> "tuple[int, str]":
+        """The same with message hooks, which may change or drop the message."""
+        changed = self.hooks.filter("process_message", sender, message)
+        if changed is None:
+            return SUCCESS, ""
+        if self.router.route(changed.name) is None:
+            self.dropped += 1
+            return NOT_AUTHORIZED, "clients cannot publish to $ topics"
+        changed = self.hooks.filter("message", sender, changed)
+        if changed is None:
+            return SUCCESS, ""
+        return self._distribute(changed, self.router.resolve(changed.name), sender)
+
+    def _distribute(self, message: Message, route: "Route", sender: "Optional[Session]") -> "tuple[int, str]":
         code, text = SUCCESS, ""
         if message.retain and not self._retain(message):
             code, text = QUOTA_EXCEEDED, "no room for another retained message"
-        if route is None or not self.router.distribute(message, route, sender):
+        if not self.router.distribute(message, route, sender):
             code = code or NO_MATCHING_SUBSCRIBERS
         return code, text
 
@@ -309,15 +315,13 @@ class Broker:
         message: "Optional[Message]" = Message(
             name, data, qos, retain, encode_all(properties) if properties else b"", expires
         )
-        if self.hooks.has("message"):
+        if self.hooks.messages:
             message = self.hooks.filter("message", None, message)  # type: ignore[arg-type]
         if message is None:
             return False
-        if retain:
-            self._retain(message)
-        matched = self.router.distribute(message, self.router.resolve(message.name), None)
+        code, _ = self._distribute(message, self.router.resolve(message.name), None)
         self.flush()
-        return matched
+        return code != NO_MATCHING_SUBSCRIBERS
 
     def subscribe(self, topic_filter: "Union[str, bytes]", callback: "Callable[[Message], Any]") -> "Any":
         """Call `callback(message)` for each message that matches; returns what `unsubscribe` takes.

@@ -208,14 +208,18 @@ class Connection:
                             out.append(frame)
                     published += len(fast)
                     continue
-                handle_publish(self, first, bytes(view[at:stop]))
+                handle_publish(self, first, bytes(view[i:stop]), at - i)
             elif size == 2 and first == 0x40:
                 session.puback(data[at] << 8 | data[at + 1])  # type: ignore[union-attr]
             elif first & 0xF0 == 0x30:
                 received += 1
-                handle_publish(self, first, bytes(view[at:stop]))
+                handle_publish(self, first, bytes(view[i:stop]), at - i)
             elif size == 2 and first == 0x62:
                 self._pubrel(data[at] << 8 | data[at + 1])
+            elif size == 2 and first == 0x50:
+                self._pubrec(data[at] << 8 | data[at + 1], SUCCESS)
+            elif size == 2 and first == 0x70:
+                session.pubcomp(data[at] << 8 | data[at + 1])  # type: ignore[union-attr]
             else:
                 self._dispatch(first, bytes(view[at:stop]))
             i = stop
@@ -327,21 +331,22 @@ class Connection:
                 decode(reader, kind)
         if reader.left():
             raise MQTTError(MALFORMED_PACKET, "packet too long")
-        session = self.session
-        if session is None:
-            raise MQTTError(PROTOCOL_ERROR, "acknowledgement before CONNECT")
         if kind == PUBACK:
-            session.puback(packet_id)
+            self.session.puback(packet_id)  # type: ignore[union-attr]
         elif kind == PUBREL:
             self._pubrel(packet_id)
-        elif not packet_id:
-            raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
         elif kind == PUBREC:
-            code = session.pubrec(packet_id, code)
-            if code >= 0:
-                self.acknowledge(0x62, packet_id, code)
+            self._pubrec(packet_id, code)
         else:
-            session.pubcomp(packet_id)
+            self.session.pubcomp(packet_id)  # type: ignore[union-attr]
+
+    def _pubrec(self, packet_id: int, code: int) -> None:
+        """PUBREC: the receiver has the message; release its packet identifier."""
+        code = self.session.pubrec(packet_id, code)  # type: ignore[union-attr]
+        if not code:
+            self.reply(bytes((0x62, 2, packet_id >> 8, packet_id & 255)))
+        elif code > 0:
+            self.acknowledge(0x62, packet_id, code)
 
     def _pubrel(self, packet_id: int) -> None:
         """PUBREL: the sender has done its part, its packet identifier is free again [MQTT-4.3.3-11]."""

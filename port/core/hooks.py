@@ -36,9 +36,13 @@ EVENTS = (
 
 
 class Hooks:
-    """The callbacks registered for each event, called in the order of registration."""
+    """The callbacks registered for each event, called in the order of registration.
+
+    messages: True while one of the two message events has a callback
+    """
 
     def __init__(self) -> None:
+        self.messages = False
         self._hooks: "dict[str, list[Callable[..., Any]]]" = {}
 
     def on(self, event: str, callback: "Callable[..., Any]") -> None:
@@ -46,6 +50,7 @@ class Hooks:
         if event not in EVENTS:
             raise ValueError("unknown event %s, there are %s" % (event, ", ".join(EVENTS)))
         self._hooks.setdefault(event, []).append(callback)
+        self._note()
 
     def off(self, event: str, callback: "Callable[..., Any]") -> None:
         """Take a registered callback away; ValueError when it is not registered."""
@@ -55,10 +60,10 @@ class Hooks:
         hooks.remove(callback)
         if not hooks:
             del self._hooks[event]
+        self._note()
 
-    def has(self, event: str) -> bool:
-        """True when a callback is registered for the event."""
-        return event in self._hooks
+    def _note(self) -> None:
+        self.messages = "message" in self._hooks or "process_message" in self._hooks
 
     def call(self, event: str, *args: "Any") -> "Any":
         """Call the event's callbacks; the first result that is not None ends the round and is returned."""

@@ -9,7 +9,7 @@ from port.core.codec import PUBLISH, Reader, string, u16, u32, varint
 from port.core.properties import decode
 
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Any, Optional
 
     from port.core.properties import Properties
 
@@ -49,7 +49,8 @@ class Message:
         self.properties = properties
         self.expires = expires
         self.clients: "Optional[list[bytes]]" = None
-        self._forms: "Optional[dict[int, tuple[bytes, bytes]]]" = None
+        # None, the one form (key, (head, tail)), or a dict key -> (head, tail)
+        self._forms: "Any" = None
 
     @property
     def topic(self) -> str:
@@ -64,15 +65,27 @@ class Message:
         """The forwarded MQTT 5 properties as `properties.decode` gives them."""
         return decode(Reader(varint(len(self.properties)) + self.properties), PUBLISH)
 
+    def came_as(self, version5: bool, flags: int, head: bytes, tail: bytes) -> None:
+        """Remember the packet it came in as a form, so that it need not be built; see `form`."""
+        self._forms = (flags | 16 if version5 else flags, (head, tail))
+
     def form(self, version5: bool, flags: int) -> "tuple[bytes, bytes]":
         """The packet as (head, tail) around the packet identifier, for a receiver with nothing special.
 
-        `flags` is the low nibble of the fixed header. Only for messages that do not expire.
+        `flags` is the low nibble of the fixed header; at QoS 0 head is the whole packet. Only for
+        messages that do not expire.
         """
+        key = flags | 16 if version5 else flags
         forms = self._forms
         if forms is None:
-            forms = self._forms = {}
-        key = flags | 16 if version5 else flags
+            form = self._encode(version5, flags, string(self.name), self.properties)
+            self._forms = (key, form)
+            return form
+        if isinstance(forms, tuple):
+            known: "tuple[bytes, bytes]" = forms[1]
+            if forms[0] == key:
+                return known
+            forms = self._forms = {forms[0]: known}
         form = forms.get(key)
         if form is None:
             form = forms[key] = self._encode(version5, flags, string(self.name), self.properties)

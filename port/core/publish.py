@@ -35,34 +35,39 @@ _PUBREC = const(0x50)
 _CACHED_SIZE = const(256)  # longest property block worth remembering, bytes
 
 
-def handle_publish(conn: "Connection", first: int, body: bytes) -> None:
-    """Handle a PUBLISH that could not be passed on as it came. Raises MQTTError for the client's faults."""
+def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> None:
+    """Handle a PUBLISH whose body starts at packet[at]. Raises MQTTError for the client's faults."""
     broker = conn.broker
     session: "Session" = conn.session  # type: ignore[assignment]
     qos = first >> 1 & 3
     if qos == 3 or first & 8 and not qos:  # [MQTT-3.3.1-4] [MQTT-3.3.1-2]
         raise MQTTError(MALFORMED_PACKET, "PUBLISH with invalid flags")
-    size = len(body)
-    at = 2 + (body[0] << 8 | body[1]) if size > 1 else size + 1
-    name = body[2:at]
+    size = len(packet)
+    start = at + 2
+    at = start + (packet[at] << 8 | packet[at + 1]) if start <= size else size + 1
+    name = packet[start:at]
+    name_end = at
     packet_id = 0
     if qos:
         at += 2
         if at <= size:
-            packet_id = body[at - 2] << 8 | body[at - 1]
+            packet_id = packet[at - 2] << 8 | packet[at - 1]
             if not packet_id:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")  # [MQTT-2.2.1-3]
     properties = b""
     expires = None
     version5 = conn.version == 5
-    if version5 and at < size and not body[at]:
-        at += 1
-    elif version5:
-        at, alias, interval, properties = _properties(conn, body, at)
-        if interval is not None:
-            expires = broker.clock() + interval * 1000
-        if alias >= 0:
-            name = _resolve_alias(conn, alias, name)
+    as_it_came = not first & 9  # it can be passed on with another packet identifier
+    if version5:
+        if at < size and not packet[at]:
+            at += 1
+        else:
+            at, alias, interval, properties = _properties(conn, packet, at)
+            if interval is not None:
+                expires = broker.clock() + interval * 1000
+            if alias >= 0:
+                name = _resolve_alias(conn, alias, name)
+                as_it_came = False
     if at > size or not name:
         raise MQTTError(MALFORMED_PACKET, "PUBLISH too short or without a topic")
     options = broker.options
@@ -76,12 +81,20 @@ def handle_publish(conn: "Connection", first: int, body: bytes) -> None:
     if qos == 2 and session.was_received(packet_id, limit):  # sent again: it has been handed on [MQTT-4.3.3-10]
         conn.acknowledge(_PUBREC, packet_id, 0)
         return
-    message = Message(name, body[at:] if at else body, qos, retain, properties, expires)
+    message = Message(name, packet[at:], qos, retain, properties, expires)
+    if as_it_came:
+        if qos:
+            message.came_as(version5, first & 6, packet[:name_end], packet[name_end + 2 :])
+        else:
+            message.came_as(version5, 0, packet, b"")
     code, text = broker.accept_message(message, session)
     if not qos:
         return
     if qos == 1:
-        conn.acknowledge(_PUBACK, packet_id, code, text)
+        if code and version5:
+            conn.acknowledge(_PUBACK, packet_id, code, text)
+        else:
+            conn.reply(bytes((_PUBACK, 2, packet_id >> 8, packet_id & 255)))
         return
     if code < 0x80:
         session.note_received(packet_id)

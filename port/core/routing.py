@@ -87,8 +87,7 @@ class Router:
             if len(self._routes) >= self._broker.options.route_cache:
                 self.forget()
             self._routes[name] = route
-            hooks = self._broker.hooks
-            if not (hooks.has("message") or hooks.has("process_message")):
+            if not self._broker.hooks.messages:
                 for i in (0, 1):
                     fast = route.fast(4 + i)
                     if fast is not None:
@@ -101,40 +100,46 @@ class Router:
 
     def distribute(self, message: "Message", route: Route, sender: "Optional[Session]") -> bool:
         """Give each receiver its copy; True when there was a subscriber at all."""
+        if message.clients is not None:
+            self._redirect(message, route, sender)
+            return not route.empty()
         qos = message.qos
-        retain = 1 if message.retain else 0
-        only = message.clients
-        for session, options in route.targets:
-            if only is not None and session.client_id not in only:
-                continue
-            if len(options) == 1:
-                option = options[0]
-                if option & _NO_LOCAL and session is sender:  # [MQTT-3.8.3-3]
-                    continue
-                # QoS is the lower of the two [MQTT-3.8.4-8], RETAIN is set only where
-                # retain as published asks for it [MQTT-3.3.1-12] [MQTT-3.3.1-13].
-                flags = min(qos, option & _QOS) << 1
-                if retain and option & _RETAIN_AS_PUBLISHED:
-                    flags |= 1
-                session.deliver(message, flags, (option >> 8,) if option > 255 else None)
-            else:
-                self._overlapping(message, session, options, sender)
-        if only is None:
-            for group in route.groups:
-                group.deliver(message)
-            for subscriber in route.locals:
-                self.call_local((b"", subscriber), message)
-        return bool(route.targets or route.groups or route.locals)
+        retain = message.retain
+        for session, option in route.plain:
+            # QoS is the lower of the two [MQTT-3.8.4-8], RETAIN is set only where
+            # retain as published asks for it [MQTT-3.3.1-12] [MQTT-3.3.1-13].
+            granted = option & _QOS
+            flags = (qos if qos < granted else granted) << 1
+            if retain and option & _RETAIN_AS_PUBLISHED:
+                flags |= 1
+            session.deliver(message, flags)
+        for session, options in route.special:
+            self._deliver_special(message, session, options, sender)
+        for group in route.groups:
+            group.deliver(message)
+        for subscriber in route.locals:
+            self.call_local((b"", subscriber), message)
+        return not route.empty()
 
-    def _overlapping(
+    def _redirect(self, message: "Message", route: Route, sender: "Optional[Session]") -> None:
+        """A hook has chosen the clients: of the subscribers, only they get the message."""
+        only = message.clients or []
+        for session, option in route.plain:
+            if session.client_id in only:
+                self._deliver_special(message, session, (option,), sender)
+        for session, options in route.special:
+            if session.client_id in only:
+                self._deliver_special(message, session, options, sender)
+
+    def _deliver_special(
         self, message: "Message", session: "Session", options: "tuple[int, ...]", sender: "Optional[Session]"
     ) -> None:
-        """Several of a session's filters match: one copy, highest QoS, all identifiers [MQTT-3.3.4-2]."""
+        """One copy, whatever number of filters match: highest QoS, all identifiers [MQTT-3.3.4-2]."""
         qos = -1
         retain = 0
         identifiers = []
         for option in options:
-            if option & _NO_LOCAL and session is sender:
+            if option & _NO_LOCAL and session is sender:  # [MQTT-3.8.3-3]
                 continue
             qos = max(qos, option & _QOS)
             if message.retain and option & _RETAIN_AS_PUBLISHED:

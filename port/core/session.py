@@ -95,12 +95,21 @@ class Session:
         group: "Optional[SharedGroup]" = None,
     ) -> None:
         """Send a message now, or queue it, or drop it, as QoS and the receiver's state demand."""
-        if not flags & _QOS_BITS:
-            if self.out is None:
+        out = self.out
+        if flags < 2:
+            if out is None:
                 self.broker.dropped += 1
-            else:
-                self._send0(message, flags, identifiers)
-        elif self.out is None or self.queue or len(self.inflight) >= self.window:
+                return
+            head, tail = self._form(message, flags, identifiers)
+            if len(head) + len(tail) > self.max_packet:  # [MQTT-3.1.2-24] [MQTT-3.1.2-25]
+                self._too_large(message)
+                return
+            broker = self.broker
+            if not out:
+                broker.dirty.append(self.conn)
+            out.append(head + tail)
+            broker.published += 1
+        elif out is None or self.queue or len(self.inflight) >= self.window:
             self._enqueue((message, flags, identifiers, group))
         else:
             self._transmit((message, flags, identifiers, group))
@@ -125,14 +134,6 @@ class Session:
             return message.special_form(flags, self.broker.clock(), identifiers, alias, known)
         return message.form(True, flags)
 
-    def _send0(self, message: "Message", flags: int, identifiers: "Optional[tuple[int, ...]]") -> None:
-        head, tail = self._form(message, flags, identifiers)
-        if len(head) + len(tail) > self.max_packet:  # [MQTT-3.1.2-24] [MQTT-3.1.2-25]
-            self._too_large(message)
-            return
-        self._append(head + tail)
-        self.broker.published += 1
-
     def _too_large(self, message: "Message") -> None:
         self.broker.dropped += 1
         if self.aliases:
@@ -149,16 +150,18 @@ class Session:
     def _transmit(self, entry: "Entry") -> None:
         """Send a QoS 1 or 2 message under a new packet identifier [MQTT-2.2.1-4]."""
         message, flags, identifiers, _ = entry
-        head, tail = self._form(message, flags, identifiers)
+        if identifiers is None and message.expires is None and not self.alias_maximum:
+            head, tail = message.form(self.version5, flags)
+        else:
+            head, tail = self._form(message, flags, identifiers)
         if len(head) + len(tail) + 2 > self.max_packet:
             self._too_large(message)
             return
         inflight = self.inflight
         packet_id = self.packet_id
-        while True:
+        packet_id = packet_id + 1 if packet_id < 65535 else 1
+        while packet_id in inflight:
             packet_id = packet_id + 1 if packet_id < 65535 else 1
-            if packet_id not in inflight:
-                break
         self.packet_id = packet_id
         inflight[packet_id] = entry
         broker = self.broker
@@ -262,6 +265,8 @@ class Session:
     def pubrec(self, packet_id: int, code: int) -> int:
         """PUBREC came; returns the reason code for the PUBREL to send, or -1 for none (clause 4.3.3)."""
         if packet_id not in self.inflight:
+            if not packet_id:
+                raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
             return -1 if code >= 0x80 else PACKET_IDENTIFIER_NOT_FOUND
         entry = self.inflight[packet_id]
         if entry is not None and entry[1] & _QOS_BITS != 4:
@@ -277,6 +282,8 @@ class Session:
     def pubcomp(self, packet_id: int) -> None:
         """PUBCOMP came: the QoS 2 message is done."""
         if packet_id not in self.inflight:
+            if not packet_id:
+                raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
             return
         if self.inflight[packet_id] is not None:
             raise MQTTError(PROTOCOL_ERROR, "PUBCOMP before PUBREC")

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
     Leaf = Union[tuple[Any, int], dict[Any, int]]
 
-QOS = const(3)
 NO_LOCAL = const(4)
-RETAIN_AS_PUBLISHED = const(8)
+_LAST_PLAIN = const(255)  # above: a subscription identifier
 
 
 class LocalSubscriber:
@@ -39,33 +38,35 @@ class LocalSubscriber:
 class Route:
     """Where messages of one topic name go, resolved once and cached.
 
-    targets  (session, option tuple) for each session, one option int per matching filter
+    plain    (session, option) for sessions with one matching filter, no identifier, no no local
+    special  (session, options of all its matching filters) for the others
     groups   shared subscriptions
     locals   in-process subscribers
     """
 
-    __slots__ = ("targets", "groups", "locals")
+    __slots__ = ("plain", "special", "groups", "locals")
 
     def __init__(self) -> None:
-        self.targets: "list[tuple[Session, tuple[int, ...]]]" = []
+        self.plain: "list[tuple[Session, int]]" = []
+        self.special: "list[tuple[Session, tuple[int, ...]]]" = []
         self.groups: "list[SharedGroup]" = []
         self.locals: "list[LocalSubscriber]" = []
 
-    def fast(self, family: int) -> "Optional[tuple[Session, ...]]":
-        """The sessions alone if a QoS 0 packet of `family` can go to all of them as it came, else None.
+    def empty(self) -> bool:
+        """True when there is no subscriber at all."""
+        return not (self.plain or self.special or self.groups or self.locals)
 
-        That needs every session in the family (5, or 4 for MQTT 3.x; see Session.family) and no
-        subscription with an identifier or no local.
+    def fast(self, family: int) -> "Optional[tuple[Session, ...]]":
+        """The sessions, if a QoS 0 packet of `family` can go to all of them as it came and to nobody else; or None.
+
+        `family` is 4 for MQTT 3.x, 5 for MQTT 5, see Session.family.
         """
-        if self.groups or self.locals:
+        if self.special or self.groups or self.locals:
             return None
-        for session, options in self.targets:
+        for session, _ in self.plain:
             if session.family != family and session.family != 0:
                 return None
-            for option in options:
-                if option & NO_LOCAL or option >> 8:
-                    return None
-        return tuple([session for session, _ in self.targets])
+        return tuple([session for session, _ in self.plain])
 
 
 class Subscriptions:
@@ -170,7 +171,11 @@ class Subscriptions:
         route = Route()
         for subscriber in found:
             if subscriber.session is not None:
-                route.targets.append((subscriber, found[subscriber]))
+                options = found[subscriber]
+                if len(options) == 1 and options[0] <= _LAST_PLAIN and not options[0] & NO_LOCAL:
+                    route.plain.append((subscriber, options[0]))
+                else:
+                    route.special.append((subscriber, options))
             elif subscriber.group is not None:
                 route.groups.append(subscriber)
             else:

@@ -95,5 +95,5 @@ class SysInfo:
         for name, value in self.figures():
             topic = _ROOT + name.encode()
             route = b.router.resolve(topic)
-            if route.targets or route.groups or route.locals:
+            if not route.empty():
                 b.router.distribute(Message(topic, str(value).encode(), 0, True), route, None)
