@@ -19,6 +19,7 @@ from port.core.reason import (
     SERVER_SHUTTING_DOWN,
     SUCCESS,
     TOPIC_NAME_INVALID,
+    UNSPECIFIED_ERROR,
     MQTTError,
 )
 from port.core.retained import Retained
@@ -67,7 +68,7 @@ class Broker:
         self.log = log
         self.store = store or Store()
         self.authenticators: "list[Authenticator]" = []
-        self.hooks = Hooks()
+        self.hooks = Hooks(lambda e: self.crashed(None, e))
         self.sessions: "dict[bytes, Session]" = {}
         self.connections: "set[Connection]" = set()
         self.connected = 0  # connections that are open
@@ -135,14 +136,13 @@ class Broker:
     def detach(self, conn: Connection, code: int, text: str, was_open: bool) -> None:
         """A connection is over; settle its session's will and expiry [MQTT-3.1.2-8]."""
         self.connections.discard(conn)
-        self.log(1 if code < 0x80 or not was_open else 2, "%s: %s (0x%02x)", conn, text, code)
+        self.log(2 if code > UNSPECIFIED_ERROR else 1, "%s: %s (0x%02x)", conn, text, code)
         session = conn.session
         if not was_open or session is None or session.conn is not conn:
             return
         self.connected -= 1
         session.conn = None
         session.out = None
-        session.replay = None
         now = self.clock()
         self.hooks.call("disconnect", session, code)
         if not session.expiry:
@@ -179,7 +179,7 @@ class Broker:
             self.router.remove(session, topic_filter)
         session.subscriptions = {}
         session.inflight = {}
-        session.queue = None
+        session.resends = session.replay = session.queue = None
         if session.expiry:
             self.stored("session_ended", session)
         self._publish_will(session)
@@ -359,7 +359,7 @@ class Broker:
             if conn.out:
                 self.send(conn)
                 session = conn.session
-                if session is not None and (session.queue or session.replay) and session.out is not None:
+                if session is not None and session.waiting() and session.out is not None:
                     session.pump()
         dirty.clear()
 
@@ -423,9 +423,4 @@ class Broker:
     def crashed(self, conn: "Optional[Connection]", error: Exception) -> None:
         """Something in the broker or a hook failed: log it with its traceback, tell the error hook."""
         self.log(3, "%s: internal error: %r", conn or "-", error)
-        try:
-            self.hooks.call("error", conn.session if conn else None, error)
-        except Exception as e:
-            self.log(3, "error hook failed: %r", e)
-
-
+        self.hooks.call("error", conn.session if conn else None, error)

@@ -251,8 +251,7 @@ def authenticated(conn: "Connection", code: int, extra: "Optional[Properties]" =
     conn.reply(packet(0x20, bytes((flags, 0)) + answer))
     broker.attach(conn, session)
     if present:
-        session.resend()
-        session.pump()
+        session.resume()
 
 
 def _open(conn: "Connection", session: "Session", connect: Connect) -> None:

@@ -22,7 +22,7 @@ from port.core.codec import (
     Reader,
     packet,
 )
-from port.core.connect import handle_auth, handle_connect
+from port.core.connect import authenticated, handle_auth, handle_connect
 from port.core.properties import REASON_STRING, SERVER_REFERENCE, SESSION_EXPIRY_INTERVAL, decode, encode
 from port.core.publish import handle_publish
 from port.core.reason import (
@@ -137,7 +137,8 @@ class Connection:
         at = 0
         try:
             if self.state != _OPEN:
-                at = self._handshake(data, view, end)
+                if self.state != _CLOSED:
+                    at = self._handshake(data, view, end)
                 if self.state != _OPEN:
                     return end if self.state == _CLOSED else at
             return self._feed(data, view, at, end)
@@ -286,6 +287,17 @@ class Connection:
             if self.state == _CLOSED:
                 return end
         return i
+
+    def authenticated(self, code: int) -> None:
+        """The decision an authenticator had left PENDING: 0 lets the client in, 0x80 or more refuses it."""
+        try:
+            authenticated(self, code)
+        except MQTTError as e:
+            self.fail(e)
+        if self.state == _OPEN:
+            self.transport.hold(False)
+            self.take(b"")
+        self.broker.flush()
 
     # -- packets -------------------------------------------------------------------------
 
@@ -477,5 +489,10 @@ class Connection:
         self.close(UNSPECIFIED_ERROR, text, True)
 
     def __str__(self) -> str:
-        name = str(self.client_id, "utf-8") if self.client_id else "-"
+        client_id = self.client_id
+        name = str(client_id, "utf-8") if client_id else "-"
+        for c in client_id:
+            if c < 33 or c == 127:
+                name = repr(name)  # what a client calls itself must not break up the log
+                break
         return "%s %s" % (name, self.address)

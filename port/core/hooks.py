@@ -11,11 +11,13 @@ error(client, error)                  a client broke the protocol, or the broker
 storage(client, error)                storing something failed (an exception)
 
 `client` is the session (client_id, user, conn), None for what the program itself published.
-The two message hooks may return None to let the message pass, False to drop it, or a Message
+What a hook raises is logged and told to the error hook; a subscription or message it was asked about
+is refused or dropped then. The two message hooks may return None to let the message pass, False to drop it, or a Message
 to take its place; setting `message.clients` to a list of client ids redirects it to those alone.
 """
 
 from port.core import TYPE_CHECKING
+from port.core.reason import UNSPECIFIED_ERROR
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
@@ -41,7 +43,9 @@ class Hooks:
     messages: True while one of the two message events has a callback
     """
 
-    def __init__(self) -> None:
+    def __init__(self, failed: "Callable[[Exception], None]") -> None:
+        """`failed(error)` is told what a callback raised."""
+        self._failed = failed
         self.messages = False
         self._hooks: "dict[str, list[Callable[..., Any]]]" = {}
 
@@ -66,9 +70,17 @@ class Hooks:
         self.messages = "message" in self._hooks or "process_message" in self._hooks
 
     def call(self, event: str, *args: "Any") -> "Any":
-        """Call the event's callbacks; the first result that is not None ends the round and is returned."""
+        """Call the event's callbacks; the first result that is not None ends the round and is returned.
+
+        A callback that raises counts as having answered UNSPECIFIED_ERROR.
+        """
         for callback in self._hooks.get(event, ()):
-            result = callback(*args)
+            try:
+                result = callback(*args)
+            except Exception as e:
+                if event != "error":  # or it might be called for its own failure without end
+                    self._failed(e)
+                result = UNSPECIFIED_ERROR
             if result is not None:
                 return result
         return None
@@ -76,7 +88,11 @@ class Hooks:
     def filter(self, event: str, client: "Optional[Session]", message: "Message") -> "Optional[Message]":
         """Pass a message through a message event's callbacks; None when one dropped it."""
         for callback in self._hooks.get(event, ()):
-            result = callback(client, message)
+            try:
+                result = callback(client, message)
+            except Exception as e:
+                self._failed(e)
+                return None
             if result is False:
                 return None
             if result is not None:

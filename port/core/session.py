@@ -53,7 +53,7 @@ class Session:
     __slots__ = (
         "broker", "client_id", "user", "conn", "out", "family", "version5", "subscriptions", "inflight",
         "queue", "queued_bytes", "packet_id", "window", "received", "expiry", "expires_at", "will",
-        "will_at", "replay", "max_packet", "aliases", "alias_maximum",
+        "will_at", "resends", "replay", "max_packet", "aliases", "alias_maximum",
     )  # fmt: skip
 
     def __init__(self, broker: "Broker", client_id: bytes) -> None:
@@ -75,6 +75,7 @@ class Session:
         self.expires_at: "Optional[int]" = None
         self.will: "Optional[tuple[Message, int]]" = None
         self.will_at: "Optional[int]" = None
+        self.resends: "Optional[list[int]]" = None  # identifiers to send again, the oldest last
         self.replay: "Optional[list[Entry]]" = None
         self.max_packet = 0
         self.aliases: "Optional[dict[bytes, int]]" = None
@@ -190,39 +191,60 @@ class Session:
         queue.append(entry)
         self.queued_bytes += size
 
-    def waiting(self) -> bool:
+    def waiting(self) -> "Any":
         """True when something could be sent as soon as there is room for it."""
-        return bool(self.queue or self.replay)
+        return self.queue or self.replay or self.resends
 
     def pump(self) -> None:
-        """Send what waits, as far as the receive window and the connection allow [MQTT-3.3.4-9]."""
+        """Send what waits, as far as the receive window [MQTT-3.3.4-9] and the connection allow.
+
+        About `outbox_bytes` at a time: the host flushes, and calls again unless the client is slow.
+        """
+        if self.out is None:
+            return
         budget = self.broker.options.outbox_bytes
+        now = self.broker.clock()
+        if self.resends:
+            budget = self._pump_resends(budget, now)
         queue = self.queue
-        inflight = self.inflight
         if queue:
-            now = self.broker.clock()
-            while queue and self.out is not None and len(inflight) < self.window:
+            while queue and budget > 0 and len(self.inflight) < self.window:
                 entry = queue.popleft()
-                self.queued_bytes -= entry[0].size()
-                expires = entry[0].expires
-                if expires is None or expires > now:  # [MQTT-3.3.2-5]
+                message = entry[0]
+                size = message.size()
+                self.queued_bytes -= size
+                if message.expires is None or message.expires > now:  # [MQTT-3.3.2-5]
+                    budget -= size
                     self._transmit(entry)
             if not queue:
                 self.queue = None
-        replay = self.replay
-        if replay:
-            retained = self.broker.retained
-            while replay and self.out is not None and budget > 0:
-                message, flags, identifiers, _ = replay[-1]
-                if flags & _QOS_BITS and (self.queue or len(inflight) >= self.window):
-                    break
-                replay.pop()
-                # A newer message has gone out already if the retained one was replaced since.
-                if retained.get(message.name) is message or message.name.startswith(b"$"):
-                    budget -= message.size() + 16
-                    self.deliver(message, flags, identifiers)
-            if not replay:
-                self.replay = None
+        if self.replay:
+            self._pump_replay(budget, now)
+
+    def _pump_resends(self, budget: int, now: int) -> int:
+        resends = self.resends or []
+        while resends and budget > 0 and len(self.inflight) - len(resends) < self.window:
+            budget -= self._resend(resends.pop(), now)
+        if not resends:
+            self.resends = None
+        return budget
+
+    def _pump_replay(self, budget: int, now: int) -> None:
+        """Go on with the retained messages of new subscriptions."""
+        retained = self.broker.retained
+        replay = self.replay or []
+        while replay and budget > 0:
+            message, flags, identifiers, _ = replay[-1]
+            if flags & _QOS_BITS and (self.queue or len(self.inflight) >= self.window):
+                return
+            replay.pop()
+            # A newer message has gone out already if the retained one was replaced since.
+            current = message.name.startswith(b"$") or retained.get(message.name) is message
+            if current and (message.expires is None or message.expires > now):
+                budget -= message.size() + 16
+                self.deliver(message, flags, identifiers)
+        if not replay:
+            self.replay = None
 
     # -- QoS 2 from the client --------------------------------------------------------------
 
@@ -259,7 +281,7 @@ class Session:
         if entry is None or entry[1] & _QOS_BITS != 2:
             raise MQTTError(PROTOCOL_ERROR, "PUBACK for a QoS 2 message")
         del inflight[packet_id]
-        if self.queue or self.replay:
+        if self.waiting():
             self.pump()
 
     def pubrec(self, packet_id: int, code: int) -> int:
@@ -273,7 +295,7 @@ class Session:
             raise MQTTError(PROTOCOL_ERROR, "PUBREC for a QoS 1 message")
         if code >= 0x80:
             del self.inflight[packet_id]
-            if self.queue or self.replay:
+            if self.waiting():
                 self.pump()
             return -1
         self.inflight[packet_id] = None
@@ -288,33 +310,43 @@ class Session:
         if self.inflight[packet_id] is not None:
             raise MQTTError(PROTOCOL_ERROR, "PUBCOMP before PUBREC")
         del self.inflight[packet_id]
-        if self.queue or self.replay:
+        if self.waiting():
             self.pump()
 
     # -- coming and going ------------------------------------------------------------------
 
-    def resend(self) -> None:
-        """After a reconnect: what was in flight goes out again, oldest first [MQTT-4.4.0-1] [MQTT-4.6.0-1]."""
+    def resume(self) -> None:
+        """After a reconnect: what was in flight goes out again, oldest first, then what waited [MQTT-4.4.0-1]."""
+        self.resends = self._inflight_ids()
+        self.resends.reverse()
+        self.pump()
+
+    def _inflight_ids(self) -> "list[int]":
+        """The identifiers in flight in the order in which they were used [MQTT-4.6.0-1]."""
         first = self.packet_id + 1
-        broker = self.broker
-        now = broker.clock()
-        for packet_id in sorted(self.inflight, key=lambda p: (p - first) % 65536):
-            entry = self.inflight[packet_id]
-            identifier = bytes((packet_id >> 8, packet_id & 255))
-            if entry is None:
-                self._append(b"\x62\x02" + identifier)
-                continue
-            message, flags, identifiers, _ = entry
-            if message.expires is not None and message.expires <= now and flags & _QOS_BITS == 2:
-                del self.inflight[packet_id]
-                continue
-            head, tail = self._form(message, flags, identifiers)
-            if len(head) + len(tail) + 2 > self.max_packet:
-                del self.inflight[packet_id]
-                self._too_large(message)
-                continue
-            self._append(bytes((head[0] | _DUP,)) + head[1:] + identifier + tail)  # [MQTT-3.3.1-1]
-            broker.published += 1
+        return sorted(self.inflight, key=lambda p: (p - first) % 65536)
+
+    def _resend(self, packet_id: int, now: int) -> int:
+        """Send again what is in flight under this identifier; returns about how many bytes that took."""
+        if packet_id not in self.inflight:
+            return 0
+        entry = self.inflight[packet_id]
+        identifier = bytes((packet_id >> 8, packet_id & 255))
+        if entry is None:
+            self._append(b"\x62\x02" + identifier)
+            return 4
+        message, flags, identifiers, _ = entry
+        if message.expires is not None and message.expires <= now and flags & _QOS_BITS == 2:
+            del self.inflight[packet_id]
+            return 0
+        head, tail = self._form(message, flags, identifiers)
+        if len(head) + len(tail) + 2 > self.max_packet:
+            del self.inflight[packet_id]
+            self._too_large(message)
+            return 0
+        self._append(bytes((head[0] | _DUP,)) + head[1:] + identifier + tail)  # [MQTT-3.3.1-1]
+        self.broker.published += 1
+        return message.size()
 
     def take_shared(self, group: "Optional[SharedGroup]") -> "list[Entry]":
         """Give back what came through `group` (None: through any) and may go to another member.
@@ -323,8 +355,7 @@ class Session:
         sent stays [MQTT-4.8.2-4] [MQTT-4.8.2-5].
         """
         taken: "list[Entry]" = []
-        first = self.packet_id + 1
-        for packet_id in sorted(self.inflight, key=lambda p: (p - first) % 65536):
+        for packet_id in self._inflight_ids():
             entry = self.inflight[packet_id]
             if entry is not None and _came_through(entry, group) and entry[1] & _QOS_BITS == 2:
                 taken.append(entry)

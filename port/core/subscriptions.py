@@ -107,15 +107,6 @@ class Subscriptions:
         """The shared subscription with this filter, or None."""
         return self._groups.get(topic_filter)
 
-    def has_sys(self) -> bool:
-        """True when somebody may be subscribed to $SYS topics."""
-        if b"$SYS" in self._wild:
-            return True
-        for topic_filter in self._exact:
-            if topic_filter.startswith(b"$SYS/"):
-                return True
-        return False
-
     def _place(self, topic_filter: bytes) -> "dict[Any, Any]":
         """The dict whose value under `_key` is the filter's leaf."""
         if has_wildcard(topic_filter):

@@ -90,8 +90,6 @@ class SysInfo:
         if not interval or now < self._due:
             return
         self._due = now + interval
-        if not b.router.subscriptions.has_sys():
-            return
         for name, value in self.figures():
             topic = _ROOT + name.encode()
             route = b.router.resolve(topic)

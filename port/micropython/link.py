@@ -51,12 +51,15 @@ class Link:
                         self._gone("connection lost")
                 else:
                     self._read()
+            if server.dirty:
+                server.flush()
         except OSError as e:
             self._gone("connection lost: %r" % e)
         except MemoryError:
             self._gone("out of memory")
-        if server.dirty:
-            server.flush()
+        except Exception as e:  # an error here would end the event loop
+            server.crashed(self.conn, e)
+            self._gone("internal error")
 
     def _read(self) -> None:
         server = self._server
