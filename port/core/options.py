@@ -23,7 +23,7 @@ TABLE: "tuple[tuple[str, Any, Any, Any, Any, str], ...]" = (
     ("receive_maximum", 16, 200, 1, 65535, ""),
     ("max_unreleased", 128, 65535, 1, 65535, ""),
     ("max_inflight", 8, 64, 1, 65535, ""),
-    ("max_queued_messages", 16, 1000, 1, 65535, ""),
+    ("max_queued_messages", 64, 1000, 1, 65535, ""),
     ("max_queued_bytes", 8192, 16777216, 64, 1073741824, "bytes"),
     ("queue_full", "newest", "newest", ("newest", "oldest", "disconnect"), None, ""),
     ("outbox_bytes", 2048, 262144, 256, 1073741824, "bytes"),

@@ -85,17 +85,24 @@ class Link:
                     self._gone("connection closed by the client")
                 return
             server.bytes_received += count
-            if rest is not None:
-                conn.take(view[:count])
+            if rest is None:
+                self._feed(buffer, view, start + count)
             else:
-                end = start + count
-                at = conn.feed(buffer, view, end)
-                if at < end:
-                    conn.rest = bytearray(view[at:end])
-            if server.dirty:
-                server.flush()
+                rest += view[:count]
+                conn.active = True
+                if len(rest) >= conn.need:
+                    self._feed(rest, memoryview(rest), len(rest))
             if start + count < size:
                 return
+
+    def _feed(self, data: bytearray, view: memoryview, end: int) -> None:
+        conn = self.conn
+        conn.rest = None
+        at = conn.feed(data, view, end)
+        if at < end:
+            conn.rest = bytearray(view[at:end])
+        if self._server.dirty:
+            self._server.flush()
 
     def _drain(self) -> None:
         ring = self._ring
