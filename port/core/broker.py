@@ -12,6 +12,7 @@ from port.core.message import Message
 from port.core.options import Options
 from port.core.properties import encode_all
 from port.core.reason import (
+    ADMINISTRATIVE_ACTION,
     KEEP_ALIVE_TIMEOUT,
     NO_MATCHING_SUBSCRIBERS,
     NOT_AUTHORIZED,
@@ -339,6 +340,15 @@ class Broker:
     def unsubscribe(self, handle: "Any") -> None:
         """End what `subscribe` began."""
         self.router.remove_local(handle)
+
+    def disconnect(self, client_id: "Union[str, bytes]", code: int = ADMINISTRATIVE_ACTION, text: str = "") -> bool:
+        """End a client's connection, MQTT 5 clients being told the reason; False when it is not connected."""
+        session = self.sessions.get(client_id.encode() if isinstance(client_id, str) else client_id)
+        if session is None or session.conn is None:
+            return False
+        session.conn.fail(MQTTError(code, text or "disconnected by the server"))
+        self.flush()
+        return True
 
     def on(self, event: str, callback: "Callable[..., Any]") -> None:
         """Register a hook, see port.core.hooks; ValueError for an unknown event."""

@@ -18,6 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the broker; returns the exit status: 0 stopped, 1 could not listen, 2 wrong configuration."""
     try:
         config = load(sys.argv[1:] if arguments is None else arguments)
+        loop_factory = _loop_factory(config.loop)
     except ConfigError as e:
         _say(str(e))
         return 2
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(_run(config))
     except OSError as e:
         _say(e.strerror or str(e))
@@ -61,12 +62,16 @@ def _say(text: str) -> None:
     print("ucomqtt: " + text, file=sys.stderr, flush=True)
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's event loop when it is installed, else None for asyncio's own."""
+def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the event loop of this name; None for asyncio's own."""
+    if name == "asyncio":
+        return None
     try:
         import uvloop
     except ImportError:
-        return None
+        if name == "auto":
+            return None
+        raise ConfigError("--loop uvloop: uvloop is not installed") from None
     return uvloop.new_event_loop
 
 

@@ -28,6 +28,7 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 1883
     verbosity: int = 0
+    loop: str = "auto"
     values: dict[str, Any] = field(default_factory=dict)
 
     def options(self) -> Options:
@@ -52,6 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1; 0.0.0.0 for all)")
     parser.add_argument("--port", type=int, help="port to listen on (default 1883; 0: any free one)")
     parser.add_argument("--config", metavar="FILE", help="read options from this TOML file")
+    parser.add_argument(
+        "--loop",
+        choices=("auto", "asyncio", "uvloop"),
+        default="auto",
+        help="event loop (default auto: uvloop when it is installed, else asyncio)",
+    )
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log clients as they come and go; twice: all there is")
     parser.add_argument("--version", action="version", version="ucomqtt " + __version__)
     group = parser.add_argument_group("broker options")
@@ -97,7 +104,7 @@ def _read(path: str) -> dict[str, Any]:
 def load(arguments: list[str]) -> Config:
     """The configuration the command line asks for. Raises ConfigError; argparse ends the program on misuse."""
     args = _parser().parse_args(arguments)
-    config = Config(verbosity=args.verbose)
+    config = Config(verbosity=args.verbose, loop=args.loop)
     names = {row[0]: row[2] for row in TABLE}
     if args.config:
         for key, value in _read(args.config).items():
