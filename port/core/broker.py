@@ -131,6 +131,10 @@ class Broker:
         self.clients_maximum = max(self.clients_maximum, self.connected)
         if session.expiry:
             self.stored("session", session)
+            session.kept = True
+        elif session.kept:  # it outlived its last connection, but will not outlive this one
+            self.stored("session_ended", session)
+            session.kept = False
         self.log(1, "%s: connected, MQTT %d", conn, conn.version)
         self.hooks.call("connect", session)
 
@@ -181,7 +185,7 @@ class Broker:
         session.subscriptions = {}
         session.inflight = {}
         session.resends = session.replay = session.queue = None
-        if session.expiry:
+        if session.kept:
             self.stored("session_ended", session)
         self._publish_will(session)
 
@@ -190,7 +194,9 @@ class Broker:
         for topic_filter in session.subscriptions:
             group = self.router.group(topic_filter)
             if group is not None and (ended or group.has_online(session)):
-                group.hand_back(session.take_shared(group), session)
+                left = group.hand_back(session.take_shared(group), session, self.clock())
+                if not ended:
+                    session.put_back(left)
 
     def _publish_will(self, session: Session) -> None:
         will = session.will
@@ -201,7 +207,10 @@ class Broker:
         message = will[0]
         if message.expires is not None:
             message.expires += self.clock()
-        self.accept_message(message, session)
+        try:
+            self.accept_message(message, session)
+        except MQTTError as e:  # a hook has given it an impossible topic
+            self.crashed(None, e)
 
     def subscribe_session(self, session: Session, topic_filter: bytes, options: int) -> None:
         """Make or change a subscription; filter and options are valid [MQTT-3.8.4-3]."""
@@ -216,7 +225,8 @@ class Broker:
         del session.subscriptions[topic_filter]
         self.router.remove(session, topic_filter)
         if group is not None:
-            group.hand_back(session.take_shared(group), session)
+            # What was sent stays with it [MQTT-3.10.4-3].
+            group.hand_back(session.take_shared(group, session.conn is None), session, self.clock())
         if session.expiry:
             self.stored("subscription", session, topic_filter, None)
 
@@ -333,8 +343,10 @@ class Broker:
         if not valid_filter(data) or data.startswith(b"$share/"):
             raise ValueError("invalid topic filter %r" % (topic_filter,))
         handle = self.router.add_local(data, callback)
+        now = self.clock()
         for message in self.retained.matching(data):
-            self.router.call_local(handle, message)
+            if message.expires is None or message.expires > now:
+                self.router.call_local(handle, message)
         return handle
 
     def unsubscribe(self, handle: "Any") -> None:

@@ -38,6 +38,7 @@ from port.core.reason import (
     CLIENT_IDENTIFIER_NOT_VALID,
     CONTINUE_AUTHENTICATION,
     MALFORMED_PACKET,
+    NOT_AUTHORIZED,
     PACKET_TOO_LARGE,
     PROTOCOL_ERROR,
     QOS_NOT_SUPPORTED,
@@ -113,7 +114,7 @@ class Connect:
         properties = decode(reader, WILL) if version == 5 else {}
         name = reader.string()
         payload = reader.binary()
-        if not valid_name(name) or name.startswith(b"$"):
+        if not valid_name(name):
             raise MQTTError(MALFORMED_PACKET, "invalid will topic")
         topic = properties.get(RESPONSE_TOPIC)
         if topic is not None and (not topic or has_wildcard(topic)):
@@ -168,6 +169,8 @@ def handle_connect(conn: "Connection", body: bytes) -> None:
             raise MQTTError(QOS_NOT_SUPPORTED, "will QoS is not supported")
         if connect.will.retain and not options.retain_available:  # [MQTT-3.2.2-13]
             raise MQTTError(RETAIN_NOT_SUPPORTED, "retained will is not supported")
+        if connect.will.name.startswith(b"$"):
+            raise MQTTError(NOT_AUTHORIZED, "clients cannot publish to $ topics")
         broker.check_name(connect.will.name)
     conn.client_id = connect.client_id
     conn.waiting = connect

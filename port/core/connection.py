@@ -30,6 +30,8 @@ from port.core.reason import (
     PACKET_TOO_LARGE,
     PROTOCOL_ERROR,
     QUOTA_EXCEEDED,
+    SERVER_SHUTTING_DOWN,
+    SERVER_UNAVAILABLE,
     SUCCESS,
     UNSPECIFIED_ERROR,
     MQTTError,
@@ -170,9 +172,10 @@ class Connection:
                 if first < 16:
                     raise MQTTError(PROTOCOL_ERROR, "packet type 0")
                 if end - i < 3:
+                    self.need = 0
                     break
                 c = data[at]
-                if c < 128:
+                if 0 < c < 128:
                     size = size & 127 | c << 7
                     at += 1
                 else:
@@ -246,6 +249,8 @@ class Connection:
             at += 1
             size |= (c & 127) << shift
             if c < 128:
+                if not c and shift and self.version == 5:  # [MQTT-1.5.5-1]
+                    raise MQTTError(MALFORMED_PACKET, "remaining length not in its shortest form")
                 self.need = size
                 return at
             shift += 7
@@ -397,7 +402,9 @@ class Connection:
     # -- output --------------------------------------------------------------------------
 
     def reply(self, data: bytes) -> None:
-        """Put a packet into the outbox."""
+        """Put a packet into the outbox, unless the connection was closed by what it answers."""
+        if self.state == _CLOSED:
+            return
         out = self.out
         if not out:
             self.broker.dirty.append(self)
@@ -459,6 +466,8 @@ class Connection:
         """Answer CONNECT with a refusal and close [MQTT-3.2.2-7]; a faulty MQTT 3.x CONNECT is just closed."""
         if self.version == 5:
             properties: "Properties" = {}
+            if code == SERVER_SHUTTING_DOWN:  # which CONNACK does not know
+                code = SERVER_UNAVAILABLE
             if code == 0x9C:
                 properties[SERVER_REFERENCE] = self.broker.options.server_reference.encode()
             data = packet(0x20, self.with_text(bytes((0, code)), text, properties))

@@ -143,12 +143,14 @@ def decode(data: bytes, version: int) -> "Packet":
         packet["properties"] = decode_properties(reader, kind) if more and version == 5 else {}
     if reader.left():
         raise MQTTError(MALFORMED_PACKET, "packet too long")
-    _check(packet, version)
+    _check(packet, packet["version"] if kind == CONNECT else version)
     return packet
 
 
 def encode(packet: "Packet", version: int) -> bytes:
     """The packet's bytes, in the shortest form; ValueError for what `decode` would refuse."""
+    if packet["type"] == CONNECT:
+        version = packet.get("version", version)
     try:
         if packet["type"] == PUBLISH:
             _check_publish(packet, version)
@@ -237,7 +239,7 @@ def _encode_connect(packet: "Packet", version: int) -> bytes:
 
 
 def _check_connect(packet: "Packet", version: int) -> None:
-    if packet.get("version", version) not in (3, 4, 5):
+    if version not in (3, 4, 5):
         raise MQTTError(PROTOCOL_ERROR, "no such protocol version")
     client_id = packet.get("client_id", b"")
     if not is_utf8(client_id):  # [MQTT-3.1.3-4]
@@ -281,7 +283,7 @@ def _encode_publish(packet: "Packet", version: int) -> bytes:
     body = string(packet.get("topic", b""))
     if qos:
         body += u16(packet["packet_id"])
-    body += _encode_properties(packet, PUBLISH, version) + packet.get("payload", b"")
+    body += _encode_properties(packet, PUBLISH, version) + bytes(packet.get("payload", b""))
     return bytes((first,)) + varint(len(body)) + body
 
 
@@ -346,7 +348,7 @@ def _check(packet: "Packet", version: int) -> None:
     """Raise MQTTError for a packet, PUBLISH excepted, that the standard does not allow."""
     kind = packet["type"]
     if kind == CONNECT:
-        _check_connect(packet, packet.get("version", version))
+        _check_connect(packet, version)
         return
     if not CONNACK <= kind <= AUTH or kind == AUTH and version != 5:
         raise MQTTError(PROTOCOL_ERROR, "packet type %d" % kind)

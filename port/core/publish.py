@@ -68,8 +68,10 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
             if alias >= 0:
                 name = _resolve_alias(conn, alias, name)
                 as_it_came = False
-    if at > size or not name:
-        raise MQTTError(MALFORMED_PACKET, "PUBLISH too short or without a topic")
+    if at > size:
+        raise MQTTError(MALFORMED_PACKET, "PUBLISH too short")
+    if not name:  # [MQTT-4.7.3-1]; Protocol Error would do as well (clause 3.3.2.1), mosquitto answers this
+        raise MQTTError(MALFORMED_PACKET, "PUBLISH without a topic")
     options = broker.options
     if qos > options.max_qos:  # [MQTT-3.2.2-11]
         raise MQTTError(QOS_NOT_SUPPORTED, "QoS %d is not supported" % qos)

@@ -46,6 +46,7 @@ class Session:
                    when it is due, ms
     family         4 (MQTT 3.x) or 5 while plain QoS 0 packets can be passed on as they came;
                    0 offline; -1 when the connection needs its packets made to measure
+    kept           True while the store has it
     """
 
     group = None
@@ -53,7 +54,7 @@ class Session:
     __slots__ = (
         "broker", "client_id", "user", "conn", "out", "family", "version5", "subscriptions", "inflight",
         "queue", "queued_bytes", "packet_id", "window", "received", "expiry", "expires_at", "will",
-        "will_at", "resends", "replay", "max_packet", "aliases", "alias_maximum",
+        "will_at", "resends", "replay", "max_packet", "aliases", "alias_maximum", "kept",
     )  # fmt: skip
 
     def __init__(self, broker: "Broker", client_id: bytes) -> None:
@@ -80,6 +81,7 @@ class Session:
         self.max_packet = 0
         self.aliases: "Optional[dict[bytes, int]]" = None
         self.alias_maximum = 0
+        self.kept = False
 
     @property
     def session(self) -> "Session":
@@ -348,29 +350,30 @@ class Session:
         self.broker.published += 1
         return message.size()
 
-    def take_shared(self, group: "Optional[SharedGroup]") -> "list[Entry]":
-        """Give back what came through `group` (None: through any) and may go to another member.
+    def take_shared(self, group: "SharedGroup", sent: bool = True) -> "list[Entry]":
+        """Give back what came through `group` and may go to another member.
 
-        That is what is still queued, and QoS 1 in flight without acknowledgement; QoS 2 that was
-        sent stays [MQTT-4.8.2-4] [MQTT-4.8.2-5].
+        That is what is still queued and, if `sent`, QoS 1 in flight without acknowledgement; QoS 2
+        that was sent stays [MQTT-4.8.2-4] [MQTT-4.8.2-5].
         """
         taken: "list[Entry]" = []
-        for packet_id in self._inflight_ids():
+        for packet_id in self._inflight_ids() if sent else ():
             entry = self.inflight[packet_id]
-            if entry is not None and _came_through(entry, group) and entry[1] & _QOS_BITS == 2:
+            if entry is not None and entry[3] is group and entry[1] & _QOS_BITS == 2:
                 taken.append(entry)
                 del self.inflight[packet_id]
         queue = self.queue
         if queue:
             for _ in range(len(queue)):
                 entry = queue.popleft()
-                if _came_through(entry, group):
+                if entry[3] is group:
                     taken.append(entry)
                     self.queued_bytes -= entry[0].size()
                 else:
                     queue.append(entry)
         return taken
 
-
-def _came_through(entry: "Entry", group: "Optional[SharedGroup]") -> bool:
-    return entry[3] is not None and (group is None or entry[3] is group)
+    def put_back(self, entries: "list[Entry]") -> None:
+        """Queue what nobody else of a group could take."""
+        for entry in entries:
+            self._enqueue(entry)

@@ -62,9 +62,14 @@ class SharedGroup:
         session.deliver(message, qos << 1 | retain, identifiers, self)
         return True
 
-    def hand_back(self, entries: "list[Entry]", leaving: "Session") -> "list[Entry]":
-        """Give what a leaving member had to others; returns what nobody could take."""
-        return [entry for entry in entries if not self.deliver(entry[0], leaving)]
+    def hand_back(self, entries: "list[Entry]", leaving: "Session", now: int) -> "list[Entry]":
+        """Give what a leaving member had to others, unless it has expired; returns what nobody could take."""
+        left = []
+        for entry in entries:
+            expires = entry[0].expires
+            if (expires is None or expires > now) and not self.deliver(entry[0], leaving):
+                left.append(entry)
+        return left
 
     def has_online(self, but: "Session") -> bool:
         """True when a member other than `but` is connected."""

@@ -25,13 +25,14 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
         # What tasks wait for already stays where it is: they know the old queue, it has the same dicts.
         self.poller = queue.poller
         self.map = queue.map
-        self._owners: "dict[int, Any]" = {}
+        # By socket, not by its id() as asyncio has it: where addresses need more than 30 bits, each id() is a new object.
+        self._owners: "dict[Any, Any]" = {}
         self._ready: "list[Any]" = []
         self._events: "list[int]" = []
 
     def watch(self, sock: "Any", owner: "Any", events: int) -> None:
         """Call `owner.ready(events)` when the socket is ready for one of `events`, or in error."""
-        self._owners[id(sock)] = owner
+        self._owners[sock] = owner
         self.poller.register(sock, events)
 
     def change(self, sock: "Any", events: int) -> None:
@@ -40,7 +41,7 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
 
     def unwatch(self, sock: "Any") -> None:
         """Forget the socket."""
-        if self._owners.pop(id(sock), None) is not None:
+        if self._owners.pop(sock, None) is not None:
             self.poller.unregister(sock)
 
     def wait_io_event(self, dt: int) -> None:
@@ -49,7 +50,7 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
         ready = self._ready
         events = self._events
         for s, event in self.poller.ipoll(dt):
-            owner = owners.get(id(s))
+            owner = owners.get(s)
             if owner is not None:
                 # Served after the loop: a change to the poll object inside it gives stale events.
                 ready.append(owner)
