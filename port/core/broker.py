@@ -24,6 +24,7 @@ from port.core.reason import (
     MQTTError,
 )
 from port.core.retained import Retained
+from port.core.retained import message as retained_message
 from port.core.routing import Router
 from port.core.session import Session
 from port.core.store import Store
@@ -69,7 +70,7 @@ class Broker:
         self.log = log
         self.store = store or Store()
         self.authenticators: "list[Authenticator]" = []
-        self.hooks = Hooks(lambda e: self.crashed(None, e))
+        self.hooks = Hooks(self.hook_failed)
         self.sessions: "dict[bytes, Session]" = {}
         self.connections: "set[Connection]" = set()
         self.connected = 0  # connections that are open
@@ -182,7 +183,6 @@ class Broker:
         self._hand_back(session, True)
         for topic_filter in list(session.subscriptions):
             self.router.remove(session, topic_filter)
-        session.subscriptions = {}
         session.inflight = {}
         session.resends = session.replay = session.queue = None
         if session.kept:
@@ -214,7 +214,6 @@ class Broker:
 
     def subscribe_session(self, session: Session, topic_filter: bytes, options: int) -> None:
         """Make or change a subscription; filter and options are valid [MQTT-3.8.4-3]."""
-        session.subscriptions[topic_filter] = options
         self.router.add(session, topic_filter, options)
         if session.expiry:
             self.stored("subscription", session, topic_filter, options)
@@ -222,7 +221,6 @@ class Broker:
     def unsubscribe_session(self, session: Session, topic_filter: bytes) -> None:
         """Take a subscription away; nothing new is sent for it [MQTT-3.10.4-2]."""
         group = self.router.group(topic_filter)
-        del session.subscriptions[topic_filter]
         self.router.remove(session, topic_filter)
         if group is not None:
             # What was sent stays with it [MQTT-3.10.4-3].
@@ -238,9 +236,9 @@ class Broker:
             found += self.sys.matching(topic_filter)
         entries: "list[Any]" = []
         identifiers = (options >> 8,) if options >> 8 else None
-        for message in found:
-            if message.expires is None or message.expires > now:
-                entries.append((message, min(message.qos, options & 3) << 1 | 1, identifiers, None))
+        for record in found:
+            if record[4] is None or record[4] > now:
+                entries.append((record, min(record[2], options & 3) << 1 | 1, identifiers))
         if entries:
             entries.reverse()
             session.replay = entries + session.replay if session.replay else entries
@@ -344,9 +342,9 @@ class Broker:
             raise ValueError("invalid topic filter %r" % (topic_filter,))
         handle = self.router.add_local(data, callback)
         now = self.clock()
-        for message in self.retained.matching(data):
-            if message.expires is None or message.expires > now:
-                self.router.call_local(handle, message)
+        for record in self.retained.matching(data):
+            if record[4] is None or record[4] > now:
+                self.router.call_local(handle, retained_message(record))
         return handle
 
     def unsubscribe(self, handle: "Any") -> None:
@@ -441,6 +439,13 @@ class Broker:
         except Exception as e:
             self.log(3, "store: %s: %r", what, e)
             self.hooks.call("storage", args[0] if isinstance(args[0], Session) else None, e)
+
+    def hook_failed(self, event: str, error: Exception) -> None:
+        """A hook raised; the error hook is not told of its own failures, which might have no end."""
+        if event == "error":
+            self.log(3, "error hook failed: %r", error)
+        else:
+            self.crashed(None, error)
 
     def crashed(self, conn: "Optional[Connection]", error: Exception) -> None:
         """Something in the broker or a hook failed: log it with its traceback, tell the error hook."""

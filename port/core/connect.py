@@ -153,7 +153,8 @@ def handle_connect(conn: "Connection", body: bytes) -> None:
     connect = Connect(body, conn)
     properties = connect.properties
     conn.max_packet = properties.get(MAXIMUM_PACKET_SIZE, 0xFFFFFFFF)
-    conn.problem_information = properties.get(REQUEST_PROBLEM_INFORMATION, 1) == 1
+    # Allowed unless it is 0; but there are clients that cannot read properties in a PUBACK.
+    conn.problem_information = properties.get(REQUEST_PROBLEM_INFORMATION) == 1
     method = properties.get(AUTHENTICATION_METHOD)
     if method is None and AUTHENTICATION_DATA in properties:
         raise MQTTError(PROTOCOL_ERROR, "authentication data without a method")

@@ -43,8 +43,8 @@ class Hooks:
     messages: True while one of the two message events has a callback
     """
 
-    def __init__(self, failed: "Callable[[Exception], None]") -> None:
-        """`failed(error)` is told what a callback raised."""
+    def __init__(self, failed: "Callable[[str, Exception], None]") -> None:
+        """`failed(event, error)` is told what a callback raised."""
         self._failed = failed
         self.messages = False
         self._hooks: "dict[str, list[Callable[..., Any]]]" = {}
@@ -78,8 +78,7 @@ class Hooks:
             try:
                 result = callback(*args)
             except Exception as e:
-                if event != "error":  # or it might be called for its own failure without end
-                    self._failed(e)
+                self._failed(event, e)
                 result = UNSPECIFIED_ERROR
             if result is not None:
                 return result
@@ -91,7 +90,7 @@ class Hooks:
             try:
                 result = callback(client, message)
             except Exception as e:
-                self._failed(e)
+                self._failed(event, e)
                 return None
             if result is False:
                 return None

@@ -1,10 +1,25 @@
-"""The retained messages: one per topic name, bounded in number and bytes (clause 3.3.1.3)."""
+"""The retained messages: one per topic name, bounded in number and bytes (clause 3.3.1.3).
+
+They are kept as records, tuples (name, payload, qos, properties, expires) that cost a board
+half of what Message objects do; `message` makes one when it is needed.
+"""
 
 from port.core import TYPE_CHECKING, trie
 from port.core.message import Message
 
 if TYPE_CHECKING:
     from typing import Optional
+
+    Record = tuple[bytes, bytes, int, bytes, "Optional[int]"]
+
+
+def message(record: "Record") -> Message:
+    """The message a record stands for."""
+    return Message(record[0], record[1], record[2], True, record[3], record[4])
+
+
+def _size(record: "Record") -> int:
+    return len(record[0]) + len(record[1]) + len(record[3])
 
 
 class Retained:
@@ -21,42 +36,44 @@ class Retained:
         self.bytes = 0
         self._root: "trie.Node" = {}
 
-    def get(self, name: bytes) -> "Optional[Message]":
-        """The retained message of a topic, expired or not, or None."""
-        node = trie.find(self._root, name.split(b"/"))
-        return None if node is None else node.get(None)
+    def get(self, name: bytes) -> "Optional[Record]":
+        """The record of a topic's retained message, expired or not, or None."""
+        record: "Optional[Record]" = trie.get(self._root, name)
+        return record
 
     def put(self, message: Message) -> bool:
         """Store `message` as its topic's retained message [MQTT-3.3.1-5]; False when there is no room."""
+        record = (message.name, message.payload, message.qos, message.properties, message.expires)
         old = self.get(message.name)
         count = self.count + (old is None)
-        size = self.bytes + message.size() - (old.size() if old else 0)
+        size = self.bytes + _size(record) - (_size(old) if old else 0)
         if count > self.max_count or size > self.max_bytes:
             return False
-        trie.grow(self._root, message.name.split(b"/"))[None] = message
+        trie.put(self._root, record)
         self.count = count
         self.bytes = size
         return True
 
     def remove(self, name: bytes) -> bool:
         """Forget the topic's retained message [MQTT-3.3.1-6]; False when there was none."""
-        levels = name.split(b"/")
-        node = trie.find(self._root, levels)
-        message = None if node is None else node.pop(None, None)
-        if message is None:
+        record = trie.remove(self._root, name)
+        if record is None:
             return False
-        trie.prune(self._root, levels)
         self.count -= 1
-        self.bytes -= message.size()
+        self.bytes -= _size(record)
         return True
 
-    def matching(self, topic_filter: bytes) -> "list[Message]":
-        """The retained messages a filter matches, those that have expired included."""
-        return trie.values_matching(self._root, topic_filter)
+    def matching(self, topic_filter: bytes) -> "list[Record]":
+        """The records of the retained messages a filter matches, those that have expired included."""
+        return trie.matching_names(self._root, topic_filter)
 
     def expire(self, now: int) -> int:
         """Remove what has expired by `now` (ms); returns how many went [MQTT-3.3.2-5]."""
-        gone = [m.name for m in self.matching(b"#") if m.expires is not None and m.expires <= now]
+        records = self.matching(b"#")
+        for level in self._root:
+            if level is not None and level.startswith(b"$"):  # `#` does not see those
+                records += self.matching(level + b"/#")
+        gone = [record[0] for record in records if record[4] is not None and record[4] <= now]
         for name in gone:
             self.remove(name)
         return len(gone)

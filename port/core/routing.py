@@ -49,14 +49,11 @@ class Router:
         """Add an in-process subscriber."""
         subscriber = LocalSubscriber(callback)
         self.add(subscriber, topic_filter, 0)
-        self.subscriptions.count -= 1
         return topic_filter, subscriber
 
     def remove_local(self, handle: "tuple[bytes, LocalSubscriber]") -> None:
         """Take an in-process subscriber away."""
-        count = self.subscriptions.count
         self.remove(handle[1], handle[0])
-        self.subscriptions.count = count
 
     def _changed(self, topic_filter: bytes) -> None:
         """Forget the routes a changed subscription could alter."""

@@ -21,12 +21,15 @@ from port.core.reason import (
     MQTTError,
 )
 
+from port.core.retained import message as retained_message
+
 if TYPE_CHECKING:
     from typing import Any, Optional
 
     from port.core.broker import Broker
     from port.core.connection import Connection
     from port.core.message import Message
+    from port.core.retained import Record
     from port.core.shared import SharedGroup
 
     Entry = tuple[Message, int, "Optional[tuple[int, ...]]", "Optional[SharedGroup]"]
@@ -77,7 +80,8 @@ class Session:
         self.will: "Optional[tuple[Message, int]]" = None
         self.will_at: "Optional[int]" = None
         self.resends: "Optional[list[int]]" = None  # identifiers to send again, the oldest last
-        self.replay: "Optional[list[Entry]]" = None
+        # retained messages for new subscriptions, (record, flags, identifiers), the first one last
+        self.replay: "Optional[list[tuple[Record, int, Optional[tuple[int, ...]]]]]" = None
         self.max_packet = 0
         self.aliases: "Optional[dict[bytes, int]]" = None
         self.alias_maximum = 0
@@ -236,13 +240,14 @@ class Session:
         retained = self.broker.retained
         replay = self.replay or []
         while replay and budget > 0:
-            message, flags, identifiers, _ = replay[-1]
+            record, flags, identifiers = replay[-1]
             if flags & _QOS_BITS and (self.queue or len(self.inflight) >= self.window):
                 return
             replay.pop()
             # A newer message has gone out already if the retained one was replaced since.
-            current = message.name.startswith(b"$") or retained.get(message.name) is message
-            if current and (message.expires is None or message.expires > now):
+            current = record[0].startswith(b"$") or retained.get(record[0]) is record
+            if current and (record[4] is None or record[4] > now):
+                message = retained_message(record)
                 budget -= message.size() + 16
                 self.deliver(message, flags, identifiers)
         if not replay:

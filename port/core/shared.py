@@ -31,24 +31,22 @@ class SharedGroup:
         """Itself: tells a group from the other kinds of subscriber."""
         return self
 
-    def add(self, session: "Session", options: int) -> int:
-        """Add a member or change its options; 1 when it is new, else 0."""
+    def add(self, session: "Session", options: int) -> None:
+        """Add a member or change its options."""
         for i in range(len(self.members)):
             if self.members[i][0] is session:
                 self.members[i] = (session, options)
-                return 0
+                return
         self.members.append((session, options))
-        return 1
 
-    def remove(self, session: "Session") -> int:
-        """Take a member away; 1 when it was one, else 0."""
+    def remove(self, session: "Session") -> None:
+        """Take a member away."""
         for i in range(len(self.members)):
             if self.members[i][0] is session:
                 del self.members[i]
                 if self._next > i:
                     self._next -= 1
-                return 1
-        return 0
+                return
 
     def deliver(self, message: "Message", leaving: "Optional[Session]" = None) -> bool:
         """Hand the message to one member, `leaving` excepted; False when there is nobody to take it."""

@@ -1,8 +1,8 @@
 """Who gets what: all subscriptions of all sessions, and the route of a topic name.
 
-Filters without wildcard stand in one flat dict; the others in a trie. A place in either
-holds a leaf: the tuple (subscriber, options) while there is one subscriber, a dict
-subscriber -> options from the second on.
+Filters without wildcard stand in one flat dict, filter -> subscribers; the others in a trie,
+as values (filter, subscribers). Subscribers are the one subscriber itself, or a set from the
+second on. What the options of a subscription are, the session knows.
 
 Options of a subscription are one int: the options byte of SUBSCRIBE (QoS, no local,
 retain as published, retain handling; clause 3.8.3.1) with the subscription identifier
@@ -13,13 +13,11 @@ from port.core import TYPE_CHECKING, const, trie
 from port.core.topics import has_wildcard, is_shared, split_share
 
 if TYPE_CHECKING:
-    from typing import Any, Optional, Union
+    from typing import Any, Optional
 
     from port.core.message import Message
     from port.core.session import Session
     from port.core.shared import SharedGroup
-
-    Leaf = Union[tuple[Any, int], dict[Any, int]]
 
 NO_LOCAL = const(4)
 _LAST_PLAIN = const(255)  # above: a subscription identifier
@@ -74,99 +72,103 @@ class Subscriptions:
 
     def __init__(self) -> None:
         self.count = 0  # subscriptions of sessions, shared ones included
-        self._exact: "dict[bytes, Leaf]" = {}
+        self._exact: "dict[bytes, Any]" = {}
         self._wild: "trie.Node" = {}
         self._groups: "dict[bytes, SharedGroup]" = {}
 
     def add(self, topic_filter: bytes, subscriber: "Any", options: int) -> None:
         """Add or change the subscription of a session or an in-process subscriber to a valid filter."""
+        session = subscriber.session
+        if session is not None:
+            self.count += topic_filter not in session.subscriptions
+            session.subscriptions[topic_filter] = options
         if is_shared(topic_filter):
             group = self._groups.get(topic_filter)
             if group is None:
                 from port.core.shared import SharedGroup
 
                 group = self._groups[topic_filter] = SharedGroup(topic_filter)
-                self._put(split_share(topic_filter), group, 0)
-            self.count += group.add(subscriber, options)
+                self._put(split_share(topic_filter), group)
+            group.add(subscriber, options)
         else:
-            self.count += self._put(topic_filter, subscriber, options)
+            self._put(topic_filter, subscriber)
 
     def remove(self, topic_filter: bytes, subscriber: "Any") -> None:
-        """Take a subscription away."""
+        """Take a subscription away, if there is one."""
+        session = subscriber.session
+        if session is not None:
+            if topic_filter not in session.subscriptions:
+                return
+            del session.subscriptions[topic_filter]
+            self.count -= 1
         if is_shared(topic_filter):
-            group = self._groups.get(topic_filter)
-            if group is not None:
-                self.count -= group.remove(subscriber)
-                if not group.members:
-                    del self._groups[topic_filter]
-                    self._take(split_share(topic_filter), group)
+            group = self._groups[topic_filter]
+            group.remove(subscriber)
+            if not group.members:
+                del self._groups[topic_filter]
+                self._take(split_share(topic_filter), group)
         else:
-            self.count -= self._take(topic_filter, subscriber)
+            self._take(topic_filter, subscriber)
 
     def group(self, topic_filter: bytes) -> "Optional[SharedGroup]":
         """The shared subscription with this filter, or None."""
         return self._groups.get(topic_filter)
 
-    def _place(self, topic_filter: bytes) -> "dict[Any, Any]":
-        """The dict whose value under `_key` is the filter's leaf."""
-        if has_wildcard(topic_filter):
-            return trie.grow(self._wild, topic_filter.split(b"/"))
-        return self._exact
+    def _get(self, topic_filter: bytes) -> "Any":
+        """A filter's subscribers: None, one, or a set."""
+        if not has_wildcard(topic_filter):
+            return self._exact.get(topic_filter)
+        value = trie.get(self._wild, topic_filter)
+        return None if value is None else value[1]
 
-    def _put(self, topic_filter: bytes, subscriber: "Any", options: int) -> int:
-        place = self._place(topic_filter)
-        key = None if place is not self._exact else topic_filter
-        leaf = place.get(key)
-        if leaf is None or isinstance(leaf, tuple) and leaf[0] is subscriber:
-            place[key] = (subscriber, options)
-            return leaf is None
-        if isinstance(leaf, tuple):
-            leaf = place[key] = {leaf[0]: leaf[1]}
-        new = subscriber not in leaf
-        leaf[subscriber] = options
-        return new
-
-    def _take(self, topic_filter: bytes, subscriber: "Any") -> int:
-        wild = has_wildcard(topic_filter)
-        if wild:
-            levels = topic_filter.split(b"/")
-            place: "Any" = trie.find(self._wild, levels)
-            if place is None:
-                return 0
-            key = None
+    def _set(self, topic_filter: bytes, subscribers: "Any") -> None:
+        if not has_wildcard(topic_filter):
+            if subscribers is None:
+                del self._exact[topic_filter]
+            else:
+                self._exact[topic_filter] = subscribers
+        elif subscribers is None:
+            trie.remove(self._wild, topic_filter)
         else:
-            place, key = self._exact, topic_filter
-        leaf = place.get(key)
-        if isinstance(leaf, dict):
-            if leaf.pop(subscriber, None) is None:
-                return 0
-            if len(leaf) == 1:
-                for other in leaf:
-                    place[key] = (other, leaf[other])
-            return 1
-        if leaf is None or leaf[0] is not subscriber:
-            return 0
-        del place[key]
-        if wild:
-            trie.prune(self._wild, levels)
-        return 1
+            trie.put(self._wild, (topic_filter, subscribers))
+
+    def _put(self, topic_filter: bytes, subscriber: "Any") -> None:
+        subscribers = self._get(topic_filter)
+        if subscribers is None:
+            self._set(topic_filter, subscriber)
+        elif isinstance(subscribers, set):
+            subscribers.add(subscriber)
+        elif subscribers is not subscriber:
+            self._set(topic_filter, {subscribers, subscriber})
+
+    def _take(self, topic_filter: bytes, subscriber: "Any") -> None:
+        subscribers = self._get(topic_filter)
+        if isinstance(subscribers, set):
+            subscribers.discard(subscriber)
+            if len(subscribers) == 1:
+                for other in subscribers:
+                    self._set(topic_filter, other)
+                    break
+        elif subscribers is subscriber:
+            self._set(topic_filter, None)
 
     def route(self, name: bytes) -> Route:
         """Resolve a topic name: one target per session, with the options of all its matching filters."""
-        found: "dict[Any, tuple[int, ...]]" = {}
-        leaf = self._exact.get(name)
-        if leaf is not None:
-            _collect(leaf, found)
-        for node in trie.nodes_matching(self._wild, name):
-            _collect(node[None], found)
+        found: "dict[Any, list[bytes]]" = {}
+        subscribers = self._exact.get(name)
+        if subscribers is not None:
+            _collect(name, subscribers, found)
+        for topic_filter, subscribers in trie.matching_filters(self._wild, name):
+            _collect(topic_filter, subscribers, found)
         route = Route()
         for subscriber in found:
-            if subscriber.session is not None:
-                options = found[subscriber]
+            session = subscriber.session
+            if session is not None:
+                options = tuple([session.subscriptions[topic_filter] for topic_filter in found[subscriber]])
                 if len(options) == 1 and options[0] <= _LAST_PLAIN and not options[0] & NO_LOCAL:
-                    route.plain.append((subscriber, options[0]))
+                    route.plain.append((session, options[0]))
                 else:
-                    route.special.append((subscriber, options))
+                    route.special.append((session, options))
             elif subscriber.group is not None:
                 route.groups.append(subscriber)
             else:
@@ -174,10 +176,6 @@ class Subscriptions:
         return route
 
 
-def _collect(leaf: "Leaf", found: "dict[Any, tuple[int, ...]]") -> None:
-    if isinstance(leaf, tuple):
-        subscriber, options = leaf
-        found[subscriber] = found.get(subscriber, ()) + (options,)
-    else:
-        for subscriber in leaf:
-            found[subscriber] = found.get(subscriber, ()) + (leaf[subscriber],)
+def _collect(topic_filter: bytes, subscribers: "Any", found: "dict[Any, list[bytes]]") -> None:
+    for subscriber in subscribers if isinstance(subscribers, set) else (subscribers,):
+        found.setdefault(subscriber, []).append(topic_filter)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     from port.core.broker import Broker
+    from port.core.retained import Record
 
 _ROOT = b"$SYS/broker/"
 
@@ -74,13 +75,13 @@ class SysInfo:
             figures += extra()
         return figures
 
-    def matching(self, topic_filter: bytes) -> "list[Message]":
-        """The $SYS messages a filter matches, with the values of this moment."""
-        found = []
+    def matching(self, topic_filter: bytes) -> "list[Record]":
+        """The $SYS messages a filter matches, with the values of this moment, as retained records."""
+        found: "list[Record]" = []
         for name, value in self.figures():
             topic = _ROOT + name.encode()
             if matches(topic_filter, topic):
-                found.append(Message(topic, str(value).encode(), 0, True))
+                found.append((topic, str(value).encode(), 0, b"", None))
         return found
 
     def tick(self, now: int) -> None:

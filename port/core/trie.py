@@ -1,111 +1,157 @@
-"""A compact trie over topic levels: a node is a dict of level -> node.
+"""A compact trie over topic levels, for filters that names look up and for names that filters look up.
 
-What belongs to the path that ends at a node stands in it under the key None. Plain
-dicts cost a board half of what node objects do (about 50 bytes a filter).
+A node is a dict of level -> node or value; what ends at a node stands in it under the key
+None. A value is a tuple whose first item is its own path, so it stands for all of its path
+that it shares with no other: a lone `home/attic/#` takes one entry, not three nodes. Plain
+dicts and tuples cost a board half of what objects do.
 """
 
 from port.core import TYPE_CHECKING
+from port.core.topics import matches
 
 if TYPE_CHECKING:
     from typing import Any
 
     Node = dict[bytes | None, Any]
+    Value = tuple[Any, ...]
 
 
-def grow(root: "Node", levels: "list[bytes]") -> "Node":
-    """The node at the end of the path, made where it was missing."""
+def get(root: "Node", path: bytes) -> "Any":
+    """The value with this path, or None."""
     node = root
-    for level in levels:
+    for level in path.split(b"/"):
         child = node.get(level)
         if child is None:
-            child = node[level] = {}
-        node = child
-    return node
-
-
-def find(root: "Node", levels: "list[bytes]") -> "Node | None":
-    """The node at the end of the path, or None."""
-    node: "Node | None" = root
-    for level in levels:
-        node = node.get(level)  # type: ignore[union-attr]
-        if node is None:
             return None
-    return node
+        if isinstance(child, tuple):
+            return child if child[0] == path else None
+        node = child
+    return node.get(None)
 
 
-def prune(root: "Node", levels: "list[bytes]") -> None:
-    """Take away the nodes of the path that hold nothing any more, from its end upwards."""
-    path = [root]
-    for level in levels:
-        child = path[-1].get(level)
-        if child is None:
+def put(root: "Node", value: "Value") -> None:
+    """Put a value at its path, in place of the one that was there."""
+    path = value[0]
+    node = root
+    depth = 0
+    for level in path.split(b"/"):
+        depth += 1
+        child = node.get(level)
+        if child is None or isinstance(child, tuple) and child[0] == path:
+            # The wildcards are constants: a piece of `path` would be kept for each of them.
+            node[b"+" if level == b"+" else b"#" if level == b"#" else level] = value
             return
-        path.append(child)
-    for i in range(len(levels), 0, -1):
-        if path[i]:
-            return
-        del path[i - 1][levels[i - 1]]
+        if isinstance(child, tuple):  # two share this level: the other one moves one further down
+            rest = child[0].split(b"/")
+            child = node[level] = {rest[depth] if depth < len(rest) else None: child}
+        node = child
+    node[None] = value
 
 
-def nodes_matching(root: "Node", name: bytes) -> "list[Node]":
-    """The nodes whose path, read as a topic filter, matches the topic name (`#` matches its parent too)."""
-    levels = name.split(b"/")
-    hidden = name.startswith(b"$")  # [MQTT-4.7.2-1]
-    found: "list[Node]" = []
+def remove(root: "Node", path: bytes) -> "Any":
+    """Take away the value with this path and the nodes it needed; returns it, or None."""
+    levels: "list[Any]" = []
     nodes = [root]
-    for level in levels:
+    for level in path.split(b"/"):
+        levels.append(level)
+        child = nodes[-1].get(level)
+        if child is None:
+            return None
+        if isinstance(child, tuple):
+            break
+        nodes.append(child)
+    else:
+        levels.append(None)
+    value = nodes[-1].get(levels[-1])
+    if value is None or value[0] != path:
+        return None
+    del nodes[-1][levels[-1]]
+    # A node with one value left is that value; an empty one is nothing.
+    for i in range(len(nodes) - 1, 0, -1):
+        node = nodes[i]
+        if len(node) > 1:
+            break
+        last = None
+        for key in node:
+            last = node[key]
+        if last is None:
+            del nodes[i - 1][levels[i - 1]]
+        elif isinstance(last, tuple):
+            nodes[i - 1][levels[i - 1]] = last
+        else:
+            break
+    return value
+
+
+def matching_filters(root: "Node", name: bytes) -> "list[Any]":
+    """The values whose path, read as a topic filter, matches the topic name."""
+    hidden = name.startswith(b"$")  # [MQTT-4.7.2-1]
+    found: "list[Any]" = []
+    nodes = [root]
+    for level in name.split(b"/"):
         below: "list[Node]" = []
         for node in nodes:
-            child = node.get(level)
-            if child is not None:
-                below.append(child)
-            if hidden:
-                continue
-            child = node.get(b"+")
-            if child is not None:
-                below.append(child)
-            child = node.get(b"#")
-            if child is not None:
-                found.append(child)
+            for key in (level,) if hidden else (level, b"+", b"#"):
+                child = node.get(key)
+                if child is None:
+                    continue
+                if not isinstance(child, tuple):
+                    below.append(child)
+                elif matches(child[0], name):
+                    found.append(child)
         hidden = False
         nodes = below
         if not nodes:
             return found
     for node in nodes:
-        if None in node:
-            found.append(node)
-        child = node.get(b"#")
-        if child is not None:
-            found.append(child)
+        for end in (None, b"#"):  # `a/#` matches `a`, too
+            child = node.get(end)
+            if child is not None:
+                found.append(child)
     return found
 
 
-def values_matching(root: "Node", topic_filter: bytes) -> "list[Any]":
-    """What stands at the nodes whose path, read as a topic name, the topic filter matches."""
-    levels = topic_filter.split(b"/")
-    nodes = [root]
-    for i in range(len(levels)):
-        level = levels[i]
-        below: "list[Node]" = []
-        if level == b"#":
-            # `#` takes its parent and everything below it; only at the top does it not see `$`.
-            while nodes:
-                node = nodes.pop()
-                for key in node:
-                    if key is None:
-                        below.append(node)
-                    elif i or not key.startswith(b"$"):
-                        nodes.append(node[key])
-                i = 1
-            return [node[None] for node in below]
+def matching_names(root: "Node", topic_filter: bytes) -> "list[Any]":
+    """The values whose path, read as a topic name, the topic filter matches."""
+    found: "list[Any]" = []
+    nodes: "list[Any]" = [root]
+    top = True  # where wildcards do not see `$`
+    for level in topic_filter.split(b"/"):
+        below: "list[Any]" = []
         for node in nodes:
-            if level == b"+":
+            if isinstance(node, tuple):
+                below.append(node)
+            elif level == b"#":
+                below += _everything(node, top)
+            elif level == b"+":
                 for key in node:
-                    if key is not None and (i or not key.startswith(b"$")):
+                    if key is not None and not (top and key.startswith(b"$")):
                         below.append(node[key])
-            else:
-                child = node.get(level)
-                if child is not None:
-                    below.append(child)
+            elif level in node:
+                below.append(node[level])
+        top = False
         nodes = below
-    return [node[None] for node in nodes if None in node]
+    for node in nodes:
+        if not isinstance(node, tuple):
+            node = node.get(None)
+        if node is not None and matches(topic_filter, node[0]):
+            found.append(node)
+    return found
+
+
+def _everything(root: "Node", top: bool) -> "list[Any]":
+    """All values at and below a node."""
+    found: "list[Any]" = []
+    nodes = [root]
+    while nodes:
+        node = nodes.pop()
+        for key in node:
+            if top and key is not None and key.startswith(b"$"):
+                continue
+            child = node[key]
+            if isinstance(child, tuple):
+                found.append(child)
+            else:
+                nodes.append(child)
+        top = False
+    return found
