@@ -58,6 +58,8 @@ class Broker:
     hooks           see hooks.Hooks
     """
 
+    handshakes = 8  # connections that may at least be without CONNECT at a time: those a host accepts at once
+
     def __init__(
         self,
         options: "Optional[Options]" = None,
@@ -99,7 +101,7 @@ class Broker:
     def accept_connection(self, transport: "Transport", address: str) -> "Optional[Connection]":
         """A client has connected; None when there is no room even to refuse it politely."""
         room = self.options.max_connections
-        if len(self.connections) - self.connected >= max(4, room // 4):
+        if len(self.connections) - self.connected >= max(self.handshakes, room // 4):
             self.log(2, "- %s: too many connections without CONNECT", address)
             return None
         self.connections_total += 1

@@ -11,9 +11,10 @@ error(client, error)                  a client broke the protocol, or the broker
 storage(client, error)                storing something failed (an exception)
 
 `client` is the session (client_id, user, conn), None for what the program itself published.
-What a hook raises is logged and told to the error hook; a subscription or message it was asked about
-is refused or dropped then. The two message hooks may return None to let the message pass, False to drop it, or a Message
-to take its place; setting `message.clients` to a list of client ids redirects it to those alone.
+The two message hooks may change the message, or return a Message to take its place, or False to
+drop it; setting `message.clients` to a list of client ids redirects it to those alone. What a hook
+raises is logged and told to the error hook; a subscription or message it was asked about is
+refused or dropped then.
 """
 
 from port.core import TYPE_CHECKING
@@ -96,4 +97,5 @@ class Hooks:
                 return None
             if result is not None:
                 message = result
+            message.changed()
         return message

@@ -69,6 +69,10 @@ class Message:
         """Remember the packet it came in as a form, so that it need not be built; see `form`."""
         self._forms = (flags | 16 if version5 else flags, (head, tail))
 
+    def changed(self) -> None:
+        """Forget the forms; to be called when something of the message was set."""
+        self._forms = None
+
     def form(self, version5: bool, flags: int) -> "tuple[bytes, bytes]":
         """The packet as (head, tail) around the packet identifier, for a receiver with nothing special.
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ucomqtt")
 
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
+_BACKLOG = 1024
 _LINGER = 5.0  # seconds a closing connection may take to send what is left
 
 
@@ -49,6 +50,8 @@ class Server(Broker):
     Options are given by name (see port.core.options) or as an Options object; ValueError names a wrong one.
     All methods belong to the thread of the event loop.
     """
+
+    handshakes = _BACKLOG  # asyncio accepts so many before it reads from any of them
 
     def __init__(
         self,
@@ -91,7 +94,7 @@ class Server(Broker):
         try:
             for host, port in self._listeners:
                 try:
-                    server = await loop.create_server(lambda: _Client(self, loop), host, port, backlog=1024)
+                    server = await loop.create_server(lambda: _Client(self, loop), host, port, backlog=_BACKLOG)
                 except OSError as e:
                     raise OSError(e.errno, "cannot listen on %s:%d: %s" % (host, port, e.strerror or e)) from None
                 self._servers.append(server)

@@ -1,6 +1,7 @@
 """`micropython -m port.micropython [--host HOST] [--port PORT] [--config FILE] [-v] [--OPTION VALUE ...]`."""
 
 import asyncio
+import errno
 import json
 import sys
 
@@ -93,11 +94,18 @@ def load(arguments: "list[str]") -> "tuple[dict[str, Any], str, int, bool]":
             given[name] = _value(name, arguments[i], rows[name][1])
         i += 1
     values.update(given)
-    return values, values.pop("host", "127.0.0.1"), values.pop("port", 1883), verbose
+    host = values.pop("host", "127.0.0.1")
+    port = values.pop("port", 1883)
+    if not isinstance(host, str):
+        raise ValueError("host must be a string, not %r" % (host,))
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise ValueError("port must be a whole number, not %r" % (port,))
+    return values, host, port, verbose
 
 
-async def _run(server: Server) -> None:
+async def _run(server: Server, host: str, port: int) -> None:
     await server.start()
+    print("ucomqtt: listening on %s:%d" % (host, port))
     await server.serve()
 
 
@@ -113,11 +121,11 @@ def main(arguments: "list[str]") -> int:
     except (ValueError, TypeError) as e:
         print("ucomqtt:", e)
         return 2
-    print("ucomqtt: listening on %s:%d" % (host, port))
     try:
-        asyncio.run(_run(server))
+        asyncio.run(_run(server, host, port))
     except OSError as e:
-        print("ucomqtt: cannot listen on %s:%d: %r" % (host, port, e))
+        text = "the port is in use" if e.errno == errno.EADDRINUSE else repr(e)
+        print("ucomqtt: cannot listen on %s:%d: %s" % (host, port, text))
         return 1
     except KeyboardInterrupt:
         asyncio.run(server.stop())

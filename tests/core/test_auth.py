@@ -1,0 +1,350 @@
+"""Authenticators and enhanced authentication (clause 4.12)."""
+
+from harness import VERSIONS, World
+from port.core.auth import PENDING, Authenticator
+from port.core.codec import AUTH, CONNACK, CONNECT, PUBLISH, SUBACK, SUBSCRIBE
+from port.core.message import Message
+from port.core.packets import encode
+from port.core.properties import AUTHENTICATION_DATA, AUTHENTICATION_METHOD
+from port.core.reason import BAD_USER_NAME_OR_PASSWORD, CONTINUE_AUTHENTICATION, NOT_AUTHORIZED, RE_AUTHENTICATE, SUCCESS
+
+
+class Passwords(Authenticator):
+    """Knows some users; leaves all others to the next."""
+
+    def __init__(self, users):
+        self.users = users
+        self.asked = []
+
+    def authenticate(self, conn, user, password):
+        self.asked.append((conn.client_id, conn.address, user, password))
+        if user not in self.users:
+            return None
+        return SUCCESS if self.users[user] == password else BAD_USER_NAME_OR_PASSWORD
+
+
+class Challenge(Authenticator):
+    """Answers with the client's data reversed, twice, before it lets it in."""
+
+    method = b"REVERSE"
+
+    def exchange(self, conn, data):
+        expected = conn.auth_state
+        if expected is None:
+            conn.auth_state = [bytes(reversed(data or b"?")), 1]
+            return CONTINUE_AUTHENTICATION, data
+        if data != expected[0]:
+            conn.auth_state = None
+            return NOT_AUTHORIZED, None
+        if expected[1]:
+            expected[1] = 0
+            expected[0] = b"again"
+            return CONTINUE_AUTHENTICATION, b"niaga"
+        conn.auth_state = None
+        return SUCCESS, b"done"
+
+
+class Patient(Authenticator):
+    """Decides later."""
+
+    def authenticate(self, conn, user, password):
+        return PENDING
+
+
+def world_with(*authenticators, **options):
+    world = World(**options)
+    world.broker.authenticators.extend(authenticators)
+    return world
+
+
+def answer(world, version=5, **fields):
+    client = world.client(version)
+    client.connect(**fields)
+    return client.connack["code"]
+
+
+# -- user name and password -----------------------------------------------------------------
+
+
+def test_user_name_and_password():
+    for version, codes in ((3, (0, 4, 5)), (4, (0, 4, 5)), (5, (0, 0x86, 0x87))):
+        world = world_with(Passwords({b"user": b"right"}), anonymous="none")
+        assert answer(world, version, user=b"user", password=b"right") == codes[0]
+        assert answer(world, version, user=b"user", password=b"wrong") == codes[1]
+        assert answer(world, version, user=b"user") == codes[1]
+        assert answer(world, version, user=b"stranger", password=b"right") == codes[2]
+        assert answer(world, version) == codes[2]
+        assert world.session("c") is None or world.session("c").user == b"user"
+
+
+def test_authenticators_are_asked_in_order_until_one_decides():
+    first, second = Passwords({b"a": b"1"}), Passwords({b"a": b"2", b"b": b""})
+    world = world_with(first, second, anonymous="none")
+    assert answer(world, user=b"a", password=b"2") == 0x86
+    assert len(second.asked) == 0
+    assert answer(world, user=b"b", password=b"") == 0
+    assert first.asked[-1] == second.asked[-1] == (b"c", "127.0.0.1:5000", b"b", b"")
+
+
+def test_when_nobody_decides_the_option_does():
+    world = world_with(Passwords({}))
+    assert answer(world) == 0  # from this machine
+    client = world.client(5, "10.0.0.1:1")
+    client.connect()
+    assert client.connack["code"] == 0x87
+
+
+def test_an_authenticator_that_raises_lets_nobody_in():
+    class Failing(Authenticator):
+        def authenticate(self, conn, user, password):
+            raise ValueError("broken")
+
+    for version, code in ((4, 3), (5, 0x80)):
+        world = world_with(Failing())
+        assert answer(world, version) == code
+        assert world.broker.sessions == {} and world.broker.connections == set()
+        assert len(world.errors()) == 1
+
+
+def test_a_refused_client_does_not_disturb_the_one_whose_id_it_uses():
+    world = world_with(Passwords({b"user": b"right"}), anonymous="none")
+    client = world.connect("c", user=b"user", password=b"right")
+    assert answer(world, client_id="c", user=b"user", password=b"wrong") == 0x86
+    client.ping()
+
+
+# -- an authenticator that takes its time ---------------------------------------------------
+
+
+def test_a_pending_client_is_not_read_until_it_is_let_in():
+    for version in VERSIONS:
+        world = world_with(Patient())
+        client = world.client(version)
+        connect = encode({"type": CONNECT, "client_id": b"c", "clean_start": True}, version)
+        subscribe = encode({"type": SUBSCRIBE, "packet_id": 1, "filters": [(b"t", 0)]}, version)
+        client.feed(connect + subscribe)
+        assert client.held and client.inbox == []
+        client.conn.authenticated(SUCCESS)
+        assert not client.held
+        client.expect(CONNACK, code=0)
+        client.expect(SUBACK, packet_id=1)
+        client.ping()
+
+
+def test_a_pending_client_may_be_refused():
+    for version, code in ((3, 5), (4, 5), (5, 0x87)):
+        world = world_with(Patient())
+        client = world.client(version)
+        client.connect("c")
+        client.conn.authenticated(NOT_AUTHORIZED)
+        client.expect(CONNACK, code=code)
+        client.expect_close()
+        assert world.broker.connections == set()
+
+
+def test_a_pending_client_may_leave():
+    world = world_with(Patient())
+    client = world.client()
+    client.connect("c")
+    client.lose()
+    client.conn.authenticated(SUCCESS)
+    assert client.inbox == [] and world.broker.sessions == {}
+
+
+def test_a_pending_client_must_not_wait_for_ever():
+    world = world_with(Patient(), connect_timeout=5)
+    client = world.client()
+    client.connect("c", keep_alive=1)
+    world.advance(7000)
+    assert client.closed
+    client.conn.authenticated(SUCCESS)
+    assert world.broker.sessions == {}
+
+
+def test_two_pending_clients_with_one_id():
+    world = world_with(Patient())
+    one, two = world.client(), world.client()
+    one.connect("c")
+    two.connect("c")
+    two.conn.authenticated(SUCCESS)
+    two.expect(CONNACK, code=0)
+    one.conn.authenticated(SUCCESS)  # the last to come in has the session
+    one.expect(CONNACK, code=0)
+    two.expect_close(0x8E)
+    assert world.broker.connected == 1
+
+
+def test_the_decision_counts_once():
+    world = world_with(Patient())
+    client = world.client()
+    client.connect("c")
+    client.conn.authenticated(SUCCESS)
+    client.conn.authenticated(NOT_AUTHORIZED)
+    client.expect(CONNACK, code=0)
+    client.ping()
+
+
+# -- enhanced authentication ----------------------------------------------------------------
+
+
+def begin(world, data=b"abc", **fields):
+    client = world.client()
+    client.connect("c", properties={AUTHENTICATION_METHOD: b"REVERSE", AUTHENTICATION_DATA: data}, **fields)
+    return client
+
+
+def step(client, data, code=CONTINUE_AUTHENTICATION, method=b"REVERSE"):
+    client.say(AUTH, code=code, properties={AUTHENTICATION_METHOD: method, AUTHENTICATION_DATA: data})
+
+
+def challenged(client, data):
+    client.expect(AUTH, code=CONTINUE_AUTHENTICATION, properties={AUTHENTICATION_METHOD: b"REVERSE", AUTHENTICATION_DATA: data})
+
+
+def authenticated(world):
+    """A client that went through the whole exchange."""
+    client = begin(world)
+    challenged(client, b"abc")
+    step(client, b"cba")
+    challenged(client, b"niaga")
+    step(client, b"again")
+    connack = client.expect(CONNACK, code=0)
+    assert connack["properties"][AUTHENTICATION_METHOD] == b"REVERSE"
+    assert connack["properties"][AUTHENTICATION_DATA] == b"done"
+    return client
+
+
+def test_a_challenge_and_its_response():
+    world = world_with(Challenge(), anonymous="none")
+    client = authenticated(world)
+    client.publish("t", "x", 1, code=0x10)
+    client.ping()
+
+
+def test_a_wrong_response():
+    world = world_with(Challenge())
+    client = begin(world)
+    challenged(client, b"abc")
+    step(client, b"wrong")
+    client.expect(CONNACK, code=0x87)  # [MQTT-4.12.0-4]
+    client.expect_close()
+    assert world.broker.sessions == {}
+
+
+def test_an_unknown_method():
+    world = world_with(Passwords({}), Challenge())
+    assert answer(world, properties={AUTHENTICATION_METHOD: b"OTHER"}) == 0x8C  # [MQTT-4.12.0-1]
+    assert answer(World(), properties={AUTHENTICATION_METHOD: b"REVERSE"}) == 0x8C
+
+
+def test_only_auth_and_disconnect_are_allowed_during_the_exchange():
+    # [MQTT-3.1.2-30]
+    for kind, fields in ((PUBLISH, {"topic": b"t"}), (SUBSCRIBE, {"packet_id": 1, "filters": [(b"t", 0)]}), (CONNECT, {})):
+        world = world_with(Challenge())
+        seen: "list[Message]" = []
+        world.broker.subscribe("#", seen.append)
+        client = begin(world)
+        challenged(client, b"abc")
+        client.say(kind, **fields)
+        client.expect(CONNACK, code=0x82)
+        client.expect_close()
+        assert seen == [] and world.broker.sessions == {}
+    client = begin(world_with(Challenge()))
+    challenged(client, b"abc")
+    client.disconnect()
+    client.expect_close()
+
+
+def test_auth_packets_during_the_exchange_must_be_in_order():
+    for code, method in ((RE_AUTHENTICATE, b"REVERSE"), (SUCCESS, b"REVERSE"), (CONTINUE_AUTHENTICATION, b"OTHER")):
+        client = begin(world_with(Challenge()))
+        challenged(client, b"abc")
+        step(client, b"cba", code, method)
+        client.expect(CONNACK, code=0x82)  # [MQTT-4.12.0-5]
+        client.expect_close()
+
+
+def test_malformed_auth_packets():
+    for text in ("f0 00", "f0 01 18", "f1 06 18 04 15 0001 6d", "f0 02 18 00", "f0 05 18 03 7e 0000"):
+        client = begin(world_with(Challenge()))
+        challenged(client, b"abc")
+        client.feed(bytes.fromhex(text.replace(" ", "")))
+        assert client.expect(CONNACK)["code"] in (0x81, 0x82), text
+        client.expect_close()
+
+
+def test_an_exchange_that_is_not_gone_on_with_ends():
+    world = world_with(Challenge(), connect_timeout=5)
+    client = begin(world)
+    challenged(client, b"abc")
+    world.advance(7000)
+    client.expect_close()
+
+
+def test_reauthentication_while_messages_flow():
+    # Clause 4.12.1
+    world = world_with(Challenge(), anonymous="none")
+    client = authenticated(world)
+    client.subscribe("t")
+    step(client, b"xyz", RE_AUTHENTICATE)
+    challenged(client, b"xyz")
+    client.publish("t", "still here")
+    client.expect_message("t", "still here")
+    step(client, b"zyx")
+    challenged(client, b"niaga")
+    step(client, b"again")
+    client.expect(AUTH, code=SUCCESS, properties={AUTHENTICATION_METHOD: b"REVERSE", AUTHENTICATION_DATA: b"done"})
+    client.publish("t", "and now")
+    client.expect_message("t", "and now")
+
+
+def test_a_failed_reauthentication_ends_the_connection():
+    world = world_with(Challenge())
+    client = authenticated(world)
+    step(client, b"xyz", RE_AUTHENTICATE)
+    challenged(client, b"xyz")
+    step(client, b"wrong")
+    client.expect_close(0x87)  # [MQTT-4.12.1-2]
+
+
+def test_reauthentication_keeps_to_the_method():
+    client = authenticated(world_with(Challenge()))
+    step(client, b"xyz", RE_AUTHENTICATE, b"OTHER")
+    client.expect_close(0x82)  # [MQTT-4.12.1-1]
+
+
+def test_auth_from_a_client_that_came_in_without_a_method():
+    client = world_with(Challenge()).connect("c")
+    step(client, b"xyz", RE_AUTHENTICATE)
+    client.expect_close(0x82)  # [MQTT-4.12.0-7]
+    for version in (3, 4):
+        client = world_with(Challenge()).connect("c", version)
+        client.feed(b"\xf0\x00")
+        client.expect_close()
+
+
+def test_an_exchange_that_raises_ends_the_connection():
+    class Failing(Authenticator):
+        method = b"REVERSE"
+
+        def exchange(self, conn, data):
+            raise ValueError("broken")
+
+    world = world_with(Failing())
+    client = begin(world)
+    assert client.connack["code"] == 0x80
+    assert client.closed and len(world.errors()) == 1
+
+
+def test_a_takeover_happens_only_after_the_exchange():
+    world = world_with(Challenge())
+    old = world.connect("c")
+    client = begin(world)
+    challenged(client, b"abc")
+    old.ping()
+    step(client, b"wrong")
+    assert client.closed
+    old.ping()
+    new = authenticated(world)
+    old.expect_close(0x8E)
+    new.ping()

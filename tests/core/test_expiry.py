@@ -1,0 +1,113 @@
+"""Message expiry (clause 3.3.2.3.3)."""
+
+from harness import World
+from port.core.codec import PUBLISH
+from port.core.message import Message
+from port.core.properties import MESSAGE_EXPIRY_INTERVAL, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, USER_PROPERTY
+
+KEPT = {SESSION_EXPIRY_INTERVAL: 1000}
+
+
+def expiring(seconds):
+    return {MESSAGE_EXPIRY_INTERVAL: seconds}
+
+
+def test_the_interval_is_forwarded_at_once():
+    world = World()
+    subscriber = world.connect("s")
+    subscriber.subscribe("t", qos=2)
+    for qos in (0, 1, 2):
+        for seconds in (0, 1, 4294967295):
+            world.connect("p").publish("t", "x", qos, properties=expiring(seconds))
+            subscriber.expect_message("t", "x", qos=qos, properties=expiring(seconds))
+
+
+def test_what_is_left_of_the_interval_is_forwarded():
+    # [MQTT-3.3.2-6]
+    world = World()
+    world.connect("s", properties=KEPT).subscribe("t", qos=1)
+    world.session("s").conn.transport.lose()
+    publisher = world.connect("p")
+    publisher.publish("t", "x", 1, properties={MESSAGE_EXPIRY_INTERVAL: 60, USER_PROPERTY: [(b"a", b"b")]})
+    world.advance(10000)
+    subscriber = world.connect("s", clean_start=False, properties=KEPT)
+    subscriber.expect_message("t", "x", qos=1, properties={MESSAGE_EXPIRY_INTERVAL: 50, USER_PROPERTY: [(b"a", b"b")]})
+
+
+def test_an_expired_message_in_the_queue_is_not_delivered():
+    # [MQTT-3.3.2-5]
+    world = World()
+    world.connect("s", properties=KEPT).subscribe("t", qos=2)
+    world.session("s").conn.transport.lose()
+    publisher = world.connect("p")
+    publisher.publish("t", "short", 1, properties=expiring(10))
+    publisher.publish("t", "long", 2, properties=expiring(100))
+    publisher.publish("t", "for ever", 1)
+    world.advance(10000)
+    subscriber = world.connect("s", clean_start=False, properties=KEPT)
+    assert subscriber.payloads() == [b"long", b"for ever"]
+    assert world.session("s").queued_bytes == 0
+
+
+def test_an_expired_message_behind_a_full_window_is_not_delivered():
+    world = World()
+    subscriber = world.connect("s", properties={RECEIVE_MAXIMUM: 1})
+    subscriber.subscribe("t", qos=1)
+    publisher = world.connect("p")
+    for i in range(3):
+        publisher.publish("t", b"%d" % i, 1, properties=expiring(5 if i == 1 else 60))
+    world.advance(6000)
+    assert subscriber.payloads() == [b"0", b"2"]
+
+
+def test_an_expired_message_in_flight_is_not_sent_again():
+    world = World()
+    subscriber = world.connect("s", properties=KEPT)
+    subscriber.subscribe("t", qos=1)
+    world.connect("p").publish("t", "x", 1, properties=expiring(5))
+    subscriber.expect(PUBLISH)
+    subscriber.lose()
+    world.advance(6000)
+    world.connect("s", clean_start=False, properties=KEPT).expect_nothing()
+    assert world.session("s").inflight == {}
+
+
+def test_an_expired_qos_2_message_in_flight_is_completed():
+    # Its delivery has begun: the client may hold its identifier.
+    world = World()
+    subscriber = world.connect("s", properties=KEPT)
+    subscriber.subscribe("t", qos=2)
+    world.connect("p").publish("t", "x", 2, properties=expiring(5))
+    subscriber.expect(PUBLISH)
+    subscriber.lose()
+    world.advance(6000)
+    subscriber = world.connect("s", clean_start=False, properties=KEPT)
+    subscriber.expect_message("t", "x", qos=2, dup=True, properties=expiring(0))
+    assert world.session("s").inflight == {}
+
+
+def test_mqtt_3_receivers_see_no_interval_but_it_counts():
+    world = World()
+    world.connect("s", 4, clean_start=False).subscribe("t", qos=1)
+    world.session("s").conn.transport.lose()
+    publisher = world.connect("p")
+    publisher.publish("t", "short", 1, properties=expiring(5))
+    publisher.publish("t", "long", 1, properties=expiring(50))
+    world.advance(6000)
+    subscriber = world.connect("s", 4, clean_start=False)
+    subscriber.expect_message("t", "long", qos=1)
+    subscriber.expect_nothing()
+
+
+def test_expiry_of_what_the_program_publishes():
+    world = World()
+    subscriber = world.connect("s")
+    subscriber.subscribe("t")
+    world.broker.publish("t", "x", expiry=30, retain=True)
+    subscriber.expect_message("t", "x", properties=expiring(30))
+    world.advance(31000)
+    subscriber.subscribe("t")
+    subscriber.expect_nothing()
+    seen: "list[Message]" = []
+    world.broker.subscribe("t", seen.append)
+    assert seen == []  # nor does the program get it

@@ -1,0 +1,139 @@
+"""What is not MQTT at all, or not in this place (clauses 2.1, 4.13).
+
+Faults inside a packet are tested with that packet; here are headers and order, and that no
+garbage whatever hurts the broker.
+"""
+
+from harness import VERSIONS, World, raw
+from port.core.codec import CONNECT, SUBSCRIBE
+from port.core.packets import encode
+
+
+def test_packet_types_a_client_must_not_send():
+    for version in VERSIONS:
+        for first in (0x00, 0x01, 0x20, 0x90, 0xB0, 0xD0):
+            client = World().connect("c", version)
+            client.feed(bytes((first, 0)))
+            client.expect_close(0x82)
+    for version in (3, 4):
+        client = World().connect("c", version)
+        client.feed(b"\xf0\x00")  # AUTH is of MQTT 5
+        client.expect_close()
+
+
+def test_reserved_flags():
+    # [MQTT-2.1.3-1]
+    for version in VERSIONS:
+        for text in ("c1 00", "c8 00", "e1 00", "41 02 0001", "51 02 0001", "60 02 0001", "63 02 0001", "71 02 0001",
+                     "80 06 0001 0001 61 00", "a0 05 0001 0001 61", "11 00"):  # fmt: skip
+            client = World().connect("c", version)
+            client.feed(raw(text))
+            assert client.closed, (version, text)
+    client = World().connect("c")
+    client.feed(b"\xf1\x00")
+    client.expect_close(0x82)
+
+
+def test_bodies_where_there_is_none():
+    for version in VERSIONS:
+        client = World().connect("c", version)
+        client.feed(b"\xc0\x01\x00")
+        client.expect_close(0x81)
+    for version in (3, 4):
+        client = World().connect("c", version)
+        client.feed(b"\xe0\x01\x00")
+        client.expect_close()
+
+
+def test_malformed_disconnects():
+    for text, code in (
+        ("e0 01 05", 0x82),  # no such reason code
+        ("e0 01 8e", 0x82),  # only servers say that
+        ("e0 02 00 01", 0x81),  # properties longer than the packet
+        ("e0 05 00 03 11 0000", 0x81),
+        ("e0 07 00 05 02 00000001", 0x82),  # message expiry does not belong here
+        ("e0 06 00 04 1c 0001 61", 0x82),  # a server reference
+        ("e0 03 00 00 00", 0x81),  # something left over
+    ):
+        client = World().connect("c")
+        client.feed(raw(text))
+        assert client.inbox[0]["code"] == code, (text, client.inbox)
+        client.expect_close(code)
+    for text in ("e0 00", "e0 01 00", "e0 02 00 00", "e0 09 00 07 26 0001 61 0001 62"):
+        client = World().connect("c")
+        client.feed(raw(text))
+        client.expect_close()
+
+
+def test_remaining_lengths():
+    for version in VERSIONS:
+        client = World().connect("c", version)
+        client.feed(b"\x30\xff\xff\xff\xff")
+        client.expect_close(0x81)
+    for text in ("c0 80 00", "30 84 00 0001 74 00", "30 84 80 00 0001 74 00"):
+        client = World().connect("c")
+        client.feed(raw(text))
+        client.expect_close(0x81)  # longer than necessary [MQTT-1.5.5-1]
+    # MQTT 3.x has no such rule, and some devices write all four bytes.
+    for text in ("30 84 80 80 00 0001 74 78", "32 86 80 00 0001 74 0001 78"):
+        world = World()
+        client = world.connect("c", 4)
+        watcher = world.connect("w")
+        watcher.subscribe("t")
+        client.feed(raw(text))
+        watcher.expect_message("t", "x")
+
+
+def test_a_cut_connection_leaves_nothing():
+    for version in VERSIONS:
+        data = encode({"type": CONNECT, "client_id": b"c", "clean_start": True}, version)
+        data += encode({"type": SUBSCRIBE, "packet_id": 1, "filters": [(b"a/b", 0)]}, version)
+        for size in range(len(data)):
+            world = World()
+            client = world.client(version)
+            client.feed(data[:size])
+            client.lose()
+            assert world.broker.sessions == {} and world.broker.connections == set()
+            assert world.broker.router.subscriptions.count == 0
+
+
+def test_nothing_after_a_fault_is_handled():
+    for version in VERSIONS:
+        world = World()
+        watcher = world.connect("w", version)
+        watcher.subscribe("#")
+        client = world.connect("c", version)
+        good = encode({"type": 3, "topic": b"t", "payload": b"good"}, version)
+        bad = encode({"type": 3, "topic": b"t", "payload": b"bad"}, version)
+        client.feed(good + b"\xc1\x00" + bad)
+        client.conn.take(bad)  # the host had this already
+        assert watcher.payloads() == [b"good"]
+
+
+def test_garbage_of_all_kinds():
+    world = World(max_packet_size=4096)
+    watcher = world.connect("w")
+    watcher.subscribe("alive")
+    seed = 1
+    for round in range(600):
+        version = VERSIONS[round % 3]
+        # Valid packets with a few bytes changed get further than noise does.
+        data = bytearray(
+            encode({"type": 3, "topic": b"t/x", "payload": b"abc", "qos": 1, "packet_id": 1}, version)
+            + encode({"type": SUBSCRIBE, "packet_id": 1, "filters": [(b"a/+", 1)]}, version)
+            + encode({"type": 10, "packet_id": 2, "filters": [b"a/+"]}, version)
+            + encode({"type": 6, "packet_id": 2}, version)
+        )
+        for _ in range(1 + round % 4):
+            seed = (seed * 1103515245 + 12345) & 0x3FFFFFFF
+            data[(seed >> 8) % len(data)] = seed >> 20 & 255
+        client = world.client(version) if round % 5 == 0 else world.connect("c", version)
+        client._received = lambda packet: None
+        client.conn.take(bytes(data))
+        world.broker.flush()
+        if not client.closed:
+            client.lose()
+    assert world.errors() == []  # nothing of that is the broker's own fault
+    world.broker.publish("alive")
+    watcher.expect_message("alive")
+    assert len(world.broker.connections) == 1

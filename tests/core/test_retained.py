@@ -1,0 +1,318 @@
+"""Retained messages, the store of them and the protocol (clauses 3.3.1.3 and 3.8.3.1)."""
+
+from harness import VERSIONS, World
+from port.core.codec import PUBACK, PUBLISH, SUBACK, SUBSCRIBE
+from port.core.message import Message
+from port.core.properties import RECEIVE_MAXIMUM, SUBSCRIPTION_IDENTIFIER, USER_PROPERTY
+from port.core.retained import Retained
+from port.core.retained import message as message_of
+
+RETAIN_AS_PUBLISHED = 8
+ONLY_IF_NEW = 16
+NEVER = 32
+
+
+def message(name, payload=b"x", expires=None):
+    return Message(name, payload, 0, True, b"", expires)
+
+
+# -- the store ------------------------------------------------------------------------------
+
+
+def test_the_store_counts_and_replaces():
+    store = Retained(10, 1000)
+    assert store.put(message(b"a/b", b"12"))
+    assert store.put(message(b"a", b"1"))
+    assert (store.count, store.bytes) == (2, 7)
+    assert store.put(message(b"a/b", b"12345"))
+    assert (store.count, store.bytes) == (2, 10)
+    assert store.get(b"a/b")[1] == b"12345"
+    assert store.get(b"a/b/c") is None
+
+
+def test_the_store_forgets():
+    store = Retained(10, 1000)
+    store.put(message(b"a/b/c"))
+    assert not store.remove(b"a/b")
+    assert store.remove(b"a/b/c")
+    assert not store.remove(b"a/b/c")
+    assert (store.count, store.bytes) == (0, 0)
+    assert store._root == {}  # no node stays behind
+
+
+def test_the_store_refuses_what_is_too_much_but_replaces():
+    store = Retained(2, 20)
+    assert store.put(message(b"a")) and store.put(message(b"b"))
+    assert not store.put(message(b"c"))
+    assert store.put(message(b"b", bytes(17)))  # 2 + 18 bytes
+    assert not store.put(message(b"b", bytes(18)))
+    assert len(store.get(b"b")[1]) == 17
+
+
+def test_the_store_drops_what_has_expired():
+    store = Retained(10, 1000)
+    store.put(message(b"a", expires=50))
+    store.put(message(b"$x/b", expires=50))
+    store.put(message(b"$x/c", expires=51))
+    store.put(message(b"c"))
+    assert store.expire(50) == 2
+    assert store.get(b"a") is None and store.get(b"$x/b") is None and store.get(b"$x/c") is not None
+    assert store.count == 2
+
+
+# -- set, replace, clear --------------------------------------------------------------------
+
+
+def test_a_new_subscriber_gets_the_last_retained_message():
+    for version in VERSIONS:
+        world = World()
+        publisher = world.connect("p", version)
+        publisher.publish("t/1", "old", retain=True)
+        publisher.publish("t/1", "new", retain=True)
+        publisher.publish("t/1", "live")
+        subscriber = world.connect("s", version)
+        subscriber.subscribe("t/#")
+        subscriber.expect_message("t/1", "new", retain=True)
+        subscriber.expect_nothing()
+
+
+def test_an_empty_payload_clears_and_is_not_retained_itself():
+    world = World()
+    publisher = world.connect("p")
+    watcher = world.connect("w")
+    watcher.subscribe("t")
+    publisher.publish("t", "x", retain=True)
+    watcher.expect_message("t", "x")
+    publisher.publish("t", "", retain=True)
+    watcher.expect_message("t", "")  # it is delivered as any other [MQTT-3.3.1-6]
+    watcher.subscribe("t")
+    watcher.expect_nothing()
+    assert world.broker.retained.count == 0
+
+
+def test_an_established_subscription_gets_it_with_retain_0():
+    for version in VERSIONS:
+        world = World()
+        subscriber = world.connect("s", version)
+        subscriber.subscribe("t")
+        world.connect("p", version).publish("t", "x", retain=True)
+        subscriber.expect_message("t", "x", retain=False)
+
+
+def test_retain_as_published_keeps_the_flag_of_live_messages():
+    world = World()
+    subscriber = world.connect("s")
+    subscriber.subscribe("t", options=RETAIN_AS_PUBLISHED)
+    publisher = world.connect("p")
+    publisher.publish("t", "retained", retain=True)
+    publisher.publish("t", "not")
+    subscriber.expect_message("t", "retained", retain=True)
+    subscriber.expect_message("t", "not", retain=False)
+
+
+def test_the_qos_is_the_lower_of_message_and_subscription():
+    world = World()
+    publisher = world.connect("p")
+    for qos in (0, 1, 2):
+        publisher.publish("t/%d" % qos, "x", qos, code=0x10 if qos == 1 else 0, retain=True)
+    for granted in (0, 1, 2):
+        subscriber = world.connect("s")
+        for qos in (0, 1, 2):
+            subscriber.subscribe("t/%d" % qos, qos=granted)
+            subscriber.expect_message("t/%d" % qos, "x", qos=min(qos, granted), retain=True)
+
+
+def test_properties_and_identifier_come_with_it():
+    world = World()
+    user = [(b"b", b"1"), (b"a", b"2"), (b"b", b"1")]
+    world.connect("p").publish("t", "x", retain=True, properties={USER_PROPERTY: user})
+    subscriber = world.connect("s")
+    subscriber.subscribe("t", identifier=7)
+    subscriber.expect_message("t", "x", retain=True, properties={USER_PROPERTY: user, SUBSCRIPTION_IDENTIFIER: [7]})
+
+
+def test_the_suback_comes_before_the_retained_messages():
+    world = World()
+    world.connect("p").publish("t", "x", retain=True)
+    subscriber = world.connect("s")
+    subscriber.say(SUBSCRIBE, packet_id=1, filters=[(b"t", 0), (b"+", 0)])
+    subscriber.expect(SUBACK, codes=b"\0\0")
+    # Once for each of the two subscriptions.
+    subscriber.expect_message("t", "x", retain=True)
+    subscriber.expect_message("t", "x", retain=True)
+    subscriber.expect_nothing()
+
+
+# -- retain handling ------------------------------------------------------------------------
+
+
+def test_retain_handling_0_sends_at_every_subscribe():
+    world = World()
+    world.connect("p").publish("t", "x", retain=True)
+    subscriber = world.connect("s")
+    for _ in range(2):
+        subscriber.subscribe("t")
+        subscriber.expect_message("t", "x", retain=True)
+
+
+def test_retain_handling_1_sends_only_for_a_new_subscription():
+    world = World()
+    world.connect("p").publish("t", "x", retain=True)
+    subscriber = world.connect("s")
+    subscriber.subscribe("t", options=ONLY_IF_NEW)
+    subscriber.expect_message("t", "x", retain=True)
+    subscriber.subscribe("t", options=ONLY_IF_NEW)
+    subscriber.expect_nothing()
+    subscriber.unsubscribe("t")
+    subscriber.subscribe("t", options=ONLY_IF_NEW)
+    subscriber.expect_message("t", "x", retain=True)
+
+
+def test_retain_handling_2_never_sends():
+    world = World()
+    world.connect("p").publish("t", "x", retain=True)
+    subscriber = world.connect("s")
+    subscriber.subscribe("t", options=NEVER)
+    subscriber.expect_nothing()
+
+
+def test_a_shared_subscription_gets_none():
+    world = World()
+    world.connect("p").publish("t", "x", retain=True)
+    subscriber = world.connect("s")
+    subscriber.subscribe("$share/g/t")
+    subscriber.expect_nothing()  # clause 4.8.2
+
+
+def test_wildcards_do_not_find_dollar_topics():
+    world = World()
+    world.broker.publish("$app/x", "hidden", retain=True)
+    world.broker.publish("app/x", "seen", retain=True)
+    subscriber = world.connect("s")
+    subscriber.subscribe("#")
+    subscriber.expect_message("app/x", "seen", retain=True)
+    subscriber.expect_nothing()
+    subscriber.subscribe("$app/#")
+    subscriber.expect_message("$app/x", "hidden", retain=True)
+
+
+# -- expiry ---------------------------------------------------------------------------------
+
+
+def test_an_expired_retained_message_is_not_sent():
+    world = World()
+    world.connect("p").publish("t", "x", retain=True, properties={2: 10})
+    world.advance(4500)
+    early = world.connect("early")
+    early.subscribe("t")
+    early.expect_message("t", "x", retain=True, properties={2: 6})
+    world.advance(6000)
+    late = world.connect("late")
+    late.subscribe("t")
+    late.expect_nothing()
+
+
+# -- long replays ---------------------------------------------------------------------------
+
+
+def fill(world, count, qos=1, size=20):
+    publisher = world.connect("filler")
+    for i in range(count):
+        publisher.publish("t/%03d" % i, b"%03d" % i + bytes(size - 3), qos, code=0x10 if qos == 1 else 0, retain=True)
+
+
+def test_a_replay_larger_than_the_receive_window():
+    world = World()
+    fill(world, 50)
+    subscriber = world.connect("s", properties={RECEIVE_MAXIMUM: 3})
+    subscriber.subscribe("t/#", qos=1)
+    assert len(subscriber.inbox) == 3  # the harness checks that there are never more
+    assert len(subscriber.payloads()) == 50
+
+
+def test_a_replay_larger_than_the_outbox_waits_for_a_slow_reader():
+    world = World(outbox_bytes=1024)
+    fill(world, 100, qos=0, size=100)
+    subscriber = world.connect("s")
+    subscriber.stop_reading()
+    subscriber.say(SUBSCRIBE, packet_id=1, filters=[(b"t/#", 0)])
+    assert subscriber.unread() < 3 * 1024  # not all 10,000 bytes at once
+    subscriber.go_on_reading()
+    subscriber.expect(SUBACK)
+    assert len(subscriber.payloads()) == 100
+
+
+def test_a_replay_goes_on_after_a_reconnect():
+    world = World()
+    fill(world, 20)
+    subscriber = world.connect("s", properties={RECEIVE_MAXIMUM: 4, 0x11: 100})
+    subscriber.subscribe("t/#", qos=1)
+    seen = [subscriber.expect(PUBLISH) for _ in range(4)]
+    subscriber.lose()
+    subscriber = world.connect("s", clean_start=False, properties={RECEIVE_MAXIMUM: 4, 0x11: 100})
+    again = subscriber.messages()
+    assert [packet["payload"] for packet in again[:4]] == [packet["payload"] for packet in seen]
+    assert sorted([packet["topic"] for packet in again]) == [b"t/%03d" % i for i in range(20)]
+
+
+def test_a_message_replaced_during_the_replay_comes_once_and_last():
+    world = World()
+    fill(world, 6)
+    subscriber = world.connect("s", properties={RECEIVE_MAXIMUM: 1})
+    subscriber.subscribe("t/#", qos=1)
+    waiting = set([b"t/%03d" % i for i in range(6)]) - {subscriber.inbox[0]["topic"]}
+    replaced = sorted(waiting)[0]
+    world.connect("p").publish(replaced.decode(), "new", 1, retain=True)
+    got = [(packet["topic"], packet["payload"][:3]) for packet in subscriber.messages()]
+    assert len(got) == 6
+    assert [payload for topic, payload in got if topic == replaced] == [b"new"]
+
+
+def test_a_message_cleared_during_the_replay_does_not_come():
+    world = World()
+    fill(world, 4)
+    subscriber = world.connect("s", properties={RECEIVE_MAXIMUM: 1})
+    subscriber.subscribe("t/#", qos=1)
+    gone = sorted(set([b"t/%03d" % i for i in range(4)]) - {subscriber.inbox[0]["topic"]})[0]
+    world.connect("p").publish(gone.decode(), "", 0, retain=True)
+    assert gone not in [packet["topic"] for packet in subscriber.messages() if packet["payload"]]
+
+
+# -- limits ---------------------------------------------------------------------------------
+
+
+def test_no_room_for_another_retained_message_is_answered_but_delivered():
+    world = World(max_retained_messages=1)
+    publisher = world.connect("p")
+    publisher.subscribe("#")
+    publisher.publish("a", "1", 1, retain=True)
+    publisher.publish("b", "2", 1, code=0x97, retain=True)
+    publisher.publish("a", "3", 1, retain=True)  # replacing needs no room
+    assert publisher.payloads() == [b"1", b"2", b"3"]
+    assert world.broker.retained.count == 1
+
+
+def test_an_expired_message_makes_room():
+    world = World(max_retained_messages=1)
+    publisher = world.connect("p")
+    publisher.publish("a", "1", retain=True, properties={2: 1})
+    world.advance(2000)
+    publisher.publish("b", "2", 1, code=0x10, retain=True)
+    assert world.broker.retained.get(b"b")[1] == b"2"
+
+
+def test_the_limit_in_bytes():
+    world = World(max_retained_bytes=100)
+    publisher = world.connect("p")
+    publisher.send_publish("a", bytes(99), 1, retain=True)
+    assert publisher.expect(PUBACK)["code"] == 0x10
+    publisher.send_publish("b", b"1", 1, retain=True)
+    assert publisher.expect(PUBACK)["code"] == 0x97
+
+
+def test_retained_messages_not_available():
+    world = World(retain_available=False)
+    client = world.connect("c")
+    assert client.connack["properties"][0x25] == 0
+    client.send_publish("a", "1", retain=True)
+    client.expect_close(0x9A)  # [MQTT-3.2.2-14]

@@ -1,0 +1,244 @@
+"""Shared subscriptions (clause 4.8.2)."""
+
+from harness import VERSIONS, World
+from port.core.codec import PUBLISH, PUBREL
+from port.core.properties import RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, SUBSCRIPTION_IDENTIFIER
+
+KEPT = {SESSION_EXPIRY_INTERVAL: 1000}
+
+
+def members(world, names, qos=1, topic_filter="$share/g/t", version=5, **fields):
+    """Clients that share a subscription."""
+    found = []
+    for name in names:
+        client = world.connect(name, version, **fields)
+        client.subscribe(topic_filter, qos=qos)
+        found.append(client)
+    return found
+
+
+def publish(world, count, qos=1, start=0):
+    for i in range(start, start + count):
+        world.broker.publish("t", b"%d" % i, qos)
+
+
+def test_each_message_goes_to_one_member():
+    for version in VERSIONS:
+        world = World()
+        group = members(world, "abc", version=version)
+        for qos in (0, 1):
+            publish(world, 30, qos)
+            got = [client.payloads() for client in group]
+            assert [len(payloads) for payloads in got] == [10, 10, 10]
+            assert sorted(got[0] + got[1] + got[2]) == sorted([b"%d" % i for i in range(30)])
+
+
+def test_groups_are_served_independently():
+    world = World()
+    one = members(world, ["a"], topic_filter="$share/g/t")[0]
+    two = members(world, ["b"], topic_filter="$share/h/t")[0]
+    three = members(world, ["c"], topic_filter="$share/g/+")[0]
+    publish(world, 3)
+    assert [len(client.messages()) for client in (one, two, three)] == [3, 3, 3]
+
+
+def test_a_plain_subscription_gets_its_own_copy():
+    world = World()
+    client = members(world, ["a"])[0]
+    client.subscribe("t")
+    publish(world, 1)
+    assert len(client.messages()) == 2
+
+
+def test_the_qos_granted_to_each_member_holds():
+    # [MQTT-4.8.2-3]
+    world = World()
+    low = members(world, ["low"], qos=0)[0]
+    high = members(world, ["high"], qos=2)[0]
+    publish(world, 10, qos=2)
+    assert [packet["qos"] for packet in low.messages()] == [0] * 5
+    assert [packet["qos"] for packet in high.messages()] == [2] * 5
+
+
+def test_a_member_gets_its_own_identifier_only():
+    world = World()
+    for name, identifier in (("a", 1), ("b", 2)):
+        world.connect(name).subscribe("$share/g/t", identifier=identifier)
+    clients = {1: world.session("a").conn.transport, 2: world.session("b").conn.transport}
+    publish(world, 4, qos=0)
+    for identifier in clients:
+        assert [packet["properties"] for packet in clients[identifier].messages()] == [{SUBSCRIPTION_IDENTIFIER: [identifier]}] * 2
+
+
+def test_subscribing_again_is_not_a_second_membership():
+    world = World()
+    one, two = members(world, "ab")
+    one.subscribe("$share/g/t", qos=1)
+    one.subscribe("$share/g/t", qos=0)
+    publish(world, 10)
+    assert len(two.messages()) == 5
+    assert [packet["qos"] for packet in one.messages()] == [0] * 5
+    one.unsubscribe("$share/g/t")
+    publish(world, 2)
+    one.expect_nothing()
+
+
+def test_members_that_are_away_get_nothing_while_others_are_there():
+    world = World()
+    away, here = members(world, "ab", properties=KEPT)
+    away.lose()
+    publish(world, 6)
+    assert len(here.messages()) == 6
+    world.connect("a", clean_start=False, properties=KEPT).expect_nothing()
+
+
+def test_messages_wait_when_all_members_are_away():
+    world = World()
+    for client in members(world, "ab", properties=KEPT):
+        client.lose()
+    publish(world, 6)
+    publish(world, 6, qos=0)  # QoS 0 does not wait
+    got = []
+    for name in "ab":
+        got += world.connect(name, clean_start=False, properties=KEPT).payloads()
+    assert sorted(got) == [b"0", b"1", b"2", b"3", b"4", b"5"]
+
+
+def test_a_member_whose_window_is_full_is_passed_over():
+    world = World()
+    slow, quick = members(world, "ab", properties={RECEIVE_MAXIMUM: 2})
+    for i in range(10):
+        publish(world, 1, start=i)
+        quick.messages()
+    assert len(slow.inbox) == 2
+
+
+def test_what_a_member_had_not_acknowledged_goes_to_another_when_it_is_lost():
+    world = World()
+    one, two = members(world, "ab", properties=KEPT)
+    publish(world, 6)
+    one.puback(one.inbox.pop(0))
+    kept = [packet["payload"] for packet in one.inbox]
+    one.lose()
+    two.ack(two.inbox.pop(0))
+    got = two.payloads()
+    assert len(kept) == 2 and sorted(got[-2:]) == sorted(kept)
+    world.connect("a", clean_start=False, properties=KEPT).expect_nothing()
+
+
+def test_what_a_member_had_waits_for_it_when_nobody_else_is_there():
+    world = World()
+    one = members(world, "a", properties=KEPT)[0]
+    publish(world, 2)
+    one.inbox.clear()
+    one.lose()
+    one = world.connect("a", clean_start=False, properties=KEPT)
+    assert [packet["dup"] for packet in one.messages()] == [True, True]
+
+
+def test_what_no_other_member_can_take_is_not_lost():
+    # The only other member takes QoS 0 and is slow: it would be dropped there.
+    world = World(outbox_bytes=256)
+    one = members(world, "a", qos=1, properties=KEPT)[0]
+    publish(world, 3)
+    one.inbox.clear()
+    slow = members(world, "b", qos=0)[0]
+    slow.subscribe("fill")
+    slow.stop_reading()
+    for _ in range(20):
+        world.broker.publish("fill", bytes(50))
+    one.lose()
+    one = world.connect("a", clean_start=False, properties=KEPT)
+    assert one.payloads() == [b"0", b"1", b"2"]
+
+
+def test_what_a_member_had_goes_to_others_when_its_session_ends():
+    world = World()
+    one, two = members(world, "ab", qos=2)
+    publish(world, 2, qos=1)
+    one.inbox.clear()
+    one.disconnect()
+    assert sorted(two.payloads()) == [b"0", b"1"]
+
+
+def test_what_was_queued_for_a_member_goes_to_others_when_it_unsubscribes():
+    world = World()
+    one = members(world, "a", properties={RECEIVE_MAXIMUM: 1})[0]
+    two = members(world, "b")[0]
+    two.stop_reading()
+    two.conn.pause_writing()
+    publish(world, 4)
+    sent = one.expect(PUBLISH)
+    two.go_on_reading()
+    two.messages()
+    one.unsubscribe("$share/g/t")
+    assert len(two.messages()) >= 1
+    # What was sent to it stays with it [MQTT-3.10.4-3].
+    assert list(world.session("a").inflight) == [sent["packet_id"]]
+    one.puback(sent)
+    assert world.session("a").inflight == {}
+
+
+def test_a_qos_2_message_that_was_sent_is_not_handed_over():
+    # [MQTT-4.8.2-4] [MQTT-4.8.2-5]
+    world = World()
+    one = members(world, "a", qos=2, properties=KEPT)[0]
+    publish(world, 2, qos=2)
+    released = one.expect(PUBLISH, payload=b"0")
+    one.pubrec(released)
+    one.expect(PUBLISH, payload=b"1")
+    two = members(world, "b", qos=2)[0]
+    one.lose()
+    two.expect_nothing()
+    one = world.connect("a", clean_start=False, properties=KEPT)
+    one.expect(PUBREL, packet_id=released["packet_id"])
+    one.expect_message("t", "1", qos=2, dup=True)
+    one.lose()
+    publish(world, 1, qos=2, start=2)
+    two.expect_message("t", "2", qos=2)
+    world.advance(2000000)  # the session of the first ends
+    two.expect_nothing()
+
+
+def test_an_expired_message_is_not_handed_over():
+    world = World()
+    one, two = members(world, "ab", properties=KEPT)
+    world.broker.publish("t", "x", 1, expiry=5)
+    holder, other = (one, two) if one.inbox else (two, one)
+    holder.inbox.clear()
+    world.advance(6000)
+    holder.lose()
+    other.expect_nothing()
+
+
+def test_a_message_answered_with_an_error_is_not_tried_elsewhere():
+    # [MQTT-4.8.2-6]
+    world = World()
+    one, two = members(world, "ab")
+    publish(world, 1)
+    holder, other = (one, two) if one.inbox else (two, one)
+    holder.puback(holder.expect(PUBLISH), 0x83)
+    other.expect_nothing()
+    holder.disconnect()
+    other.expect_nothing()
+
+
+def test_the_last_to_leave_ends_the_shared_subscription():
+    world = World()
+    one, two = members(world, "ab")
+    one.unsubscribe("$share/g/t")
+    two.disconnect()
+    assert world.broker.router.subscriptions.count == 0
+    assert world.broker.publish("t") is False
+    publisher = world.connect("p")
+    publisher.publish("t", "x", 1, code=0x10)
+
+
+def test_shared_subscriptions_and_dollar_topics():
+    world = World()
+    client = members(world, ["a"], topic_filter="$share/g/#")[0]
+    world.broker.publish("$app/x", "hidden")
+    client.expect_nothing()
+    client.subscribe("$share/g/$app/#")
+    world.broker.publish("$app/x", "seen")
+    client.expect_message("$app/x", "seen")

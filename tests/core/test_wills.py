@@ -1,0 +1,201 @@
+"""Will messages (clauses 3.1.2.5, 3.1.3.2 and 3.14.4)."""
+
+from harness import VERSIONS, World
+from port.core.message import Message
+from port.core.properties import MESSAGE_EXPIRY_INTERVAL, SESSION_EXPIRY_INTERVAL, USER_PROPERTY, WILL_DELAY_INTERVAL
+
+
+def scene(version=5, will=None, expiry=0, **fields):
+    """(world, client with a will, somebody who watches for it)."""
+    world = World()
+    watcher = world.connect("watcher", version)
+    watcher.subscribe("will", qos=2)
+    will = will or {"topic": b"will", "payload": b"gone"}
+    if version == 5:
+        fields["properties"] = {SESSION_EXPIRY_INTERVAL: expiry}
+    client = world.connect("c", version, will=will, **fields)
+    return world, client, watcher
+
+
+def delayed(delay):
+    return {"topic": b"will", "payload": b"gone", "properties": {WILL_DELAY_INTERVAL: delay}}
+
+
+def test_the_will_is_sent_when_the_connection_is_lost():
+    for version in VERSIONS:
+        _, client, watcher = scene(version)
+        client.lose()
+        watcher.expect_message("will", "gone")
+        watcher.expect_nothing()
+
+
+def test_the_will_is_sent_on_a_protocol_error():
+    for version in VERSIONS:
+        _, client, watcher = scene(version)
+        client.feed(b"\x00\x00")
+        assert client.closed
+        watcher.expect_message("will", "gone")
+
+
+def test_the_will_is_not_sent_after_disconnect():
+    for version in VERSIONS:
+        world, client, watcher = scene(version)
+        client.disconnect()  # [MQTT-3.14.4-3]
+        world.advance(100000)
+        watcher.expect_nothing()
+
+
+def test_the_will_is_sent_after_disconnect_with_any_other_code():
+    for code in (0x04, 0x80, 0x93):
+        _, client, watcher = scene()
+        client.disconnect(code)
+        watcher.expect_message("will", "gone")
+
+
+def test_the_will_is_sent_on_keep_alive_timeout():
+    world, client, watcher = scene(keep_alive=10)
+    world.advance(20000)
+    client.expect_close(0x8D)
+    watcher.expect_message("will", "gone")
+
+
+def test_the_will_is_sent_on_takeover():
+    for version in VERSIONS:
+        world, client, watcher = scene(version)
+        world.connect("c", version)
+        watcher.expect_message("will", "gone")
+        assert client.closed
+
+
+def test_the_will_is_sent_when_the_broker_stops():
+    world, client, _ = scene()
+    seen: "list[Message]" = []
+    world.broker.subscribe("will", seen.append)
+    world.broker.disconnect_all()
+    client.expect_close(0x8B)
+    assert [message.payload for message in seen] == [b"gone"]
+    assert world.broker.sessions == {}
+
+
+def test_qos_retain_and_properties_of_the_will():
+    user = [(b"b", b"1"), (b"a", b"2")]
+    for qos in (0, 1, 2):
+        will = {"topic": b"will", "payload": b"gone", "qos": qos, "retain": True, "properties": {USER_PROPERTY: user, 0x01: 1}}
+        world, client, watcher = scene(will=will)
+        client.lose()
+        watcher.expect_message("will", "gone", qos=qos, retain=False, properties={USER_PROPERTY: user, 0x01: 1})
+        late = world.connect("late")
+        late.subscribe("will", qos=2)
+        late.expect_message("will", "gone", qos=qos, retain=True, properties={USER_PROPERTY: user, 0x01: 1})
+
+
+def test_a_retained_empty_will_clears():
+    world, client, watcher = scene(will={"topic": b"will", "retain": True})
+    world.broker.publish("will", "here", 0, True)
+    watcher.expect_message("will", "here")
+    client.lose()
+    watcher.expect_message("will", "")
+    assert world.broker.retained.count == 0
+
+
+def test_the_will_is_sent_after_its_delay():
+    world, client, watcher = scene(will=delayed(10), expiry=100)
+    client.lose()
+    world.advance(9000)
+    watcher.expect_nothing()
+    world.advance(2000)
+    watcher.expect_message("will", "gone")
+    world.advance(200000)
+    watcher.expect_nothing()
+
+
+def test_a_reconnect_in_time_cancels_the_will():
+    world, client, watcher = scene(will=delayed(10), expiry=100)
+    client.lose()
+    world.advance(5000)
+    world.connect("c", clean_start=False, properties={SESSION_EXPIRY_INTERVAL: 100})
+    world.advance(60000)
+    watcher.expect_nothing()  # [MQTT-3.1.3-9]
+
+
+def test_a_takeover_cancels_a_delayed_will_too():
+    world, client, watcher = scene(will=delayed(10), expiry=100)
+    world.connect("c", clean_start=False, properties={SESSION_EXPIRY_INTERVAL: 100})
+    world.advance(60000)
+    watcher.expect_nothing()
+
+
+def test_a_clean_start_ends_the_session_and_sends_the_delayed_will():
+    world, client, watcher = scene(will=delayed(10), expiry=100)
+    client.lose()
+    watcher.expect_nothing()
+    world.connect("c", clean_start=True)
+    watcher.expect_message("will", "gone")
+
+
+def test_the_end_of_the_session_comes_before_the_delay():
+    world, client, watcher = scene(will=delayed(100), expiry=10)
+    client.lose()
+    world.advance(9000)
+    watcher.expect_nothing()
+    world.advance(2000)
+    watcher.expect_message("will", "gone")
+    assert world.session("c") is None
+    world.advance(200000)
+    watcher.expect_nothing()
+
+
+def test_a_session_that_ends_with_the_connection_sends_a_delayed_will_at_once():
+    _, client, watcher = scene(will=delayed(100), expiry=0)
+    client.lose()
+    watcher.expect_message("will", "gone")
+
+
+def test_session_expiry_0_at_disconnect_with_will_sends_it_at_once():
+    _, client, watcher = scene(will=delayed(100), expiry=50)
+    client.disconnect(0x04, properties={SESSION_EXPIRY_INTERVAL: 0})
+    watcher.expect_message("will", "gone")
+
+
+def test_the_wills_message_expiry_counts_from_its_publication():
+    will = {
+        "topic": b"will", "payload": b"gone", "retain": True,
+        "properties": {WILL_DELAY_INTERVAL: 30, MESSAGE_EXPIRY_INTERVAL: 20},
+    }  # fmt: skip
+    world, client, watcher = scene(will=will, expiry=100)
+    client.lose()
+    world.advance(31000)
+    watcher.expect_message("will", "gone", properties={MESSAGE_EXPIRY_INTERVAL: 20})
+    world.advance(15000)
+    late = world.connect("late")
+    late.subscribe("will")
+    assert 4 <= late.messages()[0]["properties"][MESSAGE_EXPIRY_INTERVAL] <= 6
+    world.advance(10000)
+    later = world.connect("later")
+    later.subscribe("will")
+    later.expect_nothing()
+
+
+def test_a_new_connection_without_a_will_has_none():
+    world, client, watcher = scene(expiry=100)
+    client.lose()
+    watcher.expect_message("will", "gone")
+    world.connect("c", clean_start=False, properties={SESSION_EXPIRY_INTERVAL: 100}).lose()
+    watcher.expect_nothing()
+
+
+def test_the_will_reaches_offline_subscribers_and_the_client_itself():
+    world, client, _ = scene(will={"topic": b"will", "payload": b"gone", "qos": 1}, expiry=100)
+    client.subscribe("will", qos=1)
+    client.lose()
+    client = world.connect("c", clean_start=False, properties={SESSION_EXPIRY_INTERVAL: 100})
+    client.expect_message("will", "gone", qos=1)
+
+
+def test_no_will_without_an_accepted_connect():
+    world = World(anonymous="none")
+    seen: "list[Message]" = []
+    world.broker.subscribe("#", seen.append)
+    client = world.client()
+    client.connect("c", will={"topic": b"will"})
+    assert client.closed and seen == []

@@ -1,0 +1,48 @@
+"""Options: whatever is given is taken as it is or refused by name."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from port.core.options import TABLE, Options
+
+values = (st.integers() | st.integers(-1, 70000) | st.booleans() | st.none() | st.text(max_size=10) | st.floats()
+          | st.sampled_from(["newest", "oldest", "disconnect", "loopback", "all", "none"]) | st.binary(max_size=3)
+          | st.lists(st.integers(), max_size=2))
+
+
+def valid(row, value):
+    """Whether the table allows the value."""
+    _, default, _, least, most, _ = row
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if isinstance(default, str):
+        return isinstance(value, str) and (least is None or value in least)
+    return type(value) is int and least <= value <= most
+
+
+@given(st.sampled_from(TABLE), values, st.booleans())
+def test_one_option(row, value, board):
+    name = row[0]
+    if valid(row, value):
+        options = Options(board, **{name: value})
+        assert getattr(options, name) == value
+        for other in TABLE:
+            if other[0] != name:
+                assert getattr(options, other[0]) == other[1 if board else 2]
+    else:
+        with pytest.raises(ValueError, match=name):
+            Options(board, **{name: value})
+
+
+@given(st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=20))
+def test_unknown_option(name):
+    if name not in [row[0] for row in TABLE] and name not in ("board", "self"):
+        with pytest.raises(ValueError, match=name):
+            Options(**{name: 1})
+
+
+@pytest.mark.parametrize("board", [False, True])
+def test_defaults_are_valid(board):
+    for row in TABLE:
+        assert valid(row, row[1 if board else 2]), row[0]

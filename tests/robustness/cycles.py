@@ -1,0 +1,57 @@
+"""Runs on MicroPython: clients that connect, subscribe, publish and disconnect, in memory.
+
+    micropython tests/robustness/cycles.py CYCLES
+
+Expects the repository's root as the working directory. Prints by how many bytes the heap
+in use has grown, after as many cycles as it takes to fill all caches.
+"""
+
+import gc
+import sys
+
+sys.path[:0] = [".", "tools"]
+
+from fuzz_core import Peer, World, ack, connect, publish, subscribe, unsubscribe
+from port.core.options import Options
+
+
+def cycle(world, i):
+    """One client's visit; of a hundred client ids some have sessions that stay."""
+    version = 3 + i % 3
+    topic = b"cycle/%d" % (i % 997)
+    peer = Peer(world)
+    peer.feed(connect(version, b"client-%d" % (i % 97), bool(i % 5), 60, {0x11: i % 2}, (topic, b"gone", 1, False)))
+    peer.feed(subscribe(version, 1, [(topic, i % 3), (b"cycle/+", 1), (b"$share/g/" + topic, 1)]))
+    peer.feed(publish(version, topic, b"payload", i % 3, 7, i % 10 == 0))
+    peer.feed(peer.answers())
+    peer.feed(ack(0x62, 7))
+    peer.feed(publish(version, topic, b"", 0, 0, True))
+    peer.feed(unsubscribe(version, 2, [topic]))
+    if i % 4:
+        peer.feed(b"\xe0\0")
+    else:
+        peer.lost()
+    if i % 50 == 0:
+        world.tick(2)
+
+
+def run(world, first, last):
+    """Bytes in use after these cycles and the end of every session."""
+    for i in range(first, last):
+        cycle(world, i)
+        if i % 97 == 96:
+            # MQTT 3.x sessions do not expire: clean start ends them.
+            for client in range(97):
+                peer = Peer(world)
+                peer.feed(connect(4, b"client-%d" % client))
+                peer.feed(b"\xe0\0")
+            world.check()
+    gc.collect()
+    gc.collect()
+    return gc.mem_alloc()  # type: ignore[attr-defined]
+
+
+count = int(sys.argv[1]) // 97 * 97
+world = World(options=Options(True))
+warm = run(world, 0, 970)
+print(run(world, 970, 970 + count) - warm)

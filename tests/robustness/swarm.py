@@ -1,0 +1,208 @@
+"""Many MQTT clients in one process, on plain non-blocking sockets.
+
+A `Client` is one of them; `Swarm` opens many at once and waits for packets on all of them.
+Packets are (first byte, body).
+"""
+
+import errno
+import select
+import socket
+import time
+
+import fuzz_core
+
+PATIENCE = 60.0  # seconds without any progress after which something is called lost
+PER_ADDRESS = 5000  # connections from each source address: the system has some 28,000 ports for each
+
+
+class Client:
+    """A socket, what came in on it, and what still has to go out."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.packets: list[tuple[int, bytes]] = []
+        self.closed = False
+        self.outgoing = b""
+        self._data = b""
+
+    def send(self, data):
+        """Send, now or as soon as the socket takes it."""
+        self.outgoing += data
+        self.write()
+
+    def write(self):
+        try:
+            while self.outgoing:
+                self.outgoing = self.outgoing[self.sock.send(self.outgoing):]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                self.closed = True
+                self.outgoing = b""
+
+    def read(self, size=65536):
+        """Take in what is there."""
+        try:
+            data = self.sock.recv(size)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.closed = True
+            return
+        self._data += data
+        self._cut()
+
+    def _cut(self):
+        data = self._data
+        i, end = 0, len(data)
+        while end - i > 1:
+            size = data[i + 1]
+            at = i + 2
+            if size > 127:
+                if end - i < 4:
+                    break
+                size = size & 127 | (data[at] & 127) << 7
+                at += 1
+                if data[at - 1] > 127:
+                    size |= data[at] << 14
+                    at += 1
+            if at + size > end:
+                break
+            self.packets.append((data[i], data[at : at + size]))
+            i = at + size
+        self._data = data[i:]
+
+    def take(self):
+        """The packets received so far, which are forgotten."""
+        packets, self.packets = self.packets, []
+        return packets
+
+    def abort(self):
+        """Close without a word."""
+        self.sock.close()
+
+
+class Swarm:
+    """Clients of one broker, served by one epoll object; also a context manager."""
+
+    def __init__(self, port):
+        self.port = port
+        self.clients: list[Client] = []
+        self._epoll = select.epoll()
+        self._by_number: dict[int, Client] = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for client in self.clients:
+            client.sock.close()
+        self._epoll.close()
+
+    def open(self, first=b""):
+        """A new client that sends `first` as soon as it can; it is not waited for."""
+        sock = socket.socket()
+        sock.setblocking(False)
+        if len(self.clients) >= PER_ADDRESS:
+            sock.bind(("127.0.0.%d" % (1 + len(self.clients) // PER_ADDRESS), 0))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            sock.connect(("127.0.0.1", self.port))
+        except BlockingIOError:
+            pass
+        client = Client(sock)
+        client.outgoing = first
+        self.clients.append(client)
+        self._by_number[sock.fileno()] = client
+        self._epoll.register(sock, select.EPOLLIN | select.EPOLLOUT)
+        return client
+
+    def connect(self, client_id, version=4, **more):
+        """A client that was accepted."""
+        client = self.open(fuzz_core.connect(version, client_id, **more))
+        self.wait(lambda: client.packets or client.closed)
+        packets = client.take()
+        assert packets and packets[0][0] == 0x20 and packets[0][1][1] == 0, (packets, client.closed)
+        client.packets = packets[1:]
+        return client
+
+    def connect_many(self, count, packet, batch=400):
+        """`count` clients with the CONNECT `packet(i)`, all of them accepted."""
+        clients = []
+        for start in range(0, count, batch):
+            some = [self.open(packet(i)) for i in range(start, min(start + batch, count))]
+            self.wait(lambda: all(client.packets or client.closed for client in some))
+            for client in some:
+                first, body = client.packets.pop(0)
+                assert first == 0x20 and body[1] == 0
+            clients += some
+        return clients
+
+    def step(self, timeout=1.0):
+        """Read and write where that is possible; True when something happened."""
+        ready = self._epoll.poll(timeout)
+        for number, events in ready:
+            client = self._by_number.get(number)
+            if client is None:
+                continue
+            if events & select.EPOLLOUT:
+                client.write()
+            if events & ~select.EPOLLOUT:
+                client.read()
+            if client.closed:
+                self.forget(client)
+            else:
+                wanted = select.EPOLLIN | (select.EPOLLOUT if client.outgoing else 0)
+                self._epoll.modify(number, wanted)
+        return bool(ready)
+
+    def send(self, client, data):
+        """Send, and go on at each `step` if the socket does not take all."""
+        client.send(data)
+        if client.outgoing:
+            self._epoll.modify(client.sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
+
+    def forget(self, client):
+        """Watch the client no more: it is closed, or stalls on purpose."""
+        number = client.sock.fileno()
+        if self._by_number.pop(number, None) is not None:
+            self._epoll.unregister(number)
+
+    def watch(self, client):
+        """Watch a forgotten client again."""
+        self._by_number[client.sock.fileno()] = client
+        self._epoll.register(client.sock, select.EPOLLIN)
+
+    def wait(self, condition):
+        """Step until the condition holds; fails when nothing happens any more."""
+        last = time.monotonic()
+        while not condition():
+            if self.step(0.2):
+                last = time.monotonic()
+            assert time.monotonic() - last < PATIENCE, "nothing happens"
+
+    def exchange(self, client, data, count=1):
+        """Send, and return the next `count` packets."""
+        self.send(client, data)
+        self.wait(lambda: len(client.packets) >= count or client.closed)
+        packets = client.packets[:count]
+        del client.packets[:count]
+        return packets
+
+    def ping(self, client):
+        """True when the broker answers this client."""
+        return (0xD0, b"") in self.exchange(client, b"\xc0\0")
+
+
+def topic_of(body):
+    """The topic name of a PUBLISH."""
+    return body[2 : 2 + (body[0] << 8 | body[1])]
+
+
+def packet_id_of(body):
+    """The packet identifier of a PUBLISH with QoS 1 or 2, two bytes."""
+    at = 2 + (body[0] << 8 | body[1])
+    return body[at : at + 2]

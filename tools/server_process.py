@@ -1,0 +1,144 @@
+"""The broker in a process of its own, on either runtime, for tests and tools."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+from toolchain import ROOT, find
+
+RUNTIMES = ("cpython", "micropython")
+START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+
+_TROUBLE = re.compile(r"Traceback|internal error|hook failed|never retrieved|never awaited|Fatal")
+
+
+class ServerError(Exception):
+    """The broker could not be started or did not behave; the text holds its output."""
+
+
+def interpreter(runtime: str) -> str:
+    """The path of the runtime's interpreter; raises ServerError when it is not here."""
+    path = sys.executable if runtime == "cpython" else find(runtime)
+    if path is None:
+        raise ServerError("no %s on this machine" % runtime)
+    return path
+
+
+def free_port() -> int:
+    """A port nobody uses, below those that clients get: no connection can take it before the broker does."""
+    while True:
+        port = random.randrange(20000, 32000)
+        try:
+            socket.create_server(("", port)).close()
+            return port
+        except OSError:
+            continue
+
+
+def environment() -> dict[str, str]:
+    """Environment variables with which both runtimes find the package `port`."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "MICROPYPATH": ".frozen:" + str(ROOT)}
+
+
+class ServerProcess:
+    """A running broker: `port` on 127.0.0.1, `pid`, what it printed so far as `output`.
+
+    By default that is the runtime's own program, with `arguments` and with options given by
+    name; `script` is run in its place with the port and `arguments`. `heapsize` is MicroPython's,
+    such as "380k".
+    """
+
+    def __init__(
+        self, runtime: str, *arguments: str, script: Path | None = None, heapsize: str = "", **options: object
+    ) -> None:
+        self.runtime = runtime
+        self.port = free_port()
+        command = [interpreter(runtime)]
+        if heapsize:
+            command += ["-X", "heapsize=" + heapsize]
+        if script is not None:
+            command += [str(script), str(self.port), *arguments]
+        else:
+            command += ["-m", "port." + runtime, "--port", str(self.port), *arguments]
+            for name, value in options.items():
+                text = str(value).lower() if isinstance(value, bool) else str(value)
+                command += ["--" + name.replace("_", "-"), text]
+        self._output = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output
+        )
+        self.pid = self._process.pid
+        try:
+            self._wait_for_port()
+        except BaseException:
+            self.kill()
+            raise
+
+    @property
+    def output(self) -> str:
+        """What the broker has printed so far."""
+        size = os.fstat(self._output.fileno()).st_size
+        return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, None while the broker runs."""
+        return self._process.poll()
+
+    def signal(self, number: int) -> None:
+        """Send the process a signal."""
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for the process to end; its exit status."""
+        return self._process.wait(STOP_SECONDS)
+
+    def trouble(self) -> str:
+        """Empty, or what a healthy broker would not have done."""
+        if self.returncode is not None:
+            return "ended with exit status %d\n%s" % (self.returncode, self.output)
+        return self.output if _TROUBLE.search(self.output) else ""
+
+    def stop(self) -> None:
+        """Stop the broker as an operator would."""
+        if self.returncode is None:
+            # MicroPython cannot catch SIGTERM.
+            self.signal(signal.SIGTERM if self.runtime == "cpython" else signal.SIGINT)
+            try:
+                self.wait()
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise ServerError("does not stop\n" + self.output) from None
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+        self._process.wait(STOP_SECONDS)
+
+    def __enter__(self) -> ServerProcess:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+        self._output.close()
+
+    def _wait_for_port(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while self.returncode is None and time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+        raise ServerError("does not listen\n" + self.output)
