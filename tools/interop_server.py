@@ -1,6 +1,6 @@
 """The broker as the Eclipse Paho interoperability suite wants it; runs on both runtimes.
 
-    interop_server.py PORT [OPTION=NUMBER ...]
+    interop_server.py PORT
 """
 
 import asyncio
@@ -13,11 +13,7 @@ Server = __import__(package, None, None, ("Server",)).Server
 async def main() -> None:
     """Serve until the process is ended."""
     # Tests ask for a Server Keep Alive of 60 s, topic aliases from the server, a topic nobody may subscribe to.
-    options = {"max_keep_alive": 60, "outbound_topic_aliases": 10}
-    for argument in sys.argv[2:]:
-        name, number = argument.split("=")
-        options[name] = int(number)
-    server = Server(**options)
+    server = Server(max_keep_alive=60, outbound_topic_aliases=10)
     server.on("subscribe", lambda client, topic_filter, options: 0x80 if topic_filter == b"test/nosubscribe" else None)
     server.listen("127.0.0.1", int(sys.argv[1]))
     await server.serve()

@@ -5,7 +5,7 @@ feeds it what arrives and then calls `flush`; once a second it calls `tick`. Tim
 `clock` says, ms from any start; the broker never waits.
 """
 
-from port.core import TYPE_CHECKING
+from port.core import TYPE_CHECKING, const
 from port.core.connection import Connection
 from port.core.hooks import Hooks
 from port.core.message import Message
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from port.core.subscriptions import Route
 
 _NEVER = 0xFFFFFFFF
+_SWEEP = const(60000)  # ms between two looks for retained messages that have expired
 
 
 def ignore(level: int, text: str, *args: "Any") -> None:
@@ -74,7 +75,8 @@ class Broker:
         self.authenticators: "list[Authenticator]" = []
         self.hooks = Hooks(self.hook_failed)
         self.sessions: "dict[bytes, Session]" = {}
-        self.connections: "set[Connection]" = set()
+        # Dicts stand for sets wherever one grows: on MicroPython a set is corrupt once memory has run out at that.
+        self.connections: "dict[Connection, bool]" = {}
         self.connected = 0  # connections that are open
         self.retained = Retained(self.options.max_retained_messages, self.options.max_retained_bytes)
         self.router = Router(self)
@@ -82,8 +84,10 @@ class Broker:
         self.fast = self.router.fast
         self.property_cache: "dict[bytes, Any]" = {}
         self.dirty: "list[Any]" = []  # connections with something in their outbox
-        self._due: "set[Session]" = set()  # sessions with a will or an expiry to come
+        self._due: "dict[Session, bool]" = {}  # sessions with a will or an expiry to come
+        self._unsettled = False  # True when there are offline sessions that ought to be in _due, or ended
         self._client_ids = 0
+        self._sweep_at = 0  # when retained messages that have expired are looked for next, ms
         self.bytes_received = 0
         self.bytes_sent = 0
         self.packets_received = 0
@@ -101,12 +105,12 @@ class Broker:
     def accept_connection(self, transport: "Transport", address: str) -> "Optional[Connection]":
         """A client has connected; None when there is no room even to refuse it politely."""
         room = self.options.max_connections
-        if len(self.connections) - self.connected >= max(self.handshakes, room // 4):
+        if len(self.connections) - self.connected >= max(self.handshakes, room // 2):
             self.log(2, "- %s: too many connections without CONNECT", address)
             return None
         self.connections_total += 1
         conn = Connection(self, transport, address)
-        self.connections.add(conn)
+        self.connections[conn] = True
         return conn
 
     def new_client_id(self) -> bytes:
@@ -122,7 +126,7 @@ class Broker:
         session.conn = conn
         session.out = conn.out
         session.expires_at = session.will_at = None
-        self._due.discard(session)
+        self._due.pop(session, None)
         plain = conn.max_packet >= self.options.max_packet_size and not session.alias_maximum
         family = -1 if not plain else 5 if session.version5 else 4
         if session.family != family:
@@ -143,16 +147,23 @@ class Broker:
 
     def detach(self, conn: Connection, code: int, text: str, was_open: bool) -> None:
         """A connection is over; settle its session's will and expiry [MQTT-3.1.2-8]."""
-        self.connections.discard(conn)
-        self.log(2 if code > UNSPECIFIED_ERROR else 1, "%s: %s (0x%02x)", conn, text, code)
+        self.connections.pop(conn, None)
         session = conn.session
-        if not was_open or session is None or session.conn is not conn:
-            return
-        self.connected -= 1
-        session.conn = None
-        session.out = None
+        was_open = was_open and session is not None and session.conn is conn
+        if was_open:
+            self.connected -= 1
+            session.conn = session.out = None  # type: ignore[union-attr]
+        try:
+            self.log(2 if code > UNSPECIFIED_ERROR else 1, "%s: %s (0x%02x)", conn, text, code)
+            if was_open:
+                self.hooks.call("disconnect", session, code)
+                self._settle(session)  # type: ignore[arg-type]
+        except MemoryError:
+            self.out_of_memory()
+
+    def _settle(self, session: Session) -> None:
+        """What becomes of a session whose connection is over."""
         now = self.clock()
-        self.hooks.call("disconnect", session, code)
         if not session.expiry:
             self.end_session(session)
             return
@@ -167,7 +178,7 @@ class Broker:
             else:
                 self._publish_will(session)
         if session.expires_at is not None or session.will_at is not None:
-            self._due.add(session)
+            self._due[session] = True
         self.stored("session", session)
 
     # -- sessions --------------------------------------------------------------------------
@@ -179,9 +190,6 @@ class Broker:
 
     def end_session(self, session: Session) -> None:
         """End a session that has no connection: its will goes out, its state goes [MQTT-4.1.0-2]."""
-        self._due.discard(session)
-        if self.sessions.get(session.client_id) is session:
-            del self.sessions[session.client_id]
         self._hand_back(session, True)
         for topic_filter in list(session.subscriptions):
             self.router.remove(session, topic_filter)
@@ -190,6 +198,10 @@ class Broker:
         if session.kept:
             self.stored("session_ended", session)
         self._publish_will(session)
+        # Last: if memory runs out before, it can be tried again.
+        self._due.pop(session, None)
+        if self.sessions.get(session.client_id) is session:
+            del self.sessions[session.client_id]
 
     def _hand_back(self, session: Session, ended: bool) -> None:
         """What a leaving member of shared subscriptions had not acknowledged goes to the others."""
@@ -213,6 +225,9 @@ class Broker:
             self.accept_message(message, session)
         except MQTTError as e:  # a hook has given it an impossible topic
             self.crashed(None, e)
+        except MemoryError:
+            self.out_of_memory()
+            self.dropped += 1
 
     def subscribe_session(self, session: Session, topic_filter: bytes, options: int) -> None:
         """Make or change a subscription; filter and options are valid [MQTT-3.8.4-3]."""
@@ -272,7 +287,14 @@ class Broker:
         changed = self.hooks.filter("process_message", sender, message)
         if changed is None:
             return SUCCESS, ""
-        if self.router.route(changed.name) is None:
+        try:
+            allowed = self.router.route(changed.name) is not None
+        except MQTTError as e:
+            if changed is message:
+                raise
+            self.hook_failed("process_message", e)  # it is not the client's fault
+            return SUCCESS, ""
+        if not allowed:
             self.dropped += 1
             return NOT_AUTHORIZED, "clients cannot publish to $ topics"
         changed = self.hooks.filter("message", sender, changed)
@@ -407,16 +429,29 @@ class Broker:
                     conn.close(KEEP_ALIVE_TIMEOUT, "no CONNECT in time", True)
                 else:
                     conn.fail(MQTTError(KEEP_ALIVE_TIMEOUT, "keep alive timeout"))  # [MQTT-3.1.2-22]
+        if self._unsettled:
+            self._settle_rest()
         for session in list(self._due):
             if session.will_at is not None and session.will_at <= now:
                 self._publish_will(session)
                 if session.expires_at is None:
-                    self._due.discard(session)
+                    self._due.pop(session, None)
             if session.expires_at is not None and session.expires_at <= now:
                 self.clients_expired += 1
                 self.end_session(session)
+        if self.retained.expiring and now >= self._sweep_at:
+            self._sweep_at = now + _SWEEP
+            self.retained.expire(now)
         self.sys.tick(now)
         self.flush()
+
+    def _settle_rest(self) -> None:
+        """Settle the sessions for which memory did not suffice when they began or their connections ended."""
+        for session in list(self.sessions.values()):
+            # Those that are settled wait for their end, or have none and no will.
+            if session.conn is None and session not in self._due and (session.will or session.expiry != _NEVER):
+                self._settle(session)
+        self._unsettled = False
 
     def disconnect_all(self) -> None:
         """The broker stops: MQTT 5 clients get DISCONNECT 0x8B. Sessions and wills fare as the protocol says."""
@@ -448,6 +483,13 @@ class Broker:
             self.log(3, "error hook failed: %r", error)
         else:
             self.crashed(None, error)
+
+    def out_of_memory(self) -> None:
+        """Memory has run out, and a client is disconnected for it; the next tick goes on with what was left undone.
+
+        A host may add that it frees what it has put by for this.
+        """
+        self._unsettled = True
 
     def crashed(self, conn: "Optional[Connection]", error: Exception) -> None:
         """Something in the broker or a hook failed: log it with its traceback, tell the error hook."""

@@ -197,7 +197,7 @@ def handle_auth(conn: "Connection", body: bytes) -> None:
     properties = decode(reader, AUTH) if reader.left() else {}
     if reader.left():
         raise MQTTError(MALFORMED_PACKET, "packet too long")
-    if code != CONTINUE_AUTHENTICATION and not (code == RE_AUTHENTICATE and conn.state == _OPEN):
+    if code != (RE_AUTHENTICATE if conn.waiting is None else CONTINUE_AUTHENTICATION):
         raise MQTTError(PROTOCOL_ERROR, "reason code 0x%02x in AUTH" % code)
     if properties.get(AUTHENTICATION_METHOD) != conn.authenticator.method:  # type: ignore[union-attr]
         raise MQTTError(PROTOCOL_ERROR, "authentication method changed")  # [MQTT-4.12.0-5]
@@ -215,6 +215,8 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
     if code == SUCCESS and conn.state != _OPEN:
         authenticated(conn, code, properties)
         return
+    if conn.state == _OPEN:  # a re-authentication goes on, or has come to its end
+        conn.waiting = properties if code == CONTINUE_AUTHENTICATION else None
     conn.reply(packet(0xF0, bytes((code,)) + encode(properties)))  # [MQTT-4.12.0-2]
 
 

@@ -110,7 +110,7 @@ class Connection:
         self.max_packet = 0xFFFFFFFF
         self.authenticator: "Optional[Authenticator]" = None
         self.auth_state: "Any" = None
-        self.waiting: "Any" = None  # the parsed CONNECT while authentication goes on
+        self.waiting: "Any" = None  # the parsed CONNECT while authentication goes on; not None in a re-authentication
 
     # -- input ---------------------------------------------------------------------------
 
@@ -147,6 +147,7 @@ class Connection:
         except MQTTError as e:
             self.fail(e)
         except MemoryError:
+            self.broker.out_of_memory()
             self.broker.log(2, "%s: out of memory", self)
             self.fail(MQTTError(QUOTA_EXCEEDED, "out of memory"))
         except Exception as e:
@@ -371,7 +372,7 @@ class Connection:
             raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
         received = self.session.received  # type: ignore[union-attr]
         if received is not None:
-            received.discard(packet_id)
+            received.pop(packet_id, None)
         self.reply(bytes((0x70, 2, packet_id >> 8, packet_id & 255)))
 
     def _disconnect(self, body: bytes) -> None:
@@ -488,10 +489,12 @@ class Connection:
         self.state = _CLOSED
         self.rest = None
         broker = self.broker
-        if self.out:
-            broker.send(self)
-        self.transport.close(abort)
-        broker.detach(self, code, text, was_open)
+        try:
+            if self.out:
+                broker.send(self)
+            self.transport.close(abort)
+        finally:
+            broker.detach(self, code, text, was_open)
 
     def lost(self, text: str = "connection lost") -> None:
         """The host found the connection gone."""

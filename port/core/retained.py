@@ -34,6 +34,7 @@ class Retained:
         self.max_bytes = max_bytes
         self.count = 0
         self.bytes = 0
+        self.expiring = False  # some may have an expiry
         self._root: "trie.Node" = {}
 
     def get(self, name: bytes) -> "Optional[Record]":
@@ -50,6 +51,8 @@ class Retained:
         if count > self.max_count or size > self.max_bytes:
             return False
         trie.put(self._root, record)
+        if record[4] is not None:
+            self.expiring = True
         self.count = count
         self.bytes = size
         return True
@@ -73,7 +76,9 @@ class Retained:
         for level in self._root:
             if level is not None and level.startswith(b"$"):  # `#` does not see those
                 records += self.matching(level + b"/#")
-        gone = [record[0] for record in records if record[4] is not None and record[4] <= now]
+        expiring = [record for record in records if record[4] is not None]
+        gone = [record[0] for record in expiring if record[4] <= now]  # type: ignore[operator]
         for name in gone:
             self.remove(name)
+        self.expiring = len(gone) < len(expiring)
         return len(gone)

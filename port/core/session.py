@@ -48,7 +48,7 @@ class Session:
     will, will_at  the will of the last connection as (message, will delay interval in s), and
                    when it is due, ms
     family         4 (MQTT 3.x) or 5 while plain QoS 0 packets can be passed on as they came;
-                   0 offline; -1 when the connection needs its packets made to measure
+                   0 before the first one; -1 when the connection needs its packets made to measure
     kept           True while the store has it
     """
 
@@ -74,7 +74,7 @@ class Session:
         self.queued_bytes = 0
         self.packet_id = 0
         self.window = 0
-        self.received: "Optional[set[int]]" = None
+        self.received: "Optional[dict[int, bool]]" = None
         self.expiry = 0
         self.expires_at: "Optional[int]" = None
         self.will: "Optional[tuple[Message, int]]" = None
@@ -116,7 +116,7 @@ class Session:
                 broker.dirty.append(self.conn)
             out.append(head + tail)
             broker.published += 1
-        elif out is None or self.queue or len(self.inflight) >= self.window:
+        elif out is None or self.queue or self.resends or len(self.inflight) >= self.window:
             self._enqueue((message, flags, identifiers, group))
         else:
             self._transmit((message, flags, identifiers, group))
@@ -187,6 +187,11 @@ class Session:
             queue = self.queue = deque((), options.max_queued_messages)
         size = entry[0].size()
         while len(queue) >= options.max_queued_messages or self.queued_bytes + size > options.max_queued_bytes:
+            if queue:
+                expires = queue[0][0].expires
+                if expires is not None and expires <= self.broker.clock():
+                    self.queued_bytes -= queue.popleft()[0].size()
+                    continue
             self.broker.dropped += 1
             if options.queue_full == "disconnect" and self.conn is not None:
                 self.conn.fail(MQTTError(QUOTA_EXCEEDED, "queue full"))
@@ -272,8 +277,8 @@ class Session:
     def note_received(self, packet_id: int) -> None:
         """A QoS 2 message was taken in; until PUBREL its identifier means this message."""
         if self.received is None:
-            self.received = set()
-        self.received.add(packet_id)
+            self.received = {}
+        self.received[packet_id] = True
 
     # -- acknowledgements from the client -------------------------------------------------
 

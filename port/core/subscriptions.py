@@ -1,8 +1,8 @@
 """Who gets what: all subscriptions of all sessions, and the route of a topic name.
 
 Filters without wildcard stand in one flat dict, filter -> subscribers; the others in a trie,
-as values (filter, subscribers). Subscribers are the one subscriber itself, or a set from the
-second on. What the options of a subscription are, the session knows.
+as values (filter, subscribers). Subscribers are the one subscriber itself, or a dict of
+them from the second on. What the options of a subscription are, the session knows.
 
 Options of a subscription are one int: the options byte of SUBSCRIBE (QoS, no local,
 retain as published, retain handling; clause 3.8.3.1) with the subscription identifier
@@ -79,43 +79,56 @@ class Subscriptions:
     def add(self, topic_filter: bytes, subscriber: "Any", options: int) -> None:
         """Add or change the subscription of a session or an in-process subscriber to a valid filter."""
         session = subscriber.session
-        if session is not None:
-            self.count += topic_filter not in session.subscriptions
-            session.subscriptions[topic_filter] = options
-        if is_shared(topic_filter):
-            group = self._groups.get(topic_filter)
-            if group is None:
-                from port.core.shared import SharedGroup
+        if session is None:
+            self._add(topic_filter, subscriber, options)
+            return
+        new = topic_filter not in session.subscriptions
+        session.subscriptions[topic_filter] = options
+        try:
+            self._add(topic_filter, subscriber, options)
+        except MemoryError:
+            if new:
+                del session.subscriptions[topic_filter]
+            raise
+        self.count += new
 
-                group = self._groups[topic_filter] = SharedGroup(topic_filter)
-                self._put(split_share(topic_filter), group)
-            group.add(subscriber, options)
-        else:
+    def _add(self, topic_filter: bytes, subscriber: "Any", options: int) -> None:
+        if not is_shared(topic_filter):
             self._put(topic_filter, subscriber)
+            return
+        group = self._groups.get(topic_filter)
+        if group is None:
+            from port.core.shared import SharedGroup
+
+            group = SharedGroup(topic_filter)
+            self._put(split_share(topic_filter), group)
+            self._groups[topic_filter] = group
+        group.add(subscriber, options)
 
     def remove(self, topic_filter: bytes, subscriber: "Any") -> None:
         """Take a subscription away, if there is one."""
         session = subscriber.session
-        if session is not None:
-            if topic_filter not in session.subscriptions:
-                return
-            del session.subscriptions[topic_filter]
-            self.count -= 1
+        if session is not None and topic_filter not in session.subscriptions:
+            return
         if is_shared(topic_filter):
             group = self._groups[topic_filter]
             group.remove(subscriber)
             if not group.members:
-                del self._groups[topic_filter]
                 self._take(split_share(topic_filter), group)
+                del self._groups[topic_filter]
         else:
             self._take(topic_filter, subscriber)
+        if session is not None:
+            # Last: if memory runs out before, it can be tried again.
+            del session.subscriptions[topic_filter]
+            self.count -= 1
 
     def group(self, topic_filter: bytes) -> "Optional[SharedGroup]":
         """The shared subscription with this filter, or None."""
         return self._groups.get(topic_filter)
 
     def _get(self, topic_filter: bytes) -> "Any":
-        """A filter's subscribers: None, one, or a set."""
+        """A filter's subscribers: None, one, or a dict of them."""
         if not has_wildcard(topic_filter):
             return self._exact.get(topic_filter)
         value = trie.get(self._wild, topic_filter)
@@ -136,19 +149,20 @@ class Subscriptions:
         subscribers = self._get(topic_filter)
         if subscribers is None:
             self._set(topic_filter, subscriber)
-        elif isinstance(subscribers, set):
-            subscribers.add(subscriber)
+        elif isinstance(subscribers, dict):
+            subscribers[subscriber] = True
         elif subscribers is not subscriber:
-            self._set(topic_filter, {subscribers, subscriber})
+            self._set(topic_filter, {subscribers: True, subscriber: True})
 
     def _take(self, topic_filter: bytes, subscriber: "Any") -> None:
         subscribers = self._get(topic_filter)
-        if isinstance(subscribers, set):
-            subscribers.discard(subscriber)
-            if len(subscribers) == 1:
-                for other in subscribers:
-                    self._set(topic_filter, other)
-                    break
+        if isinstance(subscribers, dict):
+            subscribers.pop(subscriber, None)
+            if len(subscribers) < 2:
+                left = None
+                for left in subscribers:
+                    pass
+                self._set(topic_filter, left)
         elif subscribers is subscriber:
             self._set(topic_filter, None)
 
@@ -177,5 +191,5 @@ class Subscriptions:
 
 
 def _collect(topic_filter: bytes, subscribers: "Any", found: "dict[Any, list[bytes]]") -> None:
-    for subscriber in subscribers if isinstance(subscribers, set) else (subscribers,):
+    for subscriber in subscribers if isinstance(subscribers, dict) else (subscribers,):
         found.setdefault(subscriber, []).append(topic_filter)

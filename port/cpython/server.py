@@ -30,7 +30,7 @@ logger = logging.getLogger("ucomqtt")
 
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 _BACKLOG = 1024
-_LINGER = 5.0  # seconds a closing connection may take to send what is left
+_LINGER = 2.0  # seconds a client has to read what is left and to close its side
 
 
 def log(level: int, text: str, *args: Any) -> None:
@@ -106,7 +106,7 @@ class Server(Broker):
         self._ticker = loop.create_task(self._tick())
 
     async def stop(self) -> None:
-        """Close the listeners, say goodbye to the clients and wait until they have heard it, 5 s at most."""
+        """Close the listeners, say goodbye to the clients and wait until they have heard it, 2 s at most."""
         self._close_listeners()
         self.disconnect_all()
         deadline = time.monotonic() + _LINGER
@@ -149,7 +149,7 @@ class Server(Broker):
 class _Client(asyncio.Protocol):
     """One client's socket: asyncio's protocol on one side, the core's Transport on the other."""
 
-    __slots__ = ("_server", "_loop", "_transport", "_conn", "_paused", "_held")
+    __slots__ = ("_server", "_loop", "_transport", "_conn", "_paused", "_held", "_lingering")
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
@@ -157,6 +157,7 @@ class _Client(asyncio.Protocol):
         self._conn: Connection | None = None
         self._paused = False
         self._held = False
+        self._lingering: asyncio.TimerHandle | None = None
 
     # -- asyncio ----------------------------------------------------------------------------
 
@@ -185,6 +186,8 @@ class _Client(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         server = self._server
         server.sockets -= 1
+        if self._lingering is not None:
+            self._lingering.cancel()
         if self._conn is not None:
             self._conn.lost("connection lost" if exc is None else "connection lost: %s" % exc)
             self._conn = None
@@ -215,10 +218,13 @@ class _Client(asyncio.Protocol):
         if abort:
             transport.abort()
             return
-        if transport.get_write_buffer_size():
-            # A peer that does not read must not keep the socket for ever.
-            self._loop.call_later(_LINGER, transport.abort)
-        transport.close()
+        # Closing at once would answer what the client is still sending with a reset, and it might never
+        # read why. So only our half is closed; the socket goes when the client's half does, or in a while.
+        self._lingering = self._loop.call_later(_LINGER, transport.abort)
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
 
     def hold(self, held: bool) -> None:
         self._held = held

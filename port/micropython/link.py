@@ -4,6 +4,7 @@ What the socket does not take goes into a ring of the client's own, which lives 
 there is something in it.
 """
 
+import asyncio
 import select
 
 from port.core import TYPE_CHECKING, const
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _POLLIN = select.POLLIN
 _POLLOUT = select.POLLOUT
+_LINGER = const(250)  # ms a client has to read the last packet
 _READS = const(4)  # reads from one client before the others have their turn
 
 
@@ -25,6 +27,7 @@ class Link:
 
     conn      the core's Connection, None when it was refused or is over
     deadline  ms on the broker's clock when a closing link is cut, 0 while it is not closing
+    broken    True when something failed: nothing is read or written any more
     """
 
     def __init__(self, server: "Server", sock: "Any") -> None:
@@ -32,6 +35,7 @@ class Link:
         self._sock = sock
         self.conn: "Any" = None
         self.deadline = 0
+        self.broken = False
         self._ring: "Optional[Ring]" = None
         self._held = False
 
@@ -39,27 +43,24 @@ class Link:
 
     def ready(self, events: int) -> None:
         """The socket can be read or written, or is in error."""
-        server = self._server
-        try:
-            if self._sock is None:
-                return
-            if events & _POLLOUT and self._ring is not None:
-                self._drain()
-            if events & ~_POLLOUT:
-                if self.conn is None or self._held:
-                    if events & ~(_POLLIN | _POLLOUT):
-                        self._gone("connection lost")
-                else:
-                    self._read()
-            if server.dirty:
-                server.flush()
-        except OSError as e:
-            self._gone("connection lost: %r" % e)
-        except MemoryError:
-            self._gone("out of memory")
-        except Exception as e:  # an error here would end the event loop
-            server.crashed(self.conn, e)
-            self._gone("internal error")
+        if self._sock is None or self.broken:
+            return
+        if events & _POLLOUT and self._ring is not None:
+            self._drain()
+        if events & ~_POLLOUT:
+            if self.conn is not None and not self._held:
+                self._read()
+            elif events & ~(_POLLIN | _POLLOUT):
+                self._gone("connection lost")
+            elif self.conn is None:
+                self._discard()
+        if self._server.dirty:
+            self._server.flush()
+
+    def failed(self, error: Exception) -> None:
+        """What `ready` raised: the client goes."""
+        self._server.lose(self, error)
+        self._server.flush()
 
     def _read(self) -> None:
         server = self._server
@@ -147,14 +148,12 @@ class Link:
                 used += count
             if used:
                 self._write(self._server.joined_view[:used])
-        except OSError as e:
-            self._server.lose(self, "connection lost: %r" % e)
-        except MemoryError:
-            self._server.lose(self, "out of memory")
+        except (OSError, MemoryError) as e:
+            self._server.lose(self, e)
         return total
 
     def _write(self, data: "Buffer") -> None:
-        if self._sock is None or not len(data):
+        if self._sock is None or self.broken or not len(data):
             return
         ring = self._ring
         if ring is None:
@@ -184,15 +183,29 @@ class Link:
         return ring
 
     def close(self, abort: bool) -> None:
-        """Close now, or when the ring is empty, in 5 s at the latest."""
+        """Close, unless `abort` when the ring is empty, and not before the client had time to read the last packet."""
+        conn = self.conn
         self.conn = None
         if self._sock is None:
             return
-        if abort or self._ring is None:
-            self._finish()
-        else:
+        if not abort and self._ring is not None:
             self.deadline = self._server.clock() + 5000
             self._server.poller.change(self._sock, _POLLOUT)
+        elif abort or conn is None or conn.version != 5:
+            self._finish()
+        else:
+            # Closed at once, the socket would answer what the client is still sending with a reset, and the
+            # client might never read the DISCONNECT that tells it why.
+            asyncio.create_task(self._linger())
+
+    async def _linger(self) -> None:
+        await asyncio.sleep_ms(_LINGER)
+        self._finish()
+
+    def _discard(self) -> None:
+        """The connection is over: what still comes is of no interest, only that the client closes its side."""
+        if self._sock.readinto(self._server.buffer) == 0:
+            self._finish()
 
     def hold(self, held: bool) -> None:
         """Stop or go on reading."""
@@ -207,11 +220,25 @@ class Link:
         sock = self._sock
         self._sock = None
         self._ring = None
-        self._server.links.discard(self)
+        self._server.links.pop(self, None)
         if sock is not None:
             self._server.poller.unwatch(sock)
             sock.close()
 
+    def drop(self, error: Exception) -> None:
+        """Give the client up."""
+        if isinstance(error, OSError):
+            text = "connection lost: %r" % error
+        elif isinstance(error, MemoryError):
+            text = "out of memory"
+        else:
+            self._server.crashed(self.conn, error)
+            text = "internal error"
+        self._gone(text)
+        self._finish()
+
     def cut(self) -> None:
-        """Close a closing link that has had its time."""
+        """Close a link that has had its time, or could not be dropped for want of memory."""
+        if self.conn is not None:
+            self.conn.lost("out of memory")
         self._finish()

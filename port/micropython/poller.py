@@ -6,7 +6,9 @@ calling their owner. A task and a stream for each client would cost 340 bytes mo
 the time per message.
 """
 
+import gc
 import select
+import sys
 from asyncio import core  # type: ignore[attr-defined,unused-ignore]
 
 from port.core import TYPE_CHECKING
@@ -27,11 +29,18 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
         self.map = queue.map
         # By socket, not by its id() as asyncio has it: where addresses need more than 30 bits, each id() is a new object.
         self._owners: "dict[Any, Any]" = {}
+        # As long as there are owners: nothing is allocated while polling, even when memory has run out.
         self._ready: "list[Any]" = []
         self._events: "list[int]" = []
 
     def watch(self, sock: "Any", owner: "Any", events: int) -> None:
-        """Call `owner.ready(events)` when the socket is ready for one of `events`, or in error."""
+        """Call `owner.ready(events)` when the socket is ready for one of `events`, or in error.
+
+        What that raises is passed to `owner.failed`.
+        """
+        if len(self._owners) >= len(self._ready):
+            self._events.append(0)
+            self._ready.append(None)
         self._owners[sock] = owner
         self.poller.register(sock, events)
 
@@ -49,12 +58,14 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
         owners = self._owners
         ready = self._ready
         events = self._events
+        count = 0
         for s, event in self.poller.ipoll(dt):
             owner = owners.get(s)
             if owner is not None:
                 # Served after the loop: a change to the poll object inside it gives stale events.
-                ready.append(owner)
-                events.append(event)
+                ready[count] = owner
+                events[count] = event
+                count += 1
                 continue
             entry = self.map[id(s)]
             if event & ~_POLLOUT and entry[0] is not None:
@@ -69,11 +80,22 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
                 self.poller.modify(s, _POLLOUT)
             else:
                 self.poller.modify(s, _POLLIN)
-        for i in range(len(ready)):
-            ready[i].ready(events[i])
-        if ready:
-            ready.clear()
-            events.clear()
+        for i in range(count):
+            owner = ready[i]
+            ready[i] = None
+            try:
+                owner.ready(events[i])
+            except Exception as e:  # here it would end the event loop
+                _failed(owner, e)
+
+
+def _failed(owner: "Any", error: Exception) -> None:
+    try:
+        owner.failed(error)
+    except MemoryError:
+        gc.collect()  # that is why the owner has not settled it; it must do so later
+    except Exception as e:
+        sys.print_exception(e)  # type: ignore[attr-defined,unused-ignore]
 
 
 def install() -> Poller:

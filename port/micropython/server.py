@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _BUFFER = const(1024)  # bytes of each of the two buffers that all clients share
 _BACKLOG = const(8)
 _GC_THRESHOLD = const(32768)
+_RESERVE = const(2048)  # bytes put by for saying goodbye to a client when memory has run out
 
 
 def log(level: int, text: str, *args: "Any") -> None:
@@ -74,17 +75,21 @@ class _Listener:
         server.poller.watch(self._sock, self, select.POLLIN)
 
     def ready(self, events: int) -> None:
-        """Accept those who wait."""
-        while True:
-            try:
-                sock, peer = self._sock.accept()
-            except OSError:
-                return
-            try:
-                self._server.serve_client(sock, peer)
-            except (OSError, MemoryError) as e:
-                sock.close()
-                self._server.log(2, "- %s: cannot be served: %r", _address(peer), e)
+        """Accept one client; before the next one those accepted already can send their CONNECT."""
+        try:
+            sock, peer = self._sock.accept()
+        except OSError:
+            return
+        try:
+            self._server.serve_client(sock, peer)
+        except Exception:
+            sock.close()
+            raise
+
+    def failed(self, error: Exception) -> None:
+        """What `ready` raised."""
+        self._server.out_of_memory()
+        self._server.log(2, "-: a client cannot be served: %r", error)
 
     def close(self) -> None:
         self._server.poller.unwatch(self._sock)
@@ -110,10 +115,11 @@ class Server(Broker):
         self.view = memoryview(self.buffer)
         self.joined = bytearray(_BUFFER)  # what is written is joined here
         self.joined_view = memoryview(self.joined)
-        self.links: "set[Link]" = set()
+        self.links: "dict[Link, bool]" = {}
         self.sys.wall = time.time
         self.sys.extras.append(_heap)
-        self._lost: "list[tuple[Link, str]]" = []
+        self._lost: "list[tuple[Link, Exception]]" = []
+        self._reserve: "Optional[bytearray]" = bytearray(_RESERVE)
         self._addresses: "list[tuple[str, int]]" = []
         self._listeners: "list[_Listener]" = []
         self._ticker: "Any" = None
@@ -167,38 +173,64 @@ class Server(Broker):
         except OSError:
             pass
         link = Link(self, sock)
-        link.conn = self.accept_connection(link, _address(peer))
-        if link.conn is None:
-            sock.close()
-            return
-        self.links.add(link)
-        self.poller.watch(sock, link, select.POLLIN)
+        try:
+            self.links[link] = True
+            self.poller.watch(sock, link, select.POLLIN)
+            link.conn = self.accept_connection(link, _address(peer))
+        finally:
+            if link.conn is None:
+                link.cut()
 
-    def lose(self, link: Link, text: str) -> None:
-        """A write has failed; the client goes as soon as the flush is over."""
-        self._lost.append((link, text))
+    def lose(self, link: Link, error: Exception) -> None:
+        """Reading or writing has failed; the client goes as soon as the flush is over, or at the next tick."""
+        link.broken = True
+        link.deadline = 1
+        self.out_of_memory()
+        try:
+            self._lost.append((link, error))
+        except MemoryError:
+            pass
+
+    def out_of_memory(self) -> None:
+        """See Broker.out_of_memory."""
+        super().out_of_memory()
+        self._reserve = None
+        gc.collect()
 
     def flush(self) -> None:
         """See Broker.flush."""
         super().flush()
         while self._lost:
-            link, text = self._lost.pop()
-            if link.conn is not None:
-                link.conn.lost(text)
-            link.cut()
+            link, error = self._lost.pop()
+            link.drop(error)
             super().flush()
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep_ms(1000)
             try:
+                self._clean_up()
                 self.tick()
-                now = self.clock()
-                for link in list(self.links):
-                    if link.deadline and link.deadline <= now:
-                        link.cut()
             except Exception as e:
-                self.crashed(None, e)
+                self._tick_failed(e)
+
+    def _tick_failed(self, error: Exception) -> None:
+        self.out_of_memory()
+        try:
+            if isinstance(error, MemoryError):
+                self.log(2, "-: out of memory: %r", error)  # the next tick does what was left
+            else:
+                self.crashed(None, error)
+        except MemoryError:
+            pass
+
+    def _clean_up(self) -> None:
+        now = self.clock()
+        for link in list(self.links):
+            if link.deadline and link.deadline <= now:
+                link.cut()
+        if self._reserve is None:
+            self._reserve = bytearray(_RESERVE)
 
 
 def _heap() -> "list[tuple[str, Any]]":

@@ -102,7 +102,7 @@ def test_an_authenticator_that_raises_lets_nobody_in():
     for version, code in ((4, 3), (5, 0x80)):
         world = world_with(Failing())
         assert answer(world, version) == code
-        assert world.broker.sessions == {} and world.broker.connections == set()
+        assert world.broker.sessions == {} and not world.broker.connections
         assert len(world.errors()) == 1
 
 
@@ -139,7 +139,7 @@ def test_a_pending_client_may_be_refused():
         client.conn.authenticated(NOT_AUTHORIZED)
         client.expect(CONNACK, code=code)
         client.expect_close()
-        assert world.broker.connections == set()
+        assert not world.broker.connections
 
 
 def test_a_pending_client_may_leave():
@@ -305,6 +305,24 @@ def test_a_failed_reauthentication_ends_the_connection():
     challenged(client, b"xyz")
     step(client, b"wrong")
     client.expect_close(0x87)  # [MQTT-4.12.1-2]
+
+
+def test_reauthentication_packets_must_be_in_order():
+    client = authenticated(world_with(Challenge()))
+    step(client, b"xyz", CONTINUE_AUTHENTICATION)  # nothing to continue
+    client.expect_close(0x82)
+    client = authenticated(world_with(Challenge()))
+    step(client, b"xyz", RE_AUTHENTICATE)
+    challenged(client, b"xyz")
+    step(client, b"zyx", RE_AUTHENTICATE)  # it has begun already
+    client.expect_close(0x82)
+    client = authenticated(world_with(Challenge()))
+    for _ in range(2):  # one after the other
+        for data, challenge, code in ((b"xyz", b"xyz", RE_AUTHENTICATE), (b"zyx", b"niaga", CONTINUE_AUTHENTICATION)):
+            step(client, data, code)
+            challenged(client, challenge)
+        step(client, b"again")
+        client.expect(AUTH, code=SUCCESS)
 
 
 def test_reauthentication_keeps_to_the_method():

@@ -111,3 +111,28 @@ def test_expiry_of_what_the_program_publishes():
     seen: "list[Message]" = []
     world.broker.subscribe("t", seen.append)
     assert seen == []  # nor does the program get it
+
+
+def test_expired_retained_messages_go_without_being_asked_for():
+    world = World()
+    world.broker.publish("a", "x", retain=True, expiry=30)
+    world.broker.publish("b", "x", retain=True, expiry=300)
+    world.broker.publish("c", "x", retain=True)
+    world.advance(100000)
+    assert world.broker.retained.count == 2
+    world.advance(300000)
+    assert world.broker.retained.count == 1
+    assert not world.broker.retained.expiring
+
+
+def test_expired_messages_make_room_in_a_full_queue():
+    world = World(max_queued_messages=2)
+    away = world.connect("s", properties=KEPT)
+    away.subscribe("t", qos=1)
+    away.lose()
+    for i in range(2):
+        world.broker.publish("t", "old", 1, expiry=5)
+    world.advance(10000)
+    world.broker.publish("t", "new", 1)
+    back = world.connect("s", clean_start=False, properties=KEPT)
+    back.expect_message("t", "new", qos=1)

@@ -184,7 +184,10 @@ PACKETS = (
     ),
     ("no payload", 4, "30 05  0003 612f62", publish(b"a/b")),
     ("QoS 0", 4, "30 07  0003 612f62  6869", publish(b"a/b", payload=b"hi")),
-    ("QoS 1, retained, again", 3, "3b 06  0001 61  0007  78", publish(b"a", payload=b"x", qos=1, packet_id=7, dup=True, retain=True)),
+    (
+        "QoS 1, retained, again", 3, "3b 06  0001 61  0007  78",
+        publish(b"a", payload=b"x", qos=1, packet_id=7, dup=True, retain=True),
+    ),
     ("QoS 2 with the largest identifier", 4, "34 05  0001 61  ffff", publish(b"a", qos=2, packet_id=65535)),
     ("no properties", 5, "30 05  0001 61 00 78", publish(b"a", payload=b"x")),
     (
@@ -287,6 +290,13 @@ def test_long_forms_are_written_short():
         data = encode(packet, version)
         assert len(data) < len(raw(text)) or "order" in name, name
         assert decode(data, version) == packet
+
+
+def test_a_connect_says_its_own_version():
+    packet = connect(4, client_id=b"c", clean_start=True)
+    data = raw("10 0d  0004 4d515454 04 02 0000  0001 63")
+    assert encode(packet, 5) == data
+    assert decode(data, 5) == packet
 
 
 def test_fields_left_out():

@@ -228,6 +228,28 @@ def test_malformed_publishes():
         assert code is None or client.inbox[0]["code"] == code, (text, client.inbox)
 
 
+def test_malformed_publishes_to_a_topic_in_use():
+    # The route is cached: nothing but the packet itself can be looked at.
+    for version, text in (
+        (5, "30 03  0001 74  00"),  # no properties; the byte behind belongs to the next packet
+        (5, "30 03  0001 74"),
+        (5, "30 05  0001 74 05 01"),
+        (5, "30 06  0001 74 02 01 02"),
+        (4, "30 04  0003 74 00  74"),
+        (4, "38 03  0001 74"),
+    ):
+        world = World()
+        subscriber = world.connect("s", version)
+        subscriber.subscribe("t")
+        client = world.connect("c", version)
+        client.publish("t", "x")
+        client.publish("t", "")
+        assert len(subscriber.messages()) == 2
+        client.feed(raw(text))
+        assert client.closed, text
+        subscriber.expect_nothing()
+
+
 def test_acknowledgements_with_reason_codes_and_properties():
     world = World()
     subscriber = world.connect("s")
@@ -380,7 +402,13 @@ def test_more_messages_than_there_are_packet_identifiers():
     subscriber = world.connect("s", 4)
     subscriber.subscribe("t", qos=1)
     wire = []
-    subscriber.send = lambda chunks: wire.extend([bytes(chunk) for chunk in chunks]) or 0
+
+    def take(chunks):
+        for chunk in chunks:
+            wire.append(bytes(chunk))
+        return 0
+
+    subscriber.send = take
     publisher.send = lambda chunks: 0
     number = expected_id = 0
     while number < 70000:
@@ -417,4 +445,6 @@ def test_an_identifier_still_in_use_is_skipped_at_the_wrap_around():
     # Order survives the wrap-around also when all are sent again.
     subscriber.lose()
     subscriber = world.connect("s", clean_start=False)
-    assert subscriber.payloads() == [b"0", b"1", b"2", b"3", b"4"]
+    again = subscriber.messages()
+    assert [packet["payload"] for packet in again] == [b"0", b"1", b"2", b"3", b"4"]
+    assert [packet["packet_id"] for packet in again] == [65534, 65535, 1, 2, 3]

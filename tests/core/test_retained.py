@@ -5,7 +5,6 @@ from port.core.codec import PUBACK, PUBLISH, SUBACK, SUBSCRIBE
 from port.core.message import Message
 from port.core.properties import RECEIVE_MAXIMUM, SUBSCRIPTION_IDENTIFIER, USER_PROPERTY
 from port.core.retained import Retained
-from port.core.retained import message as message_of
 
 RETAIN_AS_PUBLISHED = 8
 ONLY_IF_NEW = 16
@@ -14,6 +13,11 @@ NEVER = 32
 
 def message(name, payload=b"x", expires=None):
     return Message(name, payload, 0, True, b"", expires)
+
+
+def payload(store, name):
+    """The payload of a topic's retained message."""
+    return store.get(name)[1]
 
 
 # -- the store ------------------------------------------------------------------------------
@@ -26,7 +30,7 @@ def test_the_store_counts_and_replaces():
     assert (store.count, store.bytes) == (2, 7)
     assert store.put(message(b"a/b", b"12345"))
     assert (store.count, store.bytes) == (2, 10)
-    assert store.get(b"a/b")[1] == b"12345"
+    assert payload(store, b"a/b") == b"12345"
     assert store.get(b"a/b/c") is None
 
 
@@ -46,7 +50,7 @@ def test_the_store_refuses_what_is_too_much_but_replaces():
     assert not store.put(message(b"c"))
     assert store.put(message(b"b", bytes(17)))  # 2 + 18 bytes
     assert not store.put(message(b"b", bytes(18)))
-    assert len(store.get(b"b")[1]) == 17
+    assert len(payload(store, b"b")) == 17
 
 
 def test_the_store_drops_what_has_expired():
@@ -298,7 +302,7 @@ def test_an_expired_message_makes_room():
     publisher.publish("a", "1", retain=True, properties={2: 1})
     world.advance(2000)
     publisher.publish("b", "2", 1, code=0x10, retain=True)
-    assert world.broker.retained.get(b"b")[1] == b"2"
+    assert payload(world.broker.retained, b"b") == b"2"
 
 
 def test_the_limit_in_bytes():

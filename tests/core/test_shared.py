@@ -67,7 +67,8 @@ def test_a_member_gets_its_own_identifier_only():
     clients = {1: world.session("a").conn.transport, 2: world.session("b").conn.transport}
     publish(world, 4, qos=0)
     for identifier in clients:
-        assert [packet["properties"] for packet in clients[identifier].messages()] == [{SUBSCRIPTION_IDENTIFIER: [identifier]}] * 2
+        found = [packet["properties"] for packet in clients[identifier].messages()]
+        assert found == [{SUBSCRIPTION_IDENTIFIER: [identifier]}] * 2
 
 
 def test_subscribing_again_is_not_a_second_membership():
@@ -81,6 +82,18 @@ def test_subscribing_again_is_not_a_second_membership():
     one.unsubscribe("$share/g/t")
     publish(world, 2)
     one.expect_nothing()
+
+
+def test_retain_as_published_on_a_shared_subscription():
+    for options, kept in ((0, False), (8, True)):
+        world = World()
+        client = world.connect("c")
+        client.subscribe("$share/g/t", qos=1, options=options)
+        for qos in (0, 1):
+            world.broker.publish("t", "x", qos, retain=True)
+            client.expect_message("t", "x", qos=qos, retain=kept)
+            world.broker.publish("t", "x", qos)
+            client.expect_message("t", "x", qos=qos, retain=False)
 
 
 def test_members_that_are_away_get_nothing_while_others_are_there():

@@ -3,7 +3,7 @@
 from harness import VERSIONS, World, raw
 from port.core.codec import PUBLISH, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE
 from port.core.packets import encode
-from port.core.properties import SUBSCRIPTION_IDENTIFIER, USER_PROPERTY
+from port.core.properties import MAXIMUM_PACKET_SIZE, SUBSCRIPTION_IDENTIFIER, TOPIC_ALIAS_MAXIMUM, USER_PROPERTY
 
 NO_LOCAL = 4
 RETAIN_AS_PUBLISHED = 8
@@ -272,6 +272,56 @@ def test_subscribers_of_all_versions_get_the_packet_as_it_came_or_translated():
             publisher.publish("t", bytes(size))
             for subscriber in subscribers:
                 subscriber.expect_message("t", bytes(size))
+
+
+def test_publishers_of_all_versions_reach_a_subscriber_of_one():
+    # What a route remembers for one version must not serve another.
+    for receiver in VERSIONS:
+        world = World()
+        subscriber = world.connect("s", receiver)
+        subscriber.subscribe("t")
+        publishers = [world.connect("p%d" % version, version) for version in VERSIONS]
+        for publisher in publishers + publishers:
+            publisher.publish("t", "x")
+            subscriber.expect_message("t", "x")
+
+
+def test_plain_qos_0_packets_are_passed_on_as_they_came():
+    # Not what is sent but how: without this a broker in Python is slow.
+    for version in VERSIONS:
+        world = World()
+        fast, other = world.broker.fast[version // 5], world.broker.fast[1 - version // 5]
+        world.connect("c", version).subscribe("t", qos=1)
+        world.connect("away", version, clean_start=False, **({"properties": {0x11: 9}} if version == 5 else {})).subscribe("t")
+        world.session("away").conn.transport.lose()
+        publisher = world.connect("p", version)
+        publisher.publish("t")
+        assert b"t" in fast and b"t" not in other
+        handle = world.broker.subscribe("#", lambda message: None)
+        publisher.publish("t")
+        assert b"t" not in fast
+        world.broker.unsubscribe(handle)
+        publisher.publish("t")
+        assert b"t" in fast
+        world.broker.on("message", lambda client, message: None)
+        publisher.publish("t")
+        assert b"t" not in fast
+
+
+def test_packets_that_need_a_receivers_own_form_are_not():
+    for topic_filter, fields, properties in (
+        ("t", {"identifier": 1}, {}),
+        ("t", {"options": NO_LOCAL}, {}),
+        ("$share/g/t", {}, {}),
+        ("t", {}, {MAXIMUM_PACKET_SIZE: 1000}),
+        ("t", {}, {TOPIC_ALIAS_MAXIMUM: 1}),
+    ):
+        world = World(outbound_topic_aliases=1)
+        client = world.connect("c", properties=properties)
+        client.subscribe(topic_filter, **fields)
+        world.connect("p").publish("t")
+        assert b"t" not in world.broker.fast[1], (topic_filter, fields, properties)
+        client.expect_message("t")
 
 
 def test_new_subscribers_are_seen_by_a_route_that_is_in_use():

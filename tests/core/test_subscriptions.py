@@ -15,7 +15,6 @@ class Receiver:
         self.name = name
         self.family = 4
         self.subscriptions: "dict[bytes, int]" = {}
-        self.subscriptions: "dict[bytes, int]" = {}
 
     @property
     def session(self):

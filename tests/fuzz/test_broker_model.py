@@ -41,7 +41,7 @@ class Client:
     def __init__(self, world, version):
         self.peer = Peer(world)
         self.version = version
-        self.expected: list[tuple] = []
+        self.expected: list[tuple[object, ...]] = []
         self.closes = False
 
 
@@ -161,7 +161,7 @@ class Model(RuleBasedStateMachine):
     def publish_will(self, session):
         will, session.will = session.will, None
         if will is not None:
-            self.route(*will, session)
+            self.route(will[0], will[1], will[2], session)
 
     # -- subscriptions -----------------------------------------------------------------------
 

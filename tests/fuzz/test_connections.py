@@ -3,11 +3,12 @@
 What must never happen stands in tools/fuzz_core.py; tools/fuzz runs many more of these.
 """
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fuzz_core
 from fuzz_core import PRESETS, Peer, Random, Run, World
+from port.core.codec import packet
 
 CORPUS = fuzz_core.corpus()
 presets = st.integers(0, len(PRESETS) - 1)
@@ -42,7 +43,7 @@ def test_any_bodies_after_connect(version, bodies, firsts, preset, sizes, as_buf
     world = World(preset)
     data = fuzz_core.connect(version, b"c", False)
     for first, body in zip(firsts, bodies):
-        data += fuzz_core.packet(first, body)
+        data += packet(first, body)
     feed(world, data, sizes, as_buffer)
     world.end()
 
@@ -66,7 +67,6 @@ def change(data, how, at, more):
 
 @given(st.lists(st.tuples(st.integers(0, len(CORPUS) - 1), st.lists(changes, max_size=4), st.booleans()),
                 min_size=1, max_size=5), presets, chunks, st.booleans())
-@settings(max_examples=2 * settings.default.max_examples)
 def test_changed_conversations(clients, preset, sizes, as_buffer):
     world = World(preset)
     for number, steps, leaves in clients:

@@ -39,7 +39,7 @@ def test_one_option(row, value, board):
 def test_unknown_option(name):
     if name not in [row[0] for row in TABLE] and name not in ("board", "self"):
         with pytest.raises(ValueError, match=name):
-            Options(**{name: 1})
+            Options(False, **{name: 1})
 
 
 @pytest.mark.parametrize("board", [False, True])

@@ -57,7 +57,7 @@ def test_store_is_a_bounded_dict(steps, topic_filter, max_count, max_bytes):
 def same(record: "Record | None", message: Message | None) -> bool:
     """Whether what the store has of a message is the message."""
     if record is None or message is None:
-        return record is message
+        return record is None and message is None
     again = retained.message(record)
     return all(getattr(again, name) == getattr(message, name)
                for name in ("name", "payload", "qos", "retain", "properties", "expires"))

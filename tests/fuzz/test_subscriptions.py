@@ -7,6 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from port.core.broker import Broker
 from port.core.options import Options
 from port.core.session import Session
+from port.core.subscriptions import LocalSubscriber
 from port.core.topics import is_shared, matches, split_share, valid_filter, valid_name
 from topic_strategies import client_names, filters, names, shared_filters
 
@@ -25,7 +26,7 @@ class Routes(RuleBasedStateMachine):
         for session, family in zip(self.sessions, FAMILIES):
             session.family = family
         self.model: dict[tuple[int, bytes], int] = {}
-        self.locals: list[tuple[bytes, object]] = []
+        self.locals: list[tuple[bytes, LocalSubscriber]] = []
 
     @rule(number=st.integers(0, SESSIONS - 1), topic_filter=filters | shared_filters,
           options=st.sampled_from([0, 1, 2, 5, 8, 0x101, 0x3002]))
@@ -47,7 +48,7 @@ class Routes(RuleBasedStateMachine):
 
     @rule(topic_filter=filters)
     def add_local(self, topic_filter):
-        self.locals.append(self.router.add_local(topic_filter, None))
+        self.locals.append(self.router.add_local(topic_filter, print))
 
     @rule(data=st.data())
     def remove_local(self, data):

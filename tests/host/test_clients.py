@@ -2,6 +2,8 @@
 
 import itertools
 import time
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ from tests.host.drivers.mqttjs import MqttJs, Node
 from tests.host.drivers.paho import Paho
 
 NAMES = {3: "3.1", 4: "3.1.1", 5: "5.0"}
-LIBRARIES = [
+LIBRARIES: list[tuple[Any, int]] = [
     (Paho, 3), (Paho, 4), (Paho, 5),
     (AioMqtt, 4), (AioMqtt, 5),
     (Gmqtt, 4), (Gmqtt, 5),
@@ -65,6 +67,10 @@ def connect(broker, library):
 def name():
     """A client id and topic of the test's own."""
     return "n%d" % next(numbers)
+
+
+def payload(client):
+    return client.receive().payload
 
 
 def text(message):
@@ -197,7 +203,7 @@ def test_shared_subscription(connect, name):
     for n in range(20):
         publisher.publish("%s/%d" % (name, n % 4), b"%d" % n, 1)
     publisher.publish(name + "/to/all", b"end", 1)
-    received = [list(iter(lambda m=member: m.receive().payload, b"end")) for member in members]
+    received = [list(iter(partial(payload, member), b"end")) for member in members]
     assert all(received)
     assert sorted(received[0] + received[1], key=int) == [b"%d" % n for n in range(20)]
 

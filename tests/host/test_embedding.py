@@ -41,7 +41,7 @@ async def test_publish(server):
 
 
 async def test_subscribe(server):
-    messages = asyncio.Queue()
+    messages: asyncio.Queue[Message] = asyncio.Queue()
     async with server:
         handle = server.subscribe("a/+", messages.put_nowait)
         client = await connect(server)
@@ -56,7 +56,7 @@ async def test_subscribe(server):
 
 
 async def test_hooks(server):
-    seen = []
+    seen: list[tuple[str, bytes] | tuple[str, bytes, int]] = []
     server.on("connect", lambda client: seen.append(("connect", client.client_id)))
     server.on("disconnect", lambda client, reason: seen.append(("disconnect", client.client_id, reason)))
     server.on("subscribe", lambda client, topic_filter, options: 0x87 if topic_filter == b"secret" else None)
@@ -181,9 +181,8 @@ def test_tasks_do_not_starve(board):
             while not stop.is_set():
                 sock.sendall(packet * 100)
 
-    floods = [threading.Thread(target=flood) for _ in range(1)]
-    for thread in floods:
-        thread.start()
+    thread = threading.Thread(target=flood)
+    thread.start()
     try:
         client = Paho(board.port, "client", 5)
         client.subscribe("board/count", 0)
@@ -192,6 +191,5 @@ def test_tasks_do_not_starve(board):
             client.receive()
     finally:
         stop.set()
-        for thread in floods:
-            thread.join(TIMEOUT)
+        thread.join(TIMEOUT)
     client.disconnect()

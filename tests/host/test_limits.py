@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_keep_alive_of_the_server(runtime, start_broker, tool):
     broker = start_broker(runtime, max_keep_alive=2)
     watcher = Paho(broker.port, "watcher", 4)
     watcher.subscribe("will", 1)
-    client = subprocess.Popen(
+    client: Any = subprocess.Popen(
         [tool("mosquitto_sub"), "-V", "mqttv5", "-p", str(broker.port), "-k", "60", "-t", "ready",
          "--will-topic", "will", "--will-payload", "hung", "-F", "%p"], stdout=subprocess.PIPE,
     )  # fmt: skip

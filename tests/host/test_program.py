@@ -75,9 +75,9 @@ def test_busy_port(runtime, program):
 
 
 def test_wrong_host(runtime, program):
-    status, output = program(runtime, "--host", "192.0.2.1", "--port", str(free_port()))  # nobody has this address
+    status, output = program(runtime, "--host", "203.0.113.1", "--port", str(free_port()))  # nobody has this address
     assert status == 1
-    assert "cannot listen on 192.0.2.1:" in output
+    assert "cannot listen on 203.0.113.1:" in output
 
 
 # -- configuration file ------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def other_address():
     """An address of this machine that is not a loopback one, or None."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
-            sock.connect(("192.0.2.1", 9))  # sends nothing, only looks for the way
+            sock.connect(("203.0.113.1", 9))  # sends nothing, only looks for the way
             address = sock.getsockname()[0]
         except OSError:
             return None

@@ -1,6 +1,7 @@
 """aiomqtt."""
 
 import socket
+from typing import Any
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -29,13 +30,14 @@ class AioMqtt(AsyncDriver):
             keepalive=keep_alive, will=aiomqtt.Will(*will) if will else None, **extra,
         )  # fmt: skip
         # aiomqtt does not tell whether there was a session.
-        told, paho = client._on_connect, client._client
+        told = client._on_connect
+        self._paho: Any = client._client
 
         def on_connect(c, userdata, flags, *args):
             self.session_present = flags.session_present
             told(c, userdata, flags, *args)
 
-        paho.on_connect = on_connect
+        self._paho.on_connect = on_connect
         await client.__aenter__()
         self._receiver = self._loop.create_task(self._receive())
 
@@ -66,4 +68,4 @@ class AioMqtt(AsyncDriver):
             pass
 
     def kill(self):
-        self._client._client.socket().shutdown(socket.SHUT_RDWR)
+        self._paho.socket().shutdown(socket.SHUT_RDWR)

@@ -65,7 +65,11 @@ class Paho(Driver):
         assert not code.is_failure, code
         self.session_present = flags.session_present
         self.connack = vars(properties) if version == 5 else {}
-        self.local_port = client.socket().getsockname()[1]
+
+    @property
+    def local_port(self):
+        """The port the broker sees."""
+        return self._client.socket().getsockname()[1]
 
     def _on_message(self, client, userdata, message):
         properties = from_paho(getattr(message, "properties", None))
