@@ -110,7 +110,7 @@ class Peer:
         self._parse()
         return len(data)
 
-    def close(self, abort: bool) -> None:
+    def close(self, abort: bool, told: bool) -> None:
         self.closed += 1
         if self.closed > 1:
             self.world.faults.append("closed twice")

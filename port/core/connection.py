@@ -55,8 +55,11 @@ if TYPE_CHECKING:
             """Take over the packets, in order; returns their size in bytes. Never blocks, never raises."""
             ...
 
-        def close(self, abort: bool) -> None:
-            """End the connection; unless `abort`, what was taken over is sent before."""
+        def close(self, abort: bool, told: bool) -> None:
+            """End the connection; unless `abort`, what was taken over is sent before.
+
+            `told`: the last packet tells the client why, it should have time to read it.
+            """
             ...
 
         def hold(self, held: bool) -> None:
@@ -461,7 +464,7 @@ class Connection:
             if code in (0x8B, 0x9C, 0x9D) and self.broker.options.server_reference:
                 properties[SERVER_REFERENCE] = self.broker.options.server_reference.encode()
             self.reply(packet(0xE0, self.with_text(bytes((code,)), error.text, properties)))
-        self.close(code, error.text)
+        self.close(code, error.text, told=self.version == 5)
 
     def refuse(self, code: int, text: str) -> None:
         """Answer CONNECT with a refusal and close [MQTT-3.2.2-7]; a faulty MQTT 3.x CONNECT is just closed."""
@@ -476,12 +479,13 @@ class Connection:
                 self.reply(data)
         elif self.version and code not in (MALFORMED_PACKET, PROTOCOL_ERROR):
             self.reply(bytes((0x20, 2, 0, connect_return_code(code))))
-        self.close(code, text)
+        self.close(code, text, told=bool(self.out))
 
-    def close(self, code: int, text: str, abort: bool = False) -> None:
+    def close(self, code: int, text: str, abort: bool = False, told: bool = False) -> None:
         """Send what is in the outbox, close the transport and detach the session.
 
-        `code` says why; the will goes out unless the client took it back before.
+        `code` says why; the will goes out unless the client took it back before. `told`: the last
+        packet in the outbox tells the client.
         """
         if self.state == _CLOSED:
             return
@@ -492,7 +496,7 @@ class Connection:
         try:
             if self.out:
                 broker.send(self)
-            self.transport.close(abort)
+            self.transport.close(abort, told)
         finally:
             broker.detach(self, code, text, was_open)
 

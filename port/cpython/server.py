@@ -213,10 +213,13 @@ class _Client(asyncio.Protocol):
         self._transport.write(data)
         return len(data)
 
-    def close(self, abort: bool) -> None:
+    def close(self, abort: bool, told: bool) -> None:
         transport = self._transport
         if abort:
             transport.abort()
+            return
+        if not told and not transport.get_write_buffer_size():
+            transport.close()
             return
         # Closing at once would answer what the client is still sending with a reset, and it might never
         # read why. So only our half is closed; the socket goes when the client's half does, or in a while.

@@ -182,16 +182,15 @@ class Link:
         self._ring = ring
         return ring
 
-    def close(self, abort: bool) -> None:
+    def close(self, abort: bool, told: bool) -> None:
         """Close, unless `abort` when the ring is empty, and not before the client had time to read the last packet."""
-        conn = self.conn
         self.conn = None
         if self._sock is None:
             return
         if not abort and self._ring is not None:
             self.deadline = self._server.clock() + 5000
             self._server.poller.change(self._sock, _POLLOUT)
-        elif abort or conn is None or conn.version != 5:
+        elif abort or not told:
             self._finish()
         else:
             # Closed at once, the socket would answer what the client is still sending with a reset, and the

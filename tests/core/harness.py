@@ -138,7 +138,7 @@ class Client:
                 self.conn.pause_writing()
         return total
 
-    def close(self, abort):
+    def close(self, abort, told):
         assert not self.closed, "closed twice"
         self.closed = True
         self.aborted = abort

@@ -22,7 +22,7 @@ class Sink:
             self.count += len(chunk)
         return 0
 
-    def close(self, abort):
+    def close(self, abort, told):
         pass
 
     def hold(self, held):

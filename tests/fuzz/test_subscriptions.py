@@ -68,7 +68,8 @@ class Routes(RuleBasedStateMachine):
         for family in (4, 5):
             plain = (not groups and not others
                      and all(FAMILIES[n] in (0, family) for n in targets)
-                     and all(not option & 4 and option < 0x100 for options in targets.values() for option in options))
+                     and all(len(options) == 1 and not options[0] & 4 and options[0] < 0x100
+                             for options in targets.values()))
             fast = self.router.fast[family - 4].get(name)
             assert (fast is not None) == plain
             if fast is not None:
