@@ -258,7 +258,12 @@ class Broker:
                 entries.append((record, min(record[2], options & 3) << 1 | 1, identifiers))
         if entries:
             entries.reverse()
-            session.replay = entries + session.replay if session.replay else entries
+            waiting = session.replay or []
+            if len(waiting) + len(entries) > 2 * self.retained.count:
+                # Who subscribes again and again without reading gets each message once, not each time.
+                again = {entry[0][0] for entry in entries}
+                waiting = [entry for entry in waiting if entry[0][0] not in again]
+            session.replay = entries + waiting
             session.pump()
 
     # -- messages --------------------------------------------------------------------------

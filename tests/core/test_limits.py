@@ -7,6 +7,7 @@ test_topic_alias, session expiry in test_sessions, keep alive in test_keep_alive
 """
 
 from harness import VERSIONS, World
+from port.core.codec import PUBLISH
 from port.core.options import TABLE
 from port.core.properties import CONTENT_TYPE, USER_PROPERTY
 
@@ -92,3 +93,23 @@ def test_many_clients_and_subscriptions_come_and_go():
         broker = world.broker
         assert (broker.connected, len(broker.connections), len(broker.sessions)) == (0, 0, 0)
         assert (broker.router.subscriptions.count, broker.router.subscriptions._wild) == (0, {})
+
+
+def test_subscribing_again_and_again_without_reading_does_not_pile_up_retained_messages():
+    world = World()
+    for i in range(20):
+        world.broker.publish("a/%d" % i, "x", retain=True)
+    client = world.connect("s")
+    client.conn.pause_writing()
+    for topic_filter in ("a/#", "#", "a/+") * 20:
+        client.subscribe(topic_filter)
+    session = world.broker.sessions[b"s"]
+    assert len(session.replay) <= 40
+    client.conn.resume_writing()
+    world.broker.flush()
+    topics = set()
+    while client.inbox:
+        packet = client.inbox.pop(0)
+        if packet["type"] == PUBLISH:
+            topics.add(packet["topic"])
+    assert len(topics) == 20
