@@ -261,7 +261,7 @@ class Broker:
             waiting = session.replay or []
             if len(waiting) + len(entries) > 2 * self.retained.count:
                 # Who subscribes again and again without reading gets each message once, not each time.
-                again = {entry[0][0] for entry in entries}
+                again = {entry[0][0]: True for entry in entries}
                 waiting = [entry for entry in waiting if entry[0][0] not in again]
             session.replay = entries + waiting
             session.pump()

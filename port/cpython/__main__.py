@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(message)s",
         level=max(logging.WARNING - 10 * config.verbosity, logging.DEBUG),
     )
-    _raise_file_limit(config.options().max_connections)
+    _raise_file_limit(config.options().max_connections + Server.handshakes)
     # Messages come and go by reference counting; the cycle collector need not look at each of them.
     gc.collect()
     gc.freeze()

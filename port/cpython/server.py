@@ -167,7 +167,9 @@ class _Client(asyncio.Protocol):
         server.sockets += 1
         high = server.options.outbox_bytes
         self._transport.set_write_buffer_limits(high, high // 4)
-        self._conn = server.accept_connection(self, _address(transport))
+        # Sockets whose connection is over but which still linger take room, too.
+        if server.sockets <= server.options.max_connections + server.handshakes:
+            self._conn = server.accept_connection(self, _address(transport))
         if self._conn is None:
             self._transport.abort()
 

@@ -195,6 +195,7 @@ class Link:
         else:
             # Closed at once, the socket would answer what the client is still sending with a reset, and the
             # client might never read the DISCONNECT that tells it why.
+            self.deadline = self._server.clock() + _LINGER  # the tick sees to it if there is no memory for a task
             asyncio.create_task(self._linger())
 
     async def _linger(self) -> None:
