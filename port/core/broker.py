@@ -23,7 +23,7 @@ from port.core.reason import (
     UNSPECIFIED_ERROR,
     MQTTError,
 )
-from port.core.retained import Retained
+from port.core.retained import Retained, expired
 from port.core.retained import message as retained_message
 from port.core.routing import Router
 from port.core.session import Session
@@ -45,6 +45,10 @@ _SWEEP = const(60000)  # ms between two looks for retained messages that have ex
 
 def ignore(level: int, text: str, *args: "Any") -> None:
     """A log that keeps nothing."""
+
+
+def _bytes(value: "Union[str, bytes]") -> bytes:
+    return value.encode() if isinstance(value, str) else bytes(value)
 
 
 class Broker:
@@ -137,10 +141,10 @@ class Broker:
         self.connected += 1
         self.clients_maximum = max(self.clients_maximum, self.connected)
         if session.expiry:
-            self.stored("session", session)
+            self._tell(self.store.session, session)
             session.kept = True
         elif session.kept:  # it outlived its last connection, but will not outlive this one
-            self.stored("session_ended", session)
+            self._tell(self.store.session_ended, session)
             session.kept = False
         self.log(1, "%s: connected, MQTT %d", conn, conn.version)
         self.hooks.call("connect", session)
@@ -179,7 +183,7 @@ class Broker:
                 self._publish_will(session)
         if session.expires_at is not None or session.will_at is not None:
             self._due[session] = True
-        self.stored("session", session)
+        self._tell(self.store.session, session)
 
     # -- sessions --------------------------------------------------------------------------
 
@@ -196,7 +200,7 @@ class Broker:
         session.inflight = {}
         session.resends = session.replay = session.queue = None
         if session.kept:
-            self.stored("session_ended", session)
+            self._tell(self.store.session_ended, session)
         self._publish_will(session)
         # Last: if memory runs out before, it can be tried again.
         self._due.pop(session, None)
@@ -233,7 +237,7 @@ class Broker:
         """Make or change a subscription; filter and options are valid [MQTT-3.8.4-3]."""
         self.router.add(session, topic_filter, options)
         if session.expiry:
-            self.stored("subscription", session, topic_filter, options)
+            self._tell(self.store.subscription, session, topic_filter, options)
 
     def unsubscribe_session(self, session: Session, topic_filter: bytes) -> None:
         """Take a subscription away; nothing new is sent for it [MQTT-3.10.4-2]."""
@@ -243,7 +247,7 @@ class Broker:
             # What was sent stays with it [MQTT-3.10.4-3].
             group.hand_back(session.take_shared(group, session.conn is None), session, self.clock())
         if session.expiry:
-            self.stored("subscription", session, topic_filter, None)
+            self._tell(self.store.subscription, session, topic_filter, None)
 
     def replay_retained(self, session: Session, topic_filter: bytes, options: int) -> None:
         """Send a new subscription the retained messages it matches, as fast as the client takes them."""
@@ -254,7 +258,7 @@ class Broker:
         entries: "list[Any]" = []
         identifiers = (options >> 8,) if options >> 8 else None
         for record in found:
-            if record[4] is None or record[4] > now:
+            if not expired(record, now):
                 entries.append((record, min(record[2], options & 3) << 1 | 1, identifiers))
         if entries:
             entries.reverse()
@@ -319,14 +323,14 @@ class Broker:
         name = message.name
         if not message.payload:
             if self.retained.remove(name):
-                self.stored("retained", name, None)
+                self._tell(self.store.retained, name, None)
             return True
         if not self.retained.put(message):
             self.retained.expire(self.clock())
             if not self.retained.put(message):
                 self.dropped += 1
                 return False
-        self.stored("retained", name, message)
+        self._tell(self.store.retained, name, message)
         return True
 
     def publish(
@@ -343,15 +347,14 @@ class Broker:
         properties: MQTT 5 properties by identifier, as in port.core.properties; expiry: message
         expiry interval, s. `$` topics are allowed here. Raises ValueError for an invalid topic or QoS.
         """
-        name = topic.encode() if isinstance(topic, str) else bytes(topic)
+        name = _bytes(topic)
         if not valid_name(name):
             raise ValueError("invalid topic name %r" % (topic,))
         if qos not in (0, 1, 2):
             raise ValueError("QoS must be 0, 1 or 2, not %r" % (qos,))
-        data = payload.encode() if isinstance(payload, str) else bytes(payload)
         expires = None if expiry is None else self.clock() + expiry * 1000
         message: "Optional[Message]" = Message(
-            name, data, qos, retain, encode_all(properties) if properties else b"", expires
+            name, _bytes(payload), qos, retain, encode_all(properties) if properties else b"", expires
         )
         if self.hooks.messages:
             message = self.hooks.filter("message", None, message)  # type: ignore[arg-type]
@@ -366,13 +369,13 @@ class Broker:
 
         Called at once for the retained messages that match. Raises ValueError for an invalid filter.
         """
-        data = topic_filter.encode() if isinstance(topic_filter, str) else bytes(topic_filter)
+        data = _bytes(topic_filter)
         if not valid_filter(data) or data.startswith(b"$share/"):
             raise ValueError("invalid topic filter %r" % (topic_filter,))
         handle = self.router.add_local(data, callback)
         now = self.clock()
         for record in self.retained.matching(data):
-            if record[4] is None or record[4] > now:
+            if not expired(record, now):
                 self.router.call_local(handle, retained_message(record))
         return handle
 
@@ -382,7 +385,7 @@ class Broker:
 
     def disconnect(self, client_id: "Union[str, bytes]", code: int = ADMINISTRATIVE_ACTION, text: str = "") -> bool:
         """End a client's connection, MQTT 5 clients being told the reason; False when it is not connected."""
-        session = self.sessions.get(client_id.encode() if isinstance(client_id, str) else client_id)
+        session = self.sessions.get(_bytes(client_id))
         if session is None or session.conn is None:
             return False
         session.conn.fail(MQTTError(code, text or "disconnected by the server"))
@@ -466,20 +469,12 @@ class Broker:
 
     # -- trouble -------------------------------------------------------------------------------
 
-    def stored(self, what: str, *args: "Any") -> None:
-        """Tell the store; what it raises is reported and goes no further."""
-        store = self.store
+    def _tell(self, store: "Callable[..., None]", *args: "Any") -> None:
+        """Call a method of the store; what it raises is reported and goes no further."""
         try:
-            if what == "retained":
-                store.retained(*args)
-            elif what == "session":
-                store.session(*args)
-            elif what == "session_ended":
-                store.session_ended(*args)
-            else:
-                store.subscription(*args)
+            store(*args)
         except Exception as e:
-            self.log(3, "store: %s: %r", what, e)
+            self.log(3, "store: %r", e)
             self.hooks.call("storage", args[0] if isinstance(args[0], Session) else None, e)
 
     def hook_failed(self, event: str, error: Exception) -> None:

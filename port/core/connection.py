@@ -30,10 +30,12 @@ from port.core.reason import (
     PACKET_TOO_LARGE,
     PROTOCOL_ERROR,
     QUOTA_EXCEEDED,
+    SERVER_MOVED,
     SERVER_SHUTTING_DOWN,
     SERVER_UNAVAILABLE,
     SUCCESS,
     UNSPECIFIED_ERROR,
+    USE_ANOTHER_SERVER,
     MQTTError,
     connect_return_code,
 )
@@ -461,7 +463,7 @@ class Connection:
             return
         if self.version == 5:
             properties: "Properties" = {}
-            if code in (0x8B, 0x9C, 0x9D) and self.broker.options.server_reference:
+            if code in (SERVER_SHUTTING_DOWN, USE_ANOTHER_SERVER, SERVER_MOVED) and self.broker.options.server_reference:
                 properties[SERVER_REFERENCE] = self.broker.options.server_reference.encode()
             self.reply(packet(0xE0, self.with_text(bytes((code,)), error.text, properties)))
         self.close(code, error.text, told=self.version == 5)
@@ -472,7 +474,7 @@ class Connection:
             properties: "Properties" = {}
             if code == SERVER_SHUTTING_DOWN:  # which CONNACK does not know
                 code = SERVER_UNAVAILABLE
-            if code == 0x9C:
+            if code == USE_ANOTHER_SERVER:
                 properties[SERVER_REFERENCE] = self.broker.options.server_reference.encode()
             data = packet(0x20, self.with_text(bytes((0, code)), text, properties))
             if len(data) <= self.max_packet:

@@ -61,6 +61,10 @@ class Message:
         """Bytes the message takes from a queue's or the retained store's allowance."""
         return len(self.name) + len(self.payload) + len(self.properties)
 
+    def expired(self, now: int) -> bool:
+        """True when the message must not go out any more at `now`, ms on the broker's clock [MQTT-3.3.2-5]."""
+        return self.expires is not None and self.expires <= now
+
     def decoded_properties(self) -> "Properties":
         """The forwarded MQTT 5 properties as `properties.decode` gives them."""
         return decode(Reader(varint(len(self.properties)) + self.properties), PUBLISH)

@@ -18,6 +18,11 @@ def message(record: "Record") -> Message:
     return Message(record[0], record[1], record[2], True, record[3], record[4])
 
 
+def expired(record: "Record", now: int) -> bool:
+    """True when the message must not go out any more at `now`, ms on the broker's clock [MQTT-3.3.2-5]."""
+    return record[4] is not None and record[4] <= now
+
+
 def _size(record: "Record") -> int:
     return len(record[0]) + len(record[1]) + len(record[3])
 
@@ -77,7 +82,7 @@ class Retained:
             if level is not None and level.startswith(b"$"):  # `#` does not see those
                 records += self.matching(level + b"/#")
         expiring = [record for record in records if record[4] is not None]
-        gone = [record[0] for record in expiring if record[4] <= now]  # type: ignore[operator]
+        gone = [record[0] for record in expiring if expired(record, now)]
         for name in gone:
             self.remove(name)
         self.expiring = len(gone) < len(expiring)

@@ -20,7 +20,7 @@ from port.core.reason import (
     RECEIVE_MAXIMUM_EXCEEDED,
     MQTTError,
 )
-
+from port.core.retained import expired
 from port.core.retained import message as retained_message
 
 if TYPE_CHECKING:
@@ -116,10 +116,16 @@ class Session:
                 broker.dirty.append(self.conn)
             out.append(head + tail)
             broker.published += 1
-        elif out is None or self.queue or self.resends or len(self.inflight) >= self.window:
-            self._enqueue((message, flags, identifiers, group))
-        else:
+        elif self.has_room():
             self._transmit((message, flags, identifiers, group))
+        else:
+            self._enqueue((message, flags, identifiers, group))
+
+    def has_room(self) -> bool:
+        """True when a QoS 1 or 2 message would go out at once and not into the queue."""
+        return (
+            self.out is not None and not self.queue and not self.resends and len(self.inflight) < self.window
+        )
 
     def _form(
         self, message: "Message", flags: int, identifiers: "Optional[tuple[int, ...]]"
@@ -144,7 +150,8 @@ class Session:
     def _too_large(self, message: "Message") -> None:
         self.broker.dropped += 1
         if self.aliases:
-            # The client never saw the packet that would have told it the alias.
+            # The client never saw the packet that would have told it the alias. No further one is given:
+            # they are numbered by how many there are.
             self.aliases.pop(message.name, None)
             self.alias_maximum = len(self.aliases)
 
@@ -187,11 +194,9 @@ class Session:
             queue = self.queue = deque((), options.max_queued_messages)
         size = entry[0].size()
         while len(queue) >= options.max_queued_messages or self.queued_bytes + size > options.max_queued_bytes:
-            if queue:
-                expires = queue[0][0].expires
-                if expires is not None and expires <= self.broker.clock():
-                    self.queued_bytes -= queue.popleft()[0].size()
-                    continue
+            if queue and queue[0][0].expired(self.broker.clock()):
+                self.queued_bytes -= queue.popleft()[0].size()
+                continue
             self.broker.dropped += 1
             if options.queue_full == "disconnect" and self.conn is not None:
                 self.conn.fail(MQTTError(QUOTA_EXCEEDED, "queue full"))
@@ -224,7 +229,7 @@ class Session:
                 message = entry[0]
                 size = message.size()
                 self.queued_bytes -= size
-                if message.expires is None or message.expires > now:  # [MQTT-3.3.2-5]
+                if not message.expired(now):
                     budget -= size
                     self._transmit(entry)
             if not queue:
@@ -251,7 +256,7 @@ class Session:
             replay.pop()
             # A newer message has gone out already if the retained one was replaced since.
             current = record[0].startswith(b"$") or retained.get(record[0]) is record
-            if current and (record[4] is None or record[4] > now):
+            if current and not expired(record, now):
                 message = retained_message(record)
                 budget -= message.size() + 16
                 self.deliver(message, flags, identifiers)
@@ -348,7 +353,7 @@ class Session:
             self._append(b"\x62\x02" + identifier)
             return 4
         message, flags, identifiers, _ = entry
-        if message.expires is not None and message.expires <= now and flags & _QOS_BITS == 2:
+        if message.expired(now) and flags & _QOS_BITS == 2:
             del self.inflight[packet_id]
             return 0
         head, tail = self._form(message, flags, identifiers)

@@ -62,12 +62,7 @@ class SharedGroup:
 
     def hand_back(self, entries: "list[Entry]", leaving: "Session", now: int) -> "list[Entry]":
         """Give what a leaving member had to others, unless it has expired; returns what nobody could take."""
-        left = []
-        for entry in entries:
-            expires = entry[0].expires
-            if (expires is None or expires > now) and not self.deliver(entry[0], leaving):
-                left.append(entry)
-        return left
+        return [e for e in entries if not e[0].expired(now) and not self.deliver(e[0], leaving)]
 
     def has_online(self, but: "Session") -> bool:
         """True when a member other than `but` is connected."""
@@ -87,7 +82,7 @@ class SharedGroup:
             if session is leaving:
                 continue
             if session.out is not None:
-                rank = 3 if not session.queue and len(session.inflight) < session.window else 2
+                rank = 3 if session.has_room() else 2
             elif min(qos, options & _QOS) == 0:
                 continue  # it would be dropped there
             else:
