@@ -120,6 +120,9 @@ class Peer:
     def hold(self, held: bool) -> None:
         self.held = held
 
+    def certificate(self) -> None:
+        return None
+
     def _parse(self) -> None:
         """Cut what was sent into packets; the broker must send whole and well-formed ones."""
         data = self._stream

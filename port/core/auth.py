@@ -1,66 +1,178 @@
-"""Who may connect: the interface of authenticators, and what holds when none is configured.
+"""Who may connect: the interface of authenticators, and what holds when none has an opinion.
 
-An authenticator decides on a CONNECT, or answers "next" (None) and leaves it to the next one.
-When all say next, the option `anonymous` decides: by default only clients on this machine.
+A listener's authenticators are asked in order. Each decides on a CONNECT, or answers "next"
+(None) and leaves it to the one after it. When all say next, a client that gave a user name is
+refused, unless there is no authenticator at all; for the others the option `anonymous` decides.
 """
 
 from port.core import TYPE_CHECKING
-from port.core.reason import BAD_AUTHENTICATION_METHOD, NOT_AUTHORIZED, SUCCESS
+from port.core.address import is_loopback
+from port.core.reason import BAD_AUTHENTICATION_METHOD, BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED, SUCCESS
 
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Any, Optional
 
+    from port.core.acl import Access, Rule
+    from port.core.broker import Broker
+    from port.core.connect import Connect
     from port.core.connection import Connection
+    from port.core.listener import Listener
 
 PENDING = -1
 
 
 class Authenticator:
-    """Base class; override what is needed."""
+    """Base class; override what is needed.
 
-    # Name of the enhanced authentication method this one implements (MQTT 5 clause 4.12), or None.
+    name    as configured, for the log and the figures
+    method  the enhanced authentication method it implements (MQTT 5 clause 4.12), or None
+    """
+
+    name = ""
     method: "Optional[bytes]" = None
 
-    def authenticate(self, conn: "Connection", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
+    def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
         """Decide on a CONNECT without enhanced authentication.
 
-        `conn` has client_id, address and listener. Returns 0 to allow, a reason code of 0x80 or more to
-        refuse, None to leave it to the next, or PENDING; after PENDING the host calls
-        `conn.authenticated(code)` later, and the client is not read until then.
+        Returns 0 to allow, a reason code of 0x80 or more to refuse, None to leave it to the next, or
+        PENDING; after PENDING one of the others goes to `client.authenticated(code)` later, and the
+        client is not read until then. Before it allows, it may set `user`, `rules`, `expires_at` and
+        `authorizer` of `client`.
         """
         return None
 
-    def exchange(self, conn: "Connection", data: "Optional[bytes]") -> "tuple[int, Optional[bytes]]":
+    def exchange(self, client: "Identity", data: "Optional[bytes]") -> "tuple[int, Optional[bytes]]":
         """One step of enhanced authentication: the client sent `data` in CONNECT or AUTH.
 
         Returns (code, data to send): CONTINUE_AUTHENTICATION for another step, SUCCESS, or a
-        reason code of 0x80 or more. `conn.auth_state` is free for what must be kept between steps.
+        reason code of 0x80 or more. `client.auth_state` is free for what must be kept between steps.
         """
         return BAD_AUTHENTICATION_METHOD, None
 
+    def valid(self, client: "Identity") -> bool:
+        """Whether a client it admitted may stay, asked when the configuration has changed."""
+        return True
 
-def decide(
-    authenticators: "list[Authenticator]",
-    anonymous: str,
-    conn: "Connection",
-    user: "Optional[bytes]",
-    password: "Optional[bytes]",
-) -> int:
-    """Ask the authenticators in order; a reason code, or PENDING."""
-    for authenticator in authenticators:
-        code = authenticator.authenticate(conn, user, password)
-        if code is not None:
-            return code
-    if anonymous == "all" or anonymous == "loopback" and is_loopback(conn.address):
+    def figures(self) -> "list[tuple[str, int]]":
+        """Counters for $SYS and the info pages, by name."""
+        return []
+
+
+class AllowAll(Authenticator):
+    """Lets everybody in, and believes the user name."""
+
+    def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
+        """See Authenticator.authenticate."""
         return SUCCESS
-    return NOT_AUTHORIZED
 
 
-def is_loopback(address: str) -> bool:
-    """True for an address of this machine's loopback interface (`host:port`, `[::1]:port`, a Unix socket's `unix`)."""
-    return (
-        address.startswith("127.")
-        or address.startswith("[::1]")
-        or address.startswith("[::ffff:127.")
-        or address == "unix"
-    )
+class DenyAll(Authenticator):
+    """Lets nobody in; as the last one it closes what `anonymous` would leave open."""
+
+    def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
+        """See Authenticator.authenticate."""
+        return NOT_AUTHORIZED
+
+
+def still_admitted(conn: "Connection") -> bool:
+    """Whether a connected client would still be let in, after the configuration has changed."""
+    identity = conn.identity
+    authenticators = conn.listener.authenticators
+    authenticator = None if identity is None else identity.authenticator
+    if authenticator is None:  # it came in without a user name
+        return may_be_anonymous(conn)
+    for candidate in authenticators:
+        if candidate is authenticator or candidate.name and candidate.name == authenticator.name:
+            return candidate.valid(identity)  # type: ignore[arg-type]
+    return False
+
+
+def may_be_anonymous(conn: "Connection") -> bool:
+    """Whether a client for whom nobody vouches may come in."""
+    who = conn.listener.options.anonymous
+    if who == "auto":
+        who = "none" if conn.listener.authenticators else "loopback"
+    return who == "all" or who == "loopback" and is_loopback(conn.address)
+
+
+class Identity:
+    """Who a client is: what it said in CONNECT, and what authentication made of that.
+
+    user           user name as bytes, or None; the one vouched for once the client is let in
+    certificate    None, or {"cn": str or None, "san": [str, ...]} of a verified client certificate
+    rules          ACL rules for this client alone, or None; see port.core.acl
+    authorizer     asked when no rule decides, or None: `authorizer.ask(client, action, topic)`, which has to
+                   call `client.authorized(action, topic, verdict, ttl)` later
+    expires_at     ms on the broker's clock when the client is disconnected, or None
+    authenticator  the one that let the client in, or with whom it talks
+    auth_state     free for the authenticator
+    access         what the client may do, None: everything, or not known yet
+    """
+
+    __slots__ = (
+        "conn", "user", "certificate", "rules", "authorizer", "expires_at", "authenticator", "auth_state",
+        "connect", "asked", "renewing", "access",
+    )  # fmt: skip
+
+    def __init__(self, conn: "Connection", connect: "Connect") -> None:
+        self.conn = conn
+        self.user = connect.user
+        self.certificate: "Any" = conn.transport.certificate()
+        self.rules: "Optional[list[Rule]]" = None
+        self.authorizer: "Any" = None
+        self.expires_at: "Optional[int]" = None
+        self.authenticator: "Optional[Authenticator]" = None
+        self.auth_state: "Any" = None
+        self.connect: "Optional[Connect]" = connect  # until the client is let in
+        self.asked = -1  # which of the authenticators was asked last
+        self.renewing = False  # a re-authentication is under way
+        self.access: "Optional[Access]" = None
+
+    @property
+    def client_id(self) -> bytes:
+        """The client id, UTF-8."""
+        return self.conn.client_id
+
+    @property
+    def address(self) -> str:
+        """The peer as text, `host:port`."""
+        return self.conn.address
+
+    @property
+    def listener(self) -> "Listener":
+        """The way it came in."""
+        return self.conn.listener
+
+    @property
+    def broker(self) -> "Broker":
+        """The broker, for its clock and log."""
+        return self.conn.broker
+
+    @property
+    def enhanced(self) -> bool:
+        """True when the client authenticates, or has done so, by an authentication method (clause 4.12)."""
+        return self.asked < 0 and self.authenticator is not None
+
+    def authenticated(self, code: "Optional[int]") -> None:
+        """The decision that was left PENDING: 0, a reason code of 0x80 or more, or None for the next one."""
+        self.conn.authenticated(code)
+
+    def authorized(self, action: int, topic: bytes, verdict: int, ttl: int) -> None:
+        """The answer to `authorizer.ask`, to be remembered for `ttl` ms."""
+        self.conn.authorized(action, topic, verdict, ttl)
+
+    def decide(self) -> int:
+        """Ask the authenticators, from the next one on; a reason code, or PENDING."""
+        connect = self.connect
+        authenticators = self.conn.listener.authenticators
+        while connect is not None and self.asked + 1 < len(authenticators):
+            self.asked += 1
+            authenticator = authenticators[self.asked]
+            code = authenticator.authenticate(self, connect.user, connect.password)
+            if code is not None:
+                self.authenticator = authenticator
+                return code
+        if self.user is not None and authenticators:
+            return BAD_USER_NAME_OR_PASSWORD
+        self.user = None  # nobody has vouched for it
+        return SUCCESS if may_be_anonymous(self.conn) else NOT_AUTHORIZED

@@ -6,14 +6,20 @@ feeds it what arrives and then calls `flush`; once a second it calls `tick`. Tim
 """
 
 from port.core import TYPE_CHECKING, const
+from port.core.peers import Peers
+from port.core.auth import still_admitted
 from port.core.connection import Connection
 from port.core.hooks import Hooks
+from port.core.listener import Listener
 from port.core.message import Message
 from port.core.options import Options
 from port.core.properties import encode_all
+from port.core.rate import Rate
 from port.core.reason import (
     ADMINISTRATIVE_ACTION,
     KEEP_ALIVE_TIMEOUT,
+    MALFORMED_PACKET,
+    MAXIMUM_CONNECT_TIME,
     NO_MATCHING_SUBSCRIBERS,
     NOT_AUTHORIZED,
     QUOTA_EXCEEDED,
@@ -28,19 +34,24 @@ from port.core.retained import message as retained_message
 from port.core.routing import Router
 from port.core.session import Session
 from port.core.store import Store
+from port.core.subscriptions import limited
 from port.core.sysinfo import SysInfo
-from port.core.topics import valid_filter, valid_name
+from port.core.topics import is_shared, split_share, valid_filter, valid_name
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional, Union
 
-    from port.core.auth import Authenticator
+    from port.core.acl import Access, Acl, Rule
+    from port.core.auth import Authenticator, Identity
     from port.core.connection import Transport
     from port.core.properties import Properties
     from port.core.subscriptions import Route
 
 _NEVER = 0xFFFFFFFF
-_SWEEP = const(60000)  # ms between two looks for retained messages that have expired
+_DENIED = const(-1)  # port.core.acl has these three
+_UNDECIDED = const(-2)
+_RETAIN = const(4)
+_SWEEP = const(60000)  # ms between two looks for retained messages and failures to authenticate that have expired
 
 
 def ignore(level: int, text: str, *args: "Any") -> None:
@@ -51,6 +62,15 @@ def _bytes(value: "Union[str, bytes]") -> bytes:
     return value.encode() if isinstance(value, str) else bytes(value)
 
 
+def _fits(pattern: "Optional[bytes]", value: "Optional[bytes]") -> bool:
+    """None fits all; a pattern may end in `*`."""
+    if pattern is None:
+        return True
+    if pattern.endswith(b"*"):
+        return (value or b"").startswith(pattern[:-1])
+    return (value or b"") == pattern
+
+
 class Broker:
     """An MQTT 3.1, 3.1.1 and 5.0 broker without I/O.
 
@@ -59,7 +79,10 @@ class Broker:
     log             (level, %-format, args): level 0 debug, 1 information, 2 warning, 3 error; an
                     exception as the last argument of an error deserves a traceback
     store           see store.Store
-    authenticators  asked in order, see auth.Authenticator
+    authenticators  asked in order, see auth.Authenticator; a listener can have others
+    acl             the rules of the listeners that have none of their own, or None; see set_acl
+    client_limits   (user or None, client id or None, {option: value}): options of single clients, the first that
+                    fits holds; each may end in `*`
     hooks           see hooks.Hooks
     """
 
@@ -77,6 +100,13 @@ class Broker:
         self.log = log
         self.store = store or Store()
         self.authenticators: "list[Authenticator]" = []
+        self.acl: "Optional[Acl]" = None
+        self.client_limits: "list[tuple[Optional[bytes], Optional[bytes], dict[str, Any]]]" = []
+        self.default_listener = Listener("default", "tcp", self.options, self.authenticators)
+        self.listeners: "list[Listener]" = []
+        self.peers = Peers()
+        self.jobs: "list[Callable[[], bool]]" = []  # work that is done in slices, see background
+        self.largest_packet = self.options.max_packet_size  # of all listeners'
         self.hooks = Hooks(self.hook_failed)
         self.sessions: "dict[bytes, Session]" = {}
         # Dicts stand for sets wherever one grows: on MicroPython a set is corrupt once memory has run out at that.
@@ -91,7 +121,7 @@ class Broker:
         self._due: "dict[Session, bool]" = {}  # sessions with a will or an expiry to come
         self._unsettled = False  # True when there are offline sessions that ought to be in _due, or ended
         self._client_ids = 0
-        self._sweep_at = 0  # when retained messages that have expired are looked for next, ms
+        self._sweep_at = 0  # when what has expired is looked for next, ms
         self.bytes_received = 0
         self.bytes_sent = 0
         self.packets_received = 0
@@ -102,20 +132,48 @@ class Broker:
         self.connections_total = 0
         self.clients_maximum = 0
         self.clients_expired = 0
+        self.refused = 0  # connections turned away before CONNECT
+        self.auth_failed = 0  # CONNECTs refused by authentication
+        self.auth_blocked = 0  # connections refused because their address has to wait
+        self.denied_publishes = 0
+        self.denied_subscriptions = 0
+        self.rate_limited = 0  # times a client was too fast
         self.sys = SysInfo(self)
 
     # -- connections -----------------------------------------------------------------------
 
-    def accept_connection(self, transport: "Transport", address: str) -> "Optional[Connection]":
-        """A client has connected; None when there is no room even to refuse it politely."""
-        room = self.options.max_connections
-        if len(self.connections) - self.connected >= max(self.handshakes, room // 2):
-            self.log(2, "- %s: too many connections without CONNECT", address)
+    def add_listener(self, listener: Listener) -> Listener:
+        """A way in whose connections the host will announce with it."""
+        self.listeners.append(listener)
+        self.largest_packet = max(self.largest_packet, listener.options.max_packet_size)
+        return listener
+
+    def accept_connection(
+        self, transport: "Transport", address: str, listener: "Optional[Listener]" = None
+    ) -> "Optional[Connection]":
+        """A client has connected; None when it is turned away without a word."""
+        listener = listener or self.default_listener
+        refusal = self._refusal(address, listener)
+        if refusal:
+            self.refused += 1
+            listener.refused += 1
+            self.log(2, "- %s: %s", address, refusal)
             return None
         self.connections_total += 1
-        conn = Connection(self, transport, address)
+        conn = Connection(self, listener, transport, address)
         self.connections[conn] = True
         return conn
+
+    def _refusal(self, address: str, listener: Listener) -> str:
+        """Why a connection cannot even be asked for its CONNECT; empty when it can, and is counted."""
+        if len(self.connections) - self.connected >= max(self.handshakes, self.options.max_connections // 2):
+            return "too many connections without CONNECT"
+        if self.peers.blocked(address, self.clock()):
+            self.auth_blocked += 1
+            return "too many failures to authenticate"
+        if not self.peers.enter(address, listener.options):
+            return "too many connections from this address"
+        return ""
 
     def new_client_id(self) -> bytes:
         """A client id nobody has."""
@@ -131,14 +189,16 @@ class Broker:
         session.out = conn.out
         session.expires_at = session.will_at = None
         self._due.pop(session, None)
-        plain = conn.max_packet >= self.options.max_packet_size and not session.alias_maximum
+        plain = conn.max_packet >= self.largest_packet and not session.alias_maximum
         family = -1 if not plain else 5 if session.version5 else 4
         if session.family != family:
             session.family = family
             if session.subscriptions:
                 self.router.forget()
-        conn.fast = self.fast[1] if session.version5 else self.fast[0]
+        fast = self.fast if session.access is None else session.access.fast
+        conn.fast = fast[1] if session.version5 else fast[0]
         self.connected += 1
+        conn.listener.connected += 1
         self.clients_maximum = max(self.clients_maximum, self.connected)
         if session.expiry:
             self._tell(self.store.session, session)
@@ -151,11 +211,13 @@ class Broker:
 
     def detach(self, conn: Connection, code: int, text: str, was_open: bool) -> None:
         """A connection is over; settle its session's will and expiry [MQTT-3.1.2-8]."""
-        self.connections.pop(conn, None)
+        if self.connections.pop(conn, None):
+            self.peers.leave(conn.address)
         session = conn.session
         was_open = was_open and session is not None and session.conn is conn
         if was_open:
             self.connected -= 1
+            conn.listener.connected -= 1
             session.conn = session.out = None  # type: ignore[union-attr]
         try:
             self.log(2 if code > UNSPECIFIED_ERROR else 1, "%s: %s (0x%02x)", conn, text, code)
@@ -185,6 +247,119 @@ class Broker:
             self._due[session] = True
         self._tell(self.store.session, session)
 
+    # -- rights ----------------------------------------------------------------------------
+
+    def client_options(self, conn: Connection, user: "Optional[bytes]") -> Options:
+        """The options that hold for a client: its listener's, unless it is named in `client_limits`."""
+        options = conn.listener.options
+        for limits in self.client_limits:
+            if _fits(limits[0], user) and _fits(limits[1], conn.client_id):
+                return options.changed(limits[2])
+        return options
+
+    def find_access(self, conn: Connection, identity: "Identity") -> "Optional[Access]":
+        """What a client may do by its listener's rules and its own; None: everything."""
+        acl = conn.listener.acl or self.acl
+        if acl is None:
+            if identity.rules is None and identity.authorizer is None:
+                return None
+            acl = self.acl = self._make_acl()
+        return acl.find(identity.user, conn.client_id, conn.address, identity.rules, identity.authorizer)
+
+    def set_access(self, session: Session, access: "Optional[Access]") -> None:
+        """Another Access for a session, or none."""
+        old = session.access
+        if old is access:
+            return
+        if access is not None:
+            access.hold()
+        session.access = access
+        if old is not None:
+            old.release()
+        if session.subscriptions:
+            self.router.forget()
+        if access is not None:
+            session.purge()
+
+    def _make_acl(self) -> "Acl":
+        from port.core.acl import Acl
+
+        return Acl(self.options.route_cache)
+
+    def set_acl(self, rules: "list[Rule]") -> None:
+        """Other rules for the listeners that have none of their own; to be followed by `rights_changed`."""
+        if self.acl is None:
+            self.acl = self._make_acl()
+        self.acl.replace(rules)
+
+    def set_rules(self, session: Session, rules: "Optional[list[Rule]]") -> None:
+        """Other rules of its own for a connected client."""
+        conn = session.conn
+        if conn is not None and conn.identity is not None:
+            conn.identity.rules = rules
+            self._check_rights(session)
+            self.flush()
+
+    def rights_changed(self) -> None:
+        """Rules, users or listeners have changed: settle all clients' rights anew, disconnect those who have lost some."""
+        for session in list(self.sessions.values()):
+            self._check_rights(session)
+        self.flush()
+
+    def _check_rights(self, session: Session) -> None:
+        conn = session.conn
+        identity = None if conn is None else conn.identity
+        old = session.access
+        if conn is not None:
+            acl = conn.listener.acl or self.acl
+            self._change_options(conn, session)
+        else:
+            acl = self.acl if old is None else old.acl
+        own = identity or old  # both have rules and authorizer
+        rules, authorizer = (None, None) if own is None else (own.rules, own.authorizer)
+        access = None
+        if acl is not None:
+            access = acl.find(session.user, session.client_id, session.address, rules, authorizer)
+        self.set_access(session, access)
+        lost = conn is not None and not still_admitted(conn)
+        for topic_filter in list(session.subscriptions) if access is not None else ():
+            plain = split_share(topic_filter) if is_shared(topic_filter) else topic_filter
+            if access.subscribe(plain, self.clock()) == _DENIED:  # type: ignore[union-attr]
+                self.unsubscribe_session(session, topic_filter)
+                lost = True
+        if conn is not None:
+            fast = self.fast if access is None else access.fast
+            conn.fast = fast[1] if session.version5 else fast[0]
+            if lost:
+                conn.fail(MQTTError(NOT_AUTHORIZED, "not authorized any more"))
+
+    def _change_options(self, conn: Connection, session: Session) -> None:
+        conn.options = session.options = options = self.client_options(conn, session.user)
+        limited_rate = options.max_message_rate or options.max_byte_rate
+        conn.rate = Rate(options, self.clock()) if limited_rate else None
+
+    # -- background work -------------------------------------------------------------------
+
+    def background(self, job: "Callable[[], bool]") -> None:
+        """Do some work in slices, others being served in between: `job()` until it returns False."""
+        self.jobs.append(job)
+        self.wake()
+
+    def wake(self) -> None:
+        """There is work to do; a host sees to it that `work` is called soon."""
+
+    def work(self) -> bool:
+        """Do one slice of each job; False when there is nothing left to do. For the host to call."""
+        for job in list(self.jobs):
+            try:
+                more = job()
+            except Exception as e:
+                self.crashed(None, e)
+                more = False
+            if not more:
+                self.jobs.remove(job)
+        return bool(self.jobs)
+
     # -- sessions --------------------------------------------------------------------------
 
     def new_session(self, client_id: bytes) -> Session:
@@ -202,6 +377,7 @@ class Broker:
         if session.kept:
             self._tell(self.store.session_ended, session)
         self._publish_will(session)
+        self.set_access(session, None)
         # Last: if memory runs out before, it can be tried again.
         self._due.pop(session, None)
         if self.sessions.get(session.client_id) is session:
@@ -226,7 +402,10 @@ class Broker:
         if message.expires is not None:
             message.expires += self.clock()
         try:
-            self.accept_message(message, session)
+            access = session.access
+            # What the authorizer allowed at CONNECT it need not be asked again.
+            if access is None or self._may_publish(message, access) in (SUCCESS, _UNDECIDED):
+                self._take_in(message, session, access)
         except MQTTError as e:  # a hook has given it an impossible topic
             self.crashed(None, e)
         except MemoryError:
@@ -257,9 +436,17 @@ class Broker:
             found += self.sys.matching(topic_filter)
         entries: "list[Any]" = []
         identifiers = (options >> 8,) if options >> 8 else None
+        access = session.access
         for record in found:
+            if access is not None:
+                verdict = access.receive(record[0])
+                if verdict < 0:
+                    continue
+                qos = min(record[2], limited(options, verdict) & 3)
+            else:
+                qos = min(record[2], options & 3)
             if not expired(record, now):
-                entries.append((record, min(record[2], options & 3) << 1 | 1, identifiers))
+                entries.append((record, qos << 1 | 1, identifiers))
         if entries:
             entries.reverse()
             waiting = session.replay or []
@@ -281,14 +468,39 @@ class Broker:
     def accept_message(self, message: Message, sender: "Optional[Session]") -> "tuple[int, str]":
         """Take in a message from a client: (reason code for its acknowledgement, reason string).
 
-        Raises MQTTError for a topic name nobody may publish to.
+        Raises MQTTError for a topic name nobody may publish to. The code is acl.UNDECIDED (-2), and nothing
+        was done, when the authorizer has to be asked.
         """
+        access = None if sender is None else sender.access
+        if access is not None:
+            code = self._may_publish(message, access)
+            if code:
+                return code, "not authorized"
+        return self._take_in(message, sender, access)
+
+    def _may_publish(self, message: Message, access: "Access") -> int:
+        """0, NOT_AUTHORIZED or acl.UNDECIDED."""
+        verdict = access.publish(message.name, self.clock())
+        if verdict == _UNDECIDED:
+            return verdict
+        if message.qos <= verdict & 3 and verdict >= 0 and (not message.retain or verdict & _RETAIN):
+            return SUCCESS
+        if not valid_name(message.name):
+            raise MQTTError(MALFORMED_PACKET, "invalid topic name")
+        self.denied_publishes += 1
+        self.dropped += 1
+        return NOT_AUTHORIZED
+
+    def _take_in(self, message: Message, sender: "Optional[Session]", access: "Optional[Access]") -> "tuple[int, str]":
+        """Take in a message that its sender may publish."""
         if self.hooks.messages:
             return self._accept_hooked(message, sender)
         route = self.router.route(message.name)
         if route is None:  # $-topics belong to the broker
             self.dropped += 1
             return NOT_AUTHORIZED, "clients cannot publish to $ topics"
+        if access is not None:
+            self.router.allow(access, message.name)
         return self._distribute(message, route, sender)
 
     def _accept_hooked(self, message: Message, sender: "Optional[Session]") -> "tuple[int, str]":
@@ -428,6 +640,11 @@ class Broker:
         """Do what time asks for; call it about once a second."""
         now = self.clock()
         for conn in list(self.connections):
+            if conn.held:
+                conn.tick(now)
+            identity = conn.identity
+            if identity is not None and identity.expires_at is not None and identity.expires_at <= now:
+                conn.fail(MQTTError(MAXIMUM_CONNECT_TIME, "the time allowed is over"))
             if conn.active and conn.silence:
                 conn.active = False
                 conn.deadline = now + conn.silence
@@ -447,9 +664,11 @@ class Broker:
             if session.expires_at is not None and session.expires_at <= now:
                 self.clients_expired += 1
                 self.end_session(session)
-        if self.retained.expiring and now >= self._sweep_at:
+        if now >= self._sweep_at:
             self._sweep_at = now + _SWEEP
-            self.retained.expire(now)
+            self.peers.forget(now, self.options)
+            if self.retained.expiring:
+                self.retained.expire(now)
         self.sys.tick(now)
         self.flush()
 

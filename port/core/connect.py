@@ -5,7 +5,7 @@ client may come in, at once or later.
 """
 
 from port.core import TYPE_CHECKING, const
-from port.core.auth import PENDING, decide
+from port.core.auth import PENDING, Identity
 from port.core.codec import AUTH, CONNECT, Reader, is_utf8, packet
 from port.core.message import Message
 from port.core.properties import (
@@ -35,6 +35,8 @@ from port.core.properties import (
 )
 from port.core.reason import (
     BAD_AUTHENTICATION_METHOD,
+    BAD_USER_NAME_OR_PASSWORD,
+    BANNED,
     CLIENT_IDENTIFIER_NOT_VALID,
     CONTINUE_AUTHENTICATION,
     MALFORMED_PACKET,
@@ -51,11 +53,14 @@ from port.core.reason import (
     USE_ANOTHER_SERVER,
     MQTTError,
 )
+from port.core.rate import Rate
 from port.core.topics import has_wildcard, valid_name
 
 if TYPE_CHECKING:
     from typing import Optional
 
+    from port.core.acl import Access
+    from port.core.auth import Authenticator
     from port.core.connection import Connection
     from port.core.properties import Properties
     from port.core.session import Session
@@ -63,12 +68,17 @@ if TYPE_CHECKING:
 _AUTHENTICATING = const(1)
 _OPEN = const(2)
 _CLOSED = const(3)
+_ASKING = const(1)  # Connection.held
 _CLEAN_START = const(0x02)
 _WILL = const(0x04)
 _WILL_QOS = const(0x18)
 _WILL_RETAIN = const(0x20)
 _PASSWORD = const(0x40)
 _USER_NAME = const(0x80)
+# From port.core.acl, which is loaded when there is a rule.
+_PUBLISH = const(1)
+_RETAIN = const(4)
+_UNDECIDED = const(-2)
 
 
 class Connect:
@@ -94,6 +104,7 @@ class Connect:
         self.properties: "Properties" = decode(reader, CONNECT) if version == 5 else {}
         self.client_id = _client_id(reader)
         self.assigned = False
+        self.extra: "Optional[Properties]" = None  # what authentication adds to the CONNACK
         self.will: "Optional[Message]" = None
         self.will_delay = 0
         qos = (flags & _WILL_QOS) >> 3
@@ -149,7 +160,7 @@ def _client_id(reader: Reader) -> bytes:
 def handle_connect(conn: "Connection", body: bytes) -> None:
     """Handle the first packet of a connection [MQTT-3.1.4-1] [MQTT-3.1.4-2]."""
     broker = conn.broker
-    options = broker.options
+    options = conn.options
     connect = Connect(body, conn)
     properties = connect.properties
     conn.max_packet = properties.get(MAXIMUM_PACKET_SIZE, 0xFFFFFFFF)
@@ -174,18 +185,25 @@ def handle_connect(conn: "Connection", body: bytes) -> None:
             raise MQTTError(NOT_AUTHORIZED, "clients cannot publish to $ topics")
         broker.check_name(connect.will.name)
     conn.client_id = connect.client_id
-    conn.waiting = connect
+    conn.identity = identity = Identity(conn, connect)
     conn.state = _AUTHENTICATING
+    if broker.peers.blocked(conn.address, broker.clock()):
+        broker.auth_blocked += 1
+        raise MQTTError(BANNED, "too many failures to authenticate")
     if method is not None:
-        for authenticator in broker.authenticators:
+        for authenticator in conn.listener.authenticators:
             if authenticator.method == method:
-                conn.authenticator = authenticator
+                identity.authenticator = authenticator
                 _exchange(conn, properties.get(AUTHENTICATION_DATA))
                 return
         raise MQTTError(BAD_AUTHENTICATION_METHOD, "unknown authentication method")  # [MQTT-4.12.0-1]
-    code = decide(broker.authenticators, options.anonymous, conn, connect.user, connect.password)
+    decided(conn, identity.decide())
+
+
+def decided(conn: "Connection", code: int) -> None:
+    """The authenticators have decided, or the one that was asked is still thinking. Raises MQTTError."""
     if code == PENDING:
-        conn.transport.hold(True)
+        conn.hold(_ASKING)
     else:
         authenticated(conn, code)
 
@@ -197,48 +215,82 @@ def handle_auth(conn: "Connection", body: bytes) -> None:
     properties = decode(reader, AUTH) if reader.left() else {}
     if reader.left():
         raise MQTTError(MALFORMED_PACKET, "packet too long")
-    if code != (RE_AUTHENTICATE if conn.waiting is None else CONTINUE_AUTHENTICATION):
+    identity: Identity = conn.identity  # type: ignore[assignment]
+    under_way = identity.connect is not None or identity.renewing
+    if code != (CONTINUE_AUTHENTICATION if under_way else RE_AUTHENTICATE):
         raise MQTTError(PROTOCOL_ERROR, "reason code 0x%02x in AUTH" % code)
-    if properties.get(AUTHENTICATION_METHOD) != conn.authenticator.method:  # type: ignore[union-attr]
+    if properties.get(AUTHENTICATION_METHOD) != identity.authenticator.method:  # type: ignore[union-attr]
         raise MQTTError(PROTOCOL_ERROR, "authentication method changed")  # [MQTT-4.12.0-5]
     _exchange(conn, properties.get(AUTHENTICATION_DATA))
 
 
 def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
-    authenticator = conn.authenticator
-    code, answer = authenticator.exchange(conn, data)  # type: ignore[union-attr]
+    identity: Identity = conn.identity  # type: ignore[assignment]
+    authenticator: "Authenticator" = identity.authenticator  # type: ignore[assignment]
+    code, answer = authenticator.exchange(identity, data)
     if code >= 0x80:
+        _failed(conn, code)
         raise MQTTError(code, "authentication failed")  # [MQTT-4.12.0-4] [MQTT-4.12.1-2]
-    properties: "Properties" = {AUTHENTICATION_METHOD: authenticator.method}  # type: ignore[union-attr]
+    properties: "Properties" = {AUTHENTICATION_METHOD: authenticator.method}
     if answer is not None:
         properties[AUTHENTICATION_DATA] = answer
     if code == SUCCESS and conn.state != _OPEN:
-        authenticated(conn, code, properties)
+        identity.connect.extra = properties  # type: ignore[union-attr]
+        authenticated(conn, code)
         return
     if conn.state == _OPEN:  # a re-authentication goes on, or has come to its end
-        conn.waiting = properties if code == CONTINUE_AUTHENTICATION else None
+        identity.renewing = code == CONTINUE_AUTHENTICATION
     conn.reply(packet(0xF0, bytes((code,)) + encode(properties)))  # [MQTT-4.12.0-2]
 
 
-def authenticated(conn: "Connection", code: int, extra: "Optional[Properties]" = None) -> None:
-    """The client may come in, or not: attach its session and send CONNACK. Raises MQTTError.
+def _failed(conn: "Connection", code: int) -> None:
+    """Authentication has come to `code`: count it, and remember the address of who does not know the password."""
+    broker = conn.broker
+    broker.auth_failed += 1
+    if code in (BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED):
+        broker.peers.failed(conn.address, broker.clock(), broker.options)
 
-    `extra` are properties that authentication adds to the CONNACK.
-    """
+
+def _may_leave_will(conn: "Connection", will: Message, access: "Optional[Access]") -> bool:
+    """False while the authorizer is being asked. Raises MQTTError when the will is not allowed."""
+    if access is None:
+        return True
+    verdict = access.publish(will.name, conn.broker.clock())
+    if verdict == _UNDECIDED:
+        conn.ask(_PUBLISH, will.name)
+        return False
+    if will.qos > verdict & 3 or verdict < 0 or will.retain and not verdict & _RETAIN:
+        raise MQTTError(NOT_AUTHORIZED, "not authorized for the topic of the will")
+    return True
+
+
+def authenticated(conn: "Connection", code: int) -> None:
+    """The client may come in, or not: attach its session and send CONNACK. Raises MQTTError."""
+    broker = conn.broker
     if conn.state != _AUTHENTICATING:
         return  # it has gone meanwhile
-    connect: Connect = conn.waiting
-    conn.waiting = None
+    identity: Identity = conn.identity  # type: ignore[assignment]
+    connect: Connect = identity.connect  # type: ignore[assignment]
     if code != SUCCESS:
+        _failed(conn, code)
         raise MQTTError(code, "connection refused")
-    answer = _connack(conn, connect, extra)
+    broker.peers.succeeded(conn.address)
+    conn.options = options = broker.client_options(conn, identity.user)
+    if identity.access is None:
+        identity.access = broker.find_access(conn, identity)
+    if connect.will is not None and not _may_leave_will(conn, connect.will, identity.access):
+        return  # that is being asked; it goes on here when the answer has come
+    answer = _connack(conn, connect)
     if len(answer) + 5 > conn.max_packet:
         raise MQTTError(PACKET_TOO_LARGE, "maximum packet size %d is too small" % conn.max_packet)
-    broker = conn.broker
-    options = broker.options
     session = broker.sessions.get(connect.client_id)
+    if session is not None and session.user != identity.user:
+        # Neither the connection nor what waits for it is for anybody else.
+        raise MQTTError(NOT_AUTHORIZED, "the client id belongs to another user")
     replaced = session is not None and session.conn is not None
-    if not replaced and broker.connected >= options.max_connections:
+    if not replaced and (
+        broker.connected >= broker.options.max_connections or conn.listener.connected >= options.max_connections
+    ):
         code = USE_ANOTHER_SERVER if options.server_reference and conn.version == 5 else QUOTA_EXCEEDED
         raise MQTTError(code, "too many connections")
     if session is not None and session.conn is not None:
@@ -249,7 +301,7 @@ def authenticated(conn: "Connection", code: int, extra: "Optional[Properties]" =
         session = None
     present = session is not None
     if session is None:
-        if len(broker.sessions) >= options.max_sessions:
+        if len(broker.sessions) >= broker.options.max_sessions:
             raise MQTTError(QUOTA_EXCEEDED, "too many sessions")
         session = broker.new_session(connect.client_id)
     _open(conn, session, connect)
@@ -262,14 +314,23 @@ def authenticated(conn: "Connection", code: int, extra: "Optional[Properties]" =
 
 def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     """Settle what this connection's CONNECT asked for on connection and session."""
-    options = conn.broker.options
+    options = conn.options
     properties = connect.properties
+    identity: Identity = conn.identity  # type: ignore[assignment]
+    identity.connect = None
     conn.session = session
     conn.state = _OPEN
     conn.silence = _keep_alive(conn, connect) * 1500  # one and a half times the keep alive [MQTT-3.1.2-22]
     conn.active = True
     session.expiry = min(_asked_expiry(conn, connect), options.max_session_expiry)
-    session.user = connect.user
+    session.user = identity.user
+    session.address = conn.address
+    session.options = options
+    conn.broker.set_access(session, identity.access)
+    if not conn.listener.authenticators:
+        conn.identity = None
+    if options.max_message_rate or options.max_byte_rate:
+        conn.rate = Rate(options, conn.broker.clock())
     session.will = None if connect.will is None else (connect.will, connect.will_delay)
     session.version5 = conn.version == 5
     session.max_packet = conn.max_packet
@@ -280,7 +341,7 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
 
 def _keep_alive(conn: "Connection", connect: Connect) -> int:
     """The keep alive in force, s: an MQTT 5 client can be told a shorter one."""
-    longest = conn.broker.options.max_keep_alive
+    longest = conn.options.max_keep_alive
     if conn.version == 5 and longest and not 0 < connect.keep_alive <= longest:
         return longest
     return connect.keep_alive
@@ -294,12 +355,12 @@ def _asked_expiry(conn: "Connection", connect: Connect) -> int:
     return 0 if connect.clean_start else 0xFFFFFFFF
 
 
-def _connack(conn: "Connection", connect: Connect, extra: "Optional[Properties]") -> bytes:
+def _connack(conn: "Connection", connect: Connect) -> bytes:
     """The properties of the CONNACK: what the client must know of this server (clause 3.2.2.3)."""
     if conn.version != 5:
         return b""
-    options = conn.broker.options
-    properties: "Properties" = dict(extra) if extra else {}
+    options = conn.options
+    properties: "Properties" = connect.extra or {}
     if connect.assigned:  # [MQTT-3.2.2-16]
         properties[ASSIGNED_CLIENT_IDENTIFIER] = connect.client_id
     if _asked_expiry(conn, connect) > options.max_session_expiry:

@@ -22,11 +22,12 @@ from port.core.codec import (
     Reader,
     packet,
 )
-from port.core.connect import authenticated, handle_auth, handle_connect
+from port.core.connect import decided, handle_auth, handle_connect
 from port.core.properties import REASON_STRING, SERVER_REFERENCE, SESSION_EXPIRY_INTERVAL, decode, encode
 from port.core.publish import handle_publish
 from port.core.reason import (
     MALFORMED_PACKET,
+    MESSAGE_RATE_TOO_HIGH,
     PACKET_TOO_LARGE,
     PROTOCOL_ERROR,
     QUOTA_EXCEEDED,
@@ -42,12 +43,15 @@ from port.core.reason import (
 from port.core.subscribe import handle_subscribe, handle_unsubscribe
 
 if TYPE_CHECKING:
-    from typing import Any, Optional, Protocol
+    from typing import Any, Callable, Optional, Protocol
 
-    from port.core.auth import Authenticator
+    from port.core.auth import Identity
     from port.core.broker import Broker
     from port.core.codec import Buffer
+    from port.core.listener import Listener
+    from port.core.options import Options
     from port.core.properties import Properties
+    from port.core.rate import Rate
     from port.core.session import Session
 
     class Transport(Protocol):
@@ -68,11 +72,19 @@ if TYPE_CHECKING:
             """Stop (True) or go on (False) reading from the client."""
             ...
 
+        def certificate(self) -> "Optional[dict[str, Any]]":
+            """What a verified client certificate says: {"cn": str or None, "san": [str, ...]}; or None."""
+            ...
+
 
 _NEW = const(0)
 _AUTHENTICATING = const(1)
 _OPEN = const(2)
 _CLOSED = const(3)
+
+# Why a client is not read for a while, bits of `held`.
+_ASKING = const(1)  # an authenticator or authorizer is thinking
+_RATE = const(2)  # it has sent too fast
 
 # Reason codes a client may send, MQTT 5 clauses 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1, 3.14.2.1.
 _ACK_CODES = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
@@ -86,17 +98,23 @@ class Connection:
     address    peer as text, `host:port`
     version    protocol level: 3, 4 or 5; 0 before CONNECT
     client_id  bytes, empty before CONNECT
+    listener   the way it came in
+    options    the options that hold for this client
+    identity   who it is: from CONNECT on, and while open where its listener has authenticators
+    held       not 0 while it is not read
     out        packets to send at the next flush
     """
 
     __slots__ = (
-        "broker", "transport", "address", "state", "version", "client_id", "session", "out", "rest",
-        "need", "active", "deadline", "silence", "fast", "aliases", "problem_information", "max_packet",
-        "authenticator", "auth_state", "waiting",
+        "broker", "listener", "options", "transport", "address", "state", "version", "client_id", "session", "out",
+        "rest", "need", "active", "deadline", "silence", "fast", "aliases", "problem_information", "max_packet",
+        "identity", "held", "rate",
     )  # fmt: skip
 
-    def __init__(self, broker: "Broker", transport: "Transport", address: str) -> None:
+    def __init__(self, broker: "Broker", listener: "Listener", transport: "Transport", address: str) -> None:
         self.broker = broker
+        self.listener = listener
+        self.options: "Options" = listener.options
         self.transport = transport
         self.address = address
         self.state = _NEW
@@ -107,15 +125,15 @@ class Connection:
         self.rest: "Optional[bytearray]" = None  # the start of a packet not yet complete
         self.need = 0  # size of that packet, 0 while its header is not complete
         self.active = False  # something came since the last tick
-        self.deadline = broker.clock() + broker.options.connect_timeout * 1000
+        self.deadline = broker.clock() + listener.options.connect_timeout * 1000
         self.silence = 0  # ms a client may be silent, 0: for ever
         self.fast = broker.fast[0]
         self.aliases: "Optional[dict[int, bytes]]" = None
         self.problem_information = True
         self.max_packet = 0xFFFFFFFF
-        self.authenticator: "Optional[Authenticator]" = None
-        self.auth_state: "Any" = None
-        self.waiting: "Any" = None  # the parsed CONNECT while authentication goes on; not None in a re-authentication
+        self.identity: "Optional[Identity]" = None
+        self.held = 0
+        self.rate: "Optional[Rate]" = None
 
     # -- input ---------------------------------------------------------------------------
 
@@ -142,6 +160,8 @@ class Connection:
         filled anew. Never raises: faults end the connection, not the broker.
         """
         at = 0
+        if self.held and self.state != _CLOSED:
+            return 0
         try:
             if self.state != _OPEN:
                 if self.state != _CLOSED:
@@ -168,7 +188,10 @@ class Connection:
         fast_get = self.fast.get
         copy = view is not data
         version5 = self.version == 5
-        limit = broker.options.max_packet_size
+        limit = self.options.max_packet_size
+        start = i
+        if session.access is not None:  # type: ignore[union-attr]
+            broker.router.use(session.access)  # type: ignore[union-attr]
         packets = received = published = 0
         while end - i > 1:
             first = data[i]
@@ -232,10 +255,13 @@ class Connection:
                 session.pubcomp(data[at] << 8 | data[at + 1])  # type: ignore[union-attr]
             else:
                 self._dispatch(first, bytes(view[at:stop]))
-            i = stop
             if self.state != _OPEN:
                 i = end
                 break
+            if self.held:
+                self.need = 0
+                break  # the same packet comes again when the authorizer has answered
+            i = stop
         else:
             self.need = 0
             if i < end and data[i] < 16:
@@ -243,7 +269,26 @@ class Connection:
         broker.packets_received += packets
         broker.publishes_received += received
         broker.published += published
+        if self.rate is not None:
+            self._check_rate(received, i - start)
         return i
+
+    def _check_rate(self, messages: int, size: int) -> None:
+        """Take what was sent off the client's allowances; what it has overdrawn it must wait for."""
+        broker = self.broker
+        if self.state != _OPEN or self.rate.take(self.options, messages, size, broker.clock()):  # type: ignore[union-attr]
+            return
+        broker.rate_limited += 1
+        if self.options.rate_exceeded == "disconnect":
+            raise MQTTError(MESSAGE_RATE_TOO_HIGH, "message rate too high")
+        self.hold(_RATE)
+
+    def tick(self, now: int) -> None:
+        """A second has passed: a client that was too fast is read again when it has waited long enough."""
+        if self.held:
+            self.active = True  # it cannot be heard; its silence is not its fault
+        if self.held & _RATE and (self.rate is None or self.rate.take(self.options, 0, 0, now)):
+            self.go_on(_RATE)
 
     def _long(self, data: "Buffer", i: int, end: int) -> int:
         """A remaining length of three or four bytes goes to `need`; returns where the body starts, 0 if incomplete."""
@@ -268,7 +313,7 @@ class Connection:
         """Handle what comes before the connection is open: CONNECT, then AUTH if that is asked for."""
         i = 0
         while end > i and self.state != _OPEN:
-            if self.waiting is not None and self.authenticator is None:
+            if self.held:
                 return i  # an authenticator is thinking
             first = data[i]
             if self.state == _NEW and first != 0x10:  # [MQTT-3.1.0-1]
@@ -281,7 +326,7 @@ class Connection:
             if not at:
                 return i
             stop = at + self.need
-            if stop - i > self.broker.options.max_connect_size:
+            if stop - i > self.options.max_connect_size:
                 self.close(PACKET_TOO_LARGE, "CONNECT of %d bytes" % (stop - i))
                 return end
             self.need = stop - i
@@ -299,16 +344,69 @@ class Connection:
                 return end
         return i
 
-    def authenticated(self, code: int) -> None:
-        """The decision an authenticator had left PENDING: 0 lets the client in, 0x80 or more refuses it."""
+    # -- held --------------------------------------------------------------------------------
+
+    def hold(self, why: int) -> None:
+        """Stop reading from the client; `why` is a bit of `held`."""
+        if not self.held:
+            self.transport.hold(True)
+        self.held |= why
+
+    def go_on(self, why: int) -> None:
+        """That reason is gone: read on, beginning with what had come already, unless there is another one."""
+        if not self.held & why:
+            return
+        self.held &= ~why
+        if self.held or self.state == _CLOSED:
+            return
+        self.transport.hold(False)
+        self.take(b"")
+
+    def authenticated(self, code: "Optional[int]") -> None:
+        """The decision an authenticator had left PENDING: see Identity.authenticated."""
+        identity = self.identity
+        if self.state != _AUTHENTICATING or not self.held or identity is None:
+            return  # it has gone meanwhile
+        self._decide(identity.decide if code is None else lambda: code)
+
+    def authorized(self, action: int, topic: bytes, verdict: int, ttl: int) -> None:
+        """The answer to what `ask` asked: see Identity.authorized."""
+        session = self.session
+        identity = self.identity
+        access = session.access if session is not None else identity.access if identity is not None else None
+        if access is None or self.state == _CLOSED:
+            return
+        # For a moment at least: it has to be there when the packet is handled again.
+        access.answer(action, topic, verdict, self.broker.clock() + max(ttl, 1000))
+        if self.state == _AUTHENTICATING:
+            self._decide(lambda: SUCCESS)
+        else:
+            self.go_on(_ASKING)
+            self.broker.flush()
+
+    def _decide(self, decide: "Callable[[], int]") -> None:
+        """Go on with the CONNECT that was held."""
+        self.held &= ~_ASKING
         try:
-            authenticated(self, code)
+            decided(self, decide())
         except MQTTError as e:
             self.fail(e)
-        if self.state == _OPEN:
+        except MemoryError:
+            self.broker.out_of_memory()
+            self.fail(MQTTError(QUOTA_EXCEEDED, "out of memory"))
+        except Exception as e:
+            self.broker.crashed(self, e)
+            self.fail(MQTTError(UNSPECIFIED_ERROR, "internal error"))
+        if self.state == _OPEN and not self.held:
             self.transport.hold(False)
             self.take(b"")
         self.broker.flush()
+
+    def ask(self, action: int, topic: bytes) -> None:
+        """Ask the authorizer, and hold what the client sends until it has answered."""
+        identity = self.identity
+        self.hold(_ASKING)
+        identity.access.authorizer.ask(identity, action, topic)  # type: ignore[union-attr]
 
     # -- packets -------------------------------------------------------------------------
 
@@ -317,7 +415,7 @@ class Connection:
         if kind in (0, CONNECT, 2):  # a second CONNECT [MQTT-3.1.0-2], a CONNACK, a reserved type
             raise MQTTError(PROTOCOL_ERROR, "packet type %d not allowed here" % kind)
         if kind == AUTH and self.version == 5:
-            if first & 15 or self.authenticator is None:
+            if first & 15 or self.identity is None or not self.identity.enhanced:
                 raise MQTTError(PROTOCOL_ERROR, "AUTH without an authentication method")
             handle_auth(self, body)
             return
@@ -400,7 +498,7 @@ class Connection:
             if expiry is not None and session is not None:
                 if expiry and not session.expiry:
                     raise MQTTError(PROTOCOL_ERROR, "session expiry interval raised from 0")  # clause 3.14.2.2.2
-                session.expiry = min(expiry, self.broker.options.max_session_expiry)
+                session.expiry = min(expiry, self.options.max_session_expiry)
         if code == SUCCESS and session is not None:
             session.will = None  # [MQTT-3.14.4-3]
         self.close(code, "client disconnected")

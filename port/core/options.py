@@ -41,9 +41,29 @@ TABLE: "tuple[tuple[str, Any, Any, Any, Any, str], ...]" = (
     ("outbound_topic_aliases", 0, 0, 0, 65535, ""),
     ("route_cache", 32, 8192, 1, 1000000, ""),
     ("sys_interval", 30, 10, 0, 86400, "s"),
-    ("anonymous", "loopback", "loopback", ("loopback", "all", "none"), None, ""),
+    ("anonymous", "auto", "auto", ("auto", "loopback", "all", "none"), None, ""),
+    ("max_connections_per_address", 16, 1000, 0, 1000000, ""),
+    ("max_auth_failures", 10, 10, 0, 1000000, ""),
+    ("auth_backoff", 300, 300, 1, 86400, "s"),
+    ("max_tracked_addresses", 32, 10000, 1, 1000000, ""),
+    ("max_message_rate", 0, 0, 0, 1000000, "messages/s"),
+    ("max_byte_rate", 0, 0, 0, 1000000000, "bytes/s"),
+    ("rate_burst", 2, 2, 1, 3600, "s"),
+    ("rate_exceeded", "delay", "delay", ("delay", "disconnect"), None, ""),
     ("server_reference", "", "", None, None, ""),
     ("response_information", "", "", None, None, ""),
+)
+
+# Options of the broker as a whole: a listener cannot have others.
+GLOBAL = (
+    "max_sessions",
+    "max_retained_messages",
+    "max_retained_bytes",
+    "route_cache",
+    "sys_interval",
+    "max_auth_failures",
+    "auth_backoff",
+    "max_tracked_addresses",
 )
 
 
@@ -78,7 +98,15 @@ class Options:
     outbound_topic_aliases: topic aliases the broker uses towards an MQTT 5 client that allows them
     route_cache: topic names whose receivers are remembered
     sys_interval: time between two rounds of $SYS messages (0: none)
-    anonymous: who may connect without an authenticator's consent: clients on this machine (loopback), all, none
+    anonymous: who may connect without a user name: all, this machine (loopback), none; auto: loopback unless there is auth
+    max_connections_per_address: connections one address (IPv6: /64 network) may have, this machine excepted (0: no limit)
+    max_auth_failures: failures to authenticate before an address has to wait, with 0x8A (3.x: 5) or no answer (0: never)
+    auth_backoff: longest time an address has to wait; it begins with one second and doubles with each failure
+    max_tracked_addresses: addresses whose failures are remembered
+    max_message_rate: PUBLISH packets one client may send on average (0: no limit)
+    max_byte_rate: bytes one client may send on average (0: no limit)
+    rate_burst: seconds' worth a client may send at once after a pause
+    rate_exceeded: what happens to a client that sends faster: it is read later (delay), or disconnected with 0x96
     server_reference: another server, told to MQTT 5 clients that find this one full or stopping
     response_information: told to MQTT 5 clients that ask for it, the basis of their response topics
     """
@@ -112,6 +140,14 @@ class Options:
     route_cache: int
     sys_interval: int
     anonymous: str
+    max_connections_per_address: int
+    max_auth_failures: int
+    auth_backoff: int
+    max_tracked_addresses: int
+    max_message_rate: int
+    max_byte_rate: int
+    rate_burst: int
+    rate_exceeded: str
     server_reference: str
     response_information: str
 
@@ -131,6 +167,22 @@ class Options:
         for name in values:
             if name not in known:
                 raise ValueError("unknown option %s" % name)
+
+    def values(self) -> "dict[str, Any]":
+        """All options by name."""
+        return {row[0]: getattr(self, row[0]) for row in TABLE}  # subset: ok, names come from TABLE
+
+    def changed(self, values: "dict[str, Any]") -> "Options":
+        """A copy in which `values` are others. Raises ValueError as the constructor does."""
+        all_values = self.values()
+        all_values.update(values)
+        return Options(False, **all_values)
+
+    def assign(self, other: "Options") -> None:
+        """Take over all options of `other`: whoever holds this object sees them change."""
+        values = other.values()
+        for name in values:
+            setattr(self, name, values[name])  # subset: ok, names come from TABLE
 
 
 def _check(row: "tuple[Any, ...]", value: "Any") -> None:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     # topic alias (0: none), message expiry interval in s or None, and the properties to forward
     Parsed = tuple[int, "Optional[int]", bytes]
 
+_UNDECIDED = const(-2)  # port.core.acl has these two
+_MAY_PUBLISH = const(1)
 _PUBACK = const(0x40)
 _PUBREC = const(0x50)
 _CACHED_SIZE = const(256)  # longest property block worth remembering, bytes
@@ -72,7 +74,7 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
         raise MQTTError(MALFORMED_PACKET, "PUBLISH too short")
     if not name:  # [MQTT-4.7.3-1]; Protocol Error would do as well (clause 3.3.2.1), mosquitto answers this
         raise MQTTError(MALFORMED_PACKET, "PUBLISH without a topic")
-    options = broker.options
+    options = conn.options
     if qos > options.max_qos:  # [MQTT-3.2.2-11]
         raise MQTTError(QOS_NOT_SUPPORTED, "QoS %d is not supported" % qos)
     retain = first & 1 == 1
@@ -90,6 +92,9 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
         else:
             message.came_as(version5, 0, packet, b"")
     code, text = broker.accept_message(message, session)
+    if code == _UNDECIDED:
+        conn.ask(_MAY_PUBLISH, name)
+        return
     if not qos:
         return
     if qos == 1:
@@ -140,7 +145,7 @@ def _parse(raw: bytes) -> "Parsed":
 
 def _resolve_alias(conn: "Connection", alias: int, name: bytes) -> bytes:
     """The topic name behind a topic alias, or note the alias of a name (clause 3.3.2.3.4)."""
-    if not 0 < alias <= conn.broker.options.topic_alias_maximum:  # [MQTT-3.3.2-8] [MQTT-3.3.2-9]
+    if not 0 < alias <= conn.options.topic_alias_maximum:  # [MQTT-3.3.2-8] [MQTT-3.3.2-9]
         raise MQTTError(TOPIC_ALIAS_INVALID, "topic alias %d" % alias)
     aliases = conn.aliases
     if aliases is None:

@@ -8,6 +8,7 @@ from port.core.topics import has_wildcard, is_shared, split_share, valid_name
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
+    from port.core.acl import Access
     from port.core.broker import Broker
     from port.core.message import Message
     from port.core.session import Session
@@ -21,6 +22,7 @@ _RETAIN_AS_PUBLISHED = const(8)
 class Router:
     """The subscriptions and the routes made from them, cached by topic name.
 
+    generation: goes up when a route may have changed
     fast: for MQTT 3.x and MQTT 5 publishers, topic name -> the sessions that take a plain QoS 0
     packet as it came. A name is only there when all its receivers do and no message hook is set.
     """
@@ -28,6 +30,8 @@ class Router:
     def __init__(self, broker: "Broker") -> None:
         self.subscriptions = Subscriptions()
         self.fast: "tuple[dict[bytes, tuple[Session, ...]], dict[bytes, tuple[Session, ...]]]" = ({}, {})
+        self.generation = 0
+        self._access: "Optional[Access]" = None  # that of the client whose packets are being handled
         self._broker = broker
         self._routes: "dict[bytes, Route]" = {}
 
@@ -65,12 +69,37 @@ class Router:
             self._routes.pop(topic_filter, None)
             self.fast[0].pop(topic_filter, None)
             self.fast[1].pop(topic_filter, None)
+            self._outdate()
 
     def forget(self) -> None:
         """Forget all cached routes."""
         self._routes.clear()
         self.fast[0].clear()
         self.fast[1].clear()
+        self._outdate()
+
+    def _outdate(self) -> None:
+        """What the clients with an ACL have cached is no longer true; each finds out when it sends again."""
+        self.generation = self.generation + 1 & 0x3FFFFFFF
+        if self._access is not None:
+            self.use(self._access)
+
+    def use(self, access: "Access") -> None:
+        """Packets of a client with an ACL are about to be handled."""
+        self._access = access
+        if access.generation != self.generation:
+            access.generation = self.generation
+            access.fast[0].clear()
+            access.fast[1].clear()
+
+    def allow(self, access: "Access", name: bytes) -> None:
+        """A client may publish to this name: its QoS 0 packets need not be asked about again."""
+        for i in (0, 1):
+            fast = self.fast[i].get(name)
+            if fast is not None:
+                if len(access.fast[i]) >= access.room:
+                    access.fast[i].clear()
+                access.fast[i][name] = fast
 
     def route(self, name: bytes) -> "Optional[Route]":
         """The route of a topic name a client publishes to, None for `$` topics; MQTTError for an invalid name."""

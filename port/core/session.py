@@ -26,6 +26,7 @@ from port.core.retained import message as retained_message
 if TYPE_CHECKING:
     from typing import Any, Optional
 
+    from port.core.acl import Access
     from port.core.broker import Broker
     from port.core.connection import Connection
     from port.core.message import Message
@@ -42,7 +43,10 @@ class Session:
     """The state the standard calls Session State, and the delivery of messages to the client.
 
     client_id      bytes
-    user           user name as bytes, or None
+    user           user name somebody vouched for, as bytes, or None
+    address        where the client is, or was last, `host:port`
+    options        the options that hold for the client
+    access         what it may do, see port.core.acl; None: everything
     expiry         session expiry interval, s; 0xFFFFFFFF never
     expires_at     ms on the broker's clock when an offline session ends, or None
     will, will_at  the will of the last connection as (message, will delay interval in s), and
@@ -55,15 +59,18 @@ class Session:
     group = None
 
     __slots__ = (
-        "broker", "client_id", "user", "conn", "out", "family", "version5", "subscriptions", "inflight",
-        "queue", "queued_bytes", "packet_id", "window", "received", "expiry", "expires_at", "will",
+        "broker", "options", "access", "client_id", "user", "address", "conn", "out", "family", "version5",
+        "subscriptions", "inflight", "queue", "queued_bytes", "packet_id", "window", "received", "expiry", "expires_at", "will",
         "will_at", "resends", "replay", "max_packet", "aliases", "alias_maximum", "kept",
     )  # fmt: skip
 
     def __init__(self, broker: "Broker", client_id: bytes) -> None:
         self.broker = broker
+        self.options = broker.options
+        self.access: "Optional[Access]" = None
         self.client_id = client_id
         self.user: "Optional[bytes]" = None
+        self.address = ""
         self.conn: "Optional[Connection]" = None
         self.out: "Optional[list[Any]]" = None
         self.family = 0
@@ -188,7 +195,7 @@ class Session:
     # -- the queue ---------------------------------------------------------------------
 
     def _enqueue(self, entry: "Entry") -> None:
-        options = self.broker.options
+        options = self.options
         queue = self.queue
         if queue is None:
             queue = self.queue = deque((), options.max_queued_messages)
@@ -218,7 +225,7 @@ class Session:
         """
         if self.out is None:
             return
-        budget = self.broker.options.outbox_bytes
+        budget = self.options.outbox_bytes
         now = self.broker.clock()
         if self.resends:
             budget = self._pump_resends(budget, now)
@@ -262,6 +269,24 @@ class Session:
                 self.deliver(message, flags, identifiers)
         if not replay:
             self.replay = None
+
+    def purge(self) -> None:
+        """Drop what the client may not receive any more, of what waits and of what is in flight to it."""
+        access: "Access" = self.access  # type: ignore[assignment]
+        queue = self.queue
+        if queue:
+            for _ in range(len(queue)):
+                entry = queue.popleft()
+                if access.receive(entry[0].name) < 0:
+                    self.queued_bytes -= entry[0].size()
+                else:
+                    queue.append(entry)
+        if self.replay:
+            self.replay = [entry for entry in self.replay if access.receive(entry[0][0]) >= 0]
+        for packet_id in list(self.inflight):
+            waiting = self.inflight[packet_id]
+            if waiting is not None and access.receive(waiting[0].name) < 0:
+                del self.inflight[packet_id]
 
     # -- QoS 2 from the client --------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class SharedGroup:
 
     def deliver(self, message: "Message", leaving: "Optional[Session]" = None) -> bool:
         """Hand the message to one member, `leaving` excepted; False when there is nobody to take it."""
-        chosen = self._choose(message.qos, leaving)
+        chosen = self._choose(message, leaving)
         if chosen is None:
             return False
         session, options = chosen
@@ -71,7 +71,8 @@ class SharedGroup:
                 return True
         return False
 
-    def _choose(self, qos: int, leaving: "Optional[Session]") -> "Optional[tuple[Session, int]]":
+    def _choose(self, message: "Message", leaving: "Optional[Session]") -> "Optional[tuple[Session, int]]":
+        qos = message.qos
         members = self.members
         count = len(members)
         best = None
@@ -79,7 +80,7 @@ class SharedGroup:
         for i in range(count):
             at = (self._next + i) % count
             session, options = members[at]
-            if session is leaving:
+            if session is leaving or session.access is not None and session.access.receive(message.name) < 0:
                 continue
             if session.out is not None:
                 rank = 3 if session.has_room() else 2

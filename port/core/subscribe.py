@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _QOS = const(3)
 _NO_LOCAL = const(4)
+_UNDECIDED = const(-2)  # port.core.acl has these two
+_SUBSCRIBE = const(2)
 
 
 def handle_subscribe(conn: "Connection", body: bytes) -> None:
@@ -35,7 +37,7 @@ def handle_subscribe(conn: "Connection", body: bytes) -> None:
     identifier = 0
     if version5:
         identifier = decode(reader, SUBSCRIBE).get(SUBSCRIPTION_IDENTIFIER, 0)
-        if identifier and not broker.options.subscription_identifiers:
+        if identifier and not conn.options.subscription_identifiers:
             raise MQTTError(SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, "subscription identifiers are not supported")
     asked: "list[tuple[bytes, int]]" = []
     while reader.left() or not asked:  # [MQTT-3.8.3-2]
@@ -47,6 +49,14 @@ def handle_subscribe(conn: "Connection", body: bytes) -> None:
         if options & _NO_LOCAL and is_shared(topic_filter):  # [MQTT-3.8.3-4]
             raise MQTTError(PROTOCOL_ERROR, "no local on a shared subscription")
         asked.append((topic_filter, options | identifier << 8))
+
+    access = session.access
+    if access is not None and access.authorizer is not None:
+        for topic_filter, _ in asked:
+            plain = split_share(topic_filter) if is_shared(topic_filter) else topic_filter
+            if access.subscribe(plain, broker.clock()) == _UNDECIDED:
+                conn.ask(_SUBSCRIBE, plain)
+                return
 
     codes = bytearray()
     made: "list[tuple[bytes, int, bool]]" = []
@@ -66,7 +76,7 @@ def handle_subscribe(conn: "Connection", body: bytes) -> None:
 def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, options: int) -> "tuple[int, bool]":
     """Make one subscription: (granted QoS or the reason code of a refusal, whether it is new)."""
     broker = conn.broker
-    limits = broker.options
+    limits = conn.options
     shared = is_shared(topic_filter)
     plain = split_share(topic_filter) if shared else topic_filter
     new = topic_filter not in session.subscriptions
@@ -82,10 +92,16 @@ def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, opti
         return WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED, new
     if new and len(session.subscriptions) >= limits.max_subscriptions:
         return QUOTA_EXCEEDED, new
+    allowed = 2
+    if session.access is not None:
+        allowed = session.access.subscribe(plain, broker.clock())
+        if allowed < 0:
+            broker.denied_subscriptions += 1
+            return NOT_AUTHORIZED, new
     refused = broker.hooks.call("subscribe", session, topic_filter, options)
     if refused is not None:
         return refused if isinstance(refused, int) and 0x80 <= refused <= 0xFF else NOT_AUTHORIZED, new
-    qos = min(options & _QOS, limits.max_qos)
+    qos = min(options & _QOS, limits.max_qos, allowed & _QOS)
     broker.subscribe_session(session, topic_filter, options & ~_QOS | qos)
     return qos, new
 

@@ -179,6 +179,11 @@ class Subscriptions:
             session = subscriber.session
             if session is not None:
                 options = tuple([session.subscriptions[topic_filter] for topic_filter in found[subscriber]])
+                if session.access is not None:
+                    verdict = session.access.receive(name)
+                    if verdict < 0:
+                        continue
+                    options = tuple([limited(option, verdict) for option in options])
                 if len(options) == 1 and options[0] <= _LAST_PLAIN and not options[0] & NO_LOCAL:
                     route.plain.append((session, options[0]))
                 else:
@@ -188,6 +193,12 @@ class Subscriptions:
             else:
                 route.locals.append(subscriber)
         return route
+
+
+def limited(options: int, verdict: int) -> int:
+    """The options of a subscription with the QoS an ACL's verdict leaves."""
+    qos = verdict & 3
+    return options if options & 3 <= qos else options & ~3 | qos
 
 
 def _collect(topic_filter: bytes, subscribers: "Any", found: "dict[Any, list[bytes]]") -> None:

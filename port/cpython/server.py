@@ -231,6 +231,9 @@ class _Client(asyncio.Protocol):
         else:
             transport.close()
 
+    def certificate(self) -> dict[str, Any] | None:
+        return None
+
     def hold(self, held: bool) -> None:
         self._held = held
         if held:

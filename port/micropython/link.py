@@ -207,6 +207,10 @@ class Link:
         if self._sock.readinto(self._server.buffer) == 0:
             self._finish()
 
+    def certificate(self) -> "Any":
+        """See Transport."""
+        return None
+
     def hold(self, held: bool) -> None:
         """Stop or go on reading."""
         self._held = held

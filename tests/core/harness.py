@@ -83,13 +83,13 @@ class World:
             if self.now % 1000 == 0:
                 self.broker.tick()
 
-    def client(self, version=5, address="127.0.0.1:5000"):
+    def client(self, version=5, address="127.0.0.1:5000", listener=None):
         """A network connection on which nothing was said yet."""
-        return Client(self, version, address)
+        return Client(self, version, address, listener)
 
-    def connect(self, client_id="c", version=5, address="127.0.0.1:5000", **fields):
+    def connect(self, client_id="c", version=5, address="127.0.0.1:5000", listener=None, **fields):
         """A client the broker has accepted; its CONNACK is in `connack`."""
-        client = Client(self, version, address)
+        client = Client(self, version, address, listener)
         client.connect(client_id, **fields)
         assert client.connack["code"] == 0, client.connack
         return client
@@ -105,7 +105,7 @@ class Client:
     closed  True when the broker has closed the connection
     """
 
-    def __init__(self, world, version, address):
+    def __init__(self, world, version, address, listener=None):
         self.world = world
         self.version = version
         self.inbox = []
@@ -119,7 +119,8 @@ class Client:
         self.packet_id = 0
         self._unread: "list[bytes] | None" = None  # packets while the client does not read
         self._early = b""  # sent while the broker does not read
-        self.conn = world.broker.accept_connection(self, address)
+        self.certified = None
+        self.conn = world.broker.accept_connection(self, address, listener)
 
     # -- the broker's Transport ----------------------------------------------------------
 
@@ -145,6 +146,9 @@ class Client:
 
     def hold(self, held):
         self.held = held
+
+    def certificate(self):
+        return self.certified
 
     # -- raw ------------------------------------------------------------------------------
 

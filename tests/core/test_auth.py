@@ -1,7 +1,7 @@
 """Authenticators and enhanced authentication (clause 4.12)."""
 
 from harness import VERSIONS, World
-from port.core.auth import PENDING, Authenticator
+from port.core.auth import PENDING, AllowAll, Authenticator, DenyAll
 from port.core.codec import AUTH, CONNACK, CONNECT, PUBLISH, SUBACK, SUBSCRIBE
 from port.core.message import Message
 from port.core.packets import encode
@@ -72,7 +72,7 @@ def test_user_name_and_password():
         assert answer(world, version, user=b"user", password=b"right") == codes[0]
         assert answer(world, version, user=b"user", password=b"wrong") == codes[1]
         assert answer(world, version, user=b"user") == codes[1]
-        assert answer(world, version, user=b"stranger", password=b"right") == codes[2]
+        assert answer(world, version, user=b"stranger", password=b"right") == codes[1]
         assert answer(world, version) == codes[2]
         assert world.session("c") is None or world.session("c").user == b"user"
 
@@ -87,11 +87,35 @@ def test_authenticators_are_asked_in_order_until_one_decides():
 
 
 def test_when_nobody_decides_the_option_does():
-    world = world_with(Passwords({}))
-    assert answer(world) == 0  # from this machine
-    client = world.client(5, "10.0.0.1:1")
-    client.connect()
-    assert client.connack["code"] == 0x87
+    here, there = "127.0.0.1:1", "10.0.0.1:1"
+    for anonymous, configured, address, code in (
+        ("auto", False, here, 0),
+        ("auto", False, there, 0x87),
+        ("auto", True, here, 0x87),
+        ("auto", True, there, 0x87),
+        ("loopback", True, here, 0),
+        ("loopback", True, there, 0x87),
+        ("all", True, there, 0),
+        ("none", False, here, 0x87),
+    ):
+        world = world_with(*([Passwords({})] if configured else []), anonymous=anonymous)
+        client = world.client(5, address)
+        client.connect()
+        assert client.connack["code"] == code, (anonymous, configured, address)
+        client = world.client(5, address)
+        client.connect(user=b"stranger")  # never where somebody could know better
+        assert client.connack["code"] == (0x86 if configured else code), (anonymous, configured, address)
+
+
+def test_a_user_name_counts_only_when_somebody_vouches_for_it():
+    world = World()
+    world.connect("c", user=b"admin")
+    assert world.session("c").user is None
+    world = world_with(AllowAll())
+    world.connect("c", user=b"admin")
+    assert world.session("c").user == b"admin"
+    world = world_with(DenyAll())
+    assert answer(world, user=b"admin") == 0x87
 
 
 def test_an_authenticator_that_raises_lets_nobody_in():
@@ -332,11 +356,11 @@ def test_reauthentication_keeps_to_the_method():
 
 
 def test_auth_from_a_client_that_came_in_without_a_method():
-    client = world_with(Challenge()).connect("c")
+    client = world_with(Challenge(), anonymous="all").connect("c")
     step(client, b"xyz", RE_AUTHENTICATE)
     client.expect_close(0x82)  # [MQTT-4.12.0-7]
     for version in (3, 4):
-        client = world_with(Challenge()).connect("c", version)
+        client = world_with(Challenge(), anonymous="all").connect("c", version)
         client.feed(b"\xf0\x00")
         client.expect_close()
 
@@ -355,7 +379,7 @@ def test_an_exchange_that_raises_ends_the_connection():
 
 
 def test_a_takeover_happens_only_after_the_exchange():
-    world = world_with(Challenge())
+    world = world_with(Challenge(), anonymous="all")
     old = world.connect("c")
     client = begin(world)
     challenged(client, b"abc")

@@ -44,7 +44,7 @@ def test_wrong_types():
         ({"server_reference": 5}, "server_reference must be a string, not 5"),
         ({"queue_full": "all"}, "queue_full must be one of newest, oldest, disconnect, not 'all'"),
         ({"queue_full": 1}, "queue_full must be a string, not 1"),
-        ({"anonymous": ""}, "anonymous must be one of loopback, all, none, not ''"),
+        ({"anonymous": ""}, "anonymous must be one of auto, loopback, all, none, not ''"),
     ):
         assert str(raises(ValueError, lambda: Options(**values))) == text
 

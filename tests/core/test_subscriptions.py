@@ -10,6 +10,7 @@ class Receiver:
     """Stands for a session."""
 
     group = None
+    access = None
 
     def __init__(self, name):
         self.name = name

@@ -1,0 +1,295 @@
+"""Who may publish, subscribe and receive what: rules, and what they come to for one client.
+
+Rules stand in order and the first that applies decides. Where there is any rule, what none
+of them allows is denied; where there is none, everything is allowed. They are asked when a
+client publishes, when it subscribes, and again when a topic's receivers are looked up: a
+wildcard subscription gets nothing that a rule withholds.
+
+An Access holds what applies to one client, with user name and client id filled in; clients
+whose rules come out the same share one. Decisions on topic names are remembered there.
+"""
+
+from port.core import TYPE_CHECKING, const
+from port.core.address import Network
+from port.core.topics import has_wildcard, matches, valid_filter
+
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    Entry = tuple[int, bytes, int]  # actions, topic filter, verdict
+
+PUBLISH = 1
+SUBSCRIBE = 2
+RECEIVE = 4
+_ANY = const(7)
+
+# A verdict: DENIED, or the highest QoS with RETAIN where retained messages may be published.
+RETAIN = 4
+ALLOWED = 6
+DENIED = -1
+UNDECIDED = -2  # the authorizer has to be asked
+
+# Receiving is part of `subscribe`; `subscribe_only` leaves that to other rules.
+ACTIONS = {"publish": 1, "subscribe": 6, "receive": 4, "subscribe_only": 2}
+_FIELDS = ("allow", "actions", "topic", "user", "client_id", "address", "qos", "retain")
+
+
+class Rule:
+    """One rule, see `rule`."""
+
+    __slots__ = ("entry", "user", "client_id", "network", "personal")
+
+    def __init__(
+        self,
+        entry: "Entry",
+        user: "Optional[bytes]" = None,
+        client_id: "Optional[bytes]" = None,
+        network: "Optional[Network]" = None,
+    ) -> None:
+        self.entry = entry
+        self.user = user
+        self.client_id = client_id
+        self.network = network
+        self.personal = b"%u" in entry[1] or b"%c" in entry[1]
+
+    def applies(self, user: "Optional[bytes]", client_id: bytes, address: str) -> bool:
+        """True when the rule is about this client at all."""
+        if self.user is not None and not _same(self.user, user or b""):
+            return False
+        if self.client_id is not None and not _same(self.client_id, client_id):
+            return False
+        return self.network is None or self.network.contains(address)
+
+    def for_client(self, user: "Optional[bytes]", client_id: bytes) -> "Optional[Entry]":
+        """The rule with user name and client id filled in; None when they would make it mean something else."""
+        if not self.personal:
+            return self.entry
+        actions, topic, verdict = self.entry
+        for mark, value in ((b"%u", user), (b"%c", client_id)):
+            if mark in topic and not value:
+                return None
+            # A client called `+` must not be allowed everybody's topics; to deny it too much does no harm.
+            if mark in topic and verdict != DENIED and (has_wildcard(value) or b"/" in value):  # type: ignore[arg-type, operator]
+                return None
+        # At once: a user called `%c` is not asked for twice.
+        topic = (user or b"").join([part.replace(b"%c", client_id) for part in topic.split(b"%u")])
+        if not valid_filter(topic):
+            return None if verdict != DENIED else (actions, b"#", verdict)
+        return actions, topic, verdict
+
+
+def _same(pattern: bytes, value: bytes) -> bool:
+    """Equal, or beginning with what stands before the `*` at the pattern's end."""
+    return value.startswith(pattern[:-1]) if pattern.endswith(b"*") else value == pattern
+
+
+def rule(values: "dict[str, Any]") -> Rule:
+    """A rule from its configuration. Raises ValueError naming what is wrong.
+
+    allow      True (default) or False: to deny
+    actions    list of publish, subscribe (and receive what comes through it), receive (delivery alone),
+               subscribe_only; all of them unless given
+    topic      topic filter; `%u` stands for the user name, `%c` for the client id
+    user       the user it is about, or its beginning and `*`; an empty string: clients without a user name
+    client_id  the client id it is about, or its beginning and `*`
+    address    the network or address the client must come from, or `loopback`
+    qos        highest QoS allowed (default 2): a subscription is granted no more, a message above it is refused
+    retain     whether retained messages may be published (default True)
+    """
+    for name in values:
+        if name not in _FIELDS:
+            raise ValueError("unknown key %s in an ACL rule, there are %s" % (name, ", ".join(_FIELDS)))
+    allow = values.get("allow", True)
+    retain = values.get("retain", True)
+    for name, value in (("allow", allow), ("retain", retain)):
+        if not isinstance(value, bool):
+            raise ValueError("%s in an ACL rule must be true or false, not %r" % (name, value))
+    qos = values.get("qos", 2)
+    if isinstance(qos, bool) or qos not in (0, 1, 2):
+        raise ValueError("qos in an ACL rule must be 0, 1 or 2, not %r" % (qos,))
+    topic = _text(values, "topic")
+    if topic is None:
+        raise ValueError("an ACL rule needs a topic")
+    if not valid_filter(topic.replace(b"%u", b"u").replace(b"%c", b"c")) or topic.startswith(b"$share/"):
+        raise ValueError("topic in an ACL rule must be a topic filter, not %r" % values["topic"])
+    network = values.get("address")
+    if network is not None:
+        if not isinstance(network, str):
+            raise ValueError("address in an ACL rule must be a string, not %r" % (network,))
+        network = Network(network)
+    verdict = qos | (RETAIN if retain else 0) if allow else DENIED
+    entry = (_actions(values.get("actions")), topic, verdict)
+    return Rule(entry, _text(values, "user"), _text(values, "client_id"), network)
+
+
+def _text(values: "dict[str, Any]", name: str) -> "Optional[bytes]":
+    value = values.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError("%s in an ACL rule must be a string, not %r" % (name, value))
+    return value.encode()
+
+
+def _actions(names: "Any") -> int:
+    if names is None:
+        return _ANY
+    if not isinstance(names, (list, tuple)) or not names:
+        raise ValueError("actions in an ACL rule must be a list, not %r" % (names,))
+    actions = 0
+    for name in names:
+        if name not in ACTIONS:
+            raise ValueError("unknown action %r in an ACL rule, there are %s" % (name, ", ".join(sorted(ACTIONS))))
+        actions |= ACTIONS[name]
+    return actions
+
+
+def covers(rule_filter: bytes, topic_filter: bytes) -> bool:
+    """True when every topic name that `topic_filter` matches is matched by `rule_filter`, too."""
+    wanted = rule_filter.split(b"/")
+    asked = topic_filter.split(b"/")
+    if topic_filter.startswith(b"$") and wanted[0] in (b"+", b"#"):
+        return False
+    count = len(asked)
+    for i in range(len(wanted)):
+        level = wanted[i]
+        if level == b"#":
+            return True
+        if i >= count or asked[i] == b"#" or level != b"+" and level != asked[i]:
+            return False
+    return len(wanted) == count
+
+
+class Access:
+    """What one client, or several with the same rights, may do.
+
+    acl         the list it was made from
+    rules       rules of the client itself, which an authenticator gave it, or None
+    authorizer  asked when no rule decides, or None
+    entries     the rules that apply, in order
+    users       sessions that hold it
+    room        how many topic names are remembered
+    fast        topic names that may be published at QoS 0, with their receivers: see Router.fast; valid
+                while `generation` is the router's
+    """
+
+    __slots__ = ("acl", "rules", "authorizer", "users", "fast", "generation", "entries", "_publish", "_receive", "room", "_asked")
+
+    def __init__(self, entries: "tuple[Entry, ...]", acl: "Acl", rules: "Any", authorizer: "Any") -> None:
+        self.acl = acl
+        self.rules = rules
+        self.authorizer = authorizer
+        self.users = 0
+        self.fast: "tuple[dict[bytes, Any], dict[bytes, Any]]" = ({}, {})
+        self.generation = -1
+        self.entries = entries
+        self._publish: "dict[bytes, int]" = {}
+        self._receive: "dict[bytes, int]" = {}
+        self.room = acl.room
+        self._asked: "Optional[dict[tuple[int, bytes], tuple[int, int]]]" = None if authorizer is None else {}
+
+    def hold(self) -> None:
+        """One session more has it: others whose rules come out the same will share it."""
+        self.users += 1
+        if self.rules is None and self.authorizer is None:
+            self.acl.shared[self.entries] = self
+
+    def release(self) -> None:
+        """One session less has it."""
+        self.users -= 1
+        self.fast[0].clear()
+        self.fast[1].clear()
+        shared = self.acl.shared
+        if not self.users and shared.get(self.entries) is self:
+            del shared[self.entries]
+
+    def publish(self, name: bytes, now: int) -> int:
+        """The verdict on publishing to a topic name; `now`: ms."""
+        verdict = self._publish.get(name)
+        if verdict is None:
+            verdict = self._decide(PUBLISH, name)
+            if verdict == UNDECIDED:
+                return self._answered(PUBLISH, name, now)
+            self._remember(self._publish, name, verdict)
+        return verdict
+
+    def receive(self, name: bytes) -> int:
+        """The verdict on being sent what is published to a topic name."""
+        verdict = self._receive.get(name)
+        if verdict is None:
+            verdict = self._decide(RECEIVE, name)
+            if verdict == UNDECIDED:
+                verdict = ALLOWED  # the authorizer has allowed the subscription it comes through
+            self._remember(self._receive, name, verdict)
+        return verdict
+
+    def subscribe(self, topic_filter: bytes, now: int) -> int:
+        """The verdict on subscribing to a filter (that within `$share/NAME/`); `now`: ms."""
+        for actions, allowed, verdict in self.entries:
+            if covers(allowed, topic_filter):
+                if actions & SUBSCRIBE or actions & RECEIVE and verdict == DENIED:
+                    return verdict
+        return DENIED if self.authorizer is None else self._answered(SUBSCRIBE, topic_filter, now)
+
+    def _decide(self, action: int, name: bytes) -> int:
+        for actions, topic_filter, verdict in self.entries:
+            if actions & action and matches(topic_filter, name):
+                return verdict
+        return DENIED if self.authorizer is None else UNDECIDED
+
+    def _remember(self, decisions: "dict[bytes, int]", name: bytes, verdict: int) -> None:
+        if len(decisions) >= self.room:
+            decisions.clear()
+        decisions[name] = verdict
+
+    def _answered(self, action: int, topic: bytes, now: int) -> int:
+        answer = self._asked.get((action, topic))  # type: ignore[union-attr]
+        return UNDECIDED if answer is None or answer[1] <= now else answer[0]
+
+    def answer(self, action: int, topic: bytes, verdict: int, until: int) -> None:
+        """Remember what the authorizer said until the clock shows `until`, ms."""
+        asked = self._asked
+        if asked is not None:
+            if len(asked) >= self.room:
+                asked.clear()
+            asked[(action, topic)] = (verdict, until)
+
+
+class Acl:
+    """An ordered list of rules, and the Access objects made of it.
+
+    room    topic names each Access remembers
+    shared  the Access objects in use by their entries
+    """
+
+    def __init__(self, room: int) -> None:
+        self.rules: "list[Rule]" = []
+        self.room = room
+        self.shared: "dict[Any, Access]" = {}
+
+    def find(self, user: "Optional[bytes]", client_id: bytes, address: str, own: "Any", authorizer: "Any") -> "Optional[Access]":
+        """What a client may do; None: everything.
+
+        own         rules of the client itself, asked before the list's, or None
+        authorizer  asked when none decides, or None
+        """
+        if not self.rules and own is None and authorizer is None:
+            return None
+        entries = []
+        for rules in (own or (), self.rules):
+            for found in rules:
+                if found.applies(user, client_id, address):
+                    entry = found.for_client(user, client_id)
+                    if entry is not None:
+                        entries.append(entry)
+        key = tuple(entries)
+        if own is None and authorizer is None:
+            access = self.shared.get(key)
+            if access is not None:
+                return access
+        return Access(key, self, own, authorizer)
+
+    def replace(self, rules: "list[Rule]") -> None:
+        """Other rules from now on; sessions have to take their Access again."""
+        self.rules = rules
+        self.shared = {}

@@ -1,0 +1,120 @@
+"""Peer addresses as text: the host in `host:port`, networks, and who is on this machine."""
+
+from port.core import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Optional
+
+_MAPPED = b"\0\0\0\0\0\0\0\0\0\0\xff\xff"  # begins an IPv4 address in IPv6's clothes
+
+
+def host(address: str) -> str:
+    """The host of `host:port`, without the brackets of IPv6; `unix` and the like as they are."""
+    if address.startswith("["):
+        return address[1 : address.find("]")]
+    colon = address.rfind(":")
+    return address if colon < 0 else address[:colon]
+
+
+def is_loopback(address: str) -> bool:
+    """True for a peer on this machine (`127.x:port`, `[::1]:port`, a Unix socket's `unix`)."""
+    return (
+        address.startswith("127.")
+        or address.startswith("[::1]")
+        or address.startswith("[::ffff:127.")
+        or address == "unix"
+    )
+
+
+def parse(text: str) -> "Optional[bytes]":
+    """The 4 or 16 bytes of an IP address, None when `text` is none; IPv4 in IPv6 comes out as IPv4."""
+    if ":" not in text:
+        return _parse4(text)
+    zone = text.find("%")
+    if zone >= 0:
+        text = text[:zone]
+    tail = b""
+    dot = text.find(".")
+    if dot >= 0:  # the last 32 bits in IPv4's notation
+        colon = text.rfind(":")
+        last = _parse4(text[colon + 1 :])
+        if last is None:
+            return None
+        tail = last
+        text = text[: colon + 1] + "0:0"
+    halves = text.split("::")
+    if len(halves) > 2:
+        return None
+    groups = [_groups(half) for half in halves]
+    if None in groups:
+        return None
+    left: bytes = groups[0]  # type: ignore[assignment]
+    if len(halves) == 2:
+        right: bytes = groups[1]  # type: ignore[assignment]
+        if len(left) + len(right) > 14:
+            return None
+        left = left + bytes(16 - len(left) - len(right)) + right
+    if len(left) != 16:
+        return None
+    if tail:
+        left = left[:12] + tail
+    return left[12:] if left.startswith(_MAPPED) else left
+
+
+def _parse4(text: str) -> "Optional[bytes]":
+    parts = text.split(".")
+    if len(parts) != 4:
+        return None
+    for part in parts:
+        if not part.isdigit() or len(part) > 3 or int(part) > 255:
+            return None
+    return bytes([int(part) for part in parts])
+
+
+def _groups(text: str) -> "Optional[bytes]":
+    """The bytes of some colon-separated 16-bit groups."""
+    data = b""
+    for group in text.split(":") if text else ():
+        if not 0 < len(group) <= 4:
+            return None
+        for c in group:
+            if c not in "0123456789abcdefABCDEF":
+                return None
+        value = int(group, 16)
+        data += bytes((value >> 8, value & 255))
+    return data
+
+
+class Network:
+    """Addresses that share a prefix: `192.168.1.0/24`, `fd00::/8`, a single address, or the word `loopback`."""
+
+    def __init__(self, text: str) -> None:
+        """Raises ValueError naming what is no network."""
+        self.text = text
+        if text == "loopback":
+            return
+        slash = text.find("/")
+        prefix = parse(text if slash < 0 else text[:slash])
+        if prefix is None:
+            raise ValueError("%r is neither an IP address nor a network such as 192.168.1.0/24" % text)
+        bits = len(prefix) * 8
+        if slash >= 0:
+            length = text[slash + 1 :]
+            if not length.isdigit() or int(length) > bits:
+                raise ValueError("%r: the prefix length must be from 0 to %d" % (text, bits))
+            bits = int(length)
+        self._prefix = prefix
+        self._bits = bits
+
+    def contains(self, address: str) -> bool:
+        """True when the peer `address`, `host:port`, belongs to the network."""
+        if self.text == "loopback":
+            return is_loopback(address)
+        found = parse(host(address))
+        if found is None or len(found) != len(self._prefix):
+            return False
+        whole = self._bits >> 3
+        if found[:whole] != self._prefix[:whole]:
+            return False
+        rest = self._bits & 7
+        return not rest or (found[whole] ^ self._prefix[whole]) >> (8 - rest) == 0

@@ -1,0 +1,53 @@
+"""A way in, and what the connections that come through it share."""
+
+from port.core import TYPE_CHECKING
+from port.core.options import GLOBAL, Options
+
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from port.core.acl import Acl
+    from port.core.auth import Authenticator
+
+
+class Listener:
+    """Identity, limits and rights of one listener; the host opens its socket.
+
+    id              names it in the log and the figures
+    kind            tcp, websocket or unix
+    options         the broker's options, with what is set for this listener alone
+    authenticators  asked in order
+    acl             rules of its own, or None: those of the broker hold
+    connected       clients connected through it
+    refused         connections through it that were turned away
+    """
+
+    def __init__(
+        self,
+        id: str,
+        kind: str,
+        options: Options,
+        authenticators: "list[Authenticator]",
+        acl: "Optional[Acl]" = None,
+        overrides: "Optional[dict[str, Any]]" = None,
+    ) -> None:
+        """`overrides` are options for this listener's clients. Raises ValueError naming a wrong one."""
+        self.id = id
+        self.kind = kind
+        self.authenticators = authenticators
+        self.acl = acl
+        self.connected = 0
+        self.refused = 0
+        self.overrides = overrides or {}
+        self.options = options
+        self.inherit(options)
+
+    def inherit(self, options: Options) -> None:
+        """Take over the broker's options as they are now. Raises ValueError as the constructor does."""
+        for name in self.overrides:
+            if name in GLOBAL:
+                raise ValueError("listener %s: %s holds for the whole broker, set it there" % (self.id, name))
+        try:
+            self.options = options.changed(self.overrides) if self.overrides else options
+        except ValueError as e:
+            raise ValueError("listener %s: %s" % (self.id, e))

@@ -1,0 +1,96 @@
+"""What is remembered of each peer address: its connections, and its failures to authenticate.
+
+An IPv6 peer is known by its /64 network, which is what one subscriber usually has.
+"""
+
+from port.core import TYPE_CHECKING
+from port.core.address import host, is_loopback, parse
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from port.core.options import Options
+
+
+def _key(address: str) -> "Any":
+    """What the peer `address`, `host:port`, is known by."""
+    name = host(address)
+    data = parse(name)
+    return name if data is None else data[:8] if len(data) == 16 else data
+
+
+class Peers:
+    """Counts connections per address, and makes those wait that fail to authenticate again and again.
+
+    The first `max_auth_failures` failures cost nothing; from then on each one blocks the address, for
+    one second, then two, four and so on, `auth_backoff` at most. A success clears it.
+    """
+
+    def __init__(self) -> None:
+        self._connections: "dict[Any, int]" = {}
+        self._failures: "dict[Any, tuple[int, int]]" = {}  # how many, blocked until (ms)
+
+    def enter(self, address: str, options: "Options") -> bool:
+        """Count a new connection; False when its address has too many (those of this machine are not limited)."""
+        if is_loopback(address):
+            return True
+        limit = options.max_connections_per_address
+        key = _key(address)
+        count = self._connections.get(key, 0)
+        if limit and count >= limit:
+            return False
+        self._connections[key] = count + 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """A connection that had entered is over."""
+        if is_loopback(address):
+            return
+        key = _key(address)
+        count = self._connections.get(key, 0)
+        if count > 1:
+            self._connections[key] = count - 1
+        else:
+            self._connections.pop(key, None)
+
+    def blocked(self, address: str, now: int) -> bool:
+        """True while the address has to wait; `now`: ms."""
+        if not self._failures:
+            return False
+        failure = self._failures.get(_key(address))
+        return failure is not None and failure[1] > now
+
+    def failed(self, address: str, now: int, options: "Options") -> None:
+        """A client from this address could not authenticate."""
+        allowed = options.max_auth_failures
+        if not allowed:
+            return
+        failures = self._failures
+        key = _key(address)
+        if key not in failures and len(failures) >= options.max_tracked_addresses:
+            self._make_room()
+        count = failures.get(key, (0, 0))[0] + 1
+        wait = 0
+        if count > allowed:
+            wait = min(options.auth_backoff, 1 << min(count - allowed - 1, 16)) * 1000
+        failures[key] = (count, now + wait)
+
+    def succeeded(self, address: str) -> None:
+        """A client from this address was let in."""
+        if self._failures:
+            self._failures.pop(_key(address), None)
+
+    def forget(self, now: int, options: "Options") -> None:
+        """Forget the addresses whose last failure is more than twice `auth_backoff` ago."""
+        old = now - 2000 * options.auth_backoff
+        for key in [key for key in self._failures if self._failures[key][1] < old]:
+            del self._failures[key]
+
+    def _make_room(self) -> None:
+        """Forget the one whose block ends, or ended, first."""
+        first = None
+        for key in self._failures:
+            if first is None or self._failures[key][1] < self._failures[first][1]:
+                first = key
+        if first is not None:
+            del self._failures[first]

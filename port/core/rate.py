@@ -1,0 +1,38 @@
+"""How fast one client may send: two token buckets, for messages and for bytes."""
+
+from port.core import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from port.core.options import Options
+
+
+class Rate:
+    """Allowances that fill up at the option's rate, as far as `rate_burst` seconds' worth.
+
+    What one read held is taken off afterwards, so an allowance can be overdrawn; then nothing more
+    is read, or the client is disconnected, as `rate_exceeded` says.
+    """
+
+    __slots__ = ("_messages", "_bytes", "_at")
+
+    def __init__(self, options: "Options", now: int) -> None:
+        """Both full; `now`: ms."""
+        self._messages = options.max_message_rate * options.rate_burst * 1000
+        self._bytes = options.max_byte_rate * options.rate_burst * 1000
+        self._at = now
+
+    def take(self, options: "Options", messages: int, size: int, now: int) -> bool:
+        """Take off `messages` PUBLISH packets and `size` bytes; False when that overdraws an allowance.
+
+        Tokens are thousandths, so that a rate per second fills in by the millisecond `now` counts.
+        """
+        passed = now - self._at
+        self._at = now
+        burst = options.rate_burst * 1000
+        rate = options.max_message_rate
+        if rate:
+            self._messages = min(self._messages + passed * rate, rate * burst) - messages * 1000
+        size_rate = options.max_byte_rate
+        if size_rate:
+            self._bytes = min(self._bytes + passed * size_rate, size_rate * burst) - size * 1000
+        return (not rate or self._messages >= 0) and (not size_rate or self._bytes >= 0)
