@@ -155,14 +155,18 @@ class Broker:
         listener = listener or self.default_listener
         refusal = self._refusal(address, listener)
         if refusal:
-            self.refused += 1
-            listener.refused += 1
-            self.log(2, "- %s: %s", address, refusal)
+            self.turn_away(listener, address, refusal)
             return None
         self.connections_total += 1
         conn = Connection(self, listener, transport, address)
         self.connections[conn] = True
         return conn
+
+    def turn_away(self, listener: Listener, address: str, why: str) -> None:
+        """Count a connection that is closed before CONNECT; the host tells of those it does not even announce."""
+        self.refused += 1
+        listener.refused += 1
+        self.log(2, "- %s: %s", address, why)
 
     def _refusal(self, address: str, listener: Listener) -> str:
         """Why a connection cannot even be asked for its CONNECT; empty when it can, and is counted."""
@@ -246,6 +250,15 @@ class Broker:
         if session.expires_at is not None or session.will_at is not None:
             self._due[session] = True
         self._tell(self.store.session, session)
+
+    def all_authenticators(self) -> "list[Authenticator]":
+        """Those of all listeners, each once."""
+        found = list(self.authenticators)
+        for listener in self.listeners:
+            for authenticator in listener.authenticators:
+                if authenticator not in found:
+                    found.append(authenticator)
+        return found
 
     # -- rights ----------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ from port.core.topics import matches
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from port.core.auth import Authenticator
     from port.core.broker import Broker
     from port.core.retained import Record
 
@@ -81,21 +80,12 @@ class SysInfo:
         for listener in b.listeners:
             figures.append(("listener/%s/connected" % listener.id, listener.connected))
             figures.append(("listener/%s/refused" % listener.id, listener.refused))
-        for authenticator in self._authenticators():
+        for authenticator in b.all_authenticators():
             for name, value in authenticator.figures():
                 figures.append(("auth/%s/%s" % (authenticator.name, name), value))
         for extra in self.extras:
             figures += extra()
         return figures
-
-    def _authenticators(self) -> "list[Authenticator]":
-        """Those of all listeners, each once."""
-        found: "list[Authenticator]" = []
-        for listener in [self._broker.default_listener] + self._broker.listeners:
-            for authenticator in listener.authenticators:
-                if authenticator not in found:
-                    found.append(authenticator)
-        return found
 
     def matching(self, topic_filter: bytes) -> "list[Record]":
         """The $SYS messages a filter matches, with the values of this moment, as retained records."""

@@ -1,22 +1,24 @@
 """`micropython -m port.micropython [--host HOST] [--port PORT] [--config FILE] [-v] [--OPTION VALUE ...]`."""
 
 import asyncio
-import errno
-import json
 import sys
 
 from port.core import TYPE_CHECKING
+from port.core.config import unknown
 from port.core.options import TABLE
-from port.micropython.server import Server, log, log_all
+from port.micropython.config import read, server
+from port.micropython.server import log, log_all
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from port.micropython.server import Server
 
 _HELP = """usage: micropython -m port.micropython [--host HOST] [--port PORT] [--config FILE] [-v] [--OPTION VALUE ...]
 
   --host HOST    address to listen on (default 127.0.0.1; 0.0.0.0 for all)
   --port PORT    port to listen on (default 1883)
-  --config FILE  read options from this JSON file: {"max_connections": 10}
+  --config FILE  read this JSON file: {"max_connections": 10}; listeners, authentication and ACL: port/core/config.py
   -v             log clients as they come and go
   --OPTION       any option of the broker; what they mean: port/core/options.py
 """
@@ -51,23 +53,8 @@ def _value(name: str, text: str, default: "Any") -> "Any":
         raise ValueError("%s must be a whole number, not %s" % (name, text))
 
 
-def _read(path: str) -> "dict[str, Any]":
-    try:
-        with open(path) as file:
-            text = file.read()
-    except OSError as e:
-        raise ValueError("cannot read %s: %r" % (path, e))
-    try:
-        values = json.loads(text)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise ValueError("%s: not a JSON object" % path)
-    return values
-
-
-def load(arguments: "list[str]") -> "tuple[dict[str, Any], str, int, bool]":
-    """(values, host, port, verbose) from the command line; ValueError says what is wrong."""
+def load(arguments: "list[str]") -> "tuple[dict[str, Any], bool]":
+    """(configuration, verbose) from the command line; ValueError says what is wrong."""
     rows = _rows()
     values: "dict[str, Any]" = {}
     given: "dict[str, Any]" = {}
@@ -81,11 +68,11 @@ def load(arguments: "list[str]") -> "tuple[dict[str, Any], str, int, bool]":
             continue
         name = argument[2:].replace("-", "_")
         if not argument.startswith("--") or name not in rows and name not in ("host", "port", "config"):
-            raise ValueError("unknown argument %s" % argument)
+            raise ValueError(unknown("argument", argument, ["--" + row.replace("_", "-") for row in rows]))
         if i >= len(arguments):
             raise ValueError("%s needs a value" % argument)
         if name == "config":
-            values = _read(arguments[i])
+            values = read(arguments[i])
         elif name == "port":
             given[name] = _value(name, arguments[i], 0)
         elif name == "host":
@@ -94,18 +81,13 @@ def load(arguments: "list[str]") -> "tuple[dict[str, Any], str, int, bool]":
             given[name] = _value(name, arguments[i], rows[name][1])
         i += 1
     values.update(given)
-    host = values.pop("host", "127.0.0.1")
-    port = values.pop("port", 1883)
-    if not isinstance(host, str):
-        raise ValueError("host must be a string, not %r" % (host,))
-    if isinstance(port, bool) or not isinstance(port, int):
-        raise ValueError("port must be a whole number, not %r" % (port,))
-    return values, host, port, verbose
+    return values, verbose
 
 
-async def _run(server: Server, host: str, port: int) -> None:
+async def _run(server: "Server") -> None:
     await server.start()
-    print("ucomqtt: listening on %s:%d" % (host, port))
+    for place in server.places():
+        print("ucomqtt: listening on %s" % place)
     await server.serve()
 
 
@@ -115,20 +97,18 @@ def main(arguments: "list[str]") -> int:
         _help()
         return 0
     try:
-        values, host, port, verbose = load(arguments)
-        server = Server(None, log_all if verbose else log, None, **values)
-        server.listen(host, port)
+        values, verbose = load(arguments)
+        broker = server(values, log_all if verbose else log)
     except (ValueError, TypeError) as e:
         print("ucomqtt:", e)
         return 2
     try:
-        asyncio.run(_run(server, host, port))
+        asyncio.run(_run(broker))
     except OSError as e:
-        text = "the port is in use" if e.errno == errno.EADDRINUSE else repr(e)
-        print("ucomqtt: cannot listen on %s:%d: %s" % (host, port, text))
+        print("ucomqtt:", e.args[1] if len(e.args) > 1 else repr(e))
         return 1
     except KeyboardInterrupt:
-        asyncio.run(server.stop())
+        asyncio.run(broker.stop())
         print("ucomqtt: stopped")
     return 0
 

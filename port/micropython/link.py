@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
     from port.core.codec import Buffer
+    from port.micropython.listener import Entrance
     from port.micropython.server import Server
 
 _POLLIN = select.POLLIN
@@ -30,14 +31,20 @@ class Link:
     broken    True when something failed: nothing is read or written any more
     """
 
-    def __init__(self, server: "Server", sock: "Any") -> None:
+    def __init__(self, server: "Server", sock: "Any", entrance: "Entrance") -> None:
         self._server = server
         self._sock = sock
+        self._entrance = entrance
         self.conn: "Any" = None
         self.deadline = 0
         self.broken = False
         self._ring: "Optional[Ring]" = None
         self._held = False
+
+    def begin(self, address: str) -> bool:
+        """Tell the broker of the new client; False when it is turned away."""
+        self.conn = self._server.accept_connection(self, address, self._entrance.listener)
+        return self.conn is not None
 
     # -- from the poller -------------------------------------------------------------------
 
@@ -161,9 +168,10 @@ class Link:
             left = len(data) - count
             if not left:
                 return
-            ring = self._ring = Ring(max(left + 64, self._server.options.outbox_bytes))
+            ring = self._ring = Ring(max(left + 64, self._entrance.listener.options.outbox_bytes))
             ring.put(memoryview(data)[count:])
-            self.conn.pause_writing()
+            if self.conn is not None:
+                self.conn.pause_writing()
         else:
             if ring.room() < len(data):
                 ring = self._grow(ring, len(data))

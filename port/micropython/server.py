@@ -8,25 +8,28 @@
 """
 
 import asyncio
+import errno
 import gc
 import select
-import socket
 import sys
 import time
 
-from port.core import TYPE_CHECKING, const
+from port.core import TYPE_CHECKING, const, setup
 from port.core.broker import Broker
 from port.core.options import Options
-from port.micropython.link import Link
+from port.micropython.listener import Entrance, context
 from port.micropython.poller import install
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
+    from port.core.auth import Authenticator
+    from port.core.config import Config
+    from port.core.listener import Listener
     from port.core.store import Store
+    from port.micropython.link import Link
 
 _BUFFER = const(1024)  # bytes of each of the two buffers that all clients share
-_BACKLOG = const(8)
 _GC_THRESHOLD = const(32768)
 _RESERVE = const(2048)  # bytes put by for saying goodbye to a client when memory has run out
 
@@ -61,41 +64,6 @@ class _Clock:
         return self._now
 
 
-class _Listener:
-    """A listening socket."""
-
-    def __init__(self, server: "Server", host: str, port: int) -> None:
-        self._server = server
-        address = socket.getaddrinfo(host, port)[0][-1]
-        self._sock = socket.socket()
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._sock.bind(address)
-        self._sock.listen(_BACKLOG)
-        self._sock.setblocking(False)
-        server.poller.watch(self._sock, self, select.POLLIN)
-
-    def ready(self, events: int) -> None:
-        """Accept one client; before the next one those accepted already can send their CONNECT."""
-        try:
-            sock, peer = self._sock.accept()
-        except OSError:
-            return
-        try:
-            self._server.serve_client(sock, peer)
-        except Exception:
-            sock.close()
-            raise
-
-    def failed(self, error: Exception) -> None:
-        """What `ready` raised."""
-        self._server.out_of_memory()
-        self._server.log(2, "-: a client cannot be served: %r", error)
-
-    def close(self) -> None:
-        self._server.poller.unwatch(self._sock)
-        self._sock.close()
-
-
 class Server(Broker):
     """A broker with listeners. See port.core.broker.Broker for publish, subscribe, on and the figures.
 
@@ -120,33 +88,89 @@ class Server(Broker):
         self.sys.extras.append(_heap)
         self._lost: "list[tuple[Link, Exception]]" = []
         self._reserve: "Optional[bytearray]" = bytearray(_RESERVE)
-        self._addresses: "list[tuple[str, int]]" = []
-        self._listeners: "list[_Listener]" = []
+        self._entrances: "list[Entrance]" = []
         self._ticker: "Any" = None
+        self._working = False
         self._stopped = asyncio.Event()
 
-    def listen(self, host: str = "127.0.0.1", port: int = 1883) -> None:
-        """Add a TCP listener, opened by `start`."""
-        if not 0 < port <= 65535:
-            raise ValueError("port must be from 1 to 65535, not %r" % port)
-        self._addresses.append((host, port))
+    def listen(
+        self,
+        host: str = "127.0.0.1",
+        port: "Optional[int]" = None,
+        type: str = "tcp",
+        tls: "Any" = None,
+        auth: "Optional[list[Authenticator]]" = None,
+        acl: "Optional[list[dict[str, Any]]]" = None,
+        **values: "Any",
+    ) -> "Listener":
+        """Add a listener, opened by `start`.
+
+        type    tcp, websocket, or http for the info pages
+        tls     an SSLContext, or its settings as in the configuration (port.micropython.tls)
+        auth    its authenticators in place of the server's
+        acl     rules for it in place of the server's, see port.core.acl.rule
+        values  any other key of port.core.config.ListenerConfig: id, paths, origins, and options
+
+        Raises ValueError naming what is wrong.
+        """
+        config = setup.describe(self, host, port, type, tls, acl, values)
+        if not config.port:
+            raise ValueError("port must be from 1 to 65535, not 0")
+        given = context(config) if tls is None or isinstance(tls, dict) else tls
+        listener = setup.new_listener(self, config, [])
+        listener.authenticators = self.authenticators if auth is None else auth
+        self._entrances.append(Entrance(self, config, listener, given))
+        return listener
+
+    def configure(self, config: "Config", made: "list[Authenticator]") -> None:
+        """Add the listeners, rights and limits of a configuration. Raises ValueError, OSError naming what is wrong.
+
+        `made`: the authenticators of its [[auth]], in order.
+        """
+        setup.begin(self, config)
+        for entry in config.listeners:
+            tls = context(entry)
+            self._entrances.append(Entrance(self, entry, setup.new_listener(self, entry, made), tls))
+
+    def change(self, config: "Config", made: "list[Authenticator]") -> None:
+        """Take over another configuration while running: see port.core.setup.change; certificates are read again.
+
+        Raises ValueError or OSError naming what is wrong, and then nothing has changed.
+        """
+        contexts = []
+        for entrance in self._entrances:
+            for entry in config.listeners:
+                if entry.id == entrance.listener.id and entrance.tls is not None:
+                    contexts.append((entrance, context(entry)))
+        for entrance, tls in contexts:
+            entrance.tls = tls
+        setup.change(self, config, made)
+
+    def places(self) -> "list[str]":
+        """Where it listens, as text."""
+        return [entrance.config.place() for entrance in self._entrances]
 
     async def start(self) -> None:
         """Open the listeners (OSError when one cannot be opened) and start the tick."""
         self.poller = install()
         self._stopped.clear()
-        for host, port in self._addresses:
-            self._listeners.append(_Listener(self, host, port))
-            self.log(1, "listening on %s:%d", host, port)
+        for entrance in self._entrances:
+            try:
+                entrance.open()
+            except OSError as e:
+                for other in self._entrances:
+                    other.close()
+                text = "the port is in use" if e.errno == errno.EADDRINUSE else repr(e)
+                raise OSError(e.errno, "cannot listen on %s: %s" % (entrance.config.place(), text))
+            self.log(1, "listener %s: listening on %s", entrance.listener.id, entrance.config.place())
         self._ticker = asyncio.create_task(self._tick())
         gc.collect()
         gc.threshold(_GC_THRESHOLD)
 
     async def stop(self) -> None:
         """Close the listeners, say goodbye to the clients and wait until they have heard it, 5 s at most."""
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
+        for entrance in self._entrances:
+            entrance.close()
         self.disconnect_all()
         for _ in range(500):
             if not self.links:
@@ -165,23 +189,24 @@ class Server(Broker):
             await self.start()
         await self._stopped.wait()
 
-    def serve_client(self, sock: "Any", peer: "Any") -> None:
+    def serve_client(self, sock: "Any", peer: "Any", entrance: Entrance) -> None:
         """Serve a new client. Raises OSError or MemoryError when that cannot be done."""
         sock.setblocking(False)
         try:
             sock.setsockopt(6, 1, 1)  # TCP_NODELAY: acknowledgements must not wait for a full segment
         except OSError:
             pass
-        link = Link(self, sock)
+        link = entrance.link(sock)
+        welcome = False
         try:
             self.links[link] = True
             self.poller.watch(sock, link, select.POLLIN)
-            link.conn = self.accept_connection(link, _address(peer))
+            welcome = link.begin(_address(peer))
         finally:
-            if link.conn is None:
+            if not welcome:
                 link.cut()
 
-    def lose(self, link: Link, error: Exception) -> None:
+    def lose(self, link: "Link", error: Exception) -> None:
         """Reading or writing has failed; the client goes as soon as the flush is over, or at the next tick."""
         link.broken = True
         link.deadline = 1
@@ -204,6 +229,19 @@ class Server(Broker):
             link, error = self._lost.pop()
             link.drop(error)
             super().flush()
+
+    def wake(self) -> None:
+        """See Broker.wake."""
+        if not self._working:
+            self._working = True
+            asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        while self.work():
+            self.flush()
+            await asyncio.sleep_ms(0)
+        self._working = False
+        self.flush()
 
     async def _tick(self) -> None:
         while True:

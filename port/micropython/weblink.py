@@ -1,0 +1,104 @@
+"""Sockets that speak HTTP first: MQTT over WebSocket, and the info pages."""
+
+import select
+
+from port.core import TYPE_CHECKING
+from port.core.info import InfoConnection
+from port.core.websocket import WebSocket
+from port.micropython.link import Link
+
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from port.core.codec import Buffer
+    from port.micropython.listener import Entrance
+    from port.micropython.server import Server
+
+_POLLOUT = select.POLLOUT
+
+
+class WebSocketLink(Link):
+    """A client that speaks MQTT in the binary frames of a WebSocket (MQTT 5 clause 6)."""
+
+    def __init__(self, server: "Server", sock: "Any", entrance: "Entrance") -> None:
+        super().__init__(server, sock, entrance)
+        config = entrance.config
+        self._web = WebSocket(config.paths, config.origins, entrance.listener.options.max_packet_size)
+
+    def _read(self) -> None:
+        server = self._server
+        web = self._web
+        count = self._sock.readinto(server.buffer)
+        if not count:
+            if count == 0:
+                self._gone("connection closed by the client")
+            return
+        server.bytes_received += count
+        payload = web.receive(server.view[:count])
+        if web.out:
+            self._write(web.out)
+            web.out = b""
+        if payload:
+            self.conn.take(payload)
+        if web.closed and self.conn is not None:
+            self.conn.lost(web.reason)
+
+    def send(self, chunks: "list[Buffer]") -> int:
+        """See Link.send; the size is that of the MQTT packets."""
+        size = 0
+        for chunk in chunks:
+            size += len(chunk)
+        head = self._web.head(size)
+        chunks.insert(0, head)
+        return super().send(chunks) - len(head)
+
+    def close(self, abort: bool, told: bool) -> None:
+        """See Link.close; a close frame goes before."""
+        try:
+            self._write(self._web.close())
+        except (OSError, MemoryError) as e:
+            self._server.lose(self, e)
+        # What `lost` asks for after the close handshake is an end, not a reset that could overtake the close frame.
+        super().close(abort and not self._web.closed, told or self._web.closed)
+
+
+class InfoLink(Link):
+    """Somebody who asks for one of the info pages; there is no MQTT connection."""
+
+    def __init__(self, server: "Server", sock: "Any", entrance: "Entrance") -> None:
+        super().__init__(server, sock, entrance)
+        self._info: "Optional[InfoConnection]" = InfoConnection(server)
+        self.deadline = server.clock() + entrance.listener.options.connect_timeout * 1000
+        entrance.listener.connected += 1
+
+    def begin(self, address: str) -> bool:
+        """See Link.begin."""
+        listener = self._entrance.listener
+        if listener.connected <= listener.options.max_connections:
+            return True
+        self._server.turn_away(listener, address, "too many connections")
+        return False
+
+    def ready(self, events: int) -> None:
+        """See Link.ready."""
+        if self._sock is None or self.broken:
+            return
+        if events & _POLLOUT and self._ring is not None:
+            self._drain()
+        elif self._info is None:
+            self._discard()
+        else:
+            count = self._sock.readinto(self._server.buffer)
+            if count:
+                answer = self._info.receive(self._server.view[:count])
+                if answer:
+                    self._info = None
+                    self._write(answer)
+                    self.close(False, True)
+            elif count == 0:
+                self._finish()
+
+    def _finish(self) -> None:
+        if self._sock is not None:
+            self._entrance.listener.connected -= 1
+        super()._finish()

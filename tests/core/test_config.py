@@ -1,0 +1,163 @@
+"""A configuration from a nested dict: what is taken, what is refused and with which words."""
+
+from harness import World, raises
+from port.core.auth import AllowAll, Authenticator
+from port.core.config import Config, ListenerConfig
+from port.core.options import Options
+from port.core.setup import begin, change, make_authenticator, new_listener
+
+FULL = {
+    "max_sessions": 50,
+    "max_packet_size": 5000,
+    "auth": [{"type": "allow"}, {"type": "deny", "name": "last"}],
+    "listener": [
+        {"host": "0.0.0.0", "max_connections": 3, "auth": ["last"]},
+        {"type": "websocket", "paths": ["/mqtt", "/"], "origins": ["https://example.org"]},
+        {"type": "websocket", "tls": {"certificate": "c", "key": "k"}, "id": "wss"},
+        {"type": "unix", "file": "/run/mqtt", "mode": "600"},
+        {"type": "http", "port": 8081, "acl": [{"topic": "a"}]},
+        {"host": "::1"},
+    ],
+    "acl": [{"topic": "home/%u/#"}, {"topic": "#", "allow": False}],
+    "client_limits": [{"user": "slow*", "max_message_rate": 5}, {"client_id": "big", "max_packet_size": 100000}],
+}
+
+
+def test_a_full_configuration():
+    config = Config(FULL)
+    assert config.options.max_sessions == 50
+    assert [(entry.id, entry.place()) for entry in config.listeners] == [
+        ("tcp", "0.0.0.0:1883"), ("websocket", "127.0.0.1:8083"), ("wss", "127.0.0.1:8084"),
+        ("unix", "/run/mqtt"), ("http", "127.0.0.1:8081"), ("tcp6", "[::1]:1883"),
+    ]  # fmt: skip
+    first, web = config.listeners[0], config.listeners[1]
+    assert first.overrides == {"max_connections": 3} and first.auth == ["last"]
+    assert web.paths == ("/mqtt", "/") and web.origins == ("https://example.org",) and web.auth is None
+    assert config.listeners[3].mode == "600" and len(config.listeners[4].rules) == 1
+    assert [entry["name"] for entry in config.auth] == ["allow", "last"]
+    assert len(config.rules) == 2
+    assert config.client_limits[0] == (b"slow*", None, {"max_message_rate": 5})
+
+
+def test_the_default_listener():
+    for values, places in (
+        ({}, ["127.0.0.1:1883"]),
+        ({"port": 1884}, ["127.0.0.1:1884"]),
+        ({"host": "0.0.0.0"}, ["0.0.0.0:1883"]),
+        ({"listener": [{"port": 5}]}, ["127.0.0.1:5"]),
+        ({"listener": [{"port": 5}], "port": 6}, ["127.0.0.1:6", "127.0.0.1:5"]),
+    ):
+        assert [entry.place() for entry in Config(values).listeners] == places
+    assert Config({}).listeners[0].id == "default"
+
+
+def test_what_is_wrong_is_named():
+    for values, text in (
+        ({"max_sesions": 5}, "unknown option max_sesions, did you mean max_sessions?"),
+        ({"max_sessions": "5"}, "max_sessions must be a whole number, not '5'"),
+        ({"listeners": []}, "unknown option listeners, did you mean listener?"),
+        ({"listener": {}}, "listener must be a list of tables, not {}"),
+        ({"listener": [5]}, "listener must be a list of tables, not [5]"),
+        ({"listener": [{"type": "udp"}]}, "a listener's type must be one of http, tcp, unix, websocket, not 'udp'"),
+        ({"listener": [{"porrt": 5}]}, "listener tcp: unknown key porrt, did you mean port?"),
+        ({"listener": [{"id": "a", "port": "5"}]}, "listener a: port must be a whole number, not '5'"),
+        ({"listener": [{"port": True}]}, "listener tcp: port must be a whole number, not True"),
+        ({"listener": [{"port": 65536}]}, "listener tcp: port must be from 0 to 65535, not 65536"),
+        ({"listener": [{"id": "a/b"}]}, "a listener's id must not be empty or contain / + #, not 'a/b'"),
+        ({"listener": [{"id": "a"}, {"id": "a"}]}, "there are two listeners with the id a"),
+        ({"listener": [{"type": "unix"}]}, "listener unix: a listener of type unix needs a file"),
+        ({"listener": [{"file": "x"}]}, "listener tcp: file is for type unix only"),
+        ({"listener": [{"paths": ["/"]}]}, "listener tcp: paths is for type websocket only"),
+        ({"listener": [{"type": "unix", "file": "x", "mode": "rw"}]},
+         "listener unix: mode must be octal digits such as 660, not 'rw'"),
+        ({"listener": [{"max_sessions": 5}]}, "listener tcp: max_sessions holds for the whole broker, set it there"),
+        ({"listener": [{"max_qos": 3}]}, "listener tcp: max_qos must be from 0 to 2, not 3"),
+        ({"listener": [{"auth": ["user"]}], "auth": [{"type": "allow", "name": "users"}]},
+         "listener tcp: unknown auth user, did you mean users?"),
+        ({"listener": [{"auth": ["user"]}]}, "listener tcp: unknown auth user"),
+        ({"listener": [{"acl": [{"topic": "a"}, {}]}]}, "listener tcp, rule 2: an ACL rule needs a topic"),
+        ({"acl": [{"topic": "a#"}]}, "acl, rule 1: topic in an ACL rule must be a topic filter, not 'a#'"),
+        ({"auth": [{"name": "x"}]}, "auth: type must be a string, not None"),
+        ({"auth": [{"type": "allow"}, {"type": "allow"}]}, "auth: there are two with the name allow"),
+        ({"auth": [{"type": "allow", "name": "a#"}]}, "auth: name must be a string without / + #, not 'a#'"),
+        ({"client_limits": [{"max_qos": 1}]}, "client_limits need a user or a client_id"),
+        ({"client_limits": [{"user": 5}]}, "client_limits: user must be a string, not 5"),
+        ({"client_limits": [{"user": "a", "max_qs": 1}]}, "client_limits: unknown key max_qs, did you mean max_qos?"),
+        ({"client_limits": [{"user": "a", "max_qos": 9}]}, "client_limits: max_qos must be from 0 to 2, not 9"),
+        ({"acl_file": 5}, "acl_file must be a string, not 5"),
+    ):  # fmt: skip
+        assert str(raises(ValueError, Config, values)) == text
+
+
+def test_authenticators_by_type():
+    class Special(Authenticator):
+        def __init__(self, settings):
+            self.settings = settings
+            if "bad" in settings:
+                raise ValueError("bad is bad")
+
+    types = {"special": Special}
+    made = make_authenticator({"name": "x", "type": "special", "a": 1}, types)
+    assert made.settings == {"a": 1} and made.name == "x"
+    for entry, text in (
+        ({"name": "x", "type": "specal"}, "auth x: unknown type specal, did you mean special?"),
+        ({"name": "x", "type": "special", "bad": 1}, "auth x: bad is bad"),
+        ({"name": "x", "type": "allow", "file": "f"}, "auth x: unknown key file, type allow has none"),
+    ):
+        assert str(raises(ValueError, make_authenticator, entry, types)) == text
+
+
+def configured(values):
+    """A world with this configuration, and its listeners by id."""
+    world = World()
+    config = Config(values)
+    made = [make_authenticator(entry, {}) for entry in config.auth]
+    begin(world.broker, config)
+    listeners = {entry.id: new_listener(world.broker, entry, made) for entry in config.listeners}
+    return world, listeners
+
+
+def test_a_running_broker_takes_over_another_configuration():
+    before = {"listener": [{"id": "a", "max_qos": 1}, {"id": "b"}], "sys_interval": 0, "max_subscriptions": 10}
+    world, listeners = configured(before)
+    a = world.connect("a", listener=listeners["a"])
+    b = world.connect("b", listener=listeners["b"])
+    a.subscribe("x/#", qos=1)
+    b.subscribe("x/#")
+    after = {
+        "listener": [{"id": "a", "max_packet_size": 200}, {"id": "b", "auth": []}],
+        "auth": [{"type": "allow"}],
+        "max_subscriptions": 1,
+        "acl": [{"topic": "x/#"}],
+        "client_limits": [{"client_id": "b", "max_subscriptions": 2}],
+        "sys_interval": 0,
+    }
+    config = Config(after)
+    change(world.broker, config, [make_authenticator(entry, {}) for entry in config.auth])
+    # On listener a there is somebody now to ask, and this client was never asked.
+    a.expect_close(0x87)
+    b.subscribe("x/y")
+    b.subscribe("y", code=0x97)
+    b.publish("x/1", "still here")
+    assert [packet["payload"] for packet in b.messages()] == [b"still here"]
+    again = world.connect("a", user=b"somebody", listener=listeners["a"])
+    assert listeners["a"].options.max_qos == 2 and listeners["a"].options.max_packet_size == 200
+    again.subscribe("x/1", qos=2)
+    again.subscribe("z", code=0x97)
+
+
+def test_no_listener_is_lost_that_is_not_mentioned_any_more():
+    world, listeners = configured({"listener": [{"id": "a"}, {"id": "b"}]})
+    client = world.connect("c", listener=listeners["a"])
+    change(world.broker, Config({"listener": [{"id": "b"}], "max_qos": 1}), [AllowAll()])
+    client.publish("a", qos=1, code=0x10)
+    assert listeners["a"].options.max_qos == 1
+
+
+def test_options_can_be_copied_and_changed_in_place():
+    options = Options(max_qos=1)
+    other = options.changed({"max_sessions": 7})
+    assert (other.max_qos, other.max_sessions) == (1, 7) and options.max_sessions != 7
+    options.assign(other)
+    assert options.values() == other.values()
+    assert ListenerConfig({"max_qos": 0}).overrides == {"max_qos": 0}
