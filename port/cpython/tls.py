@@ -1,0 +1,151 @@
+"""TLS for listeners on CPython: a context from settings, and what a client's certificate says.
+
+To change a certificate while the broker runs, make another context for the handshakes to come.
+Connections keep the one they began with; a context in use is never altered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import Any
+
+from port.core.auth import Authenticator, Identity
+from port.core.reason import SUCCESS
+from port.core.setup import check_settings
+
+_SETTINGS = {
+    "certificate": str,
+    "key": str,
+    "client_ca": str,
+    "require_client_certificate": bool,
+    "minimum_version": str,
+    "ciphers": str,
+}
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_NAMES = ("DNS", "email", "URI", "IP Address")  # kinds of alternative names that are text
+
+
+def server_context(settings: dict[str, Any]) -> ssl.SSLContext:
+    """The context of a listener.
+
+    certificate                 PEM file with the server's certificate and those between it and the authority's
+    key                         PEM file with its private key, without a password
+    client_ca                   PEM file with the authorities whose client certificates are believed (default: none is asked for)
+    require_client_certificate  whether a client without a certificate is turned away (default true with client_ca)
+    minimum_version             "1.2" or "1.3" (default "1.2")
+    ciphers                     OpenSSL's cipher list for TLS 1.2 (default Python's); those of TLS 1.3 are always allowed
+
+    A certificate that is presented must be good even where none is required. Raises ValueError
+    naming the setting or file and what is wrong with it.
+    """
+    check_settings(settings, _SETTINGS)
+    for name in ("certificate", "key"):
+        if name not in settings:
+            raise ValueError("%s is missing" % name)
+    client_ca = settings.get("client_ca")
+    required = settings.get("require_client_certificate", client_ca is not None)
+    if required and client_ca is None:
+        raise ValueError("require_client_certificate needs client_ca")
+    version = settings.get("minimum_version", "1.2")
+    if version not in _VERSIONS:
+        raise ValueError("minimum_version must be 1.2 or 1.3, not %r" % version)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = _VERSIONS[version]
+    # Compressed secrets can be guessed from lengths; renegotiation costs the server more than the client.
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    if "ciphers" in settings:
+        try:
+            context.set_ciphers(settings["ciphers"])
+        except ssl.SSLError:
+            raise ValueError("ciphers: OpenSSL knows none of %r" % settings["ciphers"]) from None
+    _load_certificate(context, settings["certificate"], settings["key"])
+    if client_ca is not None:
+        _load_authorities(context, client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    if "-----BEGIN CERTIFICATE-----" not in _read("certificate", certificate):
+        raise ValueError("certificate %s: holds no certificate in PEM format" % certificate)
+    if "PRIVATE KEY-----" not in _read("key", key):
+        raise ValueError("key %s: holds no private key in PEM format" % key)
+
+    def password() -> str:  # without this, OpenSSL would ask on the terminal
+        raise ValueError("key %s: is encrypted, which is not supported" % key)
+
+    try:
+        context.load_cert_chain(certificate, key, password)
+    except ssl.SSLError as e:
+        if e.reason == "KEY_VALUES_MISMATCH" or e.reason == "KEY_TYPE_MISMATCH":
+            raise ValueError("key %s: does not belong to certificate %s" % (key, certificate)) from None
+        # OpenSSL does not say which file; whether the certificate is sound can be tried apart.
+        problem = _problem_with(certificate)
+        if problem is None and e.reason and "TOO_SMALL" not in e.reason and "TOO_WEAK" not in e.reason:
+            raise ValueError("key %s: is damaged or of an unknown kind" % key) from None
+        raise ValueError("certificate %s: %s" % (certificate, problem or _words(e))) from None
+
+
+def _problem_with(certificate: str) -> str | None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(certificate)
+    except ssl.SSLError as e:
+        return "is damaged (%s)" % _words(e)
+    return None
+
+
+def _load_authorities(context: ssl.SSLContext, path: str) -> None:
+    if "-----BEGIN CERTIFICATE-----" not in _read("client_ca", path):
+        raise ValueError("client_ca %s: holds no certificate in PEM format" % path)
+    try:
+        context.load_verify_locations(path)
+    except ssl.SSLError as e:
+        raise ValueError("client_ca %s: is damaged (%s)" % (path, _words(e))) from None
+    if not context.get_ca_certs():
+        raise ValueError("client_ca %s: holds no certificate of an authority" % path)
+
+
+def _read(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text("ascii", "replace")
+    except OSError as e:
+        raise ValueError("%s %s: %s" % (name, path, e.strerror)) from None
+
+
+def _words(error: ssl.SSLError) -> str:
+    """OpenSSL's reason as text."""
+    return (error.reason or "unknown error").lower().replace("_", " ")
+
+
+def peer_certificate(transport: asyncio.BaseTransport) -> dict[str, Any] | None:
+    """What the client's certificate says, {"cn": str or None, "san": [str, ...]}; None without a verified one."""
+    connection = transport.get_extra_info("ssl_object")
+    found = connection.getpeercert() if connection is not None else None
+    if not found:
+        return None
+    common = [value for part in found["subject"] for kind, value in part if kind == "commonName"]
+    alternative = [value for kind, value in found.get("subjectAltName", ()) if kind in _NAMES]
+    return {"cn": common[0] if common else None, "san": alternative}
+
+
+class CertificateAuthenticator(Authenticator):
+    """Lets in whoever has a verified certificate, under the name it bears; the user name of CONNECT does not count."""
+
+    def __init__(self, field: str = "cn") -> None:
+        """`field`: "cn", the common name, or "san", the first alternative name."""
+        self._field = field
+
+    def authenticate(self, client: Identity, user: bytes | None, password: bytes | None) -> int | None:
+        """See Authenticator.authenticate; who has no certificate, or none with such a name, is left to the next."""
+        certificate = client.certificate
+        if certificate is None:
+            return None
+        name: str | None = certificate["cn"]
+        if self._field == "san":
+            name = certificate["san"][0] if certificate["san"] else None
+        if not name or "\0" in name:  # "\0": no user name can hold it [MQTT-1.5.4-2]
+            return None
+        client.user = name.encode()
+        return SUCCESS

@@ -1,0 +1,255 @@
+"""TLS for listeners on MicroPython: a context from files, and the socket of one client.
+
+A TlsSocket is read and written as a plain non-blocking socket is: None means "not now". What the
+poller watches is its `stream`, which knows of data that mbedtls has decrypted ahead.
+
+What it costs (tools/measure_tls, on a PC): 0.7 KB of heap per connection and, for mbedtls, 23 KB
+with MicroPython's own configuration (16 KB to receive, 4 KB to send), 41 KB with Debian's; most
+boards take that from the heap, too. The handshake runs inside `readinto` and stops everything else
+meanwhile: 5 to 7 ms there with a P-256 key, 10 to 23 ms with RSA of 2048 bits. A board is far slower.
+"""
+
+import binascii
+
+from port.core import TYPE_CHECKING
+from port.core.setup import check_settings
+
+if TYPE_CHECKING:
+    from typing import Any, Iterator, Optional
+
+    from port.core.codec import Buffer
+
+_SETTINGS = {"certificate": str, "key": str, "client_ca": str, "require_client_certificate": bool}
+_EOF = -0x7280  # mbedtls: the peer closed the connection without saying so in TLS
+_COMMON_NAME = b"\x55\x04\x03"
+_ALTERNATIVE_NAMES = b"\x55\x1d\x11"
+
+
+def server_context(settings: "dict[str, Any]") -> "Context":
+    """The context of a listener.
+
+    certificate                 file with the server's certificate, DER or PEM
+    key                         file with its private key, DER or PEM, without a password
+    client_ca                   file with the authority whose client certificates are believed, DER or PEM
+    require_client_certificate  may be given as true, where there is client_ca
+
+    A client certificate can be required, but not left to the client: mbedtls would let in those
+    with a bad one, too. Raises ValueError naming the setting or file and what is wrong with it.
+    """
+    check_settings(settings, _SETTINGS)
+    for name in ("certificate", "key"):
+        if name not in settings:
+            raise ValueError("%s is missing" % name)
+    authorities = settings.get("client_ca")
+    if settings.get("require_client_certificate", authorities is not None) != (authorities is not None):
+        raise ValueError("require_client_certificate must be true with client_ca, and cannot be without it")
+    try:
+        import tls
+    except ImportError:
+        raise ValueError("this firmware has no TLS")
+    context: "Any" = tls.SSLContext(tls.PROTOCOL_TLS_SERVER)
+    _load_certificate(context, settings["certificate"], settings["key"])
+    if authorities is not None:
+        for block in _read("client_ca", authorities, "CERTIFICATE"):
+            try:
+                context.load_verify_locations(block)
+            except (ValueError, OSError):
+                raise ValueError("client_ca %s: is damaged or of an unknown kind" % authorities)
+        context.verify_mode = tls.CERT_REQUIRED
+    return Context(context)
+
+
+def _load_certificate(context: "Any", certificate: str, key: str) -> None:
+    certificates = _read("certificate", certificate, "CERTIFICATE")
+    keys = _read("key", key, "PRIVATE KEY")
+    if len(certificates) > 1:
+        # One DER file holds one certificate; a chain can be had from firmware alone that reads PEM.
+        with open(certificate, "rb") as file:
+            certificates = [file.read()]
+    try:
+        context.load_cert_chain(certificates[0], keys[0])
+    except ValueError as e:
+        if "key" in str(e):
+            raise ValueError("key %s: is damaged or of an unknown kind" % key)
+        raise ValueError("certificate %s: is damaged or of an unknown kind, or too many for this firmware" % certificate)
+
+
+def _read(name: str, path: str, label: str) -> "list[bytes]":
+    """What a DER file holds, or the blocks of a PEM file whose label ends with `label`, as DER."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as e:
+        raise ValueError("%s %s: cannot be read: %r" % (name, path, e))
+    if data[:1] == b"\x30":
+        return [data]
+    found = []
+    end = label.encode() + b"-----"
+    lines: "Optional[list[bytes]]" = None
+    for line in data.split(b"\n"):
+        line = line.strip()
+        if line.startswith(b"-----BEGIN "):
+            if line.endswith(b"ENCRYPTED " + end):
+                raise ValueError("%s %s: is encrypted, which is not supported" % (name, path))
+            lines = [] if line.endswith(end) else None
+        elif line.startswith(b"-----END ") and lines is not None:
+            try:
+                found.append(binascii.a2b_base64(b"".join(lines)))
+            except ValueError:
+                raise ValueError("%s %s: is damaged" % (name, path))
+            lines = None
+        elif lines is not None:
+            if b":" in line:  # Proc-Type: 4,ENCRYPTED
+                raise ValueError("%s %s: is encrypted, which is not supported" % (name, path))
+            lines.append(line)
+    if not found:
+        raise ValueError("%s %s: holds no %s, neither in DER nor in PEM format" % (name, path, label.lower()))
+    return found
+
+
+class Context:
+    """What the handshakes of a listener share: an SSLContext of the module `tls`."""
+
+    def __init__(self, context: "Any") -> None:
+        self._context = context
+        self.leaf: "Optional[bytes]" = None  # a client's certificate that a handshake has just come upon
+        try:
+            context.verify_callback = self._seen
+        except AttributeError:
+            pass  # older firmware: certificates are verified, but nobody learns the name in them
+
+    def _seen(self, certificate: "Any", depth: int) -> int:
+        """Called by mbedtls for each certificate of a client's chain; no exception may go through it."""
+        try:
+            if depth == 0:
+                self.leaf = bytes(certificate)
+        except MemoryError:
+            return -1
+        return 0
+
+    def wrap(self, sock: "Any") -> "TlsSocket":
+        """TLS on an accepted, non-blocking socket. Raises OSError or MemoryError without memory for it."""
+        return TlsSocket(self, sock, self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False))
+
+
+class TlsSocket:
+    """One client's socket: plain on the near side, TLS on the far one.
+
+    stream  what the poller has to watch
+    """
+
+    def __init__(self, context: Context, sock: "Any", stream: "Any") -> None:
+        self.stream = stream
+        self._context = context
+        self._sock = sock
+        self._leaf: "Optional[bytes]" = None
+        self._begun = False  # the handshake is over
+        self._stuck = 0  # bytes that mbedtls has encrypted but could not send
+
+    def readinto(self, buffer: "Buffer") -> "Optional[int]":
+        """Read; None when nothing has come, 0 when the client has closed. Raises OSError, also for a failed handshake."""
+        try:
+            count: "Optional[int]" = self.stream.readinto(buffer)
+        except ValueError as e:  # the client's certificate is not good
+            raise OSError(" ".join(str(e).split()))
+        except OSError as e:
+            if e.errno == _EOF:
+                return 0
+            raise
+        if not self._begun:
+            context = self._context
+            if context.leaf is not None:
+                self._leaf = context.leaf
+                context.leaf = None
+            if count:
+                self._begun = True
+        return count
+
+    def write(self, data: "Buffer") -> "Optional[int]":
+        """Write; the number of bytes that went, None for none. What did not go must come first in the next call."""
+        size = len(data)
+        done = 0
+        if self._stuck and self._stuck < size:
+            # mbedtls sends the record it has made already and takes it for whatever it is given
+            # now: it must be given the same bytes again, and no more.
+            count = self.stream.write(memoryview(data)[: self._stuck]) or 0
+            self._stuck -= count
+            if self._stuck:
+                return count or None
+            done = count
+        count = self.stream.write(memoryview(data)[done:] if done else data) or 0
+        self._stuck = size - done - count
+        return done + count or None
+
+    def close(self) -> None:
+        """Close the connection; MicroPython does so without a word in TLS."""
+        self.stream.close()
+        # After a failed handshake the stream has let go of the socket. Twice in a row does no harm.
+        self._sock.close()
+
+    def certificate(self) -> "Optional[dict[str, Any]]":
+        """What the client's certificate says, {"cn": str or None, "san": [str, ...]}; None without a verified one."""
+        return names(self._leaf) if self._begun and self._leaf is not None else None
+
+
+def names(certificate: bytes) -> "dict[str, Any]":
+    """The common name and alternative names in a DER certificate; what cannot be read is left out."""
+    found: "dict[str, Any]" = {"cn": None, "san": []}
+    try:
+        _, at, _ = _item(certificate, 0)
+        parts = list(_items(certificate, *_item(certificate, at)[1:]))
+        if parts[0][0] == 0xA0:  # the version, not there in version 1
+            parts.pop(0)
+        found["cn"] = _common_name(certificate, parts[4])
+        if parts[-1][0] == 0xA3:
+            found["san"] = _alternative_names(certificate, parts[-1])
+    except (IndexError, ValueError):
+        pass
+    return found
+
+
+def _item(data: bytes, at: int) -> "tuple[int, int, int]":
+    """Tag of the item at `at`, where its content begins and ends."""
+    size = data[at + 1]
+    start = at + 2
+    if size & 0x80:
+        count = size & 0x7F
+        size = int.from_bytes(data[start : start + count], "big")
+        start += count
+    if start + size > len(data):
+        raise ValueError
+    return data[at], start, start + size
+
+
+def _items(data: bytes, at: int, end: int) -> "Iterator[tuple[int, int, int]]":
+    while at < end:
+        item = _item(data, at)
+        yield item
+        at = item[2]
+
+
+def _common_name(data: bytes, subject: "tuple[int, int, int]") -> "Optional[str]":
+    for _, start, end in _items(data, subject[1], subject[2]):
+        for _, start, end in _items(data, start, end):
+            kind, value = _items(data, start, end)
+            if data[kind[1] : kind[2]] == _COMMON_NAME:
+                # UTF8String, PrintableString, IA5String; the others are not UTF-8
+                return data[value[1] : value[2]].decode() if value[0] in (0x0C, 0x13, 0x16) else None
+    return None
+
+
+def _alternative_names(data: bytes, extensions: "tuple[int, int, int]") -> "list[str]":
+    found = []
+    _, start, end = _item(data, extensions[1])
+    for _, start, end in _items(data, start, end):
+        parts = list(_items(data, start, end))
+        if data[parts[0][1] : parts[0][2]] == _ALTERNATIVE_NAMES:
+            _, start, end = _item(data, parts[-1][1])
+            for tag, start, end in _items(data, start, end):
+                if tag in (0x81, 0x82, 0x86):  # e-mail address, DNS name, URI
+                    found.append(data[start:end].decode())
+                elif tag == 0x87 and end - start == 4:
+                    found.append(".".join([str(b) for b in data[start:end]]))
+                elif tag == 0x87 and end - start == 16:
+                    found.append(":".join(["%X" % (data[i] << 8 | data[i + 1]) for i in range(start, end, 2)]))
+    return found
