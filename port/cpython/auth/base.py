@@ -1,0 +1,353 @@
+"""What all back ends have in common: the broker goes on while they wait, however long they take.
+
+A subclass answers in a coroutine, `check`. Each CONNECT runs one as a task; only so many at a time, so
+many more wait, and whoever comes beyond that is told that the server is busy. Who has no answer in time
+is told that the server is unavailable, or is left to the next authenticator. Faults are logged once a
+minute at most, and never with what is secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard, TypeVar
+
+from port.core.acl import Rule
+from port.core.auth import PENDING, Authenticator, Identity
+from port.core.broker import Broker
+from port.core.reason import BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED, SERVER_BUSY, SERVER_UNAVAILABLE, SUCCESS
+from port.cpython.auth.cache import Cache
+from port.cpython.auth.settings import Setting, Table, check
+
+T = TypeVar("T")
+
+logger = logging.getLogger("ucomqtt")
+
+_REPORT = 60.0  # s between two lines in the log
+_LINE = 300  # characters of such a line
+_LONGEST = 100 * 365 * 86400.0  # s; a time beyond is as good as never
+
+WAITING = (
+    Setting("timeout", 5.0, "how long a client waits for the answer at most", "s", 0.1, 3600),
+    Setting("max_concurrent", 32, "requests at a time", "", 1, 10000),
+    Setting("max_waiting", 1000, "requests that may wait for their turn; further clients are told that the server is busy", "",
+            0, 1000000),
+    Setting("on_error", "deny", "what becomes of a client without an answer: refused, or left to the next authenticator",
+            choices=("deny", "next")),
+)  # fmt: skip
+CACHING = (
+    Setting("auth_cache_ttl", 0.0, "how long the answer to a CONNECT holds for the same user name, password, client id and "
+            "host; 0: it is asked for each time", "s", 0, 86400),
+    Setting("cache_size", 10000, "answers that are remembered", "", 1, 10000000),
+)  # fmt: skip
+
+
+class BackEndError(Exception):
+    """The back end's answer is of no use; the text says why and holds nothing secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientInfo:
+    """What a client says about itself; `address` without the port."""
+
+    client_id: str
+    user: str | None
+    password: bytes | None = field(repr=False)
+    address: str
+    listener: str
+
+    @classmethod
+    def of(cls, client: Identity, user: bytes | None, password: bytes | None) -> ClientInfo:
+        """The same of a client in the core."""
+        address = client.address.rpartition(":")[0].strip("[]") or client.address
+        return cls(client.client_id.decode(), None if user is None else user.decode(), password, address, client.listener.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer to a CONNECT.
+
+    code        0: allowed, a reason code of 0x80 or more: refused, None: left to the next authenticator
+    user        user name the client has from now on, None: as it said
+    rules       ACL rules for this client, None: those of its listener hold
+    expires_at  seconds since 1970 when the client is disconnected, or None
+    state       for Identity.auth_state
+    """
+
+    code: int | None = SUCCESS
+    user: str | None = None
+    rules: list[Rule] | None = None
+    expires_at: float | None = None
+    state: Any = None
+
+
+REFUSED = Verdict(BAD_USER_NAME_OR_PASSWORD)
+FORBIDDEN = Verdict(NOT_AUTHORIZED)
+NEXT = Verdict(None)
+
+
+class BackEnd(Authenticator):
+    """An authenticator with settings and counters; `wall` says seconds since 1970."""
+
+    SETTINGS: Table = ()
+
+    def __init__(self, settings: Mapping[str, Any], wall: Callable[[], float] = time.time) -> None:
+        """Raises ValueError naming a wrong setting or the library that is missing, OSError for a file."""
+        self.settings = check(self.SETTINGS, settings)
+        self.wall = wall
+        self.broker: Broker | None = None  # known from the first client on
+        self.authorizer: Any = None  # what admitted clients get as their authorizer
+        self.accepted = 0
+        self.refused = 0
+        self.errors = 0
+        self._secrets: list[str] = []  # what no line of the log may hold
+        self._silent_until = 0.0
+        self._suppressed = 0
+
+    async def open(self) -> None:
+        """The server starts."""
+
+    async def close(self) -> None:
+        """The server stops; `open` may follow."""
+
+    def valid(self, client: Identity) -> bool:
+        """See Authenticator.valid. A client that was given another authorizer has to come again."""
+        self.broker = client.broker
+        return client.authorizer is self.authorizer
+
+    def figures(self) -> list[tuple[str, int]]:
+        """See Authenticator.figures."""
+        return [("accepted", self.accepted), ("refused", self.refused), ("errors", self.errors)]
+
+    def admit(self, client: Identity, verdict: Verdict) -> int | None:
+        """Put the verdict into effect; what `authenticate` has to answer."""
+        if verdict.code is None:
+            return None
+        if verdict.code != SUCCESS:
+            self.refused += 1
+            return verdict.code
+        self.accepted += 1
+        if verdict.user is not None:
+            client.user = verdict.user.encode()
+        client.rules = verdict.rules
+        client.authorizer = self.authorizer
+        client.auth_state = verdict.state
+        if verdict.expires_at is not None:
+            left = min(max(0.0, verdict.expires_at - self.wall()), _LONGEST)
+            client.expires_at = client.broker.clock() + int(left * 1000)
+        return SUCCESS
+
+    def report(self, text: str) -> None:
+        """Log a fault, unless one was logged less than a minute ago."""
+        now = time.monotonic()
+        if now < self._silent_until:
+            self._suppressed += 1
+            return
+        for hidden in filter(None, self._secrets):
+            text = text.replace(hidden, "***")
+        text = text.encode("unicode_escape").decode()[:_LINE]  # others' words must not break up the log
+        if self._suppressed:
+            text += " (and %d more since the last report)" % self._suppressed
+        self._silent_until = now + _REPORT
+        self._suppressed = 0
+        logger.warning("authenticator %s: %s", self.name, text)
+
+
+class AsyncAuthenticator(BackEnd):
+    """A back end that has to be waited for.
+
+    Subclasses implement `concerns` and `check`, and `connect`, `ping`, `disconnect` as needed. All belongs to the
+    thread of the event loop.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` tells when answers that were remembered are too old, s. Raises as BackEnd does."""
+        super().__init__(settings, wall)
+        self.timeout: float = self.settings["timeout"]
+        self.timeouts = 0
+        self.waiting = 0  # clients that have no answer yet
+        self.busy = 0  # clients turned away because too many wait
+        self.cache_hits = 0
+        self._places: int = self.settings["max_concurrent"] + self.settings["max_waiting"]
+        self._on_error = None if self.settings["on_error"] == "next" else SERVER_UNAVAILABLE
+        self._answers: Cache[Verdict] = Cache(self.settings["cache_size"], self.settings["auth_cache_ttl"], clock)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._slots: asyncio.Semaphore | None = None
+
+    # -- for subclasses -----------------------------------------------------------------------
+
+    def concerns(self, info: ClientInfo) -> bool:
+        """Whether this back end can know the client; if not, the next authenticator is asked."""
+        return info.user is not None
+
+    async def check(self, info: ClientInfo) -> Verdict:
+        """Decide on a CONNECT. What it raises, and that it takes too long, is reported and counted."""
+        raise NotImplementedError
+
+    async def connect(self) -> None:
+        """Make what is needed to ask; need not reach the back end, it may be down."""
+
+    async def ping(self) -> None:
+        """Raise what is wrong with the back end, so that it can be reported at the start."""
+
+    async def disconnect(self) -> None:
+        """Undo `connect`."""
+
+    # -- start and stop -----------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """See BackEnd.open. A back end that cannot be reached is reported, and asked again when a client comes."""
+        if self._slots is None:
+            self._slots = asyncio.Semaphore(self.settings["max_concurrent"])
+            await self.connect()
+            self.start(self._first_ping())
+
+    async def close(self) -> None:
+        """See BackEnd.close. Who waits for an answer gets none."""
+        if self._slots is None:
+            return
+        self._slots = None
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=self.timeout)
+        self._answers.clear()
+        try:
+            async with asyncio.timeout(self.timeout):
+                await self.disconnect()
+        except Exception as e:
+            self.report("while closing: %s" % describe(e))
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run something beside all else, until it is done or `close`."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever wanted to know it has seen it
+
+    async def _first_ping(self) -> None:
+        try:
+            await self.ask_within(self.ping)
+        except BackEndError:
+            pass  # it was reported
+
+    # -- clients ------------------------------------------------------------------------------
+
+    def authenticate(self, client: Identity, user: bytes | None, password: bytes | None) -> int | None:
+        """See Authenticator.authenticate."""
+        self.broker = client.broker
+        info = ClientInfo.of(client, user, password)
+        if not self.concerns(info):
+            return None
+        parts = [info.client_id.encode(), user, password, info.address.encode(), info.listener.encode()]
+        key = self._answers.key(*parts)
+        known = self._answers.get(key)
+        if known is not None:
+            self.cache_hits += 1
+            return self.admit(client, known)
+        if not self.request(self._decide(client, info, key)):
+            return SERVER_BUSY
+        return PENDING
+
+    def request(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Run what a client waits for; False, and counted, when there are too many already."""
+        if self.waiting >= self._places:
+            work.close()
+            self.busy += 1
+            return False
+        self.waiting += 1
+        self.start(work).add_done_callback(self._answered)
+        return True
+
+    def _answered(self, task: asyncio.Task[Any]) -> None:
+        self.waiting -= 1
+
+    async def _decide(self, client: Identity, info: ClientInfo, key: bytes) -> None:
+        try:
+            verdict = await self.ask_within(lambda: self.check(info), client)
+        except BackEndError:
+            code = self._on_error
+        except asyncio.CancelledError:
+            client.authenticated(SERVER_UNAVAILABLE)
+            raise
+        else:
+            self._answers.put(key, verdict)
+            if not is_there(client):
+                return
+            code = self.admit(client, verdict)
+        client.authenticated(code)
+
+    async def ask_within(self, ask: Callable[[], Awaitable[T]], client: Identity | None = None) -> T:
+        """What `ask()` answers, when it is its turn. Raises BackEndError, counted and reported, when there is no answer.
+
+        Nobody is asked on behalf of a client that has gone meanwhile.
+        """
+        if self._slots is None:
+            raise BackEndError("closed")
+        task: asyncio.Task[T] = self.start(self._in_turn(self._slots, ask, client))
+        try:
+            # Not asyncio.timeout: a library may take its time to clean up when it is cancelled.
+            await asyncio.wait((task,), timeout=self.timeout)
+        finally:
+            task.cancel()
+        if task.done() and not task.cancelled():
+            error = task.exception()
+            if error is None:
+                return task.result()
+            if not isinstance(error, Exception):
+                raise error
+            text = describe(error)
+        else:
+            text = "no answer within %g s" % self.timeout
+        if client is None or is_there(client):
+            if task.done():
+                self.errors += 1
+            else:
+                self.timeouts += 1
+            self.report(text)
+        raise BackEndError(text)
+
+    async def _in_turn(self, slots: asyncio.Semaphore, ask: Callable[[], Awaitable[T]], client: Identity | None) -> T:
+        async with slots:
+            if client is not None and not is_there(client):
+                raise BackEndError("the client has gone")
+            return await ask()
+
+    def figures(self) -> list[tuple[str, int]]:
+        """See Authenticator.figures."""
+        figures = [*super().figures(), ("timeouts", self.timeouts), ("busy", self.busy), ("cache_hits", self.cache_hits)]
+        return [*figures, ("waiting", self.waiting)]
+
+
+def is_there(client: Identity) -> bool:
+    """Whether the client is still connected."""
+    return client.conn in client.broker.connections
+
+
+def is_user_name(value: Any) -> TypeGuard[str]:
+    """Whether somebody else's idea of a user name can be one in MQTT (clause 1.5.4)."""
+    try:
+        return isinstance(value, str) and 0 < len(value.encode()) < 65536 and "\0" not in value
+    except UnicodeEncodeError:
+        return False
+
+
+def describe(error: Exception) -> str:
+    """An error in a few words."""
+    if isinstance(error, BackEndError):
+        return str(error)
+    return "%s: %s" % (type(error).__name__, error) if str(error) else type(error).__name__

@@ -1,0 +1,257 @@
+"""An HTTP service decides who may connect, and, if wanted, who may publish and subscribe to what.
+
+Both requests are POST, with a form or a JSON object:
+
+    user_url    user, password, client_id, address, listener
+    acl_url     user, client_id, address, listener, action (publish or subscribe), topic
+
+Answers to both: 401 and 403 refuse; 404 knows nothing of the client, which is left to the next authenticator
+(for acl_url: refused); 204 and an empty 200 allow; a 200 with a body says it there:
+
+    {"result": "allow"}      or "deny", or "ignore", which is as 404; for user_url it may also hold "user": another
+                             user name, "acl": a list of rules as in the configuration, "expire_at": seconds since
+                             1970 when the client is disconnected
+    1                        for user_url: allowed; 0: refused. For acl_url as CoMQTT 1 has it: 1 publish, 2 subscribe,
+                             3 both, 0 neither; and as CoMQTT 2: {"FILTER": ACCESS, ...} with 1 subscribe, 2 publish
+
+Everything else is a fault. Redirects are faults, too: passwords go nowhere but where they were sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from port.core.acl import ALLOWED, DENIED, PUBLISH, Acl
+from port.core.address import is_loopback
+from port.core.auth import Identity
+from port.cpython.auth.base import (
+    CACHING,
+    FORBIDDEN,
+    NEXT,
+    REFUSED,
+    WAITING,
+    AsyncAuthenticator,
+    BackEndError,
+    ClientInfo,
+    Verdict,
+    is_there,
+    is_user_name,
+)
+from port.cpython.auth.cache import Cache
+from port.cpython.auth.rights import longest_first, rules_from, rules_of
+from port.cpython.auth.settings import Setting, client_context, library, secret
+
+_ACTIONS = {1: "publish", 2: "subscribe"}
+_ALLOW, _DENY, _IGNORE = "allow", "deny", "ignore"
+_DENIED_FOR = 1.0  # s before the service is asked again after there was no answer
+_WORDS: dict[Any, str] = {"allow": _ALLOW, "deny": _DENY, "ignore": _IGNORE}
+
+
+class HttpAuthenticator(AsyncAuthenticator):
+    """Asks a web service; needs the extra `http`."""
+
+    SETTINGS = (
+        Setting("user_url", "", "asked when a client connects", required=True),
+        Setting("acl_url", "", "asked about topics for which there is no rule; empty: the rules decide alone"),
+        Setting("format", "json", "how requests are written", choices=("json", "form")),
+        Setting("anonymous", False, "whether the service is asked about clients without a user name, too"),
+        Setting("token", "", "sent as `Authorization: Bearer`", secret=True),
+        Setting("token_file", "", "file whose first line is that token"),
+        Setting("tls_verify", True, "whether the certificate of an https service must be right"),
+        Setting("ca_file", "", "certificate authorities to trust; empty: those of the system"),
+        Setting("max_answer", 65536, "size of an answer", "bytes", 64, 16777216),
+        Setting("max_rules", 1000, "rules in one answer", "", 1, 1000000),
+        Setting("cache_ttl", 60.0, "how long an answer of acl_url holds", "s", 0, 86400),
+        *WAITING,
+        *CACHING,
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """See AsyncAuthenticator."""
+        super().__init__(settings, wall, clock)
+        values = self.settings
+        for name in ("user_url", "acl_url"):
+            if values[name]:
+                _check_url(name, values[name])
+        self._token = secret(values, "token")
+        self._secrets.append(self._token)
+        self._context = client_context(values["ca_file"], values["tls_verify"])
+        self._httpx = library("httpx", "http")
+        self._client: Any = None
+        self._rights: Cache[int] = Cache(values["cache_size"], values["cache_ttl"], clock)
+        self.asked = 0  # questions about topics that went to the service
+        if values["acl_url"]:
+            self.authorizer = self
+
+    async def connect(self) -> None:
+        """See AsyncAuthenticator.connect."""
+        values = self.settings
+        count = values["max_concurrent"]
+        self._client = self._httpx.AsyncClient(
+            verify=self._context,
+            timeout=values["timeout"],
+            limits=self._httpx.Limits(max_connections=count, max_keepalive_connections=count),
+            headers={"Authorization": "Bearer " + self._token} if self._token else None,
+            follow_redirects=False,
+            trust_env=False,  # no proxy from a variable gets to see passwords
+        )
+        for name in ("user_url", "acl_url"):
+            url = urlsplit(values[name])
+            if url.scheme == "http" and url.hostname != "localhost" and not is_loopback("%s:0" % url.hostname):
+                self.report("%s is not https: passwords can be read on the way" % name)
+            elif url.scheme == "https" and not values["tls_verify"]:
+                self.report("tls_verify is off: anybody could pass himself off as the service")
+
+    async def disconnect(self) -> None:
+        """See AsyncAuthenticator.disconnect."""
+        self._rights.clear()
+        await self._client.aclose()
+
+    # -- CONNECT --------------------------------------------------------------------------------
+
+    def concerns(self, info: ClientInfo) -> bool:
+        """See AsyncAuthenticator.concerns."""
+        return info.user is not None or bool(self.settings["anonymous"])
+
+    async def check(self, info: ClientInfo) -> Verdict:
+        """See AsyncAuthenticator.check."""
+        password: bytes | str | None = info.password
+        if password is not None and self.settings["format"] == "json":
+            try:
+                password = password.decode()  # type: ignore[union-attr]
+            except UnicodeDecodeError:
+                return REFUSED  # JSON cannot say it, so nobody can have it
+        result = await self._post(self.settings["user_url"], {**_fields(info), "password": password})
+        if not isinstance(result, dict):
+            word = {1: _ALLOW, 0: _DENY}.get(result, result) if isinstance(result, int) else result
+            result = {"result": word}
+        verdict = {_ALLOW: Verdict(), _DENY: FORBIDDEN, _IGNORE: NEXT}.get(_word(result.get("result")) or "")
+        if verdict is None:
+            raise BackEndError("the answer of user_url says neither allow, deny nor ignore")
+        if verdict.code == 0:
+            verdict = self._admission(result)
+        return verdict
+
+    def _admission(self, result: Mapping[str, Any]) -> Verdict:
+        user, acl, expires = result.get("user"), result.get("acl"), result.get("expire_at")
+        if user is not None and not is_user_name(user):
+            raise BackEndError("user in the answer of user_url is no user name")
+        if expires is not None and (isinstance(expires, bool) or not isinstance(expires, (int, float))):
+            raise BackEndError("expire_at in the answer of user_url is not a number")
+        rules = None if acl is None else rules_from(acl, self.settings["max_rules"])
+        return Verdict(user=user, rules=rules, expires_at=expires)
+
+    # -- topics -----------------------------------------------------------------------------------
+
+    def ask(self, client: Identity, action: int, topic: bytes) -> None:
+        """The authorizer's part: see port.core.auth.Identity.authorizer."""
+        info = ClientInfo.of(client, client.user, None)
+        parts = (client.user, info.client_id.encode(), info.address.encode(), info.listener.encode())
+        key = self._rights.key(*parts, b"%d" % action, topic)
+        verdict = self._rights.get(key)
+        loop = asyncio.get_running_loop()
+        if verdict is not None:
+            self.cache_hits += 1
+            loop.call_soon(client.authorized, action, topic, verdict, int(self._rights.left(key) * 1000))
+        elif not self.request(self._authorize(client, info, action, topic, key)):
+            loop.call_soon(client.authorized, action, topic, DENIED, int(_DENIED_FOR * 1000))
+
+    async def _authorize(self, client: Identity, info: ClientInfo, action: int, topic: bytes, key: bytes) -> None:
+        fields = {**_fields(info), "action": _ACTIONS[action], "topic": topic.decode()}
+        verdict, ttl = DENIED, _DENIED_FOR
+        try:
+            verdict = await self.ask_within(lambda: self._ask_service(fields, info, action, topic), client)
+            self._rights.put(key, verdict)
+            ttl = self._rights.left(key)
+        except BackEndError:
+            pass  # it was reported
+        finally:
+            if is_there(client):
+                client.authorized(action, topic, verdict, int(ttl * 1000))
+
+    async def _ask_service(self, fields: Mapping[str, Any], info: ClientInfo, action: int, topic: bytes) -> int:
+        self.asked += 1
+        result = await self._post(self.settings["acl_url"], fields)
+        if isinstance(result, dict) and "result" not in result:
+            return _decide(result, "comqtt2", info, action, topic)
+        if isinstance(result, int):
+            return _decide({topic.decode(): result}, "comqtt1", info, action, topic)
+        word = _word(result.get("result") if isinstance(result, dict) else result)
+        if word is None:
+            raise BackEndError("the answer of acl_url says neither allow nor deny")
+        return ALLOWED if word == _ALLOW else DENIED
+
+    def figures(self) -> list[tuple[str, int]]:
+        """See Authenticator.figures."""
+        return [*super().figures(), ("acl_requests", self.asked)]
+
+    # -- HTTP ---------------------------------------------------------------------------------------
+
+    async def _post(self, url: str, fields: Mapping[str, Any]) -> Any:
+        """What the service says: what stands in the body, or the word that the status stands for. Raises BackEndError."""
+        given = {name: value for name, value in fields.items() if value is not None}
+        if self.settings["format"] == "json":
+            kind, body = "application/json", json.dumps(given)
+        else:
+            kind, body = "application/x-www-form-urlencoded", urlencode(given)
+        most = self.settings["max_answer"]
+        data = b""
+        async with self._client.stream("POST", url, content=body, headers={"Content-Type": kind}) as response:
+            status = response.status_code
+            if status in (401, 403):
+                return _DENY
+            if status == 404:
+                return _IGNORE
+            if status not in (200, 204):
+                raise BackEndError("the service answers with HTTP status %d" % status)
+            async for chunk in response.aiter_bytes():
+                data += chunk
+                if len(data) > most:
+                    raise BackEndError("the service's answer is longer than max_answer")
+        text = data.strip()
+        if not text:
+            return _ALLOW
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return _WORDS.get(text.decode("ascii", "replace"), "")
+
+
+def _word(value: Any) -> str | None:
+    return _WORDS.get(value) if isinstance(value, str) else None
+
+
+def _fields(info: ClientInfo) -> dict[str, Any]:
+    return {"user": info.user, "client_id": info.client_id, "address": info.address, "listener": info.listener}
+
+
+def _check_url(name: str, text: str) -> None:
+    try:
+        url = urlsplit(text)
+        right = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        raise ValueError("%s must be an http or https URL" % name)
+    if url.username or url.password:
+        raise ValueError("%s must not hold a user name or password, set token_file" % name)
+
+
+def _decide(rights: Mapping[str, Any], numbers: str, info: ClientInfo, action: int, topic: bytes) -> int:
+    """The verdict of CoMQTT's lists of filters and numbers."""
+    rules = rules_of(longest_first(rights), numbers)
+    user = None if info.user is None else info.user.encode()
+    access = Acl(1).find(user, info.client_id.encode(), info.address, rules, None)
+    if access is None:
+        return DENIED
+    return access.publish(topic, 0) if action == PUBLISH else access.subscribe(topic, 0)

@@ -1,0 +1,59 @@
+"""From rights as others write them to ACL rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from port.core.acl import Rule, rule
+from port.cpython.auth.base import BackEndError
+
+Right = tuple[str, str]  # topic filter, access as the back end has it
+
+# Access -> publish, subscribe.
+_WORDS = {
+    "0": (False, False), "deny": (False, False), "3": (True, True), "readwrite": (True, True), "pubsub": (True, True),
+    "read": (False, True), "subscribe": (False, True), "write": (True, False), "publish": (True, False),
+}  # fmt: skip
+_NUMBERS = {
+    "comqtt1": {"1": (True, False), "2": (False, True)},
+    "comqtt2": {"1": (False, True), "2": (True, False)},
+}
+
+
+def rules_of(rights: tuple[Right, ...], numbers: str) -> list[Rule]:
+    """Rules of rights in their order: each decides on publishing and on subscribing. Raises BackEndError."""
+    found = []
+    for topic, access in rights:
+        may = _WORDS.get(access.lower()) or _NUMBERS[numbers].get(access)
+        if may is None:
+            raise BackEndError("access %r to topic %r is unknown" % (access, topic))
+        try:
+            for allow in (True, False):
+                actions = [action for action, allowed in zip(("publish", "subscribe"), may, strict=True) if allowed is allow]
+                if actions:
+                    found.append(rule({"allow": allow, "actions": actions, "topic": topic}))
+        except ValueError as e:
+            raise BackEndError(str(e)) from None
+    return found
+
+
+def longest_first(rights: Mapping[str, Any]) -> tuple[Right, ...]:
+    """Rights that have no order of their own: of those that match a topic the longest filter decides, as in CoMQTT.
+
+    Of two of the same length that with a wildcard comes last.
+    """
+    topics = sorted(rights, key=lambda topic: (len(topic), topic), reverse=True)
+    return tuple((topic, str(rights[topic])) for topic in topics)
+
+
+def rules_from(acl: Any, most: int) -> list[Rule]:
+    """Rules that somebody else has written. Raises BackEndError saying what is wrong."""
+    if not isinstance(acl, list) or not all(isinstance(values, dict) for values in acl):
+        raise BackEndError("acl is not a list of rules")
+    if len(acl) > most:
+        raise BackEndError("acl has %d rules, which is more than max_rules" % len(acl))
+    try:
+        return [rule(values) for values in acl]
+    except ValueError as e:
+        raise BackEndError(str(e)) from None

@@ -1,0 +1,144 @@
+"""What can be configured about a back end: one table per back end, checked and explained from here.
+
+A setting's default tells its type. `password` and the like may stand in a file of their own instead, so
+that the configuration holds no secret: `password_file`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from port.core.config import unknown
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting.
+
+    default      of its type: bool, int, float, str, or () for a list of strings
+    text         what it means
+    least, most  range of a number, both included
+    choices      the values a string, or each string of a list, may have; all if empty
+    required     whether it must be given
+    secret       whether its value must not be shown
+    """
+
+    name: str
+    default: Any
+    text: str
+    unit: str = ""
+    least: float = 0
+    most: float = 0
+    choices: tuple[str, ...] = ()
+    required: bool = False
+    secret: bool = False
+
+    def check(self, value: Any) -> Any:
+        """The value, an int made a float where one is wanted. Raises ValueError naming the setting."""
+        shown = "that" if self.secret else repr(value)
+        default = self.default
+        if isinstance(default, bool):
+            if not isinstance(value, bool):
+                raise ValueError("%s must be true or false, not %s" % (self.name, shown))
+        elif isinstance(default, (int, float)):
+            whole = isinstance(default, int)
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                raise ValueError("%s must be a %s, not %s" % (self.name, "whole number" if whole else "number", shown))
+            if not self.least <= value <= self.most:
+                raise ValueError("%s must be %s, not %s" % (self.name, self.range(), shown))
+            return value if whole else float(value)
+        elif isinstance(default, str):
+            self._check_text(value, shown, "a string")
+        else:
+            if not isinstance(value, (list, tuple)):
+                raise ValueError("%s must be a list of strings, not %s" % (self.name, shown))
+            for item in value:
+                self._check_text(item, repr(item), "a list of strings")
+            return tuple(value)
+        return value
+
+    def _check_text(self, value: Any, shown: str, wanted: str) -> None:
+        if not isinstance(value, str):
+            raise ValueError("%s must be %s, not %s" % (self.name, wanted, shown))
+        if self.choices and value not in self.choices:
+            raise ValueError("%s must be one of %s, not %s" % (self.name, ", ".join(self.choices), shown))
+
+    def range(self) -> str:
+        """The range of a number, with its unit."""
+        return "from %.10g to %.10g%s" % (self.least, self.most, " " + self.unit if self.unit else "")
+
+    def explain(self) -> str:
+        """One line: name, meaning, range and default."""
+        hints = []
+        if self.choices:
+            hints.append(("any of " if self.default == () else "one of ") + ", ".join(self.choices))
+        if isinstance(self.default, bool):
+            default = str(self.default).lower()
+        elif isinstance(self.default, (int, float)):
+            hints.append(self.range())
+            default = "%.10g" % self.default
+        else:
+            default = self.default and '"%s"' % self.default or "none"
+        hints.append("required" if self.required else "default " + default)
+        return "%s: %s (%s)" % (self.name, self.text, ", ".join(hints))
+
+
+Table = Sequence[Setting]
+
+
+def check(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a table by name: `values`, and defaults for the others. Raises ValueError naming a wrong one."""
+    known = {setting.name: setting for setting in table}
+    for name in values:
+        if name not in known:
+            raise ValueError(unknown("key", name, sorted(known)))
+    for setting in table:
+        if setting.required and not values.get(setting.name):
+            raise ValueError(setting.name + " is missing")
+    return {name: setting.check(values[name]) if name in values else setting.default for name, setting in known.items()}
+
+
+def explain(table: Table) -> str:
+    """The whole table as text, one setting a line."""
+    return "\n".join(setting.explain() for setting in table)
+
+
+def secret(settings: Mapping[str, Any], name: str) -> str:
+    """A secret from `name`, or the first line of the file `name`_file. Raises ValueError, OSError naming the file."""
+    given: str = settings[name]
+    path: str = settings[name + "_file"]
+    if given and path:
+        raise ValueError("there is %s and %s_file, one of them is enough" % (name, name))
+    if not path:
+        return given
+    try:
+        return Path(path).read_text("utf-8").split("\n")[0].rstrip("\r")
+    except UnicodeDecodeError:
+        raise ValueError("%s_file is not text in UTF-8" % name) from None
+
+
+def library(module: str, extra: str) -> Any:
+    """A module of an optional dependency. Raises ValueError saying how to install it."""
+    try:
+        return import_module(module)
+    except ImportError as e:
+        raise ValueError("needs %s: pip install ucomqtt[%s]" % (e.name or module, extra)) from None
+
+
+def client_context(ca_file: str, verify: bool = True) -> ssl.SSLContext:
+    """A TLS context for a client. Raises ValueError when the CA file holds no certificate, OSError naming the file."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except ssl.SSLError:
+        raise ValueError("ca_file holds no certificate: %s" % ca_file) from None
+    except OSError as e:
+        raise OSError(e.errno, e.strerror, ca_file) from None
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
