@@ -87,8 +87,8 @@ def still_admitted(conn: "Connection") -> bool:
     return False
 
 
-def may_be_anonymous(conn: "Connection") -> bool:
-    """Whether a client for whom nobody vouches may come in."""
+def may_be_anonymous(conn: "Any") -> bool:
+    """Whether a client for whom nobody vouches may come in; `conn` has its `listener` and `address`."""
     who = conn.listener.options.anonymous
     if who == "auto":
         who = "none" if conn.listener.authenticators else "loopback"
@@ -172,6 +172,7 @@ class Identity:
             if code is not None:
                 self.authenticator = authenticator
                 return code
+        self.authenticator = None  # the last one may have asked for time and then had no opinion
         if self.user is not None and authenticators:
             return BAD_USER_NAME_OR_PASSWORD
         self.user = None  # nobody has vouched for it

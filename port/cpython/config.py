@@ -1,20 +1,33 @@
-"""Command line and configuration file: where the options of a server come from.
+"""Where a server's configuration comes from: a TOML file, the environment, the command line.
 
-Defaults, then the TOML file, then the command line. Every key is an option of
-port.core.options.Options, or `host`, `port`.
+Each overrides the one before. The file's keys are those of port.core.config and, for the program
+itself, `log_level` and `loop`. An environment variable is UCOMQTT_ and an option in capitals. Paths of
+files are relative to the folder of the configuration file.
 """
 
 from __future__ import annotations
 
 import argparse
-import difflib
+import os
 import re
 import tomllib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from port.core import __version__
+from port.core.auth import Authenticator
+from port.core.config import Config, unknown
 from port.core.options import TABLE, Options
+from port.cpython import authenticators, mosquitto
+
+PROGRAM = ("log_level", "loop")  # keys at the top level that are no option of the broker
+LEVELS = ("debug", "info", "warning", "error")
+LOOPS = ("auto", "asyncio", "uvloop")
+_PREFIX = "UCOMQTT_"
+# Keys that name a file, wherever they stand.
+_FILES = ("file", "acl_file", "certificate", "key", "client_ca", "ca_file", "key_file", "secret_file", "password_file", "token_file")
 
 
 class ConfigError(Exception):
@@ -22,63 +35,74 @@ class ConfigError(Exception):
 
 
 @dataclass
-class Config:
-    """What the command line and the file say."""
+class Program:
+    """What is to be run.
 
-    host: str = "127.0.0.1"
-    port: int = 1883
-    verbosity: int = 0
-    loop: str = "auto"
-    values: dict[str, Any] = field(default_factory=dict)
+    values          the effective configuration, before it was checked
+    config          the same, checked
+    authenticators  those of its [[auth]]
+    """
 
-    def options(self) -> Options:
-        """The options; raises ConfigError naming a wrong one."""
-        try:
-            return Options(**self.values)
-        except ValueError as e:
-            raise ConfigError(str(e)) from None
+    values: dict[str, Any]
+    config: Config
+    authenticators: list[Authenticator]
+
+    @property
+    def log_level(self) -> str:
+        """debug, info, warning or error."""
+        return str(self.values.get("log_level", "warning"))
+
+    @property
+    def loop(self) -> str:
+        """auto, asyncio or uvloop."""
+        return str(self.values.get("loop", "auto"))
 
 
-def descriptions() -> dict[str, str]:
-    """What each option means, from the docstring of Options."""
-    return dict(re.findall(r"^    (\w+): (.*)$", Options.__doc__ or "", re.MULTILINE))
+def descriptions(documented: type) -> dict[str, str]:
+    """What each key means, from the docstring of Options or ListenerConfig."""
+    return dict(re.findall(r"^    (\w+): (.*)$", documented.__doc__ or "", re.MULTILINE))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def hint(row: tuple[Any, ...]) -> str:
+    """Range, unit and default of a row of the options' table, as text."""
+    _, _, default, least, most, unit = row
+    if isinstance(least, tuple):
+        return "one of %s, default %s" % (", ".join(least), default)
+    if isinstance(default, bool):
+        return "true or false, default %s" % str(default).lower()
+    if isinstance(default, str):
+        return 'default "%s"' % default
+    return "%d to %d%s, default %d" % (least, most, " " + unit if unit else "", default)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(
         prog="python3 -m port.cpython",
         description="ucomqtt %s, an MQTT 3.1, 3.1.1 and 5.0 broker." % __version__,
-        epilog="A configuration file is TOML with the same names: `max_connections = 100`.",
+        epilog="`python3 -m port.cpython passwd --help` tells how to manage a password file. All that a configuration "
+        "file can hold, listeners and authentication too: --print-config.",
     )
-    parser.add_argument("--host", help="address to listen on (default 127.0.0.1; 0.0.0.0 for all)")
-    parser.add_argument("--port", type=int, help="port to listen on (default 1883; 0: any free one)")
-    parser.add_argument("--config", metavar="FILE", help="read options from this TOML file")
-    parser.add_argument(
-        "--loop",
-        choices=("auto", "asyncio", "uvloop"),
-        default="auto",
-        help="event loop (default auto: uvloop when it is installed, else asyncio)",
-    )
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="log clients as they come and go; twice: all there is")
-    parser.add_argument("--version", action="version", version="ucomqtt " + __version__)
-    group = parser.add_argument_group("broker options")
-    texts = descriptions()
-    for name, _, default, least, most, unit in TABLE:
-        if isinstance(least, tuple):
-            hint = "one of %s, default %s" % (", ".join(least), default)
-        elif isinstance(default, bool):
-            hint = "true or false, default %s" % str(default).lower()
-        elif isinstance(default, str):
-            hint = 'default "%s"' % default
-        else:
-            hint = "%d to %d%s, default %d" % (least, most, " " + unit if unit else "", default)
-        parser.add_argument(
-            "--" + name.replace("_", "-"), metavar="VALUE", help=("%s (%s)" % (texts[name], hint)).replace("%", "%%")
-        )
-    return parser
+    found.add_argument("--host", help="address to listen on (default 127.0.0.1; 0.0.0.0 for all)")
+    found.add_argument("--port", help="port to listen on (default 1883; 0: any free one)")
+    found.add_argument("--config", metavar="FILE", help="read this TOML file; SIGHUP reads it again")
+    found.add_argument("--check-config", action="store_true", help="say whether the configuration is right, and end")
+    found.add_argument("--print-config", action="store_true", help="print the effective configuration, with explanations, and end")
+    found.add_argument("--loop", help="event loop: %s (default auto: uvloop when it is installed, else asyncio)" % ", ".join(LOOPS))
+    found.add_argument("--log-level", metavar="LEVEL", help="%s (default warning)" % ", ".join(LEVELS))
+    found.add_argument("-v", "--verbose", action="count", default=0, help="log clients as they come and go; twice: all there is")
+    found.add_argument("--version", action="version", version="ucomqtt " + __version__)
+    group = found.add_argument_group("broker options")
+    texts = descriptions(Options)
+    for row in TABLE:
+        text = "%s (%s)" % (texts[row[0]], hint(row))
+        group.add_argument("--" + row[0].replace("_", "-"), metavar="VALUE", help=text.replace("%", "%%"))
+    return found
 
 
-def _value(name: str, text: str, default: Any) -> Any:
+def _value(name: str, text: str) -> Any:
+    """An option's value from the text of a command line or variable."""
+    default = _defaults()[name]
     if isinstance(default, bool):
         if text.lower() not in ("true", "false"):
             raise ConfigError("%s must be true or false, not %r" % (name, text))
@@ -91,6 +115,11 @@ def _value(name: str, text: str, default: Any) -> Any:
         raise ConfigError("%s must be a whole number, not %r" % (name, text)) from None
 
 
+def _defaults() -> dict[str, Any]:
+    """What can be given as text: name -> default."""
+    return {"host": "", "port": 0, "log_level": "", "loop": "", **{row[0]: row[2] for row in TABLE}}
+
+
 def _read(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
@@ -101,33 +130,58 @@ def _read(path: str) -> dict[str, Any]:
         raise ConfigError("%s: %s" % (path, e)) from None
 
 
-def load(arguments: list[str]) -> Config:
-    """The configuration the command line asks for. Raises ConfigError; argparse ends the program on misuse."""
-    args = _parser().parse_args(arguments)
-    config = Config(verbosity=args.verbose, loop=args.loop)
-    names = {row[0]: row[2] for row in TABLE}
-    if args.config:
-        for key, value in _read(args.config).items():
-            if key == "host" and isinstance(value, str):
-                config.host = value
-            elif key == "port" and isinstance(value, int) and not isinstance(value, bool):
-                config.port = value
-            elif key in ("host", "port"):
-                raise ConfigError("%s: %s has the wrong type: %r" % (args.config, key, value))
-            elif key in names:
-                config.values[key] = value
-            else:
-                near = difflib.get_close_matches(key, [*names, "host", "port"], 1, 0.0)
-                raise ConfigError("%s: unknown option %s, did you mean %s?" % (args.config, key, near[0]))
-    for name, default in names.items():
+def _resolved(value: Any, folder: Path) -> Any:
+    """The same with paths made absolute."""
+    if isinstance(value, dict):
+        return {
+            key: str(folder / item) if key in _FILES and isinstance(item, str) else _resolved(item, folder)
+            for key, item in value.items()
+        }
+    return [_resolved(item, folder) for item in value] if isinstance(value, list) else value
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    known = _defaults()
+    found = {}
+    for variable, text in environ.items():
+        name = variable.removeprefix(_PREFIX).lower()
+        if not variable.startswith(_PREFIX) or name == "config":
+            continue
+        if name not in known:
+            raise ConfigError("%s: %s" % (variable, unknown("option", name, [*known, "config"])))
+        found[name] = _value(name, text)
+    return found
+
+
+def gather(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """The effective configuration, not checked yet. Raises ConfigError."""
+    path = args.config or environ.get(_PREFIX + "CONFIG")
+    values = _resolved(_read(path), Path(path).resolve().parent) if path else {}
+    values.update(_from_environment(environ))
+    for name in _defaults():
         text = getattr(args, name)
         if text is not None:
-            config.values[name] = _value(name, text, default)
-    if args.host is not None:
-        config.host = args.host
-    if args.port is not None:
-        config.port = args.port
-    if not 0 <= config.port <= 65535:
-        raise ConfigError("port must be from 0 to 65535, not %d" % config.port)
-    config.options()
-    return config
+            values[name] = _value(name, text)
+    if args.verbose and args.log_level is None:
+        values["log_level"] = LEVELS[max(0, 2 - args.verbose)]
+    return values
+
+
+def check(values: dict[str, Any], running: list[Authenticator] | None = None) -> Program:
+    """Check a configuration and read the files it names, certificates apart. Raises ConfigError.
+
+    `running`: the authenticators of the configuration that holds now; those that can go on are used again.
+    """
+    for name, choices in (("log_level", LEVELS), ("loop", LOOPS)):
+        if values.get(name, choices[0]) not in choices:
+            raise ConfigError("%s must be one of %s, not %r" % (name, ", ".join(choices), values[name]))
+    try:
+        config = Config(values, False, PROGRAM)
+        if config.acl_file:
+            config.rules += mosquitto.rules(config.acl_file)
+        made = [authenticators.make(entry, running or []) for entry in config.auth]
+    except OSError as e:
+        raise ConfigError("cannot read %s: %s" % (e.filename, e.strerror)) from None
+    except ValueError as e:
+        raise ConfigError(str(e)) from None
+    return Program(values, config, made)

@@ -1,4 +1,4 @@
-"""The broker on asyncio: TCP listeners, one protocol object per client, one tick a second.
+"""The broker on asyncio: listeners, one protocol object per client, one tick a second.
 
     server = Server(max_connections=100)
     server.listen("127.0.0.1", 1883)
@@ -11,26 +11,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
+import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
+from port.core import setup
+from port.core.auth import Authenticator
 from port.core.broker import Broker
+from port.core.config import Config
+from port.core.listener import Listener
 from port.core.options import Options
 from port.core.store import Store
+from port.cpython.client import LINGER
+from port.cpython.listener import BACKLOG, Entrance
 from port.cpython.load import LoadAverages
-
-if TYPE_CHECKING:
-    from port.core.codec import Buffer
-    from port.core.connection import Connection
+from port.cpython.tls import server_context
 
 logger = logging.getLogger("ucomqtt")
 
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
-_BACKLOG = 1024
-_LINGER = 2.0  # seconds a client has to read what is left and to close its side
 
 
 def log(level: int, text: str, *args: Any) -> None:
@@ -49,9 +50,11 @@ class Server(Broker):
 
     Options are given by name (see port.core.options) or as an Options object; ValueError names a wrong one.
     All methods belong to the thread of the event loop.
+
+    sockets  MQTT clients whose socket is open
     """
 
-    handshakes = _BACKLOG  # asyncio accepts so many before it reads from any of them
+    handshakes = BACKLOG  # asyncio accepts so many before it reads from any of them
 
     def __init__(
         self,
@@ -65,53 +68,111 @@ class Server(Broker):
         self.sys.wall = lambda: int(time.time())
         self._load = LoadAverages(self)
         self.sys.extras.append(self._load.figures)
-        self._listeners: list[tuple[str, int]] = []
-        self._servers: list[asyncio.Server] = []
+        self._entrances: list[Entrance] = []
         self._ticker: asyncio.Task[None] | None = None
+        self._working = False
         self._stopped = asyncio.Event()
-        self.sockets = 0  # clients whose socket is open
+        self.sockets = 0
 
-    def listen(self, host: str = "127.0.0.1", port: int = 1883) -> None:
-        """Add a TCP listener, opened by `start`; port 0 takes any free one, see `addresses`."""
-        if not 0 <= port <= 65535:
-            raise ValueError("port must be from 0 to 65535, not %r" % port)
-        self._listeners.append((host, port))
+    # -- listeners --------------------------------------------------------------------------
+
+    def listen(
+        self,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        *,
+        type: str = "tcp",
+        tls: ssl.SSLContext | dict[str, Any] | None = None,
+        auth: Sequence[Authenticator] | None = None,
+        acl: Iterable[dict[str, Any]] | None = None,
+        **values: Any,
+    ) -> Listener:
+        """Add a listener, opened by `start`; port 0 takes any free one, see `addresses`.
+
+        type    tcp, websocket, unix (with `file`), or http for the info pages
+        tls     an SSLContext, or its settings as in the configuration (port.cpython.tls)
+        auth    its authenticators in place of the server's
+        acl     rules for it in place of the server's, see port.core.acl.rule
+        values  any other key of port.core.config.ListenerConfig: id, file, paths, origins, and options
+
+        Raises ValueError naming what is wrong.
+        """
+        config = setup.describe(self, host, port, type, tls, acl, values)
+        listener = setup.new_listener(self, config, [])
+        listener.authenticators = self.authenticators if auth is None else list(auth)
+        self._entrances.append(Entrance(self, config, listener, _context(config.tls, tls)))
+        return listener
+
+    def configure(self, config: Config, made: list[Authenticator]) -> None:
+        """Add the listeners, rights and limits of a configuration. Raises ValueError, OSError naming what is wrong.
+
+        `made`: the authenticators of its [[auth]], in order.
+        """
+        setup.begin(self, config)
+        for entry in config.listeners:
+            context = _context(entry.tls)
+            self._entrances.append(Entrance(self, entry, setup.new_listener(self, entry, made), context))
+
+    async def change(self, config: Config, made: list[Authenticator]) -> None:
+        """Take over another configuration while running: see port.core.setup.change; certificates are read again.
+
+        `made`: the authenticators of its [[auth]], in order; those that go on are the same objects as before.
+
+        Raises ValueError or OSError naming what is wrong, and then nothing has changed.
+        """
+        by_id = {entry.id: entry for entry in config.listeners}
+        contexts = {}
+        for entrance in self._entrances:
+            entry = by_id.get(entrance.listener.id)
+            if entry is not None and entrance.tls is not None:
+                contexts[entrance] = _context(entry.tls)
+        old = self.all_authenticators()
+        for authenticator in made:
+            if authenticator not in old:
+                await _call(authenticator, "open")
+        for entrance, context in contexts.items():
+            entrance.tls = context
+        setup.change(self, config, made)
+        for authenticator in old:
+            if authenticator not in self.all_authenticators():
+                await _call(authenticator, "close")
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """Host and port of each open listener."""
-        found = []
-        for server in self._servers:
-            for sock in server.sockets:
-                name = sock.getsockname()
-                found.append((name[0], name[1]))
-        return found
+        """Host and port of each open listener; a Unix socket's file, and 0."""
+        return [address for entrance in self._entrances for address in entrance.addresses]
+
+    # -- start and stop -----------------------------------------------------------------------
 
     async def start(self) -> None:
         """Open the listeners (OSError names one that cannot be opened) and start the tick."""
-        loop = asyncio.get_running_loop()
         self._stopped.clear()
+        opened: list[Entrance] = []
         try:
-            for host, port in self._listeners:
-                try:
-                    server = await loop.create_server(lambda: _Client(self, loop), host, port, backlog=_BACKLOG)
-                except OSError as e:
-                    raise OSError(e.errno, "cannot listen on %s:%d: %s" % (host, port, e.strerror or e)) from None
-                self._servers.append(server)
+            for entrance in self._entrances:
+                await entrance.open()
+                opened.append(entrance)
         except OSError:
-            self._close_listeners()
+            for entrance in opened:
+                entrance.close()
             raise
-        for host, port in self.addresses:
-            self.log(1, "listening on %s:%d", host, port)
-        self._ticker = loop.create_task(self._tick())
+        for entrance in opened:
+            for host, port in entrance.addresses:
+                self.log(1, "listener %s: listening on %s:%d", entrance.listener.id, host, port)
+        for authenticator in self.all_authenticators():
+            await _call(authenticator, "open")
+        self._ticker = asyncio.get_running_loop().create_task(self._tick())
 
     async def stop(self) -> None:
         """Close the listeners, say goodbye to the clients and wait until they have heard it, 2 s at most."""
-        self._close_listeners()
+        for entrance in self._entrances:
+            entrance.close()
         self.disconnect_all()
-        deadline = time.monotonic() + _LINGER
+        deadline = time.monotonic() + LINGER
         while self.sockets and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
+        for authenticator in self.all_authenticators():
+            await _call(authenticator, "close")
         if self._ticker is not None:
             self._ticker.cancel()
             self._ticker = None
@@ -131,10 +192,7 @@ class Server(Broker):
     async def __aexit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         await self.stop()
 
-    def _close_listeners(self) -> None:
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+    # -- time and work --------------------------------------------------------------------------
 
     async def _tick(self) -> None:
         while True:
@@ -145,109 +203,28 @@ class Server(Broker):
             except Exception as e:
                 self.crashed(None, e)
 
+    def wake(self) -> None:
+        """See Broker.wake."""
+        if not self._working:
+            self._working = True
+            asyncio.get_running_loop().call_soon(self._work)
 
-class _Client(asyncio.Protocol):
-    """One client's socket: asyncio's protocol on one side, the core's Transport on the other."""
-
-    __slots__ = ("_server", "_loop", "_transport", "_conn", "_paused", "_held", "_lingering")
-
-    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
-        self._server = server
-        self._loop = loop
-        self._conn: Connection | None = None
-        self._paused = False
-        self._held = False
-        self._lingering: asyncio.TimerHandle | None = None
-
-    # -- asyncio ----------------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        server = self._server
-        server.sockets += 1
-        high = server.options.outbox_bytes
-        self._transport.set_write_buffer_limits(high, high // 4)
-        # Sockets whose connection is over but which still linger take room, too.
-        if server.sockets <= server.options.max_connections + server.handshakes:
-            self._conn = server.accept_connection(self, _address(transport))
-        if self._conn is None:
-            self._transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        server = self._server
-        server.bytes_received += len(data)
-        conn = self._conn
-        if conn is not None:
-            conn.take(data)
-        if server.dirty:
-            server.flush()
-        if self._paused and self._transport.get_write_buffer_size() > 2 * server.options.outbox_bytes:
-            # It sends but does not read the answers: no more of it until it has read some.
-            self._transport.pause_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        server = self._server
-        server.sockets -= 1
-        if self._lingering is not None:
-            self._lingering.cancel()
-        if self._conn is not None:
-            self._conn.lost("connection lost" if exc is None else "connection lost: %s" % exc)
-            self._conn = None
-            server.flush()
-
-    def pause_writing(self) -> None:
-        self._paused = True
-        if self._conn is not None:
-            self._conn.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._paused = False
-        if self._conn is not None:
-            if not self._held:
-                self._transport.resume_reading()
-            self._conn.resume_writing()
-            self._server.flush()
-
-    # -- the core's Transport ---------------------------------------------------------------
-
-    def send(self, chunks: list[Buffer]) -> int:
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        self._transport.write(data)
-        return len(data)
-
-    def close(self, abort: bool, told: bool) -> None:
-        transport = self._transport
-        if abort:
-            transport.abort()
-            return
-        if not told and not transport.get_write_buffer_size():
-            transport.close()
-            return
-        # Closing at once would answer what the client is still sending with a reset, and it might never
-        # read why. So only our half is closed; the socket goes when the client's half does, or in a while.
-        self._lingering = self._loop.call_later(_LINGER, transport.abort)
-        if transport.can_write_eof():
-            transport.write_eof()
-        else:
-            transport.close()
-
-    def certificate(self) -> dict[str, Any] | None:
-        return None
-
-    def hold(self, held: bool) -> None:
-        self._held = held
-        if held:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
+    def _work(self) -> None:
+        self._working = self.work()
+        self.flush()
+        if self._working:
+            asyncio.get_running_loop().call_soon(self._work)
 
 
-def _address(transport: asyncio.BaseTransport) -> str:
-    """The peer as text, `host:port`, IPv6 in brackets."""
-    sock: socket.socket | None = transport.get_extra_info("socket")
-    peer = transport.get_extra_info("peername")
-    if sock is not None and sock.family == socket.AF_UNIX:
-        return "unix"
-    if not peer:
-        return "?"
-    return "[%s]:%d" % peer[:2] if ":" in peer[0] else "%s:%d" % peer[:2]
+def _context(settings: dict[str, Any] | None, given: Any = None) -> ssl.SSLContext | None:
+    """The TLS context: as given, or made from settings."""
+    if isinstance(given, ssl.SSLContext):
+        return given
+    return None if settings is None else server_context(settings)
+
+
+async def _call(authenticator: Authenticator, name: str) -> None:
+    """Open or close an authenticator that has connections of its own."""
+    method = getattr(authenticator, name, None)
+    if method is not None:
+        await method()

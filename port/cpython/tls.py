@@ -62,16 +62,17 @@ def server_context(settings: dict[str, Any]) -> ssl.SSLContext:
             raise ValueError("ciphers: OpenSSL knows none of %r" % settings["ciphers"]) from None
     _load_certificate(context, settings["certificate"], settings["key"])
     if client_ca is not None:
-        _load_authorities(context, client_ca)
+        _check_pem("client_ca", client_ca, "CERTIFICATE")
+        _load_authorities(context, "client_ca", client_ca)
+        if not context.get_ca_certs():
+            raise ValueError("client_ca %s: holds no certificate of an authority" % client_ca)
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     return context
 
 
 def _load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    if "-----BEGIN CERTIFICATE-----" not in _read("certificate", certificate):
-        raise ValueError("certificate %s: holds no certificate in PEM format" % certificate)
-    if "PRIVATE KEY-----" not in _read("key", key):
-        raise ValueError("key %s: holds no private key in PEM format" % key)
+    _check_pem("certificate", certificate, "CERTIFICATE")
+    _check_pem("key", key, "PRIVATE KEY")
 
     def password() -> str:  # without this, OpenSSL would ask on the terminal
         raise ValueError("key %s: is encrypted, which is not supported" % key)
@@ -79,39 +80,32 @@ def _load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> No
     try:
         context.load_cert_chain(certificate, key, password)
     except ssl.SSLError as e:
-        if e.reason == "KEY_VALUES_MISMATCH" or e.reason == "KEY_TYPE_MISMATCH":
+        reason = e.reason or ""
+        # The last of these: a key of another kind.
+        if reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
             raise ValueError("key %s: does not belong to certificate %s" % (key, certificate)) from None
+        if "TOO_SMALL" in reason or "TOO_WEAK" in reason:
+            raise ValueError("certificate %s: %s" % (certificate, _words(e))) from None
         # OpenSSL does not say which file; whether the certificate is sound can be tried apart.
-        problem = _problem_with(certificate)
-        if problem is None and e.reason and "TOO_SMALL" not in e.reason and "TOO_WEAK" not in e.reason:
-            raise ValueError("key %s: is damaged or of an unknown kind" % key) from None
-        raise ValueError("certificate %s: %s" % (certificate, problem or _words(e))) from None
+        _load_authorities(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "certificate", certificate)
+        raise ValueError("key %s: is damaged or of an unknown kind" % key) from None
 
 
-def _problem_with(certificate: str) -> str | None:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(certificate)
-    except ssl.SSLError as e:
-        return "is damaged (%s)" % _words(e)
-    return None
-
-
-def _load_authorities(context: ssl.SSLContext, path: str) -> None:
-    if "-----BEGIN CERTIFICATE-----" not in _read("client_ca", path):
-        raise ValueError("client_ca %s: holds no certificate in PEM format" % path)
+def _load_authorities(context: ssl.SSLContext, name: str, path: str) -> None:
     try:
         context.load_verify_locations(path)
     except ssl.SSLError as e:
-        raise ValueError("client_ca %s: is damaged (%s)" % (path, _words(e))) from None
-    if not context.get_ca_certs():
-        raise ValueError("client_ca %s: holds no certificate of an authority" % path)
+        raise ValueError("%s %s: is damaged (%s)" % (name, path, _words(e))) from None
 
 
-def _read(name: str, path: str) -> str:
+def _check_pem(name: str, path: str, label: str) -> None:
+    """Raise ValueError unless the file can be read and has such a block; OpenSSL's errors name no file."""
     try:
-        return Path(path).read_text("ascii", "replace")
+        text = Path(path).read_text("ascii", "replace")
     except OSError as e:
         raise ValueError("%s %s: %s" % (name, path, e.strerror)) from None
+    if label + "-----" not in text:
+        raise ValueError("%s %s: holds no %s in PEM format" % (name, path, label.lower()))
 
 
 def _words(error: ssl.SSLError) -> str:

@@ -58,12 +58,10 @@ def _password_file(settings: "dict[str, Any]") -> "Authenticator":
     if path is None:
         raise ValueError("file is missing")
     try:
-        with open(path) as file:
-            text = file.read()
+        with open(path, "rb") as file:
+            return PasswordAuthenticator(parse(file))
     except OSError as e:
         raise ValueError("cannot read %s: %r" % (path, e))
-    try:
-        return PasswordAuthenticator(parse(text))
     except ValueError as e:
         raise ValueError("%s: %s" % (path, e))
 
@@ -77,4 +75,4 @@ def _users(settings: "dict[str, Any]") -> "Authenticator":
     for name in users:
         if not isinstance(users[name], str):
             raise ValueError("the hash of user %s must be a string" % name)
-    return PasswordAuthenticator(parse("\n".join(["%s:%s" % (name, users[name]) for name in users])))
+    return PasswordAuthenticator(parse([("%s:%s" % (name, users[name])).encode() for name in users]))

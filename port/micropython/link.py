@@ -217,7 +217,8 @@ class Link:
 
     def certificate(self) -> "Any":
         """See Transport."""
-        return None
+        certificate = getattr(self._sock, "certificate", None)
+        return None if certificate is None else certificate()
 
     def hold(self, held: bool) -> None:
         """Stop or go on reading."""

@@ -41,17 +41,19 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
         if len(self._owners) >= len(self._ready):
             self._events.append(0)
             self._ready.append(None)
-        self._owners[sock] = owner
-        self.poller.register(sock, events)
+        stream = getattr(sock, "stream", sock)  # TLS: what knows of data that was decrypted already
+        self._owners[stream] = owner
+        self.poller.register(stream, events)
 
     def change(self, sock: "Any", events: int) -> None:
         """Wait for other events."""
-        self.poller.modify(sock, events)
+        self.poller.modify(getattr(sock, "stream", sock), events)
 
     def unwatch(self, sock: "Any") -> None:
         """Forget the socket."""
-        if self._owners.pop(sock, None) is not None:
-            self.poller.unregister(sock)
+        stream = getattr(sock, "stream", sock)
+        if self._owners.pop(stream, None) is not None:
+            self.poller.unregister(stream)
 
     def wait_io_event(self, dt: int) -> None:
         """Wait up to `dt` ms (-1: for ever), wake asyncio's tasks, then serve our own sockets."""

@@ -196,6 +196,8 @@ class Server(Broker):
             sock.setsockopt(6, 1, 1)  # TCP_NODELAY: acknowledgements must not wait for a full segment
         except OSError:
             pass
+        if entrance.tls is not None:
+            sock = entrance.tls.wrap(sock)
         link = entrance.link(sock)
         welcome = False
         try:

@@ -67,7 +67,7 @@ class InfoLink(Link):
 
     def __init__(self, server: "Server", sock: "Any", entrance: "Entrance") -> None:
         super().__init__(server, sock, entrance)
-        self._info: "Optional[InfoConnection]" = InfoConnection(server)
+        self._info: "Optional[InfoConnection]" = None
         self.deadline = server.clock() + entrance.listener.options.connect_timeout * 1000
         entrance.listener.connected += 1
 
@@ -75,6 +75,7 @@ class InfoLink(Link):
         """See Link.begin."""
         listener = self._entrance.listener
         if listener.connected <= listener.options.max_connections:
+            self._info = InfoConnection(self._server, listener, address)
             return True
         self._server.turn_away(listener, address, "too many connections")
         return False

@@ -6,7 +6,6 @@
         ours, others = certificates(), certificates("others")
 """
 
-import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -40,12 +39,7 @@ def cert(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-@functools.cache
-def _made(factory: pytest.TempPathFactory, authority: str, key: str) -> Folder:
-    path = factory.mktemp("certificates")
-    done = cert(path, "--client", *CLIENTS, "--key", key)
-    assert done.returncode == 0, done.stderr
-    return Folder(path)
+_made: dict[tuple[str, str], Folder] = {}
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +47,11 @@ def certificates(tmp_path_factory):
     """Return a function: the folder of an authority, which has its name only for us, and of a kind of key."""
 
     def get(authority: str = "ours", key: str = "ec") -> Folder:
-        return _made(tmp_path_factory, authority, key)
+        if (authority, key) not in _made:
+            path = tmp_path_factory.mktemp("certificates")
+            done = cert(path, "--client", *CLIENTS, "--key", key)
+            assert done.returncode == 0, done.stderr
+            _made[authority, key] = Folder(path)
+        return _made[authority, key]
 
     return get

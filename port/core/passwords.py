@@ -1,0 +1,300 @@
+"""User names and passwords: the password file, PBKDF2 in slices, and the authenticator that asks them.
+
+One line per user, `name:record`; empty lines and lines that begin with `#` do not count. Both
+runtimes know the record `$pbkdf2-sha256$i=ITERATIONS$SALT$HASH` (RFC 8018 clause 5.2), salt of 16
+and hash of 32 bytes in base64 without padding. A password is checked a few iterations at a time,
+so that even a slow board goes on serving everybody else.
+"""
+
+import binascii
+from hashlib import sha256
+
+from port.core import TYPE_CHECKING, const
+from port.core.auth import PENDING, Authenticator
+from port.core.codec import is_utf8
+from port.core.reason import BAD_USER_NAME_OR_PASSWORD, SERVER_BUSY, SUCCESS
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Optional
+
+    from port.core.auth import Identity
+
+SCHEME = "pbkdf2-sha256"
+DEFAULT_ITERATIONS = 1000  # for records made on a board: about a quarter of a second on an RP2040
+MAX_ITERATIONS = 10000  # a board takes no record with more, its clients would give up before it is done
+MAX_USER_NAME = 256  # bytes
+MAX_LINE = 1024  # bytes of a line in a password file
+SALT_SIZE = 16
+MAX_PENDING = 8  # passwords being checked, or waiting for that, at a time
+
+_HASH_SIZE = const(32)
+_BLOCK = const(64)  # of SHA-256
+# Iterations in one go: one takes 2.1 to 2.7 us on a PC, an estimated 0.1 to 0.3 ms on a board.
+_SLICE = const(16)
+
+
+class Pbkdf2:
+    """PBKDF2-HMAC-SHA256 with one block of output, computed in steps.
+
+    MicroPython's hashlib cannot copy a running hash, so each HMAC hashes its padded key again.
+    """
+
+    def __init__(self, password: bytes, salt: bytes, iterations: int) -> None:
+        """Raises ValueError for less than one iteration."""
+        if iterations < 1:
+            raise ValueError("iterations must be at least 1, not %d" % iterations)
+        if len(password) > _BLOCK:  # RFC 2104 clause 2
+            password = sha256(password).digest()
+        key = password + bytes(_BLOCK - len(password))
+        self._inner = bytes([byte ^ 0x36 for byte in key])
+        self._outer = bytes([byte ^ 0x5C for byte in key])
+        self._last = salt + b"\0\0\0\1"
+        self._sum = 0
+        self._left = iterations
+
+    def step(self, count: int) -> "Optional[bytes]":
+        """Do up to `count` more iterations; the 32 bytes when that was the last, else None."""
+        inner = self._inner
+        outer = self._outer
+        last = self._last
+        total = self._sum
+        count = min(count, self._left)
+        for _ in range(count):
+            first = sha256(inner)
+            first.update(last)
+            second = sha256(outer)
+            second.update(first.digest())
+            last = second.digest()
+            total ^= int.from_bytes(last, "big")
+        self._last = last
+        self._sum = total
+        self._left -= count
+        return None if self._left else total.to_bytes(_HASH_SIZE, "big")
+
+
+def equal(one: bytes, other: bytes) -> bool:
+    """Whether they are equal; how long that takes does not tell where they differ."""
+    if len(one) != len(other):
+        return False
+    difference = 0
+    for i in range(len(one)):
+        difference |= one[i] ^ other[i]
+    return difference == 0
+
+
+def write_record(iterations: int, salt: bytes, digest: bytes) -> str:
+    """The record of a password whose PBKDF2-HMAC-SHA256 is `digest`."""
+    return "$%s$i=%d$%s$%s" % (SCHEME, iterations, _base64(salt), _base64(digest))
+
+
+def make_record(password: bytes, salt: bytes, iterations: int = DEFAULT_ITERATIONS) -> str:
+    """The record of a password, without a pause; `salt`: 16 bytes nobody can guess, such as os.urandom(16)."""
+    return write_record(iterations, salt, Pbkdf2(password, salt, iterations).step(iterations) or b"")
+
+
+def read_record(record: str, most: int = MAX_ITERATIONS) -> "tuple[int, bytes, bytes]":
+    """(iterations, salt, hash) of a record. Raises ValueError saying what is wrong, without quoting it.
+
+    most  iterations allowed
+    """
+    parts = record.split("$")
+    if len(parts) < 3 or parts[0]:
+        raise ValueError("a password must be hashed, as in $%s$..." % SCHEME)
+    if parts[1] != SCHEME:
+        raise ValueError("unknown scheme, this broker knows %s" % SCHEME)
+    if len(parts) != 5:
+        raise ValueError("not of the form $%s$i=ITERATIONS$SALT$HASH" % SCHEME)
+    try:
+        iterations = int(parts[2][2:])
+    except ValueError:
+        iterations = 0
+    if parts[2] != "i=%d" % iterations or not 1 <= iterations <= most:
+        raise ValueError("iterations must be i=1 to i=%d" % most)
+    return iterations, _unbase64(parts[3], SALT_SIZE, "salt"), _unbase64(parts[4], _HASH_SIZE, "hash")
+
+
+def _base64(data: bytes) -> str:
+    return binascii.b2a_base64(data).decode().rstrip("=\n")
+
+
+def _unbase64(text: str, size: int, what: str) -> bytes:
+    try:
+        data = binascii.a2b_base64(text + "=" * (-len(text) % 4))
+    except ValueError:
+        data = b""
+    # The decoders pass over what is not base64; what is comes back the same.
+    if len(data) != size or _base64(data) != text:
+        raise ValueError("%s must be %d bytes in base64 without padding" % (what, size))
+    return data
+
+
+def check_user_name(name: bytes) -> None:
+    """Raises ValueError for a user name that cannot stand in a password file."""
+    if not name or name != name.strip():
+        raise ValueError("a user name must not be empty, nor begin or end with a blank")
+    if len(name) > MAX_USER_NAME:
+        raise ValueError("a user name must not be longer than %d bytes" % MAX_USER_NAME)
+    if not is_utf8(name):
+        raise ValueError("a user name must be valid UTF-8")
+    if b":" in name or name.startswith(b"#") or name.startswith(b"\xef\xbb\xbf"):
+        raise ValueError("a user name must not contain ':', nor begin with '#' or a byte order mark")
+    for byte in name:
+        if byte < 0x20 or byte == 0x7F:
+            raise ValueError("a user name must not contain control characters")
+
+
+def parse_line(line: bytes, check: "Callable[[str], Any]" = read_record) -> "Optional[tuple[bytes, str]]":
+    """User name and record of one line, None for an empty one or a comment. Raises ValueError saying what is wrong.
+
+    check  called with the record, raises ValueError when it is not a good one
+    """
+    line = line.strip()
+    if not line or line.startswith(b"#"):
+        return None
+    if len(line) > MAX_LINE:
+        raise ValueError("longer than %d bytes" % MAX_LINE)
+    name, colon, record = line.partition(b":")
+    if not colon:
+        raise ValueError("not of the form name:record")
+    if b":" in record:
+        raise ValueError("more than one ':', a user name must not contain any")
+    name = name.strip()
+    record = record.strip()
+    check_user_name(name)
+    if not is_utf8(record):
+        raise ValueError("not valid UTF-8")
+    text = str(record, "utf-8")
+    check(text)
+    return name, text
+
+
+def parse(lines: "Iterable[bytes]", check: "Callable[[str], Any]" = read_record) -> "dict[bytes, str]":
+    """Records by user name from the lines of a password file, such as open(path, "rb").
+
+    Raises ValueError with line number and what is wrong. `check`: see parse_line.
+    """
+    users: "dict[bytes, str]" = {}
+    number = 0
+    for line in lines:
+        number += 1
+        try:
+            entry = parse_line(line, check)
+            if entry is not None:
+                if entry[0] in users:
+                    raise ValueError("user %s is there already" % str(entry[0], "utf-8"))
+                users[entry[0]] = entry[1]
+        except ValueError as e:
+            raise ValueError("line %d: %s" % (number, e)) from None
+    return users
+
+
+class PasswordAuthenticator(Authenticator):
+    """Lets in who knows the password of a user it knows.
+
+    A client without user name, or with one it does not know, is left to the next. For the latter
+    it works just as long before, so that nobody learns by the time which users there are. One who
+    gives no password is answered at once.
+
+    users        records by user name, see `parse`; `replace` for others
+    max_pending  passwords being checked at a time; one more is refused with 0x89 (3.x: return code 3)
+    """
+
+    def __init__(self, users: "Optional[dict[bytes, str]]" = None, max_pending: int = MAX_PENDING) -> None:
+        self.max_pending = max_pending
+        self.pending = 0
+        self.accepted = 0
+        self.refused = 0
+        self.busy = 0
+        self._queue: "list[tuple[Identity, bytes, str, Any]]" = []
+        self.replace(users or {})
+
+    def replace(self, users: "dict[bytes, str]") -> None:
+        """Other users from now on; the broker's `rights_changed` ends the connections of those who have changed."""
+        self.users = users
+        # For user names nobody has: a record of the kind that most users have.
+        kinds: "dict[str, int]" = {}
+        for user in users:
+            kind = users[user].rsplit("$", 2)[0]
+            kinds[kind] = kinds.get(kind, 0) + 1
+        self._decoy = ""
+        most = 0
+        for user in users:
+            count = kinds[users[user].rsplit("$", 2)[0]]
+            if count > most:
+                self._decoy = users[user]
+                most = count
+
+    def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
+        """See Authenticator.authenticate."""
+        if user is None or not self.users:
+            return None
+        record = self.users.get(user)
+        if password is None:
+            if record is None:
+                return None
+            self.refused += 1
+            return BAD_USER_NAME_OR_PASSWORD
+        if self.pending >= self.max_pending:
+            self.busy += 1
+            return SERVER_BUSY
+        self.start(client, user, self._decoy if record is None else record, password)
+        self.pending += 1
+        return PENDING
+
+    def start(self, client: "Identity", user: bytes, record: str, password: bytes) -> None:
+        """Check the password in the background, then call `done`."""
+        iterations, salt, _ = read_record(record)
+        self._queue.append((client, user, record, Pbkdf2(password, salt, iterations)))
+        if len(self._queue) == 1:
+            client.broker.background(self._work)
+
+    def _work(self) -> bool:
+        """One slice of the first in the queue: one after the other, so that the first is soon in."""
+        client, user, record, pbkdf2 = self._queue[0]
+        digest: "Optional[bytes]" = b""
+        if not gone(client):
+            try:
+                digest = pbkdf2.step(_SLICE)
+            except MemoryError:
+                client.broker.out_of_memory()
+        if digest is not None:
+            self._queue.pop(0)
+            self.done(client, user, record, SERVER_BUSY if not digest else self._compare(record, digest))
+        return bool(self._queue)
+
+    def _compare(self, record: str, digest: bytes) -> int:
+        return SUCCESS if equal(digest, read_record(record)[2]) else BAD_USER_NAME_OR_PASSWORD
+
+    def done(self, client: "Identity", user: bytes, record: str, code: int) -> None:
+        """The password has been checked against `record`; with a user nobody has, that counts for nothing.
+
+        code  SUCCESS, BAD_USER_NAME_OR_PASSWORD, or why it could not be checked
+        """
+        self.pending -= 1
+        if gone(client):
+            return
+        current = self.users.get(user)  # they may have been replaced meanwhile
+        if current is None:
+            client.authenticated(None)
+            return
+        if code == SUCCESS and current != record:
+            code = BAD_USER_NAME_OR_PASSWORD
+        if code == SUCCESS:
+            self.accepted += 1
+            client.auth_state = record
+        elif code == BAD_USER_NAME_OR_PASSWORD:
+            self.refused += 1
+        client.authenticated(code)
+
+    def valid(self, client: "Identity") -> bool:
+        """False when the user is gone, or has another password."""
+        return client.user is not None and self.users.get(client.user, "") == client.auth_state
+
+    def figures(self) -> "list[tuple[str, int]]":
+        """See Authenticator.figures."""
+        return [("accepted", self.accepted), ("refused", self.refused), ("busy", self.busy)]
+
+
+def gone(client: "Identity") -> bool:
+    """True when the client has not waited for the answer."""
+    return client.conn not in client.broker.connections

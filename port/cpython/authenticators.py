@@ -1,0 +1,85 @@
+"""The authenticators a configuration can ask for on CPython, by `type`.
+
+    allow, deny      everybody, nobody
+    password_file    `file`: users and hashes, made by `python3 -m port.cpython passwd` or by mosquitto_passwd
+    users            `users`: a table of user names and hashes as a password file has them
+    certificate      `field`: cn or san of the client's certificate becomes the user name
+    redis, http, mysql, postgresql, jwt    see the modules of port.cpython.auth
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from port.core.auth import Authenticator
+from port.core.passwords import parse
+from port.core.setup import check_settings, make_authenticator
+from port.cpython.passwords import FilePasswords, check_record, read
+from port.cpython.tls import CertificateAuthenticator
+
+_BACK_ENDS = {
+    "redis": "RedisAuthenticator",
+    "http": "HttpAuthenticator",
+    "mysql": "MysqlAuthenticator",
+    "postgresql": "PostgresqlAuthenticator",
+    "jwt": "JwtAuthenticator",
+}
+
+
+def make(entry: dict[str, Any], running: list[Authenticator]) -> Authenticator:
+    """The authenticator of one [[auth]]; one of `running` if that is a back end with the same settings.
+
+    Raises ValueError naming what is wrong, OSError for a file that cannot be read.
+    """
+    for authenticator in running:
+        if authenticator.name == entry["name"] and getattr(authenticator, "entry", None) == entry:
+            return authenticator
+    made = make_authenticator(entry, _TYPES)
+    if entry["type"] in _BACK_ENDS:
+        made.entry = entry  # type: ignore[attr-defined]
+    return made
+
+
+def _password_file(settings: dict[str, Any]) -> Authenticator:
+    check_settings(settings, {"file": str})
+    if "file" not in settings:
+        raise ValueError("file is missing")
+    return FilePasswords(read(settings["file"]))
+
+
+def _users(settings: dict[str, Any]) -> Authenticator:
+    check_settings(settings, {"users": dict})
+    for name, record in settings.get("users", {}).items():
+        if not isinstance(record, str):
+            raise ValueError("the hash of user %s must be a string" % name)
+    lines = ["%s:%s" % item for item in settings.get("users", {}).items()]
+    return FilePasswords(parse((line.encode() for line in lines), check_record))
+
+
+def _certificate(settings: dict[str, Any]) -> Authenticator:
+    check_settings(settings, {"field": str})
+    field = settings.get("field", "cn")
+    if field not in ("cn", "san"):
+        raise ValueError("field must be cn or san, not %r" % field)
+    return CertificateAuthenticator(field)
+
+
+def _back_end(kind: str) -> Callable[[dict[str, Any]], Authenticator]:
+    """A back end's class; its module, and the library it needs, are loaded when it is configured."""
+
+    def make(settings: dict[str, Any]) -> Authenticator:
+        module = import_module("port.cpython.auth." + kind)
+        authenticator: Authenticator = getattr(module, _BACK_ENDS[kind])(settings)
+        return authenticator
+
+    return make
+
+
+_TYPES: dict[str, Callable[[dict[str, Any]], Authenticator]] = {
+    "password_file": _password_file,
+    "users": _users,
+    "certificate": _certificate,
+    **{kind: _back_end(kind) for kind in _BACK_ENDS},
+}

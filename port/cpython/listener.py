@@ -1,0 +1,215 @@
+"""Listening sockets: where clients come in, over TCP or Unix sockets, with TLS or behind a load balancer.
+
+Plain sockets are asyncio's own servers. With TLS or PROXY protocol each connection is looked at
+before a byte is spent on it: how many are in a handshake already, and whether its address is welcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+import stat
+from collections.abc import Coroutine
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
+
+from port.core.address import host
+from port.core.config import ListenerConfig
+from port.core.listener import Listener
+from port.cpython import proxy
+from port.cpython.client import Client, InfoClient, WebSocketClient, address_text
+
+if TYPE_CHECKING:
+    from port.cpython.server import Server
+
+BACKLOG = 1024
+_PROXY_HEADER = 4096  # bytes looked at for a PROXY header
+_LOOK = 0.01  # seconds between two looks at a PROXY header of which only a part has come
+_PROTOCOLS = {"tcp": Client, "unix": Client, "websocket": WebSocketClient, "http": InfoClient}
+
+
+class Entrance:
+    """One listener's socket and what stands between it and the broker.
+
+    config    as configured
+    listener  the core's side
+    tls       None, or the context of handshakes to come: set another one to change the certificate
+    """
+
+    def __init__(self, server: Server, config: ListenerConfig, listener: Listener, tls: ssl.SSLContext | None) -> None:
+        """Raises ValueError for a network in `trusted_proxies` that is none."""
+        self.config = config
+        self.listener = listener
+        self.tls = tls
+        self._server = server
+        self._trusted = trusted_networks(config)
+        self._plain: asyncio.Server | None = None
+        self._guarded: list[socket.socket] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of the open sockets; a Unix socket's file with port 0."""
+        found = []
+        for sock in self._plain.sockets if self._plain is not None else self._guarded:
+            name = sock.getsockname()
+            found.append((name, 0) if isinstance(name, str) else (name[0], name[1]))
+        return found
+
+    async def open(self) -> None:
+        """Begin to listen. Raises OSError naming the address."""
+        config = self.config
+        try:
+            if self.tls is not None or config.proxy_protocol:
+                await self._open_guarded()
+            elif config.type == "unix":
+                await self._open_unix()
+            else:
+                loop = asyncio.get_running_loop()
+                self._plain = await loop.create_server(self._client, config.host, config.port, backlog=BACKLOG)
+        except OSError as e:
+            self.close()
+            raise OSError(e.errno, "cannot listen on %s: %s" % (config.place(), e.strerror or e)) from None
+
+    def close(self) -> None:
+        """Listen no more; the clients stay."""
+        if self._plain is not None:
+            self._plain.close()
+            self._plain = None
+            if self.config.type == "unix" and os.path.exists(self.config.file):
+                os.unlink(self.config.file)
+        for task in self._tasks:
+            task.cancel()
+        for sock in self._guarded:
+            sock.close()
+        self._guarded = []
+
+    def _client(self, address: str = "") -> asyncio.Protocol:
+        return _PROTOCOLS[self.config.type](self._server, self, address)
+
+    # -- Unix sockets -----------------------------------------------------------------------
+
+    async def _open_unix(self) -> None:
+        path = self.config.file
+        if os.path.exists(path):
+            if not stat.S_ISSOCK(os.stat(path).st_mode):
+                raise OSError(errno.EEXIST, "the file exists and is no socket")
+            if _answers(path):
+                raise OSError(errno.EADDRINUSE, "the socket is in use")
+        umask = os.umask(0o777)  # nobody gets in before the mode is right
+        try:
+            loop = asyncio.get_running_loop()
+            self._plain = await loop.create_unix_server(self._client, path, backlog=BACKLOG)
+        finally:
+            os.umask(umask)
+        os.chmod(path, int(self.config.mode, 8))
+
+    # -- TLS and PROXY protocol ---------------------------------------------------------------
+
+    async def _open_guarded(self) -> None:
+        loop = asyncio.get_running_loop()
+        config = self.config
+        infos = await loop.getaddrinfo(
+            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, address in dict.fromkeys((info[0], info[4]) for info in infos):
+            sock = socket.create_server(address, family=family, backlog=BACKLOG)
+            sock.setblocking(False)
+            self._guarded.append(sock)
+            self._start(self._accept(sock))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, peer = await loop.sock_accept(listening)
+            except OSError as e:
+                self._server.log(2, "listener %s: %s", self.listener.id, e)
+                await asyncio.sleep(1)  # no file descriptors left, most likely
+                continue
+            address = address_text(peer)
+            refusal = self._refusal(address)
+            if refusal:
+                self._server.turn_away(self.listener, address, refusal)
+                sock.close()
+                continue
+            self._start(self._admit(sock, address))
+
+    def _refusal(self, address: str) -> str:
+        """Why a new connection is not worth a handshake; empty when it is."""
+        server = self._server
+        if len(self._tasks) > server.handshakes or server.sockets >= server.options.max_connections + server.handshakes:
+            return "too many connections without CONNECT"
+        if not self.config.proxy_protocol and server.peers.blocked(address, server.clock()):
+            return "too many failures to authenticate"
+        if self._trusted and not any(ip_address(host(address)) in network for network in self._trusted):
+            return "not one of the trusted proxies"
+        return ""
+
+    async def _admit(self, sock: socket.socket, address: str) -> None:
+        """PROXY header, then TLS, then the client; all within `connect_timeout`."""
+        loop = asyncio.get_running_loop()
+        timeout = self.listener.options.connect_timeout
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.config.proxy_protocol:
+                async with asyncio.timeout(timeout):
+                    address = await _proxied(sock) or address
+            await loop.connect_accepted_socket(
+                lambda: self._client(address),
+                sock,
+                ssl=self.tls,
+                ssl_handshake_timeout=None if self.tls is None else timeout,
+            )
+        except (OSError, ValueError, TimeoutError) as e:
+            self._server.turn_away(self.listener, address, str(e) or "no handshake in time")
+            sock.close()
+        except asyncio.CancelledError:
+            sock.close()
+            raise
+
+
+def trusted_networks(config: ListenerConfig) -> list[IPv4Network | IPv6Network]:
+    """The networks of `trusted_proxies`. Raises ValueError naming what is no network."""
+    found = []
+    for text in config.trusted_proxies:
+        try:
+            found.append(ip_network(text))
+        except ValueError as e:
+            raise ValueError("listener %s: trusted_proxies: %s" % (config.id, e)) from None
+    return found
+
+
+async def _proxied(sock: socket.socket) -> str | None:
+    """Take the PROXY header off a socket and no byte more; the client's address, None when it tells none."""
+    while True:
+        try:
+            data = sock.recv(_PROXY_HEADER, socket.MSG_PEEK)
+        except BlockingIOError:
+            data = None
+        if data is not None:
+            if not data:
+                raise ValueError("closed before the PROXY header")
+            header = proxy.parse(data)
+            if header is not None:
+                sock.recv(header[0])
+                return header[1]
+        await asyncio.sleep(_LOOK)
+
+
+def _answers(path: str) -> bool:
+    """True when somebody listens on the Unix socket."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.connect(path)
+        except OSError:
+            return False
+    return True
