@@ -6,7 +6,7 @@ tests/fuzz. A fault is a `Fault` raised.
 """
 
 from port.core import TYPE_CHECKING
-from port.core.auth import PENDING, Authenticator
+from port.core.auth import PENDING, Authenticator, Identity
 from port.core.broker import Broker
 from port.core.codec import packet, string, u16
 from port.core.options import Options
@@ -66,12 +66,12 @@ class Asking(Authenticator):
 
     method = b"ask"
 
-    def authenticate(self, conn: "Connection", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
+    def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
         if user == b"wait":
             return PENDING
         return NOT_AUTHORIZED if user == b"bad" else None
 
-    def exchange(self, conn: "Connection", data: "Optional[bytes]") -> "tuple[int, Optional[bytes]]":
+    def exchange(self, client: "Identity", data: "Optional[bytes]") -> "tuple[int, Optional[bytes]]":
         if data == b"answer":
             return SUCCESS, None
         return (CONTINUE_AUTHENTICATION, b"question") if data != b"bad" else (NOT_AUTHORIZED, None)

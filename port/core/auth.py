@@ -80,19 +80,19 @@ def still_admitted(conn: "Connection") -> bool:
     authenticators = conn.listener.authenticators
     authenticator = None if identity is None else identity.authenticator
     if authenticator is None:  # it came in without a user name
-        return may_be_anonymous(conn)
+        return may_be_anonymous(conn.listener, conn.address)
     for candidate in authenticators:
         if candidate is authenticator or candidate.name and candidate.name == authenticator.name:
             return candidate.valid(identity)  # type: ignore[arg-type]
     return False
 
 
-def may_be_anonymous(conn: "Any") -> bool:
-    """Whether a client for whom nobody vouches may come in; `conn` has its `listener` and `address`."""
-    who = conn.listener.options.anonymous
+def may_be_anonymous(listener: "Listener", address: str) -> bool:
+    """Whether somebody for whom nobody vouches may come in."""
+    who = listener.options.anonymous
     if who == "auto":
-        who = "none" if conn.listener.authenticators else "loopback"
-    return who == "all" or who == "loopback" and is_loopback(conn.address)
+        who = "none" if listener.authenticators else "loopback"
+    return who == "all" or who == "loopback" and is_loopback(address)
 
 
 class Identity:
@@ -176,4 +176,4 @@ class Identity:
         if self.user is not None and authenticators:
             return BAD_USER_NAME_OR_PASSWORD
         self.user = None  # nobody has vouched for it
-        return SUCCESS if may_be_anonymous(self.conn) else NOT_AUTHORIZED
+        return SUCCESS if may_be_anonymous(self.listener, self.address) else NOT_AUTHORIZED

@@ -10,6 +10,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Any, cast
 
+from port.core.auth import may_be_anonymous
 from port.core.info import InfoConnection
 from port.core.websocket import WebSocket
 from port.cpython.tls import peer_certificate
@@ -168,7 +169,7 @@ class WebSocketClient(Client):
 
 
 class InfoClient(asyncio.Protocol):
-    """Somebody who asks for one of the info pages."""
+    """Somebody who asks for one of the info pages: he comes in as a client without a user name would."""
 
     __slots__ = ("_server", "_entrance", "_transport", "_address", "_info", "_deadline", "_counted")
 
@@ -183,15 +184,22 @@ class InfoClient(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         listener = self._entrance.listener
+        address = self._address or peer_address(transport)
         if listener.connected >= listener.options.max_connections:
-            listener.refused += 1
-            self._transport.abort()
+            self._turn_away(address, "too many connections")
+            return
+        if not may_be_anonymous(listener, address):
+            self._turn_away(address, "not one of those who may be anonymous")
             return
         listener.connected += 1
         self._counted = True
-        self._info = InfoConnection(self._server, listener, self._address or peer_address(transport))
+        self._info = InfoConnection(self._server)
         seconds = listener.options.connect_timeout
         self._deadline = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
+
+    def _turn_away(self, address: str, why: str) -> None:
+        self._server.turn_away(self._entrance.listener, address, why)
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         answer = self._info.receive(data) if self._info is not None else b""

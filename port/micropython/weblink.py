@@ -3,6 +3,7 @@
 import select
 
 from port.core import TYPE_CHECKING
+from port.core.auth import may_be_anonymous
 from port.core.info import InfoConnection
 from port.core.websocket import WebSocket
 from port.micropython.link import Link
@@ -74,10 +75,13 @@ class InfoLink(Link):
     def begin(self, address: str) -> bool:
         """See Link.begin."""
         listener = self._entrance.listener
-        if listener.connected <= listener.options.max_connections:
-            self._info = InfoConnection(self._server, listener, address)
+        if listener.connected > listener.options.max_connections:
+            self._server.turn_away(listener, address, "too many connections")
+        elif not may_be_anonymous(listener, address):
+            self._server.turn_away(listener, address, "not one of those who may be anonymous")
+        else:
+            self._info = InfoConnection(self._server)
             return True
-        self._server.turn_away(listener, address, "too many connections")
         return False
 
     def ready(self, events: int) -> None:

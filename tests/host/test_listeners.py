@@ -1,0 +1,201 @@
+"""WebSocket and TLS listeners of both runtimes, used by MQTT.js in Node, a browser, paho and mosquitto's clients."""
+
+import http.server
+import json
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import paho.mqtt.client as paho
+import pytest
+
+from certificates import certificates  # noqa: F401
+from server_process import free_port
+from toolchain import NODE_MODULES
+
+# Publishes to itself at each QoS; the last payload is larger than any frame a client sends in one piece.
+EXCHANGE = """
+function exchange(mqtt, url, size, done) {
+  const client = mqtt.connect(url, {reconnectPeriod: 0, rejectUnauthorized: false, protocolVersion: 5})
+  const got = []
+  client.on('error', e => done('error: ' + e.message))
+  client.on('close', () => done(got.length === 3 ? 'got ' + got.join(' ') : 'closed'))
+  client.on('message', (topic, payload, packet) => {
+    got.push(topic + ':' + packet.qos + ':' + payload.length)
+    if (got.length === 3) client.end()
+  })
+  client.on('connect', () => client.subscribe('web/#', {qos: 2}, () => {
+    for (const qos of [0, 1, 2]) client.publish('web/' + qos, 'x'.repeat(qos === 2 ? size : 20), {qos})
+  }))
+}
+"""
+
+
+@pytest.fixture
+def listeners(start_broker, certificates, tmp_path):  # noqa: F811
+    """Start a broker with a WebSocket and a TLS listener of each kind; returns it and their ports."""
+
+    def start(runtime, origins=()):
+        ports = {kind: free_port() for kind in ("ws", "wss", "tls", "http")}
+        made = certificates()
+        pem = runtime == "cpython"
+        tls = {"certificate": made.server if pem else made.server_der, "key": made.key if pem else made.key_der}
+        values = {
+            "max_packet_size": 400000,
+            "max_queued_bytes": 1000000,
+            "outbox_bytes": 262144,
+            "listener": [
+                {"id": "ws", "type": "websocket", "port": ports["ws"], "origins": list(origins)},
+                {"id": "wss", "type": "websocket", "port": ports["wss"], "tls": tls, "origins": list(origins)},
+                {"id": "tls", "port": ports["tls"], "tls": tls},
+                {"id": "http", "type": "http", "port": ports["http"]},
+            ],
+        }
+        path = tmp_path / ("broker." + ("toml" if runtime == "cpython" else "json"))
+        path.write_text(_toml(values) if runtime == "cpython" else json.dumps(values))
+        return start_broker(runtime, "--config", str(path)), ports
+
+    return start
+
+
+def _toml(values):
+    lines = ["%s = %d" % (key, value) for key, value in values.items() if isinstance(value, int)]
+    for listener in values["listener"]:
+        lines.append("[[listener]]")
+        for key, value in listener.items():
+            text = json.dumps(value)
+            if isinstance(value, dict):
+                text = "{ %s }" % ", ".join("%s = %s" % (k, json.dumps(v)) for k, v in value.items())
+            lines.append("%s = %s" % (key, text))
+    return "\n".join(lines)
+
+
+EXPECTED = "got web/0:0:20 web/1:1:20 web/2:2:%d"
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_mqtt_js_in_node(listeners, runtime, scheme, tool):
+    _, ports = listeners(runtime)
+    size = 300000 if runtime == "cpython" else 30000
+    script = EXCHANGE + "exchange(require('mqtt'), '%s://127.0.0.1:%d/mqtt', %d, text => {console.log(text); process.exit()})" % (
+        scheme, ports[scheme], size,
+    )  # fmt: skip
+    done = subprocess.run([tool("node"), "-e", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == EXPECTED % size, done.stdout + done.stderr
+
+
+class Pages:
+    """A web server with one page that runs the exchange in a browser and reports what came of it."""
+
+    def __init__(self):
+        self.results = []
+        self.reported = threading.Event()
+        pages = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                if self.path == "/mqtt.js":
+                    body, kind = (NODE_MODULES / "mqtt" / "dist" / "mqtt.min.js").read_bytes(), "text/javascript"
+                else:
+                    body, kind = pages.page.encode(), "text/html"
+                self.send_response(200)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self):
+                pages.results.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+                self.send_response(204)
+                self.end_headers()
+                pages.reported.set()
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.origin = "http://127.0.0.1:%d" % self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def run(self, chromium, url, size):
+        """What the page reports."""
+        self.page = "<script src=/mqtt.js></script><script>%s;let once = false; exchange(mqtt, '%s', %d, text => {if (!once) {once = true; fetch('/', {method: 'POST', body: text})}})</script>" % (
+            EXCHANGE, url, size,
+        )  # fmt: skip
+        self.reported.clear()
+        with tempfile.TemporaryDirectory() as profile:
+            browser = subprocess.Popen(
+                [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                 "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                 "--disable-dev-shm-usage", "--ignore-certificate-errors", "--user-data-dir=" + profile, self.origin],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            try:
+                assert self.reported.wait(60), "the page reported nothing"
+            finally:
+                browser.terminate()
+                browser.wait(20)
+                time.sleep(0.2)  # its helpers write to the profile a little longer
+        return self.results[-1]
+
+
+@pytest.fixture
+def pages():
+    found = Pages()
+    yield found
+    found.server.shutdown()
+    found.server.server_close()
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_mqtt_js_in_a_browser(listeners, runtime, scheme, tool, pages):
+    _, ports = listeners(runtime, [pages.origin])
+    size = 300000 if runtime == "cpython" else 30000
+    assert pages.run(tool("chromium"), "%s://127.0.0.1:%d/mqtt" % (scheme, ports[scheme]), size) == EXPECTED % size
+
+
+def test_a_page_from_elsewhere_does_not_get_in(listeners, runtime, tool, pages):
+    _, ports = listeners(runtime, ["https://example.org"])
+    assert not pages.run(tool("chromium"), "ws://127.0.0.1:%d/mqtt" % ports["ws"], 10).startswith("got")
+
+
+@pytest.mark.parametrize("transport", ["ws", "wss", "tls"])
+def test_paho(listeners, runtime, transport, certificates):  # noqa: F811
+    _, ports = listeners(runtime)
+    got = []
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, transport="tcp" if transport == "tls" else "websockets")
+    if transport != "ws":
+        client.tls_set(certificates().ca)
+    client.on_connect = lambda client, *_: client.subscribe("p/#", 2)
+    client.on_subscribe = lambda client, *_: [client.publish("p/%d" % qos, b"x" * 20000, qos) for qos in (0, 1, 2)]
+    client.on_message = lambda client, _, message: got.append((message.topic, message.qos, len(message.payload)))
+    client.connect("127.0.0.1", ports[transport])
+    deadline = time.monotonic() + 30
+    while len(got) < 3 and time.monotonic() < deadline:
+        client.loop(0.1)
+    client.disconnect()
+    assert sorted(got) == [("p/0", 0, 20000), ("p/1", 1, 20000), ("p/2", 2, 20000)]
+
+
+def test_mosquitto_pub_over_tls(listeners, runtime, certificates, tool):  # noqa: F811
+    _, ports = listeners(runtime)
+    command = [tool("mosquitto_pub"), "-h", "127.0.0.1", "-p", str(ports["tls"]), "-t", "t", "-m", "x", "-q", "1"]
+    done = subprocess.run([*command, "--cafile", certificates().ca], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_info_pages(listeners, runtime):
+    _, ports = listeners(runtime)
+    root = "http://127.0.0.1:%d" % ports["http"]
+    with urllib.request.urlopen(root + "/healthz", timeout=10) as answer:
+        assert answer.read() == b"ok\n"
+    with urllib.request.urlopen(root + "/", timeout=10) as answer:
+        assert json.load(answer)["clients_connected"] == 0
+    with urllib.request.urlopen(root + "/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    assert "# TYPE ucomqtt_connections_refused_total counter" in text
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(root + "/nothing", timeout=10)
