@@ -1,10 +1,14 @@
 """A configuration from a nested dict: what is taken, what is refused and with which words."""
 
 from harness import World, raises
+from port.core import TYPE_CHECKING
 from port.core.auth import AllowAll, Authenticator
 from port.core.config import Config, ListenerConfig
 from port.core.options import Options
 from port.core.setup import begin, change, make_authenticator, new_listener
+
+if TYPE_CHECKING:
+    from typing import Any
 
 FULL = {
     "max_sessions": 50,
@@ -33,7 +37,7 @@ def test_a_full_configuration():
     first, web = config.listeners[0], config.listeners[1]
     assert first.overrides == {"max_connections": 3} and first.auth == ["last"]
     assert web.paths == ("/mqtt", "/") and web.origins == ("https://example.org",) and web.auth is None
-    assert config.listeners[3].mode == "600" and len(config.listeners[4].rules) == 1
+    assert config.listeners[3].mode == "600" and len(config.listeners[4].rules or ()) == 1
     assert [entry["name"] for entry in config.auth] == ["allow", "last"]
     assert len(config.rules) == 2
     assert config.client_limits[0] == (b"slow*", None, {"max_message_rate": 5})
@@ -96,8 +100,8 @@ def test_authenticators_by_type():
             if "bad" in settings:
                 raise ValueError("bad is bad")
 
-    types = {"special": Special}
-    made = make_authenticator({"name": "x", "type": "special", "a": 1}, types)
+    types: "Any" = {"special": Special}
+    made: "Any" = make_authenticator({"name": "x", "type": "special", "a": 1}, types)
     assert made.settings == {"a": 1} and made.name == "x"
     for entry, text in (
         ({"name": "x", "type": "specal"}, "auth x: unknown type specal, did you mean special?"),

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -149,7 +150,7 @@ async def test_connected_clients_are_served_while_others_wait():
 async def test_a_fault_refuses_or_is_left_to_the_next(caplog):
     strict, lenient, last = Oracle(), Oracle(on_error="next"), Oracle()
     last.VERDICTS = {"broken": Verdict()}
-    last.check = lambda info: asyncio.sleep(0, Verdict())
+    last.check = lambda info: asyncio.sleep(0, Verdict())  # type: ignore[method-assign]
     async with broker_with(strict) as world:
         assert await answer(world, b"broken", b"secret") == 0x88
         assert figure(strict, "errors") == 1 and figure(strict, "refused") == 0
@@ -240,7 +241,7 @@ async def test_remembered_answers():
         assert len(oracle.asked) == 5 and figure(oracle, "cache_hits") == 4
         for change in ({"password": b"y"}, {"password": None}, {"client_id": "d"}, {"address": "10.0.0.2:5000"}):
             before = len(oracle.asked)
-            await answer(world, b"allow", **{"password": b"x", **change})
+            await answer(world, b"allow", **{"password": b"x", **change})  # type: ignore[arg-type]
             assert len(oracle.asked) == before + 1, change
         await answer(world, b"allow", b"x", address="10.0.0.1:5001")  # the port is of no account
         clock.now += 9.9
@@ -261,7 +262,7 @@ async def test_remembered_passwords_cannot_be_found():
 
 def test_cache():
     clock = Clock()
-    cache = Cache(3, 10, clock)
+    cache: Any = Cache(3, 10, clock)
     keys = [cache.key(b"%d" % i) for i in range(5)]
     for i in range(3):
         cache.put(keys[i], i)

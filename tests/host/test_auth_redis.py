@@ -76,7 +76,7 @@ async def test_an_unknown_user_costs_as_much_as_a_known_one(database, make, monk
     database.hset("comqtt_user:ann", "password", RIGHT)
     verified = []
     verify = passwords.verify
-    monkeypatch.setattr(passwords, "verify", lambda record, password: verified.append(record) or verify(record, password))
+    monkeypatch.setattr(passwords, "verify", lambda record, password: verified.append(record) or verify(record, password))  # type: ignore[func-returns-value]
     async with broker_with(make()) as world:
         assert await answer(world, b"nobody", b"right") == 0x86
         assert len(verified) == 1 and passwords.is_hash(verified[0])

@@ -1,9 +1,10 @@
 """Accounts in real databases: the same tests on MariaDB and on PostgreSQL."""
 
 import asyncio
+from typing import Any
 
-import aiomysql
-import asyncpg
+import aiomysql  # type: ignore[import-untyped]
+import asyncpg  # type: ignore[import-untyped]
 import bcrypt
 import pytest
 
@@ -69,7 +70,7 @@ class Postgres:
 @pytest.fixture(params=("mariadb", "postgresql"))
 def database(request):
     """A database with the tables and two users."""
-    database = {"mariadb": MySQL, "postgresql": Postgres}[request.param](request.getfixturevalue(request.param))
+    database: Any = {"mariadb": MySQL, "postgresql": Postgres}[request.param](request.getfixturevalue(request.param))
     asyncio.run(database.execute(*TABLES))
     return database
 

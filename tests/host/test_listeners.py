@@ -8,9 +8,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from certificates import certificates  # noqa: F401
 from server_process import free_port
@@ -91,7 +93,7 @@ class Pages:
     """A web server with one page that runs the exchange in a browser and reports what came of it."""
 
     def __init__(self):
-        self.results = []
+        self.results: list[str] = []
         self.reported = threading.Event()
         pages = self
 
@@ -166,7 +168,7 @@ def test_a_page_from_elsewhere_does_not_get_in(listeners, runtime, tool, pages):
 def test_paho(listeners, runtime, transport, certificates):  # noqa: F811
     _, ports = listeners(runtime)
     got = []
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2, transport="tcp" if transport == "tls" else "websockets")
+    client: Any = paho.Client(CallbackAPIVersion.VERSION2, transport="tcp" if transport == "tls" else "websockets")
     if transport != "ws":
         client.tls_set(certificates().ca)
     client.on_connect = lambda client, *_: client.subscribe("p/#", 2)

@@ -207,7 +207,7 @@ def test_names_in_a_certificate():
 )
 def test_authenticator(field, certificate, code, user):
     client = SimpleNamespace(certificate=certificate, user=b"said")
-    assert CertificateAuthenticator(field).authenticate(client, b"said", b"password") == code
+    assert CertificateAuthenticator(field).authenticate(client, b"said", b"password") == code  # type: ignore[arg-type]
     assert client.user == user
 
 
