@@ -244,23 +244,29 @@ class PasswordAuthenticator(Authenticator):
     def start(self, client: "Identity", user: bytes, record: str, password: bytes) -> None:
         """Check the password in the background, then call `done`."""
         iterations, salt, _ = read_record(record)
-        self._queue.append((client, user, record, Pbkdf2(password, salt, iterations)))
-        if len(self._queue) == 1:
+        waiting = (client, user, record, Pbkdf2(password, salt, iterations))
+        if not self._queue:
             client.broker.background(self._work)
+        self._queue.append(waiting)
 
     def _work(self) -> bool:
         """One slice of the first in the queue: one after the other, so that the first is soon in."""
+        if not self._queue:  # memory ran out in `start`
+            return False
         client, user, record, pbkdf2 = self._queue[0]
-        digest: "Optional[bytes]" = b""
-        if not gone(client):
-            try:
+        code = SERVER_BUSY
+        try:
+            if not gone(client):
                 digest = pbkdf2.step(_SLICE)
-            except MemoryError:
-                client.broker.out_of_memory()
-        if digest is not None:
-            self._queue.pop(0)
-            self.done(client, user, record, SERVER_BUSY if not digest else self._compare(record, digest))
-        return bool(self._queue)
+                if digest is None:
+                    return True
+                code = self._compare(record, digest)
+        except MemoryError:
+            client.broker.out_of_memory()
+        self._queue.pop(0)
+        more = bool(self._queue)  # what `done` leads to may put somebody else there, and another job
+        self.done(client, user, record, code)
+        return more
 
     def _compare(self, record: str, digest: bytes) -> int:
         return SUCCESS if equal(digest, read_record(record)[2]) else BAD_USER_NAME_OR_PASSWORD

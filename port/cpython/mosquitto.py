@@ -1,8 +1,12 @@
 """mosquitto's ACL file, read as it is into our rules.
 
-In its order of precedence: what is denied to a user, what the user is allowed, then the patterns.
-`topic` lines before the first `user` are for clients without a user name. mosquitto grants every
-subscription and asks again at delivery, and so do the rules made here.
+In its order of precedence: what is denied to a user, what the user is allowed, then the patterns
+that deny, then those that allow. `topic` lines before the first `user` are for clients without a
+user name, `pattern` lines for everybody. mosquitto grants every subscription and asks again at
+delivery, and so do the rules made here.
+
+One thing differs: a user name or client id with `/` in it does not fit `%u` or `%c`, as one with
+`+` or `#` does not with mosquitto either.
 """
 
 from __future__ import annotations
@@ -11,49 +15,60 @@ from typing import Any
 
 from port.core.acl import Rule, rule
 
-_ACCESS: dict[str, list[str] | None] = {
-    "read": ["receive"],
-    "write": ["publish"],
-    "readwrite": ["receive", "publish"],
-    "deny": None,
-}
+_ACCESS = {"read": ["receive"], "write": ["publish"], "readwrite": ["publish", "receive"], "deny": ["publish", "receive"]}
 
 
 def rules(path: str) -> list[Rule]:
     """The rules of an ACL file. Raises OSError, or ValueError naming file and line."""
+    with open(path, "rb") as file:
+        lines = file.read().split(b"\n")
     groups: tuple[list[Rule], ...] = ([], [], [], [])  # denied to users, allowed, patterns that deny, that allow
+    prefixes = {"#": None, "$SYS/#": None}  # the filters that cover all others
     user = ""
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            line = line.strip()
-            if not line or line.startswith("#"):
-                continue
-            keyword, _, rest = line.partition(" ")
+    for number, line in enumerate(lines, 1):
+        try:
+            keyword, _, rest = line.decode().strip().partition(" ")
             rest = rest.strip()
-            try:
-                if keyword == "user" and rest:
-                    user = rest
-                elif keyword in ("topic", "pattern") and rest:
-                    denied, values = _values(rest, keyword == "pattern", user)
-                    groups[(2 if keyword == "pattern" else 0) + (0 if denied else 1)].append(rule(values))
-                else:
-                    raise ValueError("neither user, topic nor pattern")
-            except ValueError as e:
-                raise ValueError("%s, line %d: %s" % (path, number, e)) from None
-    granted = [rule({"actions": ["subscribe_only"], "topic": topic}) for topic in ("#", "$SYS/#")]
-    return [found for group in groups for found in group] + granted
+            if keyword.startswith("#") or not keyword:
+                continue
+            if keyword == "user":
+                user = _user(rest)
+            elif keyword in ("topic", "pattern"):
+                values = _values(rest, keyword == "pattern", user)
+                groups[2 * (keyword == "pattern") + values["allow"]].append(rule(values))
+                if values["topic"].startswith("$"):
+                    prefixes[values["topic"].partition("/")[0] + "/#"] = None
+            else:
+                raise ValueError("neither user, topic nor pattern: %r" % keyword)
+        except UnicodeDecodeError:
+            raise ValueError("%s, line %d: not valid UTF-8" % (path, number)) from None
+        except ValueError as e:
+            raise ValueError("%s, line %d: %s" % (path, number, e)) from None
+    granted = [rule({"actions": ["subscribe_only"], "topic": topic}) for topic in prefixes]
+    return granted + [found for group in groups for found in group]
 
 
-def _values(text: str, pattern: bool, user: str) -> tuple[bool, dict[str, Any]]:
-    """Whether a line denies, and its rule."""
+def _user(name: str) -> str:
+    if not name:
+        raise ValueError("the user name is missing")
+    if name.endswith("*"):  # which would stand for more than one in a rule of ours
+        raise ValueError("a user name that ends in * is not supported: %r" % name)
+    return name
+
+
+def _values(text: str, pattern: bool, user: str) -> dict[str, Any]:
+    """The rule of a topic or pattern line."""
     access, _, topic = text.partition(" ")
-    if access not in _ACCESS or not topic:
+    topic = topic.strip()
+    if not topic:
         access, topic = "readwrite", text
+    if not topic:
+        raise ValueError("the topic is missing")
+    if access not in _ACCESS:
+        raise ValueError("access must be one of %s, not %r" % (", ".join(_ACCESS), access))
     if not pattern and ("%u" in topic or "%c" in topic):
-        raise ValueError("%u and %c stand for something in a pattern only")
-    actions = _ACCESS[access]
-    values: dict[str, Any] = {"topic": topic.strip(), "allow": actions is not None}
-    values["actions"] = actions or ["receive", "publish"]
+        raise ValueError("%%u and %%c stand for something in a pattern only, not in topic %r" % topic)
+    values: dict[str, Any] = {"topic": topic, "allow": access != "deny", "actions": _ACCESS[access]}
     if not pattern:
         values["user"] = user
-    return actions is None, values
+    return values

@@ -23,10 +23,11 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("file", help="the password file")
     found.add_argument("user", nargs="?", help="the user name")
     found.add_argument("password", nargs="?", help="with -b: the password")
-    found.add_argument("-c", "--create", action="store_true", help="make the file; it must not be there yet")
-    found.add_argument("-D", "--delete", action="store_true", help="delete the user")
+    what = found.add_mutually_exclusive_group()
+    what.add_argument("-c", "--create", action="store_true", help="make the file; it must not be there yet")
+    what.add_argument("-D", "--delete", action="store_true", help="delete the user")
+    what.add_argument("-l", "--list", action="store_true", help="print the user names")
     found.add_argument("-b", "--batch", action="store_true", help="take the password from the command line, where others may see it")
-    found.add_argument("-l", "--list", action="store_true", help="print the user names")
     found.add_argument("--scheme", choices=(core.SCHEME, "argon2id"), default=core.SCHEME, help="default %s" % core.SCHEME)
     found.add_argument(
         "--iterations",
@@ -45,6 +46,8 @@ def main(arguments: list[str]) -> int:
         return _fail("%s: %s" % (args.file, e.strerror))
     except ValueError as e:
         return _fail(str(e))
+    except (EOFError, KeyboardInterrupt):
+        return _fail("no password given, nothing has changed")
 
 
 def _fail(text: str) -> int:
@@ -56,7 +59,7 @@ def _run(args: argparse.Namespace) -> int:
     path = Path(args.file)
     if args.create and path.exists():
         raise ValueError("%s exists already; leave out -c to change it" % path)
-    lines = [] if args.create else path.read_bytes().splitlines()
+    lines = [] if args.create else _lines(path)
     users = {} if args.create else passwords.read(args.file)
     if args.list:
         for user in users:
@@ -64,17 +67,20 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     if args.user is None:
         raise ValueError("the user name is missing")
-    name = args.user.encode()
+    name = os.fsencode(args.user)
     core.check_user_name(name)
     if args.delete:
         if name not in users:
             raise ValueError("%s: there is no user %s" % (path, args.user))
         _write(path, [line for line in lines if not _is_of(line, name)])
         return 0
+    if args.iterations is not None and args.scheme != core.SCHEME:
+        raise ValueError("--iterations is for %s, not for %s" % (core.SCHEME, args.scheme))
     iterations = passwords.ITERATIONS if args.iterations is None else args.iterations
-    if not 1 <= iterations <= passwords.MOST_ITERATIONS:
-        raise ValueError("iterations must be from 1 to %d, not %d" % (passwords.MOST_ITERATIONS, iterations))
-    record = passwords.hash_password(_password(args), args.scheme, iterations)
+    password = _password(args)
+    if not password:
+        raise ValueError("the password is empty, nothing has changed")
+    record = passwords.hash_password(password, args.scheme, iterations)
     line = name + b":" + record.encode()
     if name in users:
         lines = [line if _is_of(old, name) else old for old in lines]
@@ -82,6 +88,11 @@ def _run(args: argparse.Namespace) -> int:
         lines.append(line)
     _write(path, lines)
     return 0
+
+
+def _lines(path: Path) -> list[bytes]:
+    lines = path.read_bytes().split(b"\n")
+    return lines if lines[-1] else lines[:-1]
 
 
 def _is_of(line: bytes, name: bytes) -> bool:
@@ -93,11 +104,12 @@ def _password(args: argparse.Namespace) -> bytes:
     if args.batch:
         if args.password is None:
             raise ValueError("-b needs the password")
-        return str(args.password).encode()
+        print("ucomqtt: others can see a password that stands on the command line", file=sys.stderr)
+        return os.fsencode(args.password)
     if args.password is not None:
         raise ValueError("a password on the command line can be seen by others; -b takes it all the same")
     if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\r\n").encode()
+        return sys.stdin.buffer.readline().rstrip(b"\r\n")
     password = getpass.getpass("Password: ")
     if getpass.getpass("Again: ") != password:
         raise ValueError("the two are not the same")

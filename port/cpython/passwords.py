@@ -1,7 +1,7 @@
 """Password records of all schemes CPython can read, and the authenticator that checks them in threads.
 
     $pbkdf2-sha256$i=N$SALT$HASH    made here, the one boards know, too
-    $argon2id$...                   made here (extra `passwords`), and by mosquitto_passwd
+    $argon2id$...                   made here (extra `passwords`), and by mosquitto_passwd from 2.1 on
     $2b$...                         bcrypt (extra `passwords`)
     $6$SALT$HASH, $7$N$SALT$HASH    mosquitto's: SHA-512, and PBKDF2-HMAC-SHA512
     $sha256$SALT$HASH               hexadecimal SHA-256 of salt and password: weak, for existing databases
@@ -15,6 +15,8 @@ import binascii
 import hashlib
 import hmac
 import os
+import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -24,84 +26,154 @@ from port.core.reason import BAD_USER_NAME_OR_PASSWORD, SERVER_UNAVAILABLE, SUCC
 if TYPE_CHECKING:
     from port.core.auth import Identity
 
+    Verifier = Callable[[bytes], bool]
+
 ITERATIONS = 100_000  # of PBKDF2 for records made here; boards take at most port.core.passwords.MAX_ITERATIONS
 MOST_ITERATIONS = 10_000_000
+MOST_ARGON2_MEMORY = 1_048_576  # KiB
+MOST_ARGON2_PASSES = 100
+MOST_BCRYPT_ROUNDS = 16  # as a power of two
 MAX_PENDING = 64  # passwords being checked, or waiting for that, at a time
 _THREADS = 2
-_SCHEMES = ("$pbkdf2-sha256$", "$argon2id$", "$2b$", "$2a$", "$2y$", "$6$", "$7$", "$sha256$")
+_BCRYPT_BYTES = 72  # of a password that count
+_ARGON2 = re.compile(r"\$argon2id\$v=19\$m=(\d{1,10}),t=(\d{1,10}),p=(\d{1,3})\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}", re.ASCII)
+_BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
 
 
 def is_hash(record: str) -> bool:
     """True for a record of a scheme that is known here."""
-    return record.startswith(_SCHEMES)
+    return record[:1] == "$" and _scheme(record) in _VERIFIERS
 
 
 def check_record(record: str) -> None:
-    """Raise ValueError, without quoting it, unless `record` can be verified."""
-    if not is_hash(record):
-        raise ValueError("unknown scheme, or not hashed")
-    _load(record)
-    verify(record, b"")
+    """Raise ValueError, without quoting it, unless `record` may stand in a password file. Takes no time."""
+    verifier(record)
+    if _scheme(record) == "sha256":
+        raise ValueError("scheme sha256 is too weak for a password file")
 
 
 def verify(record: str, password: bytes) -> bool:
-    """Whether the password is the record's. Takes its time. Raises ValueError for a malformed record."""
-    scheme, _, rest = record[1:].partition("$")
+    """Whether the password is the record's. Takes its time. Raises ValueError as `verifier` does."""
+    return verifier(record)(password)
+
+
+def verifier(record: str) -> Verifier:
+    """What tells whether a password is the record's, and takes its time for that.
+
+    Raises ValueError, without quoting the record, for one that is malformed, of an unknown scheme, or would take
+    too long; and, naming the extra, when the library it needs is missing.
+    """
+    if not is_hash(record):
+        raise ValueError("unknown scheme, or not hashed")
+    return _VERIFIERS[_scheme(record)](record)
+
+
+def _scheme(record: str) -> str:
+    return record[1:].partition("$")[0]
+
+
+def _pbkdf2_sha256(record: str) -> Verifier:
+    iterations, salt, digest = core.read_record(record, MOST_ITERATIONS)
+    return lambda password: hmac.compare_digest(hashlib.pbkdf2_hmac("sha256", password, salt, iterations), digest)
+
+
+def _sha512(record: str) -> Verifier:
+    salt, digest = _mosquitto(record.split("$")[2:])
+    return lambda password: hmac.compare_digest(hashlib.sha512(password + salt).digest(), digest)
+
+
+def _pbkdf2_sha512(record: str) -> Verifier:
+    count, _, rest = record[3:].partition("$")
+    salt, digest = _mosquitto(rest.split("$"))
+    if not re.fullmatch(r"[0-9]{1,8}", count) or not 1 <= int(count) <= MOST_ITERATIONS:
+        raise ValueError("iterations must be from 1 to %d" % MOST_ITERATIONS)
+    iterations = int(count)
+    return lambda password: hmac.compare_digest(hashlib.pbkdf2_hmac("sha512", password, salt, iterations), digest)
+
+
+def _mosquitto(parts: list[str]) -> tuple[bytes, bytes]:
+    """Salt and hash of the last two parts of a record."""
     try:
-        if scheme == core.SCHEME:
-            iterations, salt, digest = core.read_record(record, MOST_ITERATIONS)
-            return hmac.compare_digest(hashlib.pbkdf2_hmac("sha256", password, salt, iterations), digest)
-        if scheme == "argon2id":
-            return _verify_argon2(record, password)
-        if scheme in ("2b", "2a", "2y"):
-            bcrypt = _load(record)
-            return len(password) <= 72 and bool(bcrypt.checkpw(password, record.encode()))
-        parts = rest.split("$")
-        if scheme == "6" and len(parts) == 2:
-            salt, digest = (base64.b64decode(part, validate=True) for part in parts)
-            return hmac.compare_digest(hashlib.sha512(password + salt).digest(), digest)
-        if scheme == "7" and len(parts) == 3 and 0 < int(parts[0]) <= MOST_ITERATIONS:
-            salt, digest = (base64.b64decode(part, validate=True) for part in parts[1:])
-            return hmac.compare_digest(hashlib.pbkdf2_hmac("sha512", password, salt, int(parts[0])), digest)
-        if scheme == "sha256" and len(parts) == 2:
-            return hmac.compare_digest(hashlib.sha256(parts[0].encode() + password).hexdigest(), parts[1].lower())
-    except (binascii.Error, UnicodeError) as e:
-        raise ValueError("malformed password record: %s" % e) from None
-    raise ValueError("malformed password record, or of an unknown scheme")
+        salt, digest = (base64.b64decode(part, validate=True) for part in parts)
+    except (binascii.Error, ValueError):
+        salt = digest = b""
+    if not salt or len(digest) != 64:
+        raise ValueError("salt and hash of 64 bytes must stand in base64 at the end of a record of mosquitto's")
+    return salt, digest
 
 
-def _verify_argon2(record: str, password: bytes) -> bool:
-    argon2 = _load(record)
+def _argon2id(record: str) -> Verifier:
+    found = _ARGON2.fullmatch(record)
+    if found is None:
+        raise ValueError("not of the form $argon2id$v=19$m=KIB,t=PASSES,p=LANES$SALT$HASH")
+    memory, passes, lanes = (int(text) for text in found.groups())
+    if not 8 * lanes <= memory <= MOST_ARGON2_MEMORY or not 1 <= passes <= MOST_ARGON2_PASSES or not lanes:
+        raise ValueError("argon2id parameters out of range: m to %d, t to %d" % (MOST_ARGON2_MEMORY, MOST_ARGON2_PASSES))
+    argon2 = _library("argon2")
+
+    def check(password: bytes) -> bool:
+        try:
+            return bool(argon2.PasswordHasher().verify(record, password))
+        except argon2.exceptions.VerifyMismatchError:
+            return False
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            raise ValueError("malformed argon2id record") from None
+
+    return check
+
+
+def _bcrypt(record: str) -> Verifier:
+    found = _BCRYPT.fullmatch(record)
+    if found is None:
+        raise ValueError("not of the form $2b$ROUNDS$ and 53 characters")
+    if not 4 <= int(found[1]) <= MOST_BCRYPT_ROUNDS:
+        raise ValueError("bcrypt rounds must be from 04 to %d" % MOST_BCRYPT_ROUNDS)
+    bcrypt = _library("bcrypt")
+    return lambda password: bool(bcrypt.checkpw(password[:_BCRYPT_BYTES], record.encode()))
+
+
+def _sha256(record: str) -> Verifier:
+    parts = record.split("$")
+    if len(parts) != 4 or not re.fullmatch(r"[0-9A-Fa-f]{64}", parts[3]):
+        raise ValueError("not of the form $sha256$SALT$HASH with 64 hexadecimal digits")
+    salt, digest = parts[2].encode(), bytes.fromhex(parts[3])
+    return lambda password: hmac.compare_digest(hashlib.sha256(salt + password).digest(), digest)
+
+
+_VERIFIERS: dict[str, Callable[[str], Verifier]] = {
+    core.SCHEME: _pbkdf2_sha256,
+    "argon2id": _argon2id,
+    "2a": _bcrypt,
+    "2b": _bcrypt,
+    "2y": _bcrypt,
+    "6": _sha512,
+    "7": _pbkdf2_sha512,
+    "sha256": _sha256,
+}
+
+
+def _library(name: str) -> Any:
+    """A library of the extra. Raises ValueError naming the extra that brings it."""
     try:
-        return bool(argon2.PasswordHasher().verify(record, password))
-    except argon2.exceptions.VerifyMismatchError:
-        return False
-    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
-        raise ValueError("malformed password record") from None
-
-
-def _load(record: str) -> Any:
-    """The library a record needs, if any. Raises ValueError naming the extra that brings it."""
-    try:
-        if record.startswith("$argon2id$"):
+        if name == "argon2":
             import argon2
 
             return argon2
-        if record.startswith("$2"):
-            import bcrypt
+        import bcrypt
 
-            return bcrypt
-    except ImportError as e:
-        raise ValueError("needs %s: pip install ucomqtt[passwords]" % e.name) from None
-    return None
+        return bcrypt
+    except ImportError:
+        raise ValueError("needs %s: pip install ucomqtt[passwords]" % name) from None
 
 
 def hash_password(password: bytes, scheme: str = core.SCHEME, iterations: int = ITERATIONS) -> str:
-    """A new record: scheme pbkdf2-sha256 or argon2id. Raises ValueError for others."""
+    """A new record: scheme pbkdf2-sha256, with so many iterations, or argon2id. Raises ValueError for others."""
     if scheme == "argon2id":
-        return str(_load("$argon2id$").PasswordHasher().hash(password))
+        return str(_library("argon2").PasswordHasher().hash(password))
     if scheme != core.SCHEME:
         raise ValueError("unknown scheme %s, there are %s and argon2id" % (scheme, core.SCHEME))
+    if not 1 <= iterations <= MOST_ITERATIONS:
+        raise ValueError("iterations must be from 1 to %d, not %d" % (MOST_ITERATIONS, iterations))
     salt = os.urandom(core.SALT_SIZE)
     return core.write_record(iterations, salt, hashlib.pbkdf2_hmac("sha256", password, salt, iterations))
 
@@ -124,7 +196,10 @@ class FilePasswords(core.PasswordAuthenticator):
 
     def start(self, client: Identity, user: bytes, record: str, password: bytes) -> None:
         """See PasswordAuthenticator.start."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, verify, record, password)
+
+        def check() -> bool:
+            # Where more come than can be checked, the time is for those who still wait.
+            return not core.gone(client) and verify(record, password)
 
         def finished(done: asyncio.Future[bool]) -> None:
             if done.cancelled() or done.exception() is not None:
@@ -133,7 +208,7 @@ class FilePasswords(core.PasswordAuthenticator):
             else:
                 self.done(client, user, record, SUCCESS if done.result() else BAD_USER_NAME_OR_PASSWORD)
 
-        future.add_done_callback(finished)
+        asyncio.get_running_loop().run_in_executor(self._threads, check).add_done_callback(finished)
 
     async def close(self) -> None:
         """Let go of the threads."""
