@@ -158,6 +158,8 @@ class Client:
         if self.held:
             self._early += data
             return
+        data = self._early + data
+        self._early = b""
         self.conn.take(data)
         self.world.broker.flush()
 

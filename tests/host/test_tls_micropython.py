@@ -109,8 +109,8 @@ while True:
         try:
             links[stream].ready(events)
         except OSError as e:
-            print("gone", e)
             finish(links[stream])
+            print("gone", e)
 """
 
 
