@@ -1,0 +1,145 @@
+"""The brokers' TLS listeners with clients that are slow, unknown or known by their certificate."""
+
+import json
+import socket
+import ssl
+
+import pytest
+
+from certificates import certificates  # noqa: F401
+from server_process import free_port
+from tests.host.drivers import TIMEOUT
+
+CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01"  # and one letter, the client id
+CONNACK = b"\x20\x02\x00\x00"
+MESSAGES = 15000
+SIZE = 1000
+
+
+class Client:
+    """A blocking client on a socket or over TLS, just enough."""
+
+    def __init__(self, port, name, context=None, receive_buffer=None):
+        sock = socket.socket()
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.settimeout(TIMEOUT)
+        sock.connect(("127.0.0.1", port))
+        self.sock = sock if context is None else context.wrap_socket(sock, server_hostname="localhost")
+        self.sock.sendall(CONNECT + name)
+        self.connack = self.read(4)
+
+    def read(self, count):
+        data = b""
+        while len(data) < count:
+            more = self.sock.recv(count - len(data))
+            if not more:
+                raise EOFError
+            data += more
+        return data
+
+    def packet(self):
+        """The next packet: (first byte, body)."""
+        first, size = self.read(2)
+        if size & 0x80:
+            size = size & 0x7F | self.read(1)[0] << 7
+        return first, self.read(size)
+
+    def subscribe(self, topic):
+        self.sock.sendall(b"\x82" + bytes((5 + len(topic), 0, 1, 0, len(topic))) + topic + b"\0")
+        return self.packet()
+
+    def ping(self):
+        """Wait until everything sent before has been handled."""
+        self.sock.sendall(b"\xc0\0")
+        assert self.packet() == (0xD0, b"")
+
+    def publish(self, topic, payload):
+        size = 2 + len(topic) + len(payload)
+        self.sock.sendall(b"\x30" + bytes((size & 0x7F | 0x80, size >> 7, 0, len(topic))) + topic + payload)
+
+
+@pytest.fixture
+def start(start_broker, certificates, tmp_path):  # noqa: F811
+    """Start a broker with a plain and a TLS listener: start(runtime, **more TLS settings) -> its ports for both."""
+
+    def start(runtime, extra="", **more):
+        ours = certificates()
+        tls = {"certificate": ours.server, "key": ours.key, **more}
+        port = free_port()
+        path = tmp_path / "broker.conf"
+        if runtime == "cpython":
+            table = ", ".join("%s = %s" % (key, json.dumps(value)) for key, value in tls.items())
+            path.write_text("[[listener]]\nid = 'tls'\nport = %d\ntls = { %s }\n%s" % (port, table, extra))
+        else:
+            path.write_text(json.dumps({"listener": [{"id": "tls", "port": port, "tls": tls}]}))
+        return start_broker(runtime, "--config", str(path)).port, port
+
+    return start
+
+
+def trusting(folder, client=None):
+    context = ssl.create_default_context(cafile=folder.ca)
+    if client is not None:
+        context.load_cert_chain(*client)
+    return context
+
+
+def payload(number):
+    return (b"%08d" % number) * (SIZE // 8)
+
+
+def test_a_subscriber_that_is_slow_to_read(start, runtime, certificates):
+    """It loses messages that it had no room for, but what it gets is whole and in order."""
+    plain, port = start(runtime)
+    subscriber = Client(port, b"s", trusting(certificates()), receive_buffer=4096)
+    assert subscriber.subscribe(b"t") == (0x90, b"\0\1\0")
+    publisher = Client(plain, b"p")
+    for number in range(MESSAGES):
+        publisher.publish(b"t", payload(number))
+    publisher.ping()
+    subscriber.sock.sendall(b"\xc0\0")
+    last = -1
+    count = 0
+    while True:
+        first, body = subscriber.packet()
+        if first == 0xD0:
+            break
+        number = int(body[3:11])
+        assert (first, body) == (0x30, b"\0\1t" + payload(number)) and number > last
+        last = number
+        count += 1
+    assert 0 < count < MESSAGES  # or it was not slow
+    publisher.publish(b"t", payload(MESSAGES))
+    assert subscriber.packet()[1][3:] == payload(MESSAGES)
+
+
+def test_many_clients_come_and_go(start, runtime, certificates):
+    _, port = start(runtime)
+    for number in range(30):
+        client = Client(port, b"c", trusting(certificates()))
+        assert client.connack == CONNACK
+        if number % 2:
+            client.sock.sendall(b"\xe0\0")
+        client.sock.close()
+
+
+def test_only_known_clients_get_in(start, runtime, certificates):
+    ours, others = certificates(), certificates("others")
+    _, port = start(runtime, client_ca=ours.ca)
+    for _ in range(2):
+        for certificate in (None, others.client("alice")):
+            with pytest.raises((OSError, EOFError)):
+                Client(port, b"a", trusting(ours, certificate))
+        assert Client(port, b"a", trusting(ours, ours.client("alice"))).connack == CONNACK
+
+
+def test_the_name_in_the_certificate_is_the_user(start, certificates):
+    ours = certificates()
+    rights = "[[auth]]\ntype = 'certificate'\n[[acl]]\ntopic = 'home/%u'\n"
+    plain, port = start("cpython", rights, client_ca=ours.ca)
+    clients = {name: Client(port, name[:1], trusting(ours, ours.client(name.decode()))) for name in (b"alice", b"bob")}
+    for name, client in clients.items():
+        assert client.subscribe(b"home/" + name) == (0x90, b"\0\1\0")
+        assert client.subscribe(b"home/" + (b"bob" if name == b"alice" else b"alice")) == (0x90, b"\0\1\x80")
+    assert Client(plain, b"x").connack == b"\x20\x02\x00\x05"  # without a certificate
