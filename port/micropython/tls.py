@@ -3,10 +3,11 @@
 A TlsSocket is read and written as a plain non-blocking socket is: None means "not now". What the
 poller watches is its `stream`, which knows of data that mbedtls has decrypted ahead.
 
-What it costs (tools/measure_tls, on a PC): 0.7 KB of heap per connection and, for mbedtls, 23 KB
-with MicroPython's own configuration (16 KB to receive, 4 KB to send), 41 KB with Debian's; most
-boards take that from the heap, too. The handshake runs inside `readinto` and stops everything else
-meanwhile: 5 to 7 ms there with a P-256 key, 10 to 23 ms with RSA of 2048 bits. A board is far slower.
+What it costs on a PC (tools/measure_tls): 0.7 KB of heap per connection, and for mbedtls 23 KB on
+the 64-bit test interpreter, 41 KB on Debian's 32-bit one. The memory for mbedtls comes from the
+system there; where firmware has no other heap it comes from MicroPython's. The handshake runs inside
+`readinto` and stops everything else meanwhile: 5 to 15 ms with a P-256 key, 10 to 55 ms with RSA of
+2048 bits. No board has been measured.
 """
 
 import binascii
