@@ -60,13 +60,15 @@ class Request:
     headers  {lower-case name: value}; the values of a repeated field joined by ", "
     """
 
+    __slots__ = ("method", "path", "query", "minor", "headers")
+
     def __init__(self, method: bytes, target: bytes, minor: int, headers: "dict[bytes, bytes]") -> None:
         self.method = method
         self.path, _, self.query = target.partition(b"?")
         self.minor = minor
         self.headers = headers
 
-    def list(self, name: bytes) -> "list[bytes]":
+    def members(self, name: bytes) -> "list[bytes]":
         """The members of a field that is a comma-separated list, empty if there is no such field."""
         members = [member.strip(b" \t") for member in self.headers.get(name, b"").split(b",")]
         return [member for member in members if member]
@@ -77,15 +79,15 @@ def parse(data: bytes) -> "Optional[tuple[Request, int]]":
 
     Raises HTTPError. Call it with all data since the connection began, each time some more has come.
     """
-    if data and not data[:1].strip(_METHOD) == b"":
+    if data[:1].strip(_METHOD):
         raise HTTPError(400, "this is not HTTP")  # but perhaps MQTT or TLS, which would wait for an answer for ever
     end = data.find(b"\r\n\r\n") + 4
-    if end > MAX_HEAD or end < 4 and len(data) >= MAX_HEAD:
-        raise HTTPError(431, "more than %d bytes of header" % MAX_HEAD)
-    head = data[: end - 4] if end >= 4 else data
+    head = data[: min(end - 4, MAX_HEAD) if end >= 4 else MAX_HEAD]
     # A lenient proxy in front may take these for the ends of lines, and see another request than we.
     if head.count(b"\n") != head.count(b"\r\n"):
         raise HTTPError(400, "line feed without carriage return")
+    if end > MAX_HEAD or end < 4 and len(data) >= MAX_HEAD:
+        raise HTTPError(431, "more than %d bytes of header" % MAX_HEAD)
     if end < 4:
         return None
     lines = head.split(b"\r\n")

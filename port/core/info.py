@@ -1,130 +1,203 @@
-"""The pages of the HTTP info listener.
+"""The pages of the info listener: GET or HEAD /, /healthz, /metrics, one request a connection.
 
-/          JSON: the figures CoMQTT's info page has, under its names
-/healthz   "ok" while the broker answers at all
-/metrics   Prometheus' text format: every numeric $SYS figure as ucomqtt_ and its name with _ for each / and blank;
-           what only ever grows ends in _total
-
-Who may look is decided as for a client without a user name: see the option `anonymous`.
+/         JSON with the fields and names of CoMQTT's system.Info. Two differ in what they can say here:
+          memory_alloc is 0 where the host tells no heap figures, and inflight_dropped is always 0, because
+          messages in flight go only with their session.
+/healthz  "ok"
+/metrics  Prometheus text format 0.0.4. Counters: ucomqtt_bytes_received_total, ucomqtt_bytes_sent_total,
+          ucomqtt_packets_received_total, ucomqtt_packets_sent_total, ucomqtt_messages_received_total,
+          ucomqtt_messages_sent_total, ucomqtt_messages_dropped_total, ucomqtt_connections_total,
+          ucomqtt_connections_refused_total, ucomqtt_sessions_expired_total, ucomqtt_auth_failed_total,
+          ucomqtt_auth_blocked_total, ucomqtt_publishes_denied_total, ucomqtt_subscriptions_denied_total,
+          ucomqtt_rate_limited_total. Gauges: ucomqtt_info (its label is the version), ucomqtt_uptime_seconds,
+          ucomqtt_clients_connected, ucomqtt_clients_disconnected, ucomqtt_clients_maximum,
+          ucomqtt_clients_total, ucomqtt_retained_messages, ucomqtt_inflight_messages,
+          ucomqtt_stored_messages, ucomqtt_subscriptions. Every other numeric figure of $SYS/broker/ is there, too,
+          untyped, as ucomqtt_ and its topic, with _ for what a name cannot hold.
 """
 
-import json
-
-from port.core import TYPE_CHECKING, __version__
-from port.core.auth import may_be_anonymous
-from port.core.http import MAX_HEAD, HTTPError, parse, response
+from port.core import TYPE_CHECKING
+from port.core.http import HTTPError, parse, response
 
 if TYPE_CHECKING:
     from typing import Any
 
     from port.core.broker import Broker
+    from port.core.codec import Buffer
     from port.core.http import Request
-    from port.core.listener import Listener
 
-_JSON = (("Content-Type", "application/json"),)
-_TEXT = (("Content-Type", "text/plain; version=0.0.4"),)
-# $SYS figures that only ever grow.
-_COUNTERS = (
-    "load/bytes/received", "load/bytes/sent", "connections/total", "messages/received", "messages/sent",
-    "messages/publish/dropped", "messages/publish/received", "messages/publish/sent", "bytes/received", "bytes/sent",
-    "publish/messages/dropped", "publish/messages/received", "publish/messages/sent", "clients/expired",
-    "connections/refused", "auth/failed", "auth/blocked", "acl/publish/denied", "acl/subscribe/denied",
-    "clients/rate/limited", "uptime",
+_GET = ("GET", "HEAD")
+# (figure of $SYS, metric, type, help)
+_METRICS = (
+    ("uptime", "uptime_seconds", "gauge", "Time since the broker started"),
+    ("bytes/received", "bytes_received_total", "counter", "Bytes received"),
+    ("bytes/sent", "bytes_sent_total", "counter", "Bytes sent"),
+    ("messages/received", "packets_received_total", "counter", "MQTT packets received"),
+    ("messages/sent", "packets_sent_total", "counter", "MQTT packets sent"),
+    ("messages/publish/received", "messages_received_total", "counter", "PUBLISH packets received"),
+    ("messages/publish/sent", "messages_sent_total", "counter", "PUBLISH packets sent"),
+    ("messages/publish/dropped", "messages_dropped_total", "counter", "Messages not delivered to one receiver"),
+    ("connections/total", "connections_total", "counter", "Network connections accepted"),
+    ("connections/refused", "connections_refused_total", "counter", "Network connections turned away"),
+    ("clients/connected", "clients_connected", "gauge", "Clients connected"),
+    ("clients/disconnected", "clients_disconnected", "gauge", "Sessions without a connection"),
+    ("clients/maximum", "clients_maximum", "gauge", "Most clients connected at a time"),
+    ("clients/total", "clients_total", "gauge", "Sessions"),
+    ("clients/expired", "sessions_expired_total", "counter", "Sessions that expired"),
+    ("clients/rate/limited", "rate_limited_total", "counter", "Times a client sent too fast"),
+    ("auth/failed", "auth_failed_total", "counter", "CONNECT packets refused by authentication"),
+    ("auth/blocked", "auth_blocked_total", "counter", "Connections refused after too many failures"),
+    ("acl/publish/denied", "publishes_denied_total", "counter", "Messages refused by the ACL"),
+    ("acl/subscribe/denied", "subscriptions_denied_total", "counter", "Subscriptions refused by the ACL"),
+    ("messages/retained/count", "retained_messages", "gauge", "Retained messages"),
+    ("messages/inflight", "inflight_messages", "gauge", "QoS 1 and 2 messages sent and not acknowledged"),
+    ("messages/stored", "stored_messages", "gauge", "Messages retained, in flight and queued"),
+    ("subscriptions/count", "subscriptions", "gauge", "Subscriptions"),
+)
+# Other names of figures in the table, and what is no figure of the broker.
+_LEFT_OUT = (
+    "version", "timestamp", "load/bytes/received", "load/bytes/sent", "publish/messages/dropped",
+    "publish/messages/received", "publish/messages/sent", "retained messages/count", "store/messages/count",
+    "clients/active", "clients/inactive",
 )  # fmt: skip
 
 
 class InfoConnection:
-    """One HTTP connection: a request in, the whole answer out."""
+    """One connection of the info listener."""
 
-    def __init__(self, broker: "Broker", listener: "Listener", address: str) -> None:
-        self.broker = broker
-        self.listener = listener
-        self.address = address
-        self._head = b""
+    __slots__ = ("_broker", "_held", "_done")
 
-    def receive(self, data: "Any") -> bytes:
-        """Take in what came; the answer, after which the connection is to be closed, or nothing yet."""
-        self._head += bytes(data[: MAX_HEAD + 1 - len(self._head)])
+    def __init__(self, broker: "Broker") -> None:
+        self._broker = broker
+        self._held = b""
+        self._done = False
+
+    def receive(self, data: "Buffer") -> bytes:
+        """Take what came from the socket; the whole answer, after which the socket is to be closed, b"" until then."""
+        if self._done:
+            return b""
+        held = self._held + bytes(data)
         try:
-            found = parse(self._head)
+            found = parse(held)
             if found is None:
+                self._held = held
                 return b""
-            if not may_be_anonymous(self):
-                raise HTTPError(403, "only for those who may be anonymous here")
-            return answer(self.broker, found[0])
+            reply = answer(self._broker, found[0])
         except HTTPError as e:
-            return e.answer()
+            reply = e.answer()
+        self._held = b""
+        self._done = True
+        return reply
 
 
 def answer(broker: "Broker", request: "Request") -> bytes:
-    """The response to a request. Raises HTTPError."""
-    if request.method not in (b"GET", b"HEAD"):
-        raise HTTPError(405, "GET or HEAD", (("Allow", "GET, HEAD"),))
-    head_only = request.method == b"HEAD"
-    if request.path == b"/":
-        return response(200, _JSON, json.dumps(summary(broker)).encode(), head_only)
-    if request.path == b"/healthz":
-        return response(200, _TEXT, b"ok\n", head_only)
-    if request.path == b"/metrics":
-        return response(200, _TEXT, metrics(broker).encode(), head_only)
-    raise HTTPError(404, "there are /, /healthz and /metrics")
+    """The whole response to a request. Raises HTTPError where it is to be refused."""
+    page = _PAGES.get(request.path)
+    if page is None:
+        raise HTTPError(404, "there are /, /healthz and /metrics")
+    method = str(request.method, "utf-8")
+    if method not in _GET:
+        raise HTTPError(405, "only GET and HEAD", (("Allow", ", ".join(_GET)),))
+    kind, body = page(broker)
+    fields = (("Content-Type", kind), ("Cache-Control", "no-store"))
+    return response(200, fields, body.encode(), method == "HEAD")
 
 
-def summary(broker: "Broker") -> "dict[str, Any]":
-    """The figures of the page /."""
-    figures: "dict[str, Any]" = {}
-    for name, value in broker.sys.figures():
-        figures[name] = value
+def _figures(broker: "Broker") -> "dict[str, Any]":
+    return dict(broker.sys.figures())
+
+
+def _system(broker: "Broker") -> "tuple[str, str]":
+    """CoMQTT's system.Info."""
+    figures = _figures(broker)
     now = figures["timestamp"]
-    return {
-        "version": __version__,
-        "started": now - figures["uptime"],
-        "time": now,
-        "uptime": figures["uptime"],
-        "bytes_received": broker.bytes_received,
-        "bytes_sent": broker.bytes_sent,
-        "clients_connected": broker.connected,
-        "clients_disconnected": figures["clients/disconnected"],
-        "clients_maximum": broker.clients_maximum,
-        "clients_total": figures["clients/total"],
-        "messages_received": broker.publishes_received,
-        "messages_sent": broker.published,
-        "messages_dropped": broker.dropped,
-        "retained": broker.retained.count,
-        "inflight": figures["messages/inflight"],
-        "inflight_dropped": 0,
-        "subscriptions": figures["subscriptions/count"],
-        "packets_received": broker.packets_received,
-        "packets_sent": broker.packets_sent,
-        "memory_alloc": figures.get("heap/current", 0),
-        "threads": 1,
-    }
+    # This order, which a dict would not keep on MicroPython.
+    fields = (
+        ("version", _quoted(figures["version"])),
+        ("started", max(now - figures["uptime"], 0)),
+        ("time", now),
+        ("uptime", figures["uptime"]),
+        ("bytes_received", broker.bytes_received),
+        ("bytes_sent", broker.bytes_sent),
+        ("clients_connected", figures["clients/connected"]),
+        ("clients_disconnected", figures["clients/disconnected"]),
+        ("clients_maximum", figures["clients/maximum"]),
+        ("clients_total", figures["clients/total"]),
+        ("messages_received", broker.publishes_received),
+        ("messages_sent", broker.published),
+        ("messages_dropped", broker.dropped),
+        ("retained", figures["messages/retained/count"]),
+        ("inflight", figures["messages/inflight"]),
+        ("inflight_dropped", 0),
+        ("subscriptions", figures["subscriptions/count"]),
+        ("packets_received", broker.packets_received),
+        ("packets_sent", broker.packets_sent),
+        ("memory_alloc", figures.get("heap/current", 0)),
+        ("threads", figures.get("threads", 1)),
+    )
+    return "application/json", "{\n%s\n}\n" % ",\n".join(['  "%s": %s' % field for field in fields])
 
 
-def metrics(broker: "Broker") -> str:
-    """The page /metrics."""
-    lines = []
-    seen: "dict[str, bool]" = {}
-    for name, value in broker.sys.figures():
-        if not isinstance(value, (int, float)):
-            try:
-                value = float(value)
-            except ValueError:
-                continue  # the version, which is no number
-        metric = "ucomqtt_" + _valid(name)
-        kind = "gauge"
-        if name in _COUNTERS:
-            metric += "_total"
-            kind = "counter"
-        if metric not in seen:
-            seen[metric] = True
-            lines.append("# HELP %s $SYS/broker/%s" % (metric, name))
-            lines.append("# TYPE %s %s" % (metric, kind))
-            lines.append("%s %s" % (metric, value))
-    return "\n".join(lines) + "\n"
+def _health(broker: "Broker") -> "tuple[str, str]":
+    return "text/plain; charset=utf-8", "ok\n"
 
 
-def _valid(name: str) -> str:
-    """A figure's name with what a metric's name cannot hold replaced."""
-    letters = [c if "a" <= c <= "z" or "A" <= c <= "Z" or "0" <= c <= "9" else "_" for c in name]
-    return "".join(letters)
+def _metrics(broker: "Broker") -> "tuple[str, str]":
+    """The Prometheus exposition format."""
+    pairs = broker.sys.figures()
+    figures = dict(pairs)
+    lines = [
+        "# HELP ucomqtt_info The broker's version",
+        "# TYPE ucomqtt_info gauge",
+        'ucomqtt_info{version=%s} 1' % _quoted(figures["version"]),
+    ]
+    seen = {"info": True}  # a metric may be there only once
+    for figure, name, kind, text in _METRICS:
+        seen[name] = True
+        if figure in figures:
+            _add(lines, name, kind, text, figures[figure])
+    known = {row[0]: True for row in _METRICS}
+    for figure, value in pairs:
+        name = _valid_name(figure)
+        if figure not in known and figure not in _LEFT_OUT and name not in seen and _is_number(value):
+            seen[name] = True
+            _add(lines, name, "untyped", "$SYS/broker/" + _line(figure), value)
+    return "text/plain; version=0.0.4; charset=utf-8", "\n".join(lines) + "\n"
+
+
+def _add(lines: "list[str]", name: str, kind: str, text: str, value: "Any") -> None:
+    lines.append("# HELP ucomqtt_%s %s" % (name, text))
+    lines.append("# TYPE ucomqtt_%s %s" % (name, kind))
+    lines.append("ucomqtt_%s %s" % (name, value))
+
+
+def _is_number(value: "Any") -> bool:
+    """True for what Prometheus takes as a value; some figures are text."""
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return False
+        return not value.strip("0123456789.-")
+    return not isinstance(value, bool) and isinstance(value, (int, float))
+
+
+def _valid_name(figure: str) -> str:
+    """What stands for a figure in a metric's name, of which only these characters may be."""
+    name = ""
+    for c in figure:
+        name += c if "a" <= c <= "z" or "A" <= c <= "Z" or "0" <= c <= "9" else "_"
+    return name
+
+
+def _line(text: str) -> str:
+    """Text that ends with its line."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n")
+
+
+def _quoted(text: str) -> str:
+    """Text as JSON and as a label's value."""
+    return '"%s"' % _line(text).replace('"', '\\"')
+
+
+_PAGES = {b"/": _system, b"/healthz": _health, b"/metrics": _metrics}

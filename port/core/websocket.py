@@ -14,7 +14,7 @@ from port.core.codec import is_utf8
 from port.core.http import HTTPError, parse, response
 
 if TYPE_CHECKING:
-    from typing import Optional, Sequence, Union
+    from typing import Optional, Sequence
 
     from port.core.codec import Buffer
     from port.core.http import Request
@@ -39,6 +39,8 @@ _FIN = const(0x80)
 _MASKED = const(0x80)
 _WHOLE = const(0x82)  # first byte of a binary message in one frame
 _MAX_CONTROL = const(125)  # bytes of a control frame's payload
+_MAX_OUT = const(512)  # bytes of answers that may wait to be written
+_NOT_BINARY = "text frame, MQTT needs binary ones"  # [MQTT-6.0.0-1]
 
 _BLOCK = const(512)  # bytes unmasked at a time: what boards can spare
 _LARGE_BLOCK = const(4096)  # of payload so large that there is no want of memory
@@ -54,6 +56,8 @@ class WebSocket:
     closed  True when nothing but `out` may be written any more, and the socket is to be closed then
     reason  why it is closed, for the log
     """
+
+    __slots__ = ("out", "open", "closed", "reason", "_rules", "_max_frame", "_held", "_left", "_key", "_more")
 
     def __init__(self, paths: "Sequence[str]", origins: "Sequence[str]", max_frame: int) -> None:
         """See `_check` for paths and origins; max_frame: bytes of a frame's payload."""
@@ -139,7 +143,7 @@ class WebSocket:
             self._end("WebSocket handshake refused: %d, %s" % (e.status, e.text), None)
             return 0
         # Clause 1.3 wants SHA-1 to tell a WebSocket server from others; nothing is kept safe by it.
-        digest = hashlib.sha1(request.headers[b"sec-websocket-key"] + _GUID).digest()
+        digest = hashlib.sha1(request.headers[b"sec-websocket-key"] + _GUID).digest()  # nosec B324
         accept = str(b2a_base64(digest).strip(), "utf-8")
         self.out = response(101, (
             ("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept),
@@ -160,7 +164,7 @@ class WebSocket:
         opcode = first & 15
         fault = self._fault(first, opcode, size)
         if fault:
-            return self._fail(UNSUPPORTED_DATA if opcode == _TEXT and fault == _NOT_BINARY else PROTOCOL_ERROR, fault, start)
+            return self._fail(UNSUPPORTED_DATA if fault == _NOT_BINARY else PROTOCOL_ERROR, fault, start)
         body = start + (6 if size < 126 else 8 if size == 126 else 14)
         if body > end:
             return start
@@ -214,9 +218,11 @@ class WebSocket:
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == _PING:
-            # Only the latest PING needs an answer (clause 5.5.3): that to an earlier one, if it still waits, goes.
-            handshake = self.out.find(b"\r\n\r\n") + 4 if self.out.startswith(b"HTTP/") else 0
-            self.out = self.out[:handshake] + bytes((_FIN | _PONG, len(payload))) + payload
+            if len(self.out) + 2 + len(payload) > _MAX_OUT:
+                # Only the latest PING has to be answered (clause 5.5.3): the answers that still wait go.
+                handshake = self.out.find(b"\r\n\r\n") + 4 if self.out.startswith(b"HTTP/") else 0
+                self.out = self.out[:handshake]
+            self.out += bytes((_FIN | _PONG, len(payload))) + payload
         elif opcode == _CLOSE:
             code = payload[0] << 8 | payload[1] if len(payload) > 1 else 0
             if payload and not _valid_code(code):
@@ -239,9 +245,6 @@ class WebSocket:
             self.out += bytes((_FIN | _CLOSE, len(payload))) + payload
         self._held = self._key = b""
         self._left = 0
-
-
-_NOT_BINARY = "text frame, MQTT needs binary ones"  # [MQTT-6.0.0-1]
 
 
 def _valid_code(code: int) -> bool:
@@ -283,9 +286,10 @@ def _check(request: "Request", rules: "tuple[Sequence[str], Sequence[str]]") -> 
         raise HTTPError(505, "HTTP/1.1 is needed")
     if request.path not in [path.encode() for path in paths]:
         raise HTTPError(404, "no WebSocket at this path")
-    if b"websocket" not in _lower(request.list(b"upgrade")):
-        raise HTTPError(426, "MQTT over WebSocket is here, and nothing else", (("Upgrade", "websocket"), ("Connection", "Upgrade")))
-    if b"upgrade" not in _lower(request.list(b"connection")):
+    if b"websocket" not in _lower(request.members(b"upgrade")):
+        fields = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
+        raise HTTPError(426, "MQTT over WebSocket is here, and nothing else", fields)
+    if b"upgrade" not in _lower(request.members(b"connection")):
         raise HTTPError(400, "no upgrade in Connection")
     if headers.get(b"sec-websocket-version") != b"13":
         raise HTTPError(426, "only WebSocket version 13", (("Sec-WebSocket-Version", "13"),))
@@ -296,7 +300,7 @@ def _check(request: "Request", rules: "tuple[Sequence[str], Sequence[str]]") -> 
     origin = headers.get(b"origin")
     if origin is not None and not _allowed(origin.lower(), headers[b"host"].lower(), origins):
         raise HTTPError(403, "origin not allowed")
-    for protocol in request.list(b"sec-websocket-protocol"):
+    for protocol in request.members(b"sec-websocket-protocol"):
         if protocol in _PROTOCOLS:
             return protocol  # [MQTT-6.0.0-3] [MQTT-6.0.0-4]
     raise HTTPError(400, "Sec-WebSocket-Protocol must offer mqtt")
