@@ -1,21 +1,20 @@
-"""The passwd command and the password files it makes; mosquitto's files as they are."""
+"""The passwd command, the password files it makes, and what a server makes of them."""
 
+import asyncio
 import hashlib
+import os
+import pty
 import stat
 import subprocess
 import sys
 import threading
-import time
-from typing import Any
 
 import bcrypt
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
-from port.core.acl import Acl
-from port.cpython import mosquitto, passwords
-from server_process import environment, free_port
+from harness import World
+from port.cpython import passwords
+from server_process import environment
 from toolchain import ROOT
 
 
@@ -111,95 +110,187 @@ def test_the_same_file_on_a_board(start_broker, tool, tmp_path):
     assert publish(tool, broker.port, "bob", "right") != 0
 
 
-ACL = """
-# general: clients without a user name
-topic read public/#
-
-user alice
-topic home/alice/#
-topic read home/#
-topic deny home/alice/secret
-
-user bob
-topic write log/bob
-
-pattern readwrite own/%u/#
-pattern read mine/%c
-"""
-
-# user, client id, access, topic
-TABLE = [
-    (user, access, topic)
-    for user in (None, "alice", "bob")
-    for access in ("read", "write")
-    for topic in (
-        "public/x", "home/alice/x", "home/bob/x", "home/alice/secret", "log/bob", "own/alice/x", "own/bob/x", "other",
-    )
-]  # fmt: skip
+def test_the_password_is_asked_for_twice(tmp_path):
+    path = tmp_path / "users.txt"
+    for *answers, status in (("secret", "secret", 0), ("secret", "secreT", 1), ("", "", 1), ("secret", "\x04", 1)):
+        path.unlink(missing_ok=True)
+        assert at_a_terminal(("-c", path, "alice"), answers) == status, answers
+        assert path.exists() == (status == 0)
+        if path.exists():
+            assert passwords.verify(passwords.read(str(path))[b"alice"], b"secret")
 
 
-@pytest.mark.parametrize("user", [None, "alice", "bob"])
-def test_mosquittos_acl_means_the_same(tool, tmp_path, user):
-    """Ask mosquitto itself: what a client may read it gets, what it may write is seen by one who may read all."""
-    acl = tmp_path / "acl"
-    acl.write_text(ACL + "\nuser all\ntopic #\n")
-    acl.chmod(0o644)
-    port = free_port()
-    config = tmp_path / "mosquitto.conf"
-    config.write_text("listener %d 127.0.0.1\nallow_anonymous true\nacl_file %s\nuser root\n" % (port, acl))
-    process = subprocess.Popen([tool("mosquitto"), "-c", str(config)], stderr=subprocess.DEVNULL)
+def at_a_terminal(arguments, answers):
+    """Run the command at a terminal that shows nothing of what is typed; its exit status."""
+    pid, terminal = pty.fork()
+    if not pid:
+        os.chdir(ROOT)
+        os.execve(sys.executable, [sys.executable, "-m", "port.cpython", "passwd", *map(str, arguments)], environment())
+    shown = b""
     try:
-        seen: dict[str, set[tuple[str, str]]] = {"mine": set(), "all": set()}
-        ready = threading.Semaphore(0)
-
-        def client(name, user):
-            found: Any = paho.Client(CallbackAPIVersion.VERSION2, client_id=name)
-            if user:
-                found.username_pw_set(user, "x")
-            found.on_message = lambda _, __, message: seen[name].add((message.topic, message.payload.decode()))
-            found.on_subscribe = lambda *_: ready.release()
-            found.on_connect = lambda client, *_: client.subscribe("#", 1)
-            for _ in range(50):
-                try:
-                    found.connect("127.0.0.1", port)
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            found.loop_start()
-            assert ready.acquire(timeout=10)
-            return found
-
-        everybody, mine = client("all", "all"), client("mine", user)
-        topics = sorted({topic for _, _, topic in TABLE})
-        for topic in topics:
-            mine.publish(topic, "w", 1)
-            everybody.publish(topic, "r", 1)
-        for found in (everybody, mine):
-            found.publish("done", "", 1).wait_for_publish(10)
-        time.sleep(0.5)
-        for found in (everybody, mine):
-            found.loop_stop()
-            found.disconnect()
+        for answer in answers:
+            while not shown.endswith(b": "):
+                shown += os.read(terminal, 1000)
+            shown = b""
+            os.write(terminal, answer.encode() + b"\n")
+        while True:
+            shown += os.read(terminal, 1000)
+    except OSError:  # the other side has closed it
+        pass
     finally:
-        process.terminate()
-        process.wait(10)
-
-    rules = Acl(10)
-    rules.replace(mosquitto.rules(str(acl)))
-    access = rules.find(None if user is None else user.encode(), b"mine", "127.0.0.1:1", None, None)
-    for topic in topics:
-        assert (access.receive(topic.encode()) >= 0) == ((topic, "r") in seen["mine"]), (user, "read", topic)
-        assert (access.publish(topic.encode(), 0) >= 0) == ((topic, "w") in seen["all"]), (user, "write", topic)
-    assert access.subscribe(b"#", 0) >= 0
+        os.close(terminal)
+    assert b"secret" not in shown and b"Traceback" not in shown
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_a_wrong_acl_file_is_refused_with_the_line(tmp_path):
-    path = tmp_path / "acl"
-    for text, message in (
-        ("user a\nfoo bar\n", "line 2"),
-        ("topic read a/#/b\n", "line 1: topic in an ACL rule must be a topic filter"),
-        ("topic\n", "line 1"),
+def test_the_rest_of_the_file_stays_as_it_is(tmp_path):
+    """Comments, empty lines, mosquitto's users, the ends of lines; and it stays where a link leads."""
+    mosquittos = b"mo:$7$101$sHTB0bOlmyTNmDX0$" + b"A" * 86 + b"=="
+    path = tmp_path / "users.txt"
+    path.write_bytes(b"# one\rline\r\n\r\n" + mosquittos + b"\n  # alice:\n#alice:x")
+    link = tmp_path / "link"
+    link.symlink_to("users.txt")
+    before = path.read_bytes() + b"\n"
+    assert passwd(link, "alice", given="a\n").returncode == 0
+    assert link.is_symlink() and path.read_bytes().startswith(before + b"alice:$pbkdf2-sha256$")
+    assert passwd("--scheme", "argon2id", path, "alice", given="b\r\n").returncode == 0
+    assert path.read_bytes().startswith(before + b"alice:$argon2id$")
+    assert passwords.verify(passwords.read(str(path))[b"alice"], b"b")
+    assert passwd("-D", path, "alice").returncode == 0
+    assert path.read_bytes() == before
+
+
+def test_a_file_it_cannot_read_is_left_alone(tmp_path):
+    path = tmp_path / "users.txt"
+    path.write_bytes(b"bob:hunter2\n")
+    for arguments in ((path, "alice"), ("-D", path, "bob"), ("-l", path)):
+        done = passwd(*arguments, given="x\n")
+        assert done.returncode == 1 and "users.txt: line 1: " in done.stderr and "hunter2" not in done.stderr
+    assert path.read_bytes() == b"bob:hunter2\n"
+
+
+def test_bad_records(tmp_path):
+    bcrypts = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+    argon2s = passwords.hash_password(b"right", "argon2id")
+    mosquittos = "$7$101$c2FsdHNhbHRzYWx0$" + "A" * 86 + "=="
+    for record in (bcrypts, argon2s, mosquittos, mosquittos.replace("$7$101", "$6")):
+        passwords.check_record(record)
+    for record, text in (
+        (bcrypts[:-1], "53 characters"),
+        (bcrypts + "x", "53 characters"),
+        (bcrypts.replace("$04$", "$03$"), "rounds must be from"),
+        (bcrypts.replace("$04$", "$17$"), "rounds must be from"),
+        (argon2s.replace("m=65536", "m=1048577"), "out of range"),
+        (argon2s.replace("m=65536", "m=31"), "out of range"),
+        (argon2s.replace("t=3", "t=0"), "out of range"),
+        (argon2s.replace("t=3", "t=101"), "out of range"),
+        (argon2s.replace("p=4", "p=0"), "out of range"),
+        (argon2s.replace("v=19", "v=16"), "not of the form"),
+        (argon2s + "=", "not of the form"),
+        (mosquittos.replace("101", "0"), "iterations must be"),
+        (mosquittos.replace("101", "10000001"), "iterations must be"),
+        (mosquittos.replace("101", "hunter2"), "iterations must be"),
+        (mosquittos.replace("==", ""), "in base64"),
+        (mosquittos.replace("c2Fs", ""), None),  # a shorter salt is mosquitto's business
+        (mosquittos.replace("c2FsdHNhbHRzYWx0", ""), "in base64"),
+        (mosquittos.replace("c2Fs", "c2!s"), "in base64"),
+        (mosquittos.replace("AAAA", "", 1), "in base64"),
+        ("$sha256$salt$" + "0" * 64, "too weak for a password file"),
+        ("$sha256$salt$" + "0" * 63, "64 hexadecimal digits"),
+        ("hunter2", "not hashed"),
+        ("$1$salt$hunter2", "unknown scheme"),
     ):
-        path.write_text(text)
-        with pytest.raises(ValueError, match=message):
-            mosquitto.rules(str(path))
+        if text is None:
+            passwords.check_record(record)
+            continue
+        with pytest.raises(ValueError, match=text) as caught:
+            passwords.check_record(record)
+        assert "hunter2" not in str(caught.value)
+
+
+def test_to_read_a_file_nothing_is_computed(tmp_path, monkeypatch):
+    records = [passwords.hash_password(b"right", iterations=10), passwords.hash_password(b"right", "argon2id")]
+    path = tmp_path / "users.txt"
+    path.write_text("".join("u%d:%s\n" % item for item in enumerate(records)))
+    monkeypatch.setattr("hashlib.pbkdf2_hmac", None)
+    monkeypatch.setattr("argon2.PasswordHasher", None)
+    assert list(passwords.read(str(path))) == [b"u0", b"u1"]
+    with pytest.raises(TypeError):
+        passwords.verify(records[0], b"right")
+
+
+def test_a_missing_library_is_named(monkeypatch):
+    argon2s = passwords.hash_password(b"x", "argon2id")
+    for library, record in (("argon2", argon2s), ("bcrypt", bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode())):
+        monkeypatch.setitem(sys.modules, library, None)
+        with pytest.raises(ValueError, match=r"needs %s: pip install ucomqtt\[passwords\]" % library):
+            passwords.check_record(record)
+    with pytest.raises(ValueError, match="needs argon2"):
+        passwords.hash_password(b"x", "argon2id")
+
+
+def test_bcrypt_knows_the_first_72_bytes():
+    record = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()
+    assert passwords.verify(record, b"x" * 72) and passwords.verify(record, b"x" * 100)
+    assert not passwords.verify(record, b"x" * 71)
+
+
+# -- the authenticator of a server ------------------------------------------------------------
+
+
+class Slow:
+    """Stands for `passwords.verify`: answers when it is told to."""
+
+    def __init__(self, monkeypatch):
+        self.go_on = threading.Event()
+        self.asked: "list[bytes]" = []
+        monkeypatch.setattr(passwords, "verify", self)
+
+    def __call__(self, record, password):
+        self.asked.append(password)
+        assert self.go_on.wait(30)
+        if password == b"fault":
+            raise ValueError("hunter2")
+        return password == b"right"
+
+
+def clients_of(world, *secrets):
+    found = [world.client() for _ in secrets]
+    for i in range(len(found)):
+        found[i].connect("c%d" % i, user=b"ann", password=secrets[i])
+    return found
+
+
+async def settled(authenticator):
+    while authenticator.pending:
+        await asyncio.sleep(0.01)
+
+
+async def test_a_server_checks_in_threads(monkeypatch):
+    slow = Slow(monkeypatch)
+    authenticator = passwords.FilePasswords({b"ann": passwords.hash_password(b"right", iterations=1)}, 4)
+    world = World(anonymous="none")
+    world.broker.authenticators.append(authenticator)
+    clients = clients_of(world, b"right", b"wrong", b"right", b"fault", b"right")
+    assert clients[4].connack["code"] == 0x89  # one more than may wait
+    clients[2].lose()
+    slow.go_on.set()
+    await asyncio.wait_for(settled(authenticator), 30)
+    assert [client.inbox[0]["code"] for client in (clients[0], clients[1], clients[3])] == [0, 0x86, 0x88]
+    assert slow.asked.count(b"right") == 1  # nothing is computed for the one that has gone
+    assert authenticator.figures() == [("accepted", 1), ("refused", 1), ("busy", 1)]
+    assert len(world.errors()) == 1 and "hunter2" not in world.errors()[0]
+    await authenticator.close()
+
+
+async def test_a_server_is_no_faster_with_users_it_does_not_have(monkeypatch):
+    slow = Slow(monkeypatch)
+    slow.go_on.set()
+    authenticator = passwords.FilePasswords({b"ann": passwords.hash_password(b"right", iterations=1)})
+    world = World(anonymous="none")
+    world.broker.authenticators.append(authenticator)
+    client = world.client()
+    client.connect("c", user=b"eve", password=b"right")
+    await asyncio.wait_for(settled(authenticator), 30)
+    assert slow.asked == [b"right"] and client.inbox[0]["code"] == 0x86
+    await authenticator.close()

@@ -65,7 +65,7 @@ def test_more_clients_than_allowed(start_broker, swarm_of, version):
     swarm.connect(b"next", version)
 
 
-@pytest.mark.parametrize("heapsize", ["200k", "300k"])
+@pytest.mark.parametrize("heapsize", ["300k", "400k"])
 def test_more_than_fits(start_broker, swarm_of, heapsize, full):
     """More clients, retained messages and large payloads than there is memory for: the broker turns some away."""
     server = start_broker("micropython", heapsize=heapsize, max_retained_bytes=1000000)
