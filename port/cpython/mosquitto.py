@@ -5,8 +5,8 @@ that deny, then those that allow. `topic` lines before the first `user` are for 
 user name, `pattern` lines for everybody. mosquitto grants every subscription and asks again at
 delivery, and so do the rules made here.
 
-One thing differs: a user name or client id with `/` in it does not fit `%u` or `%c`, as one with
-`+` or `#` does not with mosquitto either.
+Names with wildcards are treated more finely: where a user name or client id has `+` or `#` in it,
+mosquitto passes over all patterns, we over those in which it would stand; `/` counts as they do.
 """
 
 from __future__ import annotations

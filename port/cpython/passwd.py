@@ -17,8 +17,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(
         prog="python3 -m port.cpython passwd",
-        description="Set a user's password in a password file, which is made if there is none (-c), or delete the user (-D). "
-        "The password is asked for, or read from standard input; SIGHUP makes a running broker read the file again.",
+        description="Set a user's password in a password file, which -c makes, or delete the user (-D). The password is "
+        "asked for, or read from standard input; SIGHUP makes a running broker read the file again.",
     )
     found.add_argument("file", help="the password file")
     found.add_argument("user", nargs="?", help="the user name")
@@ -27,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("-c", "--create", action="store_true", help="make the file; it must not be there yet")
     what.add_argument("-D", "--delete", action="store_true", help="delete the user")
     what.add_argument("-l", "--list", action="store_true", help="print the user names")
-    found.add_argument("-b", "--batch", action="store_true", help="take the password from the command line, where others may see it")
+    batch = "take the password from the command line, where others may see it"
+    found.add_argument("-b", "--batch", action="store_true", help=batch)
     found.add_argument("--scheme", choices=(core.SCHEME, "argon2id"), default=core.SCHEME, help="default %s" % core.SCHEME)
     found.add_argument(
         "--iterations",

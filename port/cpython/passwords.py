@@ -36,7 +36,9 @@ MOST_BCRYPT_ROUNDS = 16  # as a power of two
 MAX_PENDING = 64  # passwords being checked, or waiting for that, at a time
 _THREADS = 2
 _BCRYPT_BYTES = 72  # of a password that count
-_ARGON2 = re.compile(r"\$argon2id\$v=19\$m=(\d{1,10}),t=(\d{1,10}),p=(\d{1,3})\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}", re.ASCII)
+_ARGON2 = re.compile(
+    r"\$argon2id\$v=19\$m=(\d{1,10}),t=(\d{1,10}),p=(\d{1,3})\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}", re.ASCII
+)
 _BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
 
 
