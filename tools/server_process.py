@@ -48,7 +48,9 @@ def free_port() -> int:
 
 def environment() -> dict[str, str]:
     """Environment variables with which both runtimes find the package `port`."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "MICROPYPATH": ".frozen:" + str(ROOT)}
+    # UCOMQTT_FULL is for the tests; the program would take it for an option.
+    inherited = {name: value for name, value in os.environ.items() if name != "UCOMQTT_FULL"}
+    return {**inherited, "PYTHONPATH": str(ROOT), "MICROPYPATH": ".frozen:" + str(ROOT)}
 
 
 class ServerProcess:
