@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from server_process import environment
 from toolchain import ROOT, find
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -56,7 +57,8 @@ def test_the_first_screen_holds_both_commands(command):
 
 def test_paho(tmp_path):
     broker = subprocess.Popen(
-        [sys.executable, "-m", "port.cpython", "--port", "0"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "port.cpython", "--port", "0"], cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        env=environment(),
     )
     try:
         assert broker.stderr is not None
