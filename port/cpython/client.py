@@ -158,7 +158,8 @@ class WebSocketClient(Client):
     def send(self, chunks: list[Buffer]) -> int:
         """See Transport.send; the size is that of the MQTT packets."""
         data = b"".join(chunks)
-        self._transport.write(self._socket.head(len(data)) + data)
+        if not self._socket.closed:  # nothing may follow a close frame
+            self._transport.write(self._socket.head(len(data)) + data)
         return len(data)
 
     def close(self, abort: bool, told: bool) -> None:
