@@ -22,6 +22,8 @@ PUBLISH = 1
 SUBSCRIBE = 2
 RECEIVE = 4
 _ANY = const(7)
+_LONGEST = const(256)  # longest topic name remembered, bytes: what a peer makes up must not fill the memory
+_ALONE = const(1024)  # most topic names remembered for a client that shares its rights with nobody
 
 # A verdict: DENIED, or the highest QoS with RETAIN where retained messages may be published.
 RETAIN = 4
@@ -75,6 +77,8 @@ class Rule:
         topic = (user or b"").join([part.replace(b"%c", client_id) for part in topic.split(b"%u")])
         if not valid_filter(topic):
             return None if verdict != DENIED else (actions, b"#", verdict)
+        if verdict != DENIED and topic.startswith(b"$") and not self.entry[1].startswith(b"$"):
+            return None  # a client called `$SYS`
         return actions, topic, verdict
 
 
@@ -105,7 +109,7 @@ def rule(values: "dict[str, Any]") -> Rule:
         if not isinstance(value, bool):
             raise ValueError("%s in an ACL rule must be true or false, not %r" % (name, value))
     qos = values.get("qos", 2)
-    if isinstance(qos, bool) or qos not in (0, 1, 2):
+    if isinstance(qos, bool) or not isinstance(qos, int) or not 0 <= qos <= 2:
         raise ValueError("qos in an ACL rule must be 0, 1 or 2, not %r" % (qos,))
     topic = _text(values, "topic")
     if topic is None:
@@ -138,7 +142,7 @@ def _actions(names: "Any") -> int:
         raise ValueError("actions in an ACL rule must be a list, not %r" % (names,))
     actions = 0
     for name in names:
-        if name not in ACTIONS:
+        if not isinstance(name, str) or name not in ACTIONS:
             raise ValueError("unknown action %r in an ACL rule, there are %s" % (name, ", ".join(sorted(ACTIONS))))
         actions |= ACTIONS[name]
     return actions
@@ -146,6 +150,8 @@ def _actions(names: "Any") -> int:
 
 def covers(rule_filter: bytes, topic_filter: bytes) -> bool:
     """True when every topic name that `topic_filter` matches is matched by `rule_filter`, too."""
+    if rule_filter == b"+/#":  # every name has a first level
+        return not topic_filter.startswith(b"$")
     wanted = rule_filter.split(b"/")
     asked = topic_filter.split(b"/")
     if topic_filter.startswith(b"$") and wanted[0] in (b"+", b"#"):
@@ -168,12 +174,14 @@ class Access:
     authorizer  asked when no rule decides, or None
     entries     the rules that apply, in order
     users       sessions that hold it
-    room        how many topic names are remembered
+    room        how many topic names are remembered, and answers of the authorizer
     fast        topic names that may be published at QoS 0, with their receivers: see Router.fast; valid
                 while `generation` is the router's
     """
 
-    __slots__ = ("acl", "rules", "authorizer", "users", "fast", "generation", "entries", "_publish", "_receive", "room", "_asked")
+    __slots__ = (
+        "acl", "rules", "authorizer", "users", "fast", "generation", "entries", "room", "_publish", "_receive", "_asked", "_fresh",
+    )  # fmt: skip
 
     def __init__(self, entries: "tuple[Entry, ...]", acl: "Acl", rules: "Any", authorizer: "Any") -> None:
         self.acl = acl
@@ -185,12 +193,15 @@ class Access:
         self.entries = entries
         self._publish: "dict[bytes, int]" = {}
         self._receive: "dict[bytes, int]" = {}
-        self.room = acl.room
-        self._asked: "Optional[dict[tuple[int, bytes], tuple[int, int]]]" = None if authorizer is None else {}
+        self.room = min(acl.room, _ALONE)
+        self._asked: "dict[tuple[int, bytes], tuple[int, int]]" = {}
+        self._fresh: "dict[tuple[int, bytes], int]" = {}  # answers for the packet that waits for them
 
     def hold(self) -> None:
         """One session more has it: others whose rules come out the same will share it."""
         self.users += 1
+        if self.users > 1:
+            self.room = self.acl.room
         if self.rules is None and self.authorizer is None:
             self.acl.shared[self.entries] = self
 
@@ -204,14 +215,20 @@ class Access:
             del shared[self.entries]
 
     def publish(self, name: bytes, now: int) -> int:
-        """The verdict on publishing to a topic name; `now`: ms."""
+        """The verdict on publishing to a topic name; `now`: ms. An answer just given counts once."""
         verdict = self._publish.get(name)
         if verdict is None:
             verdict = self._decide(PUBLISH, name)
             if verdict == UNDECIDED:
-                return self._answered(PUBLISH, name, now)
-            self._remember(self._publish, name, verdict)
+                verdict = self._answered(PUBLISH, name, now)
+                self._fresh.clear()
+            elif len(name) <= _LONGEST:
+                self._remember(self._publish, name, verdict)
         return verdict
+
+    def lasting(self, name: bytes) -> bool:
+        """True when rules have decided on publishing to a topic name: what an authorizer says holds for a time."""
+        return name in self._publish
 
     def receive(self, name: bytes) -> int:
         """The verdict on being sent what is published to a topic name."""
@@ -220,16 +237,24 @@ class Access:
             verdict = self._decide(RECEIVE, name)
             if verdict == UNDECIDED:
                 verdict = ALLOWED  # the authorizer has allowed the subscription it comes through
-            self._remember(self._receive, name, verdict)
+            if len(name) <= _LONGEST:
+                self._remember(self._receive, name, verdict)
         return verdict
 
     def subscribe(self, topic_filter: bytes, now: int) -> int:
-        """The verdict on subscribing to a filter (that within `$share/NAME/`); `now`: ms."""
+        """The verdict on subscribing to a filter (that within `$share/NAME/`); `now`: ms.
+
+        Answers just given count until `subscribed`.
+        """
         for actions, allowed, verdict in self.entries:
             if covers(allowed, topic_filter):
                 if actions & SUBSCRIBE or actions & RECEIVE and verdict == DENIED:
                     return verdict
         return DENIED if self.authorizer is None else self._answered(SUBSCRIBE, topic_filter, now)
+
+    def subscribed(self) -> None:
+        """The SUBSCRIBE is done."""
+        self._fresh.clear()
 
     def _decide(self, action: int, name: bytes) -> int:
         for actions, topic_filter, verdict in self.entries:
@@ -237,22 +262,23 @@ class Access:
                 return verdict
         return DENIED if self.authorizer is None else UNDECIDED
 
-    def _remember(self, decisions: "dict[bytes, int]", name: bytes, verdict: int) -> None:
+    def _remember(self, decisions: "dict[Any, Any]", topic: "Any", verdict: "Any") -> None:
         if len(decisions) >= self.room:
             decisions.clear()
-        decisions[name] = verdict
+        decisions[topic] = verdict
 
     def _answered(self, action: int, topic: bytes, now: int) -> int:
-        answer = self._asked.get((action, topic))  # type: ignore[union-attr]
+        verdict = self._fresh.get((action, topic))
+        if verdict is not None:
+            return verdict
+        answer = self._asked.get((action, topic))
         return UNDECIDED if answer is None or answer[1] <= now else answer[0]
 
     def answer(self, action: int, topic: bytes, verdict: int, until: int) -> None:
-        """Remember what the authorizer said until the clock shows `until`, ms."""
-        asked = self._asked
-        if asked is not None:
-            if len(asked) >= self.room:
-                asked.clear()
-            asked[(action, topic)] = (verdict, until)
+        """What the authorizer said: it counts for the packet that waits for it, and until the clock shows `until`, ms."""
+        self._fresh[(action, topic)] = verdict
+        if len(topic) <= _LONGEST:
+            self._remember(self._asked, (action, topic), (verdict, until))
 
 
 class Acl:

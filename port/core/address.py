@@ -66,9 +66,18 @@ def _parse4(text: str) -> "Optional[bytes]":
     if len(parts) != 4:
         return None
     for part in parts:
-        if not part.isdigit() or len(part) > 3 or int(part) > 255:
+        value = _number(part, 255)
+        if value < 0 or part[0] == "0" and len(part) > 1:  # which some read as octal
             return None
     return bytes([int(part) for part in parts])
+
+
+def _number(text: str, most: int) -> int:
+    """A decimal number up to `most`, -1 when the text is none."""
+    for c in text:
+        if c not in "0123456789":
+            return -1
+    return int(text) if 0 < len(text) <= 3 and int(text) <= most else -1
 
 
 def _groups(text: str) -> "Optional[bytes]":
@@ -99,10 +108,10 @@ class Network:
             raise ValueError("%r is neither an IP address nor a network such as 192.168.1.0/24" % text)
         bits = len(prefix) * 8
         if slash >= 0:
-            length = text[slash + 1 :]
-            if not length.isdigit() or int(length) > bits:
+            length = _number(text[slash + 1 :], bits)
+            if length < 0:
                 raise ValueError("%r: the prefix length must be from 0 to %d" % (text, bits))
-            bits = int(length)
+            bits = length
         self._prefix = prefix
         self._bits = bits
 

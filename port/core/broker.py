@@ -153,13 +153,18 @@ class Broker:
     ) -> "Optional[Connection]":
         """A client has connected; None when it is turned away without a word."""
         listener = listener or self.default_listener
-        refusal = self._refusal(address, listener)
-        if refusal:
-            self.turn_away(listener, address, refusal)
+        refusal = self._refusal(address)
+        peer = None if refusal else self.peers.enter(address, listener.options)
+        if peer is None:
+            self.turn_away(listener, address, refusal or "too many connections from this address")
             return None
+        try:
+            conn = Connection(self, listener, transport, address, peer)
+            self.connections[conn] = True
+        except MemoryError:
+            self.peers.leave(peer)
+            raise
         self.connections_total += 1
-        conn = Connection(self, listener, transport, address)
-        self.connections[conn] = True
         return conn
 
     def turn_away(self, listener: Listener, address: str, why: str) -> None:
@@ -168,15 +173,13 @@ class Broker:
         listener.refused += 1
         self.log(2, "- %s: %s", address, why)
 
-    def _refusal(self, address: str, listener: Listener) -> str:
-        """Why a connection cannot even be asked for its CONNECT; empty when it can, and is counted."""
+    def _refusal(self, address: str) -> str:
+        """Why a connection cannot even be asked for its CONNECT; empty when it can."""
         if len(self.connections) - self.connected >= max(self.handshakes, self.options.max_connections // 2):
             return "too many connections without CONNECT"
         if self.peers.blocked(address, self.clock()):
             self.auth_blocked += 1
             return "too many failures to authenticate"
-        if not self.peers.enter(address, listener.options):
-            return "too many connections from this address"
         return ""
 
     def new_client_id(self) -> bytes:
@@ -216,7 +219,7 @@ class Broker:
     def detach(self, conn: Connection, code: int, text: str, was_open: bool) -> None:
         """A connection is over; settle its session's will and expiry [MQTT-3.1.2-8]."""
         if self.connections.pop(conn, None):
-            self.peers.leave(conn.address)
+            self.peers.leave(conn.peer)
         session = conn.session
         was_open = was_open and session is not None and session.conn is conn
         if was_open:
@@ -280,7 +283,7 @@ class Broker:
         return acl.find(identity.user, conn.client_id, conn.address, identity.rules, identity.authorizer)
 
     def set_access(self, session: Session, access: "Optional[Access]") -> None:
-        """Another Access for a session, or none."""
+        """Another Access for a session, or none; to be followed by `session.purge`."""
         old = session.access
         if old is access:
             return
@@ -291,8 +294,6 @@ class Broker:
             old.release()
         if session.subscriptions:
             self.router.forget()
-        if access is not None:
-            session.purge()
 
     def _make_acl(self) -> "Acl":
         from port.core.acl import Acl
@@ -308,18 +309,34 @@ class Broker:
     def set_rules(self, session: Session, rules: "Optional[list[Rule]]") -> None:
         """Other rules of its own for a connected client."""
         conn = session.conn
-        if conn is not None and conn.identity is not None:
+        if conn is None:
+            return
+        if self.acl is None:
+            self.acl = self._make_acl()
+        if conn.identity is not None:
             conn.identity.rules = rules
-            self._check_rights(session)
-            self.flush()
+        else:  # they stay with its Access
+            acl = conn.listener.acl or self.acl
+            self.set_access(session, acl.find(session.user, session.client_id, session.address, rules, None))
+        self._renew_access(session)
+        self._check_rights(session)
+        self.flush()
 
     def rights_changed(self) -> None:
         """Rules, users or listeners have changed: settle all clients' rights anew, disconnect those who have lost some."""
-        for session in list(self.sessions.values()):
+        for conn in self.connections:
+            identity = conn.identity
+            if conn.session is None and identity is not None and identity.access is not None:
+                identity.access = self.find_access(conn, identity)  # its will is being asked about
+        sessions = list(self.sessions.values())
+        # First everybody's: what one has lost must not go to another who is about to lose it.
+        for session in sessions:
+            self._renew_access(session)
+        for session in sessions:
             self._check_rights(session)
         self.flush()
 
-    def _check_rights(self, session: Session) -> None:
+    def _renew_access(self, session: Session) -> None:
         conn = session.conn
         identity = None if conn is None else conn.identity
         old = session.access
@@ -334,22 +351,29 @@ class Broker:
         if acl is not None:
             access = acl.find(session.user, session.client_id, session.address, rules, authorizer)
         self.set_access(session, access)
+        if identity is not None:
+            identity.access = access
+        if conn is not None:
+            fast = self.fast if access is None else access.fast
+            conn.fast = fast[1] if session.version5 else fast[0]
+
+    def _check_rights(self, session: Session) -> None:
+        conn = session.conn
+        access = session.access
+        session.purge()
         lost = conn is not None and not still_admitted(conn)
         for topic_filter in list(session.subscriptions) if access is not None else ():
             plain = split_share(topic_filter) if is_shared(topic_filter) else topic_filter
             if access.subscribe(plain, self.clock()) == _DENIED:  # type: ignore[union-attr]
                 self.unsubscribe_session(session, topic_filter)
                 lost = True
-        if conn is not None:
-            fast = self.fast if access is None else access.fast
-            conn.fast = fast[1] if session.version5 else fast[0]
-            if lost:
-                conn.fail(MQTTError(NOT_AUTHORIZED, "not authorized any more"))
+        if conn is not None and lost:
+            conn.fail(MQTTError(NOT_AUTHORIZED, "not authorized any more"))
 
     def _change_options(self, conn: Connection, session: Session) -> None:
         conn.options = session.options = options = self.client_options(conn, session.user)
         limited_rate = options.max_message_rate or options.max_byte_rate
-        conn.rate = Rate(options, self.clock()) if limited_rate else None
+        conn.rate = (conn.rate or Rate(options, self.clock())) if limited_rate else None
 
     # -- background work -------------------------------------------------------------------
 
@@ -494,12 +518,12 @@ class Broker:
     def _may_publish(self, message: Message, access: "Access") -> int:
         """0, NOT_AUTHORIZED or acl.UNDECIDED."""
         verdict = access.publish(message.name, self.clock())
-        if verdict == _UNDECIDED:
-            return verdict
         if message.qos <= verdict & 3 and verdict >= 0 and (not message.retain or verdict & _RETAIN):
             return SUCCESS
         if not valid_name(message.name):
             raise MQTTError(MALFORMED_PACKET, "invalid topic name")
+        if verdict == _UNDECIDED:
+            return verdict
         self.denied_publishes += 1
         self.dropped += 1
         return NOT_AUTHORIZED
@@ -512,7 +536,7 @@ class Broker:
         if route is None:  # $-topics belong to the broker
             self.dropped += 1
             return NOT_AUTHORIZED, "clients cannot publish to $ topics"
-        if access is not None and access.authorizer is None:  # what an authorizer says holds for a time only
+        if access is not None:
             self.router.allow(access, message.name)
         return self._distribute(message, route, sender)
 

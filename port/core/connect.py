@@ -287,9 +287,10 @@ def authenticated(conn: "Connection", code: int) -> None:
     if session is not None and session.user != identity.user:
         # Neither the connection nor what waits for it is for anybody else.
         raise MQTTError(NOT_AUTHORIZED, "the client id belongs to another user")
-    replaced = session is not None and session.conn is not None
-    if not replaced and (
-        broker.connected >= broker.options.max_connections or conn.listener.connected >= options.max_connections
+    replaced = None if session is None else session.conn
+    if (replaced is None and broker.connected >= broker.options.max_connections) or (
+        (replaced is None or replaced.listener is not conn.listener)
+        and conn.listener.connected >= options.max_connections
     ):
         code = USE_ANOTHER_SERVER if options.server_reference and conn.version == 5 else QUOTA_EXCEEDED
         raise MQTTError(code, "too many connections")
@@ -327,6 +328,7 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     session.address = conn.address
     session.options = options
     conn.broker.set_access(session, identity.access)
+    session.purge()
     if not conn.listener.authenticators:
         conn.identity = None
     if options.max_message_rate or options.max_byte_rate:

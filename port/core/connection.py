@@ -108,10 +108,13 @@ class Connection:
     __slots__ = (
         "broker", "listener", "options", "transport", "address", "state", "version", "client_id", "session", "out",
         "rest", "need", "active", "deadline", "silence", "fast", "aliases", "problem_information", "max_packet",
-        "identity", "held", "rate",
+        "identity", "held", "rate", "peer",
     )  # fmt: skip
 
-    def __init__(self, broker: "Broker", listener: "Listener", transport: "Transport", address: str) -> None:
+    def __init__(
+        self, broker: "Broker", listener: "Listener", transport: "Transport", address: str, peer: "Any" = ""
+    ) -> None:
+        """`peer`: what Peers.enter returned for the address."""
         self.broker = broker
         self.listener = listener
         self.options: "Options" = listener.options
@@ -134,6 +137,7 @@ class Connection:
         self.identity: "Optional[Identity]" = None
         self.held = 0
         self.rate: "Optional[Rate]" = None
+        self.peer = peer
 
     # -- input ---------------------------------------------------------------------------
 
@@ -242,11 +246,13 @@ class Connection:
                     published += len(fast)
                     continue
                 handle_publish(self, first, bytes(view[i:stop]), at - i)
+                fast_get = self.fast.get  # others when a hook has changed the client's rights
             elif size == 2 and first == 0x40:
                 session.puback(data[at] << 8 | data[at + 1])  # type: ignore[union-attr]
             elif first & 0xF0 == 0x30:
                 received += 1
                 handle_publish(self, first, bytes(view[i:stop]), at - i)
+                fast_get = self.fast.get
             elif size == 2 and first == 0x62:
                 self._pubrel(data[at] << 8 | data[at + 1])
             elif size == 2 and first == 0x50:
@@ -255,11 +261,14 @@ class Connection:
                 session.pubcomp(data[at] << 8 | data[at + 1])  # type: ignore[union-attr]
             else:
                 self._dispatch(first, bytes(view[at:stop]))
+                fast_get = self.fast.get
             if self.state != _OPEN:
                 i = end
                 break
             if self.held:
                 self.need = 0
+                packets -= 1
+                received -= first & 0xF0 == 0x30
                 break  # the same packet comes again when the authorizer has answered
             i = stop
         else:
@@ -374,10 +383,9 @@ class Connection:
         session = self.session
         identity = self.identity
         access = session.access if session is not None else identity.access if identity is not None else None
-        if access is None or self.state == _CLOSED:
+        if access is None or self.state == _CLOSED or not self.held & _ASKING:
             return
-        # For a moment at least: it has to be there when the packet is handled again.
-        access.answer(action, topic, verdict, self.broker.clock() + max(ttl, 1000))
+        access.answer(action, topic, verdict, self.broker.clock() + ttl)
         if self.state == _AUTHENTICATING:
             self._decide(lambda: SUCCESS)
         else:

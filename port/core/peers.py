@@ -30,23 +30,23 @@ class Peers:
         self._connections: "dict[Any, int]" = {}
         self._failures: "dict[Any, tuple[int, int]]" = {}  # how many, blocked until (ms)
 
-    def enter(self, address: str, options: "Options") -> bool:
-        """Count a new connection; False when its address has too many (those of this machine are not limited)."""
+    def enter(self, address: str, options: "Options") -> "Any":
+        """Count a new connection: returns what `leave` takes, None when its address has too many.
+
+        Those of this machine are not limited.
+        """
         if is_loopback(address):
-            return True
+            return ""
         limit = options.max_connections_per_address
         key = _key(address)
         count = self._connections.get(key, 0)
         if limit and count >= limit:
-            return False
+            return None
         self._connections[key] = count + 1
-        return True
+        return key
 
-    def leave(self, address: str) -> None:
-        """A connection that had entered is over."""
-        if is_loopback(address):
-            return
-        key = _key(address)
+    def leave(self, key: "Any") -> None:
+        """A connection is over for which `enter` returned `key`. Takes no memory: there may be none left."""
         count = self._connections.get(key, 0)
         if count > 1:
             self._connections[key] = count - 1

@@ -93,7 +93,11 @@ class Router:
             access.fast[1].clear()
 
     def allow(self, access: "Access", name: bytes) -> None:
-        """A client may publish to this name: its QoS 0 packets need not be asked about again."""
+        """A client may publish to this name: unless that holds for a time only, its QoS 0 packets take the fast path."""
+        if not access.lasting(name):
+            return
+        if self._access is not access:
+            self.use(access)
         for i in (0, 1):
             fast = self.fast[i].get(name)
             if fast is not None:

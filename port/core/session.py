@@ -271,22 +271,28 @@ class Session:
             self.replay = None
 
     def purge(self) -> None:
-        """Drop what the client may not receive any more, of what waits and of what is in flight to it."""
-        access: "Access" = self.access  # type: ignore[assignment]
+        """Drop what waits and the client may not receive any more; of a shared subscription's, others may have it.
+
+        What is in flight stays, it counts against the receive maximum; it is not sent again, see _resend.
+        """
+        access = self.access
+        if access is None:
+            return
+        refused: "list[Entry]" = []
         queue = self.queue
         if queue:
             for _ in range(len(queue)):
                 entry = queue.popleft()
                 if access.receive(entry[0].name) < 0:
                     self.queued_bytes -= entry[0].size()
+                    refused.append(entry)
                 else:
                     queue.append(entry)
         if self.replay:
             self.replay = [entry for entry in self.replay if access.receive(entry[0][0]) >= 0]
-        for packet_id in list(self.inflight):
-            waiting = self.inflight[packet_id]
-            if waiting is not None and access.receive(waiting[0].name) < 0:
-                del self.inflight[packet_id]
+        for entry in refused:
+            if entry[3] is not None:
+                entry[3].hand_back([entry], self, self.broker.clock())
 
     # -- QoS 2 from the client --------------------------------------------------------------
 
@@ -378,7 +384,8 @@ class Session:
             self._append(b"\x62\x02" + identifier)
             return 4
         message, flags, identifiers, _ = entry
-        if message.expired(now) and flags & _QOS_BITS == 2:
+        refused = self.access is not None and self.access.receive(message.name) < 0
+        if refused or message.expired(now) and flags & _QOS_BITS == 2:
             del self.inflight[packet_id]
             return 0
         head, tail = self._form(message, flags, identifiers)

@@ -1,6 +1,7 @@
 """Shared subscriptions (MQTT 5 clause 4.8.2): each message goes to one member of the group."""
 
 from port.core import TYPE_CHECKING, const
+from port.core.subscriptions import limited
 
 if TYPE_CHECKING:
     from typing import Optional
@@ -54,6 +55,8 @@ class SharedGroup:
         if chosen is None:
             return False
         session, options = chosen
+        if session.access is not None:
+            options = limited(options, session.access.receive(message.name))
         qos = min(message.qos, options & _QOS)
         retain = 1 if options & _RETAIN_AS_PUBLISHED and message.retain else 0
         identifiers = (options >> 8,) if options >> 8 else None

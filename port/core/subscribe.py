@@ -65,6 +65,8 @@ def handle_subscribe(conn: "Connection", body: bytes) -> None:
         codes.append(code if version5 or code <= 2 else 0x80)
         if code <= 2:
             made.append((topic_filter, options & ~_QOS | code, new))
+    if access is not None:
+        access.subscribed()
     # [MQTT-3.8.4-5] [MQTT-3.8.4-6]
     conn.reply(packet(0x90, u16(packet_id) + (b"\0" if version5 else b"") + bytes(codes)))
     for topic_filter, options, new in made:
