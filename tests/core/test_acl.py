@@ -1,8 +1,12 @@
 """Rules and what they come to for one client: port.core.acl without a broker."""
 
 from harness import raises
+from port.core import TYPE_CHECKING
 from port.core.acl import ALLOWED, DENIED, RETAIN, UNDECIDED, Acl, covers, rule
 from rights import ALL, rules, world_with
+
+if TYPE_CHECKING:
+    from typing import Any
 
 PUBLISH, SUBSCRIBE = 1, 2
 
@@ -16,32 +20,29 @@ def find(*tables, user=b"u", client_id=b"c", address="10.0.0.1:1", own=None, aut
 
 # -- rules from their configuration -------------------------------------------------------------
 
+# Keys, wrong values of each, how the error begins.
+WRONG: "tuple[tuple[str, tuple[Any, ...], str], ...]" = (
+    ("allow retain", (0, 1, "true", "", None, [], 1.0), "KEY in an ACL rule must be true or false, not "),
+    ("qos", (3, -1, True, False, "1", None, 1.0, 2.5, [1]), "qos in an ACL rule must be 0, 1 or 2, not "),
+    ("topic user client_id address", (5, True, [], ["a"], b"a", {}), "KEY in an ACL rule must be a string, not "),
+    ("topic", ("", "#/a", "a/b#", "a+/b", "$share/g/a", "%u+", "+%c", "a\0b"), "topic in an ACL rule must be a topic filter, not "),
+    ("actions", ("publish", [], {}, 5, True, ()), "actions in an ACL rule must be a list, not "),
+    ("actions", (["read"], ["publish", ""], ["Publish"], [1], [None], [["publish"]], [{}]), "unknown action "),
+    ("address", ("10.0.0", "", "10.0.0.0/33", "fd00::/129", "host", "10.0.0.0/", "10.0.0.0/-1", "/8"), "'"),
+)
+
 
 def test_every_wrong_key_type_and_value_is_named():
-    wrong = []
-    for value in (0, 1, "true", "", None, [], 1.0):
-        wrong.append(({"allow": value}, "allow in an ACL rule must be true or false, not "))
-        wrong.append(({"retain": value}, "retain in an ACL rule must be true or false, not "))
-    for value in (3, -1, True, False, "1", None, 1.0, 2.5, [1]):
-        wrong.append(({"qos": value}, "qos in an ACL rule must be 0, 1 or 2, not "))
-    for value in (5, True, [], ["a"], b"a", {}):
-        for key in ("topic", "user", "client_id", "address"):
-            wrong.append(({key: value}, "%s in an ACL rule must be a string, not " % key))
-    for value in ("", "#/a", "a/b#", "a+/b", "$share/g/a", "%u+", "+%c", "a\0b"):
-        wrong.append(({"topic": value}, "topic in an ACL rule must be a topic filter, not "))
-    for value in ("publish", [], {}, 5, True, ()):
-        wrong.append(({"actions": value}, "actions in an ACL rule must be a list, not "))
-    for value in ("read", "", "Publish", 1, None, ["publish"], {}):
-        wrong.append(({"actions": ["publish", value]}, "unknown action "))
-    for value in ("10.0.0", "", "10.0.0.0/33", "fd00::/129", "host", "10.0.0.0/", "10.0.0.0/-1", "/8"):
-        wrong.append(({"address": value}, repr(value)))
+    for keys, wrong, text in WRONG:
+        for key in keys.split():
+            for value in wrong:
+                values: "dict[str, Any]" = {"topic": "a"}
+                values[key] = value
+                error = str(raises(ValueError, rule, values))
+                assert error.startswith(text.replace("KEY", key)), (values, error)
     for key in ("adress", "Topic", "", "access", "action"):
-        wrong.append(({key: "x"}, "unknown key %s in an ACL rule, there are allow, actions, topic, user" % key))
-    for values, text in wrong:
-        values = dict(values)
-        values.setdefault("topic", "a")
-        error = str(raises(ValueError, rule, values))
-        assert error.startswith(text), (values, error)
+        error = str(raises(ValueError, rule, {"topic": "a", key: "x"}))
+        assert error.startswith("unknown key %s in an ACL rule, there are allow, actions, topic, user" % key), error
     assert str(raises(ValueError, rule, {"topic": None})) == "an ACL rule needs a topic"
 
 
@@ -84,7 +85,7 @@ def test_whom_a_rule_is_about():
         ({"user": "u", "client_id": "c"}, b"u", b"d", False),
         ({"user": "\u00e9*"}, b"\xc3\xa9t\xc3\xa9", b"c", True),
     ):
-        table = {"topic": "a"}
+        table: "dict[str, Any]" = {"topic": "a"}
         table.update(who)
         verdict = find(table, user=user, client_id=client_id).publish(b"a", 0)
         assert (verdict == ALLOWED) == expected, (who, user, client_id)
@@ -192,7 +193,7 @@ def test_what_each_action_allows():
         (["receive", "subscribe_only"], False, True, True),
         (["publish", "receive"], True, False, True),
     ):
-        table = {"topic": "a"}
+        table: "dict[str, Any]" = {"topic": "a"}
         if actions:
             table["actions"] = actions
         access = find(table)
