@@ -1,10 +1,12 @@
-"""Rules against a model that reads them one by one, and `covers` against every name of a small alphabet."""
+"""Rules against a model that reads them one by one, `covers` against every name, addresses against `ipaddress`."""
 
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import product
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from port.core import address
 from port.core.acl import DENIED, RETAIN, Acl, covers, rule
 from port.core.topics import matches
 from topic_strategies import filters, names
@@ -129,3 +131,36 @@ def test_clients_share_what_comes_out_the_same_and_nothing_is_left(listed, clien
     for access in held:
         access.release()
     assert acl.shared == {}
+
+
+ips = st.builds(IPv4Address, st.integers(0, 2**32 - 1)) | st.builds(IPv6Address, st.integers(0, 2**128 - 1) | st.integers(0, 2**49))
+near_ips = st.builds(str, ips) | st.text("0123456789abf:.%/", max_size=20) | st.from_regex(
+    r"([0-9a-f]{0,4}:){1,8}([0-9a-f]{0,4}|[0-9]{1,3}(\.[0-9]{1,3}){3})", fullmatch=True)
+
+
+def packed(ip):
+    """The bytes of an address, IPv4 in IPv6 as IPv4."""
+    mapped = getattr(ip, "ipv4_mapped", None)
+    return (mapped or ip).packed
+
+
+@given(near_ips)
+def test_addresses_equal_those_of_the_standard_library(text):
+    try:
+        expected = None if "%" in text else packed(ip_address(text))
+    except ValueError:
+        expected = None
+    if "%" not in text:
+        assert address.parse(text) == expected
+
+
+@given(ips, ips, st.integers(0, 128), st.booleans())
+def test_networks_equal_those_of_the_standard_library(base, other, bits, near):
+    bits = min(bits, base.max_prefixlen)
+    if near and base.version == other.version:  # one that shares most of the prefix
+        other = type(base)(int(base) ^ 1 << max(0, base.max_prefixlen - bits - 1 + (int(other) & 1)) & 2**base.max_prefixlen - 1)
+    if getattr(base, "ipv4_mapped", None) is not None:
+        return
+    expected = packed(other) == other.packed and other in ip_network((base, bits), strict=False)
+    peer = "[%s]:1" % other if other.version == 6 else "%s:1" % other
+    assert address.Network("%s/%d" % (base, bits)).contains(peer) == expected
