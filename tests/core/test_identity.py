@@ -1,0 +1,236 @@
+"""Who a client is: authenticators in a row, what they give a client, whose a client id is."""
+
+from harness import VERSIONS, World
+from port.core.auth import PENDING, Authenticator, DenyAll
+from port.core.codec import AUTH, CONNACK
+from port.core.properties import AUTHENTICATION_DATA, AUTHENTICATION_METHOD, SESSION_EXPIRY_INTERVAL
+from rights import ALL, Users, rules, world_with
+
+KEEP = {SESSION_EXPIRY_INTERVAL: 1000}
+NEXT = None
+# MQTT 3.x return codes of the reason codes used here.
+RETURN_CODES = {0: 0, 0x86: 4, 0x87: 5, 0x88: 3, 0x8A: 5}
+
+
+class Saying(Authenticator):
+    """Answers what it was told to, now or, after PENDING, later."""
+
+    def __init__(self, answer, later=NEXT):
+        self.answer = answer
+        self.later = later
+        self.clients = []
+
+    def authenticate(self, client, user, password):
+        self.clients.append(client)
+        return self.answer
+
+
+class Giving(Authenticator):
+    """Lets everybody in and sets attributes of the client."""
+
+    def __init__(self, **attributes):
+        self.attributes = attributes
+
+    def authenticate(self, client, user, password):
+        if "user" in self.attributes:
+            client.user = self.attributes["user"]
+        client.rules = self.attributes.get("rules")
+        if "lifetime" in self.attributes:
+            client.expires_at = client.broker.clock() + self.attributes["lifetime"]
+        return 0
+
+
+class Reversing(Authenticator):
+    """Enhanced authentication in two steps: the data reversed."""
+
+    method = b"REVERSE"
+
+    def exchange(self, client, data):
+        if client.auth_state is None:
+            client.auth_state = bytes(reversed(data))
+            return 0x18, data
+        good = data == client.auth_state
+        client.auth_state = None
+        return (0 if good else 0x87), None
+
+
+def reversing(data):
+    """The properties of one step of Reversing."""
+    return {AUTHENTICATION_METHOD: b"REVERSE", AUTHENTICATION_DATA: data}
+
+
+def code_of(client):
+    return client.connack["code"]
+
+
+# -- authenticators in a row -------------------------------------------------------------------------------
+
+
+def test_the_first_with_an_opinion_decides():
+    late = PENDING
+    for answers, user, expected in (
+        ((0,), b"u", 0), ((0x86,), b"u", 0x86), ((0x88,), b"u", 0x88), ((NEXT,), b"u", 0x86), ((NEXT,), None, 0x87),
+        ((NEXT, 0), b"u", 0), ((NEXT, NEXT, 0x87), b"u", 0x87), ((0, 0x86), b"u", 0), ((0x86, 0), b"u", 0x86),
+        (((late, 0),), b"u", 0), (((late, 0x86), 0), b"u", 0x86), (((late, NEXT), 0), b"u", 0), (((late, NEXT),), b"u", 0x86),
+        (((late, NEXT),), None, 0x87), (((late, NEXT), (late, NEXT), (late, 0)), b"u", 0), ((NEXT, (late, 0x88), 0), b"u", 0x88),
+        (((late, NEXT), 0x87), None, 0x87), ((NEXT, DenyAll()), b"u", 0x87), ((NEXT, DenyAll()), None, 0x87),
+    ):  # fmt: skip
+        for version in VERSIONS:
+            world = World()
+            row = world.broker.authenticators
+            for answer in answers:
+                now, later = answer if isinstance(answer, tuple) else (answer, NEXT)
+                row.append(now if isinstance(now, Authenticator) else Saying(now, later))
+            client = world.client(version)
+            client.connect("c", user=user)
+            for one in row:
+                if isinstance(one, Saying) and one.answer == late and one.clients:
+                    assert client.held and not client.inbox and world.session("c") is None
+                    one.clients[0].authenticated(one.later)
+            if not client.connack:
+                client.connack = client.expect(CONNACK)
+            assert code_of(client) == (expected if version == 5 else RETURN_CODES[expected]), (answers, user)
+            asked = [len(one.clients) for one in row if isinstance(one, Saying)]
+            assert asked == sorted(asked, reverse=True) and max(asked) <= 1  # in order, each once
+            session = world.session("c")
+            assert (session is None) == (expected != 0)
+            assert session is None or session.user == user
+            assert world.broker.auth_failed == (expected != 0)
+
+
+def test_a_user_name_nobody_knows_does_not_make_a_client_anonymous():
+    for anonymous in ("all", "loopback", "auto", "none"):
+        world = World(anonymous=anonymous)
+        world.broker.authenticators.append(Users(one="1"))
+        client = world.client()
+        client.connect("c", user=b"two", password=b"2")
+        assert code_of(client) == 0x86, anonymous
+
+
+def test_answers_that_come_when_the_client_has_gone():
+    for code in (0, 0x86, NEXT):
+        world = World(connect_timeout=5)
+        slow, last = Saying(PENDING), Saying(0)
+        world.broker.authenticators += [slow, last]
+        client = world.client()
+        client.connect("c", user=b"u")
+        world.advance(7000)
+        assert client.closed
+        slow.clients[0].authenticated(code)
+        assert not last.clients and world.session("c") is None and not world.errors()
+
+
+# -- what an authenticator gives -------------------------------------------------------------------------------
+
+
+def test_the_user_an_authenticator_names_counts():
+    world = World()
+    world.broker.authenticators.append(Giving(user=b"real"))
+    world.broker.set_acl(rules({"topic": "of/%u"}))
+    client = world.connect("c", user=b"claimed")
+    assert world.session("c").user == b"real"
+    client.publish("of/real", "x", 1, 0x10)
+    client.publish("of/claimed", "x", 1, 0x87)
+    client.ping()
+    nobody = World()
+    nobody.broker.authenticators.append(Giving(user=None))
+    nobody.broker.set_acl(rules({"topic": "nobody", "user": ""}, {"topic": "of/%u"}))
+    client = nobody.connect("c", user=b"claimed")
+    client.publish("nobody", "x", 1, 0x10)
+    client.publish("of/claimed", "x", 1, 0x87)
+
+
+def test_rules_an_authenticator_gives():
+    world = World()
+    world.broker.authenticators.append(Giving(rules=rules({"topic": "own/%c"}, {"topic": "a", "allow": False})))
+    world.broker.set_acl(rules({"topic": "a"}, {"topic": "b"}))
+    client = world.connect("c", user=b"u")
+    for topic, code in (("own/c", 0x10), ("own/d", 0x87), ("a", 0x87), ("b", 0x10), ("c", 0x87)):
+        client.publish(topic, "x", 1, code)
+    world = World()  # without any other rule
+    world.broker.authenticators.append(Giving(rules=[]))
+    world.connect("c", user=b"u").publish("a", "x", 1, 0x87)
+
+
+def test_the_time_an_authenticator_gives():
+    for version in VERSIONS:
+        for lifetime, at in ((5000, 5), (0, 1), (4500, 5)):
+            world = World()
+            world.broker.authenticators.append(Giving(lifetime=lifetime))
+            client = world.connect("c", version, user=b"u", keep_alive=1000)
+            world.advance(at * 1000 - 1)
+            client.ping()
+            world.advance(1000)
+            client.expect_close(0xA0)
+
+
+# -- whose a client id is --------------------------------------------------------------------------------------
+
+
+def test_a_client_id_in_use_or_kept_is_its_users():
+    for owner, thief, refused in (
+        (b"u", b"v", True), (b"u", b"u", False), (b"u", None, True), (None, b"u", True), (None, None, False), (b"u", b"U", True),
+        (b"u", b"", True), (b"u", b"u ", True),
+    ):  # fmt: skip
+        for version in VERSIONS:
+            for connected in (True, False):
+                for clean_start in (True, False):
+                    world = world_with(ALL)
+                    first = world.connect("c", user=owner, clean_start=False, properties=KEEP)
+                    first.subscribe("t", 1)
+                    if not connected:
+                        first.disconnect()
+                    world.broker.publish("t", "for the owner", 1)
+                    second = world.client(version)
+                    second.connect("c", user=thief, clean_start=clean_start)
+                    if not refused:
+                        assert code_of(second) == 0 and first.closed
+                        continue
+                    assert code_of(second) == (0x87 if version == 5 else 5)
+                    second.expect_close()
+                    if connected:
+                        first.expect_message("t", "for the owner", 1)
+                        first.ping()
+                    else:
+                        again = world.connect("c", user=owner, clean_start=False, properties=KEEP)
+                        assert again.connack["session_present"]
+                        again.expect_message("t", "for the owner", 1)
+
+
+def test_a_client_id_is_free_when_its_session_has_ended():
+    world = world_with(ALL)
+    world.connect("c", user=b"u", clean_start=False, properties={SESSION_EXPIRY_INTERVAL: 5}).lose()
+    world.advance(6000)
+    assert world.connect("c", user=b"v").connack["session_present"] is False
+    assert world.session("c").user == b"v"
+
+
+# -- enhanced authentication -----------------------------------------------------------------------------------
+
+
+def test_enhanced_authentication_beside_a_row():
+    for answer, code in ((b"cba", 0), (b"abc", 0x87)):
+        world = World(anonymous="none")
+        world.broker.authenticators += [Users(one="1"), Reversing(), DenyAll()]
+        client = world.client()
+        client.connect("c", properties=reversing(b"abc"))
+        client.expect(AUTH, code=0x18)
+        client.say(AUTH, code=0x18, properties=reversing(answer))
+        client.expect(CONNACK, code=code)
+        assert client.closed == (code > 0) and world.broker.auth_failed == (code > 0)
+        world.connect("one", user=b"one", password=b"1").ping()
+        other = world.client()
+        other.connect("d", properties={AUTHENTICATION_METHOD: b"OTHER"})
+        assert code_of(other) == 0x8C
+
+
+def test_failed_exchanges_make_an_address_wait():
+    world = World(max_auth_failures=1)
+    world.broker.authenticators.append(Reversing())
+    for _ in range(2):
+        client = world.client(5, "10.0.0.1:1")
+        client.connect("c", properties=reversing(b"abc"))
+        client.inbox.clear()
+        client.say(AUTH, code=0x18, properties=reversing(b"no"))
+        client.expect(CONNACK, code=0x87)
+    assert world.client(5, "10.0.0.1:1").conn is None
