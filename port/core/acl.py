@@ -208,8 +208,6 @@ class Access:
     def release(self) -> None:
         """One session less has it."""
         self.users -= 1
-        self.fast[0].clear()
-        self.fast[1].clear()
         shared = self.acl.shared
         if not self.users and shared.get(self.entries) is self:
             del shared[self.entries]

@@ -303,6 +303,9 @@ def test_accesses_are_shared_and_let_go():
     assert world.session("c0").access is world.session("c3").access
     assert world.session("c0").access is not world.session("c1").access
     assert sorted([access.users for access in acl.shared.values()]) == [3, 3, 3]
+    clients.pop(0).lose()
+    clients.append(world.connect("again", user=b"user0"))
+    assert world.session("again").access is world.session("c3").access and len(acl.shared) == 3
     for client in clients:
         client.lose()
     assert len(acl.shared) == 0

@@ -155,6 +155,27 @@ def test_a_hook_that_takes_a_right_takes_it_at_once():
         assert reader.payloads() == [b"1", b"2", b"3"]
 
 
+def test_a_callback_that_takes_a_right_takes_it_at_once():
+    for rules_before in ((), (ALL,)):
+        world = world_with(*rules_before)
+        reader, client = world.connect("r", user=b"r"), world.connect("c", user=b"u")
+        reader.subscribe("x")
+        chunk(client, plain(b"x", b"1"), plain(b"x", b"2"))
+        denied = rules({"topic": "x", "allow": False}, ALL)
+        world.broker.subscribe("admin", lambda message: world.broker.set_rules(world.session("c"), denied))
+        chunk(client, plain(b"x", b"3"), plain(b"admin", b""), plain(b"x", b"4"), plain(b"x", b"5"))
+        assert reader.payloads() == [b"1", b"2", b"3"]
+
+
+def test_other_rights_see_what_the_same_chunk_changes():
+    world = world_with(ALL)
+    client = world.connect("c", user=b"u")
+    chunk(client, plain(b"x", b"1"))
+    world.broker.subscribe("admin", lambda message: world.broker.set_rules(world.session("c"), rules({"topic": "x"})))
+    chunk(client, plain(b"admin", b""), plain(b"x", b"2"), plain(b"x", b"3"), subscribing(b"x"), plain(b"x", b"4"))
+    assert [packet["payload"] for packet in client.inbox if packet["type"] == PUBLISH] == [b"4"]
+
+
 def test_a_name_is_allowed_to_each_client_for_itself():
     world = world_with(WATCHER, {"topic": "own/%c"}, {"topic": "both"})
     watcher = watcher_of(world)

@@ -111,6 +111,10 @@ def test_an_authenticator_that_has_gone():
     listener.authenticators = [AllowAll()]
     world.broker.rights_changed()
     ended(two)
+    three = world.connect("3", user=b"three", listener=listener)
+    listener.authenticators = [AllowAll()]  # another one; those without a name are not the same
+    world.broker.rights_changed()
+    ended(three)
 
 
 def test_who_came_without_a_user_name():
@@ -224,6 +228,18 @@ def test_sessions_whose_clients_are_away():
     world.broker.publish("a/1", "x", 1)  # what is gone is gone
     again = keeping(world)
     assert again.connack["session_present"] and topics(again) == ["b", "b/2"]
+
+
+def test_rules_that_changed_unnoticed_hold_when_a_client_comes_back():
+    world = world_with(ALL)
+    client = keeping(world)
+    client.subscribe("+/1", 1)
+    client.lose()
+    for topic in ("a/1", "b/1"):
+        world.broker.publish(topic, "x", 1)
+    world.broker.set_acl(rules(NOT_A, ALL))
+    again = keeping(world)
+    assert again.connack["session_present"] and topics(again) == ["b/1"]
 
 
 def test_retained_messages_that_have_not_gone_out_yet():
