@@ -164,7 +164,7 @@ def test_stalled_subscriber(start_broker, swarm_of, full, level):
 def test_visits_leave_nothing_behind(tool, full):
     """Ten thousand clients come and go without growth, in memory; tools/measure does it over sockets."""
     done = subprocess.run(
-        [tool("micropython"), "-X", "heapsize=1m", "tests/robustness/cycles.py", "100000" if full else "10000"],
+        [tool("micropython"), "-X", "heapsize=2m", "tests/robustness/cycles.py", "100000" if full else "10000"],
         cwd=toolchain.ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     assert done.returncode == 0, done.stdout
     # Words left on the C stack spare some dead object from collection.
