@@ -58,7 +58,12 @@ def listeners(start_broker, certificates, tmp_path):  # noqa: F811
         }
         path = tmp_path / ("broker." + ("toml" if runtime == "cpython" else "json"))
         path.write_text(_toml(values) if runtime == "cpython" else json.dumps(values))
-        return start_broker(runtime, "--config", str(path)), ports
+        broker = start_broker(runtime, "--config", str(path))
+        deadline = time.monotonic() + 20
+        while broker.output.count("listening on") < len(ports) + 1:  # the default one opens first
+            assert time.monotonic() < deadline, broker.output
+            time.sleep(0.02)
+        return broker, ports
 
     return start
 
