@@ -11,12 +11,10 @@ import asyncio
 import hmac
 import os
 import secrets
-import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from port.core.acl import Rule, rule
 from port.core.auth import Identity
@@ -30,7 +28,6 @@ from port.cpython.auth.base import (
     ClientInfo,
     Verdict,
     describe,
-    is_there,
 )
 from port.cpython.auth.rights import Right, rules_of
 from port.cpython.auth.settings import Setting
@@ -75,14 +72,8 @@ class _Known:
 class AccountAuthenticator(AsyncAuthenticator):
     """Subclasses implement `subject`, `find` and `rights`."""
 
-    def __init__(
-        self,
-        settings: Mapping[str, Any],
-        wall: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """See AsyncAuthenticator."""
-        super().__init__(settings, wall, clock)
+    def prepare(self) -> None:
+        """See AsyncAuthenticator.prepare."""
         self.numbers: str = self.settings.get("access", "comqtt1")
         # Somebody's record, to be verified for those who have none: that takes as long.
         self._dummy = passwords.hash_password(secrets.token_bytes(16))
@@ -209,7 +200,7 @@ class AccountAuthenticator(AsyncAuthenticator):
 
     def _apply(self, client: Identity, found: tuple[_Known, list[Rule] | None] | None) -> None:
         session = client.conn.session
-        if session is None or not is_there(client):
+        if session is None or client.gone:
             return
         if found is None or found[0].record != client.auth_state.record:
             client.broker.disconnect(client.client_id, NOT_AUTHORIZED, "not authorized any more")

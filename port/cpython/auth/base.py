@@ -181,8 +181,13 @@ class AsyncAuthenticator(BackEnd):
         self._answers: Cache[Verdict] = Cache(self.settings["cache_size"], self.settings["auth_cache_ttl"], clock)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._slots: asyncio.Semaphore | None = None
+        self.clock = clock
+        self.prepare()
 
     # -- for subclasses -----------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Part of the constructor: check what the settings' table cannot, load libraries. Raises as BackEnd does."""
 
     def concerns(self, info: ClientInfo) -> bool:
         """Whether this back end can know the client; if not, the next authenticator is asked."""
@@ -286,7 +291,7 @@ class AsyncAuthenticator(BackEnd):
             raise
         else:
             self._answers.put(key, verdict)
-            if not is_there(client):
+            if client.gone:
                 return
             code = self.admit(client, verdict)
         client.authenticated(code)
@@ -313,7 +318,7 @@ class AsyncAuthenticator(BackEnd):
             text = describe(error)
         else:
             text = "no answer within %g s" % self.timeout
-        if client is None or is_there(client):
+        if client is None or not client.gone:
             if task.done():
                 self.errors += 1
             else:
@@ -323,7 +328,7 @@ class AsyncAuthenticator(BackEnd):
 
     async def _in_turn(self, slots: asyncio.Semaphore, ask: Callable[[], Awaitable[T]], client: Identity | None) -> T:
         async with slots:
-            if client is not None and not is_there(client):
+            if client is not None and client.gone:
                 raise BackEndError("the client has gone")
             return await ask()
 
@@ -331,11 +336,6 @@ class AsyncAuthenticator(BackEnd):
         """See Authenticator.figures."""
         figures = [*super().figures(), ("timeouts", self.timeouts), ("busy", self.busy), ("cache_hits", self.cache_hits)]
         return [*figures, ("waiting", self.waiting)]
-
-
-def is_there(client: Identity) -> bool:
-    """Whether the client is still connected."""
-    return client.conn in client.broker.connections
 
 
 def is_user_name(value: Any) -> TypeGuard[str]:

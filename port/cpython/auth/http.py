@@ -21,8 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -39,7 +38,6 @@ from port.cpython.auth.base import (
     BackEndError,
     ClientInfo,
     Verdict,
-    is_there,
     is_user_name,
 )
 from port.cpython.auth.cache import Cache
@@ -71,14 +69,8 @@ class HttpAuthenticator(AsyncAuthenticator):
         *CACHING,
     )  # fmt: skip
 
-    def __init__(
-        self,
-        settings: Mapping[str, Any],
-        wall: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """See AsyncAuthenticator."""
-        super().__init__(settings, wall, clock)
+    def prepare(self) -> None:
+        """See AsyncAuthenticator.prepare."""
         values = self.settings
         for name in ("user_url", "acl_url"):
             if values[name]:
@@ -88,7 +80,7 @@ class HttpAuthenticator(AsyncAuthenticator):
         self._context = client_context(values["ca_file"], values["tls_verify"])
         self._httpx = library("httpx", "http")
         self._client: Any = None
-        self._rights: Cache[int] = Cache(values["cache_size"], values["cache_ttl"], clock)
+        self._rights: Cache[int] = Cache(values["cache_size"], values["cache_ttl"], self.clock)
         self.asked = 0  # questions about topics that went to the service
         if values["acl_url"]:
             self.authorizer = self
@@ -176,7 +168,7 @@ class HttpAuthenticator(AsyncAuthenticator):
         except BackEndError:
             pass  # it was reported
         finally:
-            if is_there(client):
+            if not client.gone:
                 client.authorized(action, topic, verdict, int(ttl * 1000))
 
     async def _ask_service(self, fields: Mapping[str, Any], info: ClientInfo, action: int, topic: bytes) -> int:

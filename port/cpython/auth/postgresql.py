@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from port.cpython.auth.settings import library
@@ -15,14 +14,9 @@ class PostgresqlAuthenticator(SqlAuthenticator):
 
     SETTINGS = server_settings(5432, "comqtt", "the folder of its socket")
 
-    def __init__(
-        self,
-        settings: Mapping[str, Any],
-        wall: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """See AsyncAuthenticator."""
-        super().__init__(settings, wall, clock)
+    def prepare(self) -> None:
+        """See AsyncAuthenticator.prepare."""
+        super().prepare()
         self._driver = library("asyncpg", "postgresql")
         self._pool: Any = None
 

@@ -18,8 +18,6 @@ these do not allow it either.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -52,14 +50,9 @@ class RedisAuthenticator(AccountAuthenticator):
         *CACHING,
     )  # fmt: skip
 
-    def __init__(
-        self,
-        settings: Mapping[str, Any],
-        wall: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """See AsyncAuthenticator."""
-        super().__init__(settings, wall, clock)
+    def prepare(self) -> None:
+        """See AsyncAuthenticator.prepare."""
+        super().prepare()
         values = self.settings
         self._layout = self.numbers = values["layout"]
         url = urlsplit(values["url"])

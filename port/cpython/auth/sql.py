@@ -22,7 +22,6 @@ The defaults fit the tables of CoMQTT, 1 and 2.
 from __future__ import annotations
 
 import re
-import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -100,14 +99,9 @@ class Query:
 class SqlAuthenticator(AccountAuthenticator):
     """What the databases have in common; a subclass brings the driver."""
 
-    def __init__(
-        self,
-        settings: Mapping[str, Any],
-        wall: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """See AsyncAuthenticator."""
-        super().__init__(settings, wall, clock)
+    def prepare(self) -> None:
+        """See AsyncAuthenticator.prepare."""
+        super().prepare()
         self.password = secret(self.settings, "password")
         self._secrets.append(self.password)
         self.tls = client_context(self.settings["ca_file"]) if self.settings["tls"] else None
