@@ -11,10 +11,13 @@ whose rules come out the same share one. Decisions on topic names are remembered
 
 from port.core import TYPE_CHECKING, const
 from port.core.address import Network
+from port.core.auth import fits
 from port.core.topics import has_wildcard, matches, valid_filter
 
 if TYPE_CHECKING:
     from typing import Any, Optional
+
+    from port.core.message import Message
 
     Entry = tuple[int, bytes, int]  # actions, topic filter, verdict
 
@@ -56,9 +59,7 @@ class Rule:
 
     def applies(self, user: "Optional[bytes]", client_id: bytes, address: str) -> bool:
         """True when the rule is about this client at all."""
-        if self.user is not None and not _same(self.user, user or b""):
-            return False
-        if self.client_id is not None and not _same(self.client_id, client_id):
+        if not fits(self.user, user) or not fits(self.client_id, client_id):
             return False
         return self.network is None or self.network.contains(address)
 
@@ -80,11 +81,6 @@ class Rule:
         if verdict != DENIED and topic.startswith(b"$") and not self.entry[1].startswith(b"$"):
             return None  # a client called `$SYS`
         return actions, topic, verdict
-
-
-def _same(pattern: bytes, value: bytes) -> bool:
-    """Equal, or beginning with what stands before the `*` at the pattern's end."""
-    return value.startswith(pattern[:-1]) if pattern.endswith(b"*") else value == pattern
 
 
 def rule(values: "dict[str, Any]") -> Rule:
@@ -222,6 +218,13 @@ class Access:
                 self._fresh.clear()
             elif len(name) <= _LONGEST:
                 self._remember(self._publish, name, verdict)
+        return verdict
+
+    def judge(self, message: "Message", now: int) -> int:
+        """The verdict on publishing this very message, with its QoS and RETAIN; `now`: ms."""
+        verdict = self.publish(message.name, now)
+        if verdict >= 0 and (message.qos > verdict & 3 or message.retain and not verdict & RETAIN):
+            return DENIED
         return verdict
 
     def lasting(self, name: bytes) -> bool:

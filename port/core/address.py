@@ -8,6 +8,11 @@ if TYPE_CHECKING:
 _MAPPED = b"\0\0\0\0\0\0\0\0\0\0\xff\xff"  # begins an IPv4 address in IPv6's clothes
 
 
+def text(host: str, port: int) -> str:
+    """`host:port`, with brackets around an IPv6 address."""
+    return ("[%s]:%d" if ":" in host else "%s:%d") % (host, port)
+
+
 def host(address: str) -> str:
     """The host of `host:port`, without the brackets of IPv6; `unix` and the like as they are."""
     if address.startswith("["):

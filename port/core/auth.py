@@ -95,6 +95,14 @@ def may_be_anonymous(listener: "Listener", address: str) -> bool:
     return who == "all" or who == "loopback" and is_loopback(address)
 
 
+def fits(pattern: "Optional[bytes]", value: "Optional[bytes]") -> bool:
+    """Whether a user name or client id is one a pattern means: None means all, `*` at its end any end."""
+    if pattern is None:
+        return True
+    value = value or b""
+    return value.startswith(pattern[:-1]) if pattern.endswith(b"*") else value == pattern
+
+
 class Identity:
     """Who a client is: what it said in CONNECT, and what authentication made of that.
 
@@ -147,6 +155,11 @@ class Identity:
     def broker(self) -> "Broker":
         """The broker, for its clock and log."""
         return self.conn.broker
+
+    @property
+    def gone(self) -> bool:
+        """True when the client has not waited for the answer."""
+        return self.conn not in self.broker.connections
 
     @property
     def enhanced(self) -> bool:

@@ -5,16 +5,14 @@ feeds it what arrives and then calls `flush`; once a second it calls `tick`. Tim
 `clock` says, ms from any start; the broker never waits.
 """
 
-from port.core import TYPE_CHECKING, const
-from port.core.peers import Peers
-from port.core.auth import still_admitted
+from port.core import TYPE_CHECKING, const, rights
 from port.core.connection import Connection
 from port.core.hooks import Hooks
 from port.core.listener import Listener
 from port.core.message import Message
 from port.core.options import Options
+from port.core.peers import Peers
 from port.core.properties import encode_all
-from port.core.rate import Rate
 from port.core.reason import (
     ADMINISTRATIVE_ACTION,
     KEEP_ALIVE_TIMEOUT,
@@ -36,21 +34,19 @@ from port.core.session import Session
 from port.core.store import Store
 from port.core.subscriptions import limited
 from port.core.sysinfo import SysInfo
-from port.core.topics import is_shared, split_share, valid_filter, valid_name
+from port.core.topics import valid_filter, valid_name
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional, Union
 
     from port.core.acl import Access, Acl, Rule
-    from port.core.auth import Authenticator, Identity
+    from port.core.auth import Authenticator
     from port.core.connection import Transport
     from port.core.properties import Properties
     from port.core.subscriptions import Route
 
 _NEVER = 0xFFFFFFFF
-_DENIED = const(-1)  # port.core.acl has these three
-_UNDECIDED = const(-2)
-_RETAIN = const(4)
+_UNDECIDED = const(-2)  # port.core.acl has it
 _SWEEP = const(60000)  # ms between two looks for retained messages and failures to authenticate that have expired
 
 
@@ -60,15 +56,6 @@ def ignore(level: int, text: str, *args: "Any") -> None:
 
 def _bytes(value: "Union[str, bytes]") -> bytes:
     return value.encode() if isinstance(value, str) else bytes(value)
-
-
-def _fits(pattern: "Optional[bytes]", value: "Optional[bytes]") -> bool:
-    """None fits all; a pattern may end in `*`."""
-    if pattern is None:
-        return True
-    if pattern.endswith(b"*"):
-        return (value or b"").startswith(pattern[:-1])
-    return (value or b"") == pattern
 
 
 class Broker:
@@ -202,8 +189,7 @@ class Broker:
             session.family = family
             if session.subscriptions:
                 self.router.forget()
-        fast = self.fast if session.access is None else session.access.fast
-        conn.fast = fast[1] if session.version5 else fast[0]
+        conn.fast = rights.fast_names(self, session)
         self.connected += 1
         conn.listener.connected += 1
         self.clients_maximum = max(self.clients_maximum, self.connected)
@@ -265,115 +251,21 @@ class Broker:
 
     # -- rights ----------------------------------------------------------------------------
 
-    def client_options(self, conn: Connection, user: "Optional[bytes]") -> Options:
-        """The options that hold for a client: its listener's, unless it is named in `client_limits`."""
-        options = conn.listener.options
-        for limits in self.client_limits:
-            if _fits(limits[0], user) and _fits(limits[1], conn.client_id):
-                return options.changed(limits[2])
-        return options
-
-    def find_access(self, conn: Connection, identity: "Identity") -> "Optional[Access]":
-        """What a client may do by its listener's rules and its own; None: everything."""
-        acl = conn.listener.acl or self.acl
-        if acl is None:
-            if identity.rules is None and identity.authorizer is None:
-                return None
-            acl = self.acl = self._make_acl()
-        return acl.find(identity.user, conn.client_id, conn.address, identity.rules, identity.authorizer)
-
-    def set_access(self, session: Session, access: "Optional[Access]") -> None:
-        """Another Access for a session, or none; to be followed by `session.purge`."""
-        old = session.access
-        if old is access:
-            return
-        if access is not None:
-            access.hold()
-        session.access = access
-        if old is not None:
-            old.release()
-        if session.subscriptions:
-            self.router.forget()
-
-    def _make_acl(self) -> "Acl":
-        from port.core.acl import Acl
-
-        return Acl(self.options.route_cache)
-
     def set_acl(self, rules: "list[Rule]") -> None:
         """Other rules for the listeners that have none of their own; to be followed by `rights_changed`."""
         if self.acl is None:
-            self.acl = self._make_acl()
+            self.acl = rights.new_acl(self)
         self.acl.replace(rules)
 
     def set_rules(self, session: Session, rules: "Optional[list[Rule]]") -> None:
         """Other rules of its own for a connected client."""
-        conn = session.conn
-        if conn is None:
-            return
-        if self.acl is None:
-            self.acl = self._make_acl()
-        if conn.identity is not None:
-            conn.identity.rules = rules
-        else:  # they stay with its Access
-            acl = conn.listener.acl or self.acl
-            self.set_access(session, acl.find(session.user, session.client_id, session.address, rules, None))
-        self._renew_access(session)
-        self._check_rights(session)
+        rights.set_rules(self, session, rules)
         self.flush()
 
     def rights_changed(self) -> None:
         """Rules, users or listeners have changed: settle all clients' rights anew, disconnect those who have lost some."""
-        for conn in self.connections:
-            identity = conn.identity
-            if conn.session is None and identity is not None and identity.access is not None:
-                identity.access = self.find_access(conn, identity)  # its will is being asked about
-        sessions = list(self.sessions.values())
-        # First everybody's: what one has lost must not go to another who is about to lose it.
-        for session in sessions:
-            self._renew_access(session)
-        for session in sessions:
-            self._check_rights(session)
+        rights.renew_all(self)
         self.flush()
-
-    def _renew_access(self, session: Session) -> None:
-        conn = session.conn
-        identity = None if conn is None else conn.identity
-        old = session.access
-        if conn is not None:
-            acl = conn.listener.acl or self.acl
-            self._change_options(conn, session)
-        else:
-            acl = self.acl if old is None else old.acl
-        own = identity or old  # both have rules and authorizer
-        rules, authorizer = (None, None) if own is None else (own.rules, own.authorizer)
-        access = None
-        if acl is not None:
-            access = acl.find(session.user, session.client_id, session.address, rules, authorizer)
-        self.set_access(session, access)
-        if identity is not None:
-            identity.access = access
-        if conn is not None:
-            fast = self.fast if access is None else access.fast
-            conn.fast = fast[1] if session.version5 else fast[0]
-
-    def _check_rights(self, session: Session) -> None:
-        conn = session.conn
-        access = session.access
-        session.purge()
-        lost = conn is not None and not still_admitted(conn)
-        for topic_filter in list(session.subscriptions) if access is not None else ():
-            plain = split_share(topic_filter) if is_shared(topic_filter) else topic_filter
-            if access.subscribe(plain, self.clock()) == _DENIED:  # type: ignore[union-attr]
-                self.unsubscribe_session(session, topic_filter)
-                lost = True
-        if conn is not None and lost:
-            conn.fail(MQTTError(NOT_AUTHORIZED, "not authorized any more"))
-
-    def _change_options(self, conn: Connection, session: Session) -> None:
-        conn.options = session.options = options = self.client_options(conn, session.user)
-        limited_rate = options.max_message_rate or options.max_byte_rate
-        conn.rate = (conn.rate or Rate(options, self.clock())) if limited_rate else None
 
     # -- background work -------------------------------------------------------------------
 
@@ -414,7 +306,7 @@ class Broker:
         if session.kept:
             self._tell(self.store.session_ended, session)
         self._publish_will(session)
-        self.set_access(session, None)
+        rights.set_access(self, session, None)
         # Last: if memory runs out before, it can be tried again.
         self._due.pop(session, None)
         if self.sessions.get(session.client_id) is session:
@@ -517,8 +409,8 @@ class Broker:
 
     def _may_publish(self, message: Message, access: "Access") -> int:
         """0, NOT_AUTHORIZED or acl.UNDECIDED."""
-        verdict = access.publish(message.name, self.clock())
-        if message.qos <= verdict & 3 and verdict >= 0 and (not message.retain or verdict & _RETAIN):
+        verdict = access.judge(message, self.clock())
+        if verdict >= 0:
             return SUCCESS
         if not valid_name(message.name):
             raise MQTTError(MALFORMED_PACKET, "invalid topic name")

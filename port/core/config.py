@@ -12,6 +12,7 @@ broker's options (port.core.options), and
 """
 
 from port.core import TYPE_CHECKING
+from port.core.address import text
 from port.core.options import GLOBAL, TABLE, Options
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class ListenerConfig:
         """Where it listens, as text."""
         if self.type == "unix":
             return self.file
-        return ("[%s]:%d" if ":" in self.host else "%s:%d") % (self.host, self.port)
+        return text(self.host, self.port)
 
 
 class Config:

@@ -33,6 +33,7 @@ from port.core.properties import (
     encode,
     encode_all,
 )
+from port.core.rate import renewed
 from port.core.reason import (
     BAD_AUTHENTICATION_METHOD,
     BAD_USER_NAME_OR_PASSWORD,
@@ -53,7 +54,7 @@ from port.core.reason import (
     USE_ANOTHER_SERVER,
     MQTTError,
 )
-from port.core.rate import Rate
+from port.core.rights import client_options, find_access, set_access
 from port.core.topics import has_wildcard, valid_name
 
 if TYPE_CHECKING:
@@ -77,7 +78,6 @@ _PASSWORD = const(0x40)
 _USER_NAME = const(0x80)
 # From port.core.acl, which is loaded when there is a rule.
 _PUBLISH = const(1)
-_RETAIN = const(4)
 _UNDECIDED = const(-2)
 
 
@@ -255,11 +255,11 @@ def _may_leave_will(conn: "Connection", will: Message, access: "Optional[Access]
     """False while the authorizer is being asked. Raises MQTTError when the will is not allowed."""
     if access is None:
         return True
-    verdict = access.publish(will.name, conn.broker.clock())
+    verdict = access.judge(will, conn.broker.clock())
     if verdict == _UNDECIDED:
         conn.ask(_PUBLISH, will.name)
         return False
-    if will.qos > verdict & 3 or verdict < 0 or will.retain and not verdict & _RETAIN:
+    if verdict < 0:
         raise MQTTError(NOT_AUTHORIZED, "not authorized for the topic of the will")
     return True
 
@@ -275,9 +275,9 @@ def authenticated(conn: "Connection", code: int) -> None:
         _failed(conn, code)
         raise MQTTError(code, "connection refused")
     broker.peers.succeeded(conn.address)
-    conn.options = options = broker.client_options(conn, identity.user)
+    conn.options = options = client_options(broker, conn, identity.user)
     if identity.access is None:
-        identity.access = broker.find_access(conn, identity)
+        identity.access = find_access(broker, conn, identity)
     if connect.will is not None and not _may_leave_will(conn, connect.will, identity.access):
         return  # that is being asked; it goes on here when the answer has come
     answer = _connack(conn, connect)
@@ -327,12 +327,11 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     session.user = identity.user
     session.address = conn.address
     session.options = options
-    conn.broker.set_access(session, identity.access)
+    set_access(conn.broker, session, identity.access)
     session.purge()
     if not conn.listener.authenticators:
         conn.identity = None
-    if options.max_message_rate or options.max_byte_rate:
-        conn.rate = Rate(options, conn.broker.clock())
+    conn.rate = renewed(None, options, conn.broker.clock())
     session.will = None if connect.will is None else (connect.will, connect.will_delay)
     session.version5 = conn.version == 5
     session.max_packet = conn.max_packet

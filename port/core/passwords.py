@@ -188,6 +188,14 @@ def parse(lines: "Iterable[bytes]", check: "Callable[[str], Any]" = read_record)
     return users
 
 
+def table_lines(users: "dict[str, Any]") -> "list[bytes]":
+    """The lines of a password file that hold a configuration's table of users. Raises ValueError naming a wrong one."""
+    for name in users:
+        if not isinstance(users[name], str):
+            raise ValueError("the hash of user %s must be a string" % name)
+    return [("%s:%s" % (name, users[name])).encode() for name in users]
+
+
 class PasswordAuthenticator(Authenticator):
     """Lets in who knows the password of a user it knows.
 
@@ -256,7 +264,7 @@ class PasswordAuthenticator(Authenticator):
         client, user, record, pbkdf2 = self._queue[0]
         code = SERVER_BUSY
         try:
-            if not gone(client):
+            if not client.gone:
                 digest = pbkdf2.step(_SLICE)
                 if digest is None:
                     return True
@@ -277,7 +285,7 @@ class PasswordAuthenticator(Authenticator):
         code  SUCCESS, BAD_USER_NAME_OR_PASSWORD, or why it could not be checked
         """
         self.pending -= 1
-        if gone(client):
+        if client.gone:
             return
         current = self.users.get(user)  # they may have been replaced meanwhile
         if current is None:
@@ -299,8 +307,3 @@ class PasswordAuthenticator(Authenticator):
     def figures(self) -> "list[tuple[str, int]]":
         """See Authenticator.figures."""
         return [("accepted", self.accepted), ("refused", self.refused), ("busy", self.busy)]
-
-
-def gone(client: "Identity") -> bool:
-    """True when the client has not waited for the answer."""
-    return client.conn not in client.broker.connections

@@ -3,6 +3,8 @@
 from port.core import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Optional
+
     from port.core.options import Options
 
 
@@ -36,3 +38,10 @@ class Rate:
         if size_rate:
             self._bytes = min(self._bytes + passed * size_rate, size_rate * burst) - size * 1000
         return (not rate or self._messages >= 0) and (not size_rate or self._bytes >= 0)
+
+
+def renewed(rate: "Optional[Rate]", options: "Options", now: int) -> "Optional[Rate]":
+    """What counts for a client under these options: the Rate it has, a full one if it has none, None without a limit."""
+    if not options.max_message_rate and not options.max_byte_rate:
+        return None
+    return rate or Rate(options, now)

@@ -3,7 +3,7 @@
 from port.core import TYPE_CHECKING, const
 from port.core.reason import MALFORMED_PACKET, MQTTError
 from port.core.subscriptions import LocalSubscriber, Route, Subscriptions
-from port.core.topics import has_wildcard, is_shared, split_share, valid_name
+from port.core.topics import has_wildcard, valid_name, without_share
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
@@ -61,8 +61,7 @@ class Router:
 
     def _changed(self, topic_filter: bytes) -> None:
         """Forget the routes a changed subscription could alter."""
-        if is_shared(topic_filter):
-            topic_filter = split_share(topic_filter)
+        topic_filter = without_share(topic_filter)
         if has_wildcard(topic_filter):
             self.forget()
         else:

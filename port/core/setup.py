@@ -4,6 +4,7 @@ from port.core import TYPE_CHECKING
 from port.core.auth import AllowAll, DenyAll
 from port.core.config import ListenerConfig, check_type, unknown
 from port.core.listener import Listener
+from port.core.rights import new_acl
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
@@ -40,12 +41,15 @@ def make_authenticator(entry: "dict[str, Any]", types: "dict[str, Callable[[dict
     return authenticator
 
 
-def check_settings(settings: "dict[str, Any]", known: "dict[str, Any]") -> None:
-    """Raise ValueError for a setting that is unknown or of the wrong type; `known`: type by name."""
+def check_settings(settings: "dict[str, Any]", known: "dict[str, Any]", required: "tuple[str, ...]" = ()) -> None:
+    """Raise ValueError for a setting that is unknown, of the wrong type, or required and missing; `known`: type by name."""
     for key in settings:
         if key not in known:
             raise ValueError(unknown("key", key, sorted(known)))
         check_type(key, settings[key], known[key])
+    for key in required:
+        if key not in settings:
+            raise ValueError("%s is missing" % key)
 
 
 def new_listener(broker: "Broker", config: "ListenerConfig", made: "Made") -> Listener:
@@ -82,13 +86,7 @@ def _wanted(config: "ListenerConfig", made: "Made") -> "list[Authenticator]":
 
 
 def _acl(broker: "Broker", config: "ListenerConfig") -> "Optional[Acl]":
-    if config.rules is None:
-        return None
-    from port.core.acl import Acl
-
-    acl = Acl(broker.options.route_cache)
-    acl.replace(config.rules)
-    return acl
+    return None if config.rules is None else new_acl(broker, config.rules)
 
 
 def begin(broker: "Broker", config: "Config") -> None:

@@ -15,7 +15,7 @@ from port.core.reason import (
     WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
     MQTTError,
 )
-from port.core.topics import has_wildcard, is_shared, split_share, valid_filter
+from port.core.topics import has_wildcard, is_shared, valid_filter, without_share
 
 if TYPE_CHECKING:
     from port.core.connection import Connection
@@ -53,7 +53,7 @@ def handle_subscribe(conn: "Connection", body: bytes) -> None:
     access = session.access
     if access is not None and access.authorizer is not None:
         for topic_filter, _ in asked:
-            plain = split_share(topic_filter) if is_shared(topic_filter) else topic_filter
+            plain = without_share(topic_filter)
             if access.subscribe(plain, broker.clock()) == _UNDECIDED:
                 conn.ask(_SUBSCRIBE, plain)
                 return
@@ -79,8 +79,7 @@ def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, opti
     """Make one subscription: (granted QoS or the reason code of a refusal, whether it is new)."""
     broker = conn.broker
     limits = conn.options
-    shared = is_shared(topic_filter)
-    plain = split_share(topic_filter) if shared else topic_filter
+    plain = without_share(topic_filter)
     new = topic_filter not in session.subscriptions
     if (
         len(topic_filter) > limits.max_topic_length
@@ -88,7 +87,7 @@ def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, opti
         or not valid_filter(plain)
     ):
         return TOPIC_FILTER_INVALID, new
-    if shared and not limits.shared_subscriptions:
+    if is_shared(topic_filter) and not limits.shared_subscriptions:
         return SHARED_SUBSCRIPTIONS_NOT_SUPPORTED, new
     if has_wildcard(plain) and not limits.wildcard_subscriptions:
         return WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED, new

@@ -15,7 +15,6 @@ from port.core.topics import has_wildcard, is_shared, split_share
 if TYPE_CHECKING:
     from typing import Any, Optional
 
-    from port.core.message import Message
     from port.core.session import Session
     from port.core.shared import SharedGroup
 

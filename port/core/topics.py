@@ -50,6 +50,11 @@ def split_share(topic_filter: bytes) -> bytes:
     return rest[slash + 1 :]
 
 
+def without_share(topic_filter: bytes) -> bytes:
+    """What is matched: the filter inside `$share/NAME/filter`, empty when its form is wrong, or the filter itself."""
+    return split_share(topic_filter) if is_shared(topic_filter) else topic_filter
+
+
 def matches(topic_filter: bytes, name: bytes) -> bool:
     """True when the filter matches the topic name; `$` names hide from leading wildcards [MQTT-4.7.2-1]."""
     filters = topic_filter.split(b"/")

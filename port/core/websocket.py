@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from port.core.http import Request
 
 NORMAL = const(1000)  # status codes of clause 7.4.1
-GOING_AWAY = const(1001)
 PROTOCOL_ERROR = const(1002)
 UNSUPPORTED_DATA = const(1003)
 INVALID_DATA = const(1007)

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from port.core.auth import Authenticator
-from port.core.passwords import parse
+from port.core.passwords import parse, table_lines
 from port.core.setup import check_settings, make_authenticator
 from port.cpython.passwords import FilePasswords, check_record, read
 from port.cpython.tls import CertificateAuthenticator
@@ -43,19 +43,13 @@ def make(entry: dict[str, Any], running: list[Authenticator]) -> Authenticator:
 
 
 def _password_file(settings: dict[str, Any]) -> Authenticator:
-    check_settings(settings, {"file": str})
-    if "file" not in settings:
-        raise ValueError("file is missing")
+    check_settings(settings, {"file": str}, ("file",))
     return FilePasswords(read(settings["file"]))
 
 
 def _users(settings: dict[str, Any]) -> Authenticator:
     check_settings(settings, {"users": dict})
-    for name, record in settings.get("users", {}).items():
-        if not isinstance(record, str):
-            raise ValueError("the hash of user %s must be a string" % name)
-    lines = ["%s:%s" % item for item in settings.get("users", {}).items()]
-    return FilePasswords(parse((line.encode() for line in lines), check_record))
+    return FilePasswords(parse(table_lines(settings.get("users", {})), check_record))
 
 
 def _certificate(settings: dict[str, Any]) -> Authenticator:

@@ -10,6 +10,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Any, cast
 
+from port.core.address import text
 from port.core.auth import may_be_anonymous
 from port.core.info import InfoConnection
 from port.core.websocket import WebSocket
@@ -228,4 +229,4 @@ def address_text(peer: Any) -> str:
     """A peer's socket address as text, `host:port`, IPv6 in brackets."""
     if not peer:
         return "?"
-    return "[%s]:%d" % peer[:2] if ":" in peer[0] else "%s:%d" % peer[:2]
+    return text(peer[0], peer[1])

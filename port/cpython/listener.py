@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from port.cpython.server import Server
 
 BACKLOG = 1024
-_PROXY_HEADER = 4096  # bytes looked at for a PROXY header
 _LOOK = 0.01  # seconds between two looks at a PROXY header of which only a part has come
 _PROTOCOLS = {"tcp": Client, "unix": Client, "websocket": WebSocketClient, "http": InfoClient}
 
@@ -192,7 +191,7 @@ async def _proxied(sock: socket.socket) -> str | None:
     """Take the PROXY header off a socket and no byte more; the client's address, None when it tells none."""
     while True:
         try:
-            data = sock.recv(_PROXY_HEADER, socket.MSG_PEEK)
+            data = sock.recv(proxy.V2_MOST, socket.MSG_PEEK)
         except BlockingIOError:
             data = None
         if data is not None:

@@ -201,7 +201,7 @@ class FilePasswords(core.PasswordAuthenticator):
 
         def check() -> bool:
             # Where more come than can be checked, the time is for those who still wait.
-            return not core.gone(client) and verify(record, password)
+            return not client.gone and verify(record, password)
 
         def finished(done: asyncio.Future[bool]) -> None:
             if done.cancelled() or done.exception() is not None:

@@ -10,6 +10,8 @@ import ipaddress
 import re
 import socket
 
+from port.core.address import text
+
 V1_MOST = 107  # bytes of the line with its end (specification, section 2.1)
 V2_MOST = 4096  # bytes of a header with all its TLVs; the format would allow 65,551
 UNKNOWN = "?"  # who is behind the proxy cannot be said
@@ -93,6 +95,5 @@ def _parse2(data: bytes) -> tuple[int, str | None] | None:
 
 
 def _text(packed: bytes, port: int) -> str:
-    if len(packed) == 4:
-        return "%s:%d" % (socket.inet_ntop(socket.AF_INET, packed), port)
-    return "[%s]:%d" % (socket.inet_ntop(socket.AF_INET6, packed), port)
+    family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
+    return text(socket.inet_ntop(family, packed), port)

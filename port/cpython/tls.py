@@ -40,10 +40,7 @@ def server_context(settings: dict[str, Any]) -> ssl.SSLContext:
     A certificate that is presented must be good even where none is required. Raises ValueError
     naming the setting or file and what is wrong with it.
     """
-    check_settings(settings, _SETTINGS)
-    for name in ("certificate", "key"):
-        if name not in settings:
-            raise ValueError("%s is missing" % name)
+    check_settings(settings, _SETTINGS, ("certificate", "key"))
     client_ca = settings.get("client_ca")
     required = settings.get("require_client_certificate", client_ca is not None)
     if required and client_ca is None:

@@ -53,10 +53,8 @@ def _password_file(settings: "dict[str, Any]") -> "Authenticator":
     """type password_file: `file`, made by `python3 -m port.cpython passwd`."""
     from port.core.passwords import PasswordAuthenticator, parse
 
-    check_settings(settings, {"file": str})
-    path = settings.get("file")
-    if path is None:
-        raise ValueError("file is missing")
+    check_settings(settings, {"file": str}, ("file",))
+    path = settings["file"]
     try:
         with open(path, "rb") as file:
             return PasswordAuthenticator(parse(file))
@@ -68,11 +66,7 @@ def _password_file(settings: "dict[str, Any]") -> "Authenticator":
 
 def _users(settings: "dict[str, Any]") -> "Authenticator":
     """type users: `users`, an object of user names and hashes as a password file has them."""
-    from port.core.passwords import PasswordAuthenticator, parse
+    from port.core.passwords import PasswordAuthenticator, parse, table_lines
 
     check_settings(settings, {"users": dict})
-    users = settings.get("users", {})
-    for name in users:
-        if not isinstance(users[name], str):
-            raise ValueError("the hash of user %s must be a string" % name)
-    return PasswordAuthenticator(parse([("%s:%s" % (name, users[name])).encode() for name in users]))
+    return PasswordAuthenticator(parse(table_lines(settings.get("users", {}))))

@@ -37,10 +37,7 @@ def server_context(settings: "dict[str, Any]") -> "Context":
     A client certificate can be required, but not left to the client: mbedtls would let in those
     with a bad one, too. Raises ValueError naming the setting or file and what is wrong with it.
     """
-    check_settings(settings, _SETTINGS)
-    for name in ("certificate", "key"):
-        if name not in settings:
-            raise ValueError("%s is missing" % name)
+    check_settings(settings, _SETTINGS, ("certificate", "key"))
     authorities = settings.get("client_ca")
     if settings.get("require_client_certificate", authorities is not None) != (authorities is not None):
         raise ValueError("require_client_certificate must be true with client_ca, and cannot be without it")

@@ -1,0 +1,137 @@
+"""What each client may do and which options hold for it: settled at CONNECT, and anew when that changes.
+
+An Access (port.core.acl) says what a client may do; clients without one may do everything.
+"""
+
+from port.core import TYPE_CHECKING, const
+from port.core.auth import fits, still_admitted
+from port.core.rate import renewed
+from port.core.reason import NOT_AUTHORIZED, MQTTError
+from port.core.topics import without_share
+
+if TYPE_CHECKING:
+    from typing import Any, Optional, Sequence
+
+    from port.core.acl import Access, Acl, Rule
+    from port.core.auth import Identity
+    from port.core.broker import Broker
+    from port.core.connection import Connection
+    from port.core.options import Options
+    from port.core.session import Session
+
+_DENIED = const(-1)  # port.core.acl has it
+
+
+def new_acl(broker: "Broker", rules: "Sequence[Rule]" = ()) -> "Acl":
+    """A list of rules; the module is loaded when the first one is wanted."""
+    from port.core.acl import Acl
+
+    acl = Acl(broker.options.route_cache)
+    acl.replace(list(rules))
+    return acl
+
+
+def client_options(broker: "Broker", conn: "Connection", user: "Optional[bytes]") -> "Options":
+    """The options that hold for a client: its listener's, unless it is named in `client_limits`."""
+    options = conn.listener.options
+    for limits in broker.client_limits:
+        if fits(limits[0], user) and fits(limits[1], conn.client_id):
+            return options.changed(limits[2])
+    return options
+
+
+def find_access(broker: "Broker", conn: "Connection", identity: "Identity") -> "Optional[Access]":
+    """What a client may do by its listener's rules and its own; None: everything."""
+    acl = conn.listener.acl or broker.acl
+    if acl is None:
+        if identity.rules is None and identity.authorizer is None:
+            return None
+        acl = broker.acl = new_acl(broker)
+    return acl.find(identity.user, conn.client_id, conn.address, identity.rules, identity.authorizer)
+
+
+def set_access(broker: "Broker", session: "Session", access: "Optional[Access]") -> None:
+    """Another Access for a session, or none; to be followed by `session.purge`."""
+    old = session.access
+    if old is access:
+        return
+    if access is not None:
+        access.hold()
+    session.access = access
+    if old is not None:
+        old.release()
+    if session.subscriptions:
+        broker.router.forget()
+
+
+def fast_names(broker: "Broker", session: "Session") -> "dict[bytes, Any]":
+    """The topic names to which the client's QoS 0 packets take the fast path, with their receivers."""
+    fast = broker.fast if session.access is None else session.access.fast
+    return fast[1] if session.version5 else fast[0]
+
+
+def set_rules(broker: "Broker", session: "Session", rules: "Optional[list[Rule]]") -> None:
+    """Other rules of its own for a connected client, see Broker.set_rules."""
+    conn = session.conn
+    if conn is None:
+        return
+    if broker.acl is None:
+        broker.acl = new_acl(broker)
+    if conn.identity is not None:
+        conn.identity.rules = rules
+    else:  # they stay with its Access
+        acl = conn.listener.acl or broker.acl
+        set_access(broker, session, acl.find(session.user, session.client_id, session.address, rules, None))
+    _renew(broker, session)
+    _enforce(broker, session)
+
+
+def renew_all(broker: "Broker") -> None:
+    """Settle all clients' rights anew, see Broker.rights_changed."""
+    for conn in broker.connections:
+        identity = conn.identity
+        if conn.session is None and identity is not None and identity.access is not None:
+            identity.access = find_access(broker, conn, identity)  # its will is being asked about
+    sessions = list(broker.sessions.values())
+    # First everybody's: what one has lost must not go to another who is about to lose it.
+    for session in sessions:
+        _renew(broker, session)
+    for session in sessions:
+        _enforce(broker, session)
+
+
+def _renew(broker: "Broker", session: "Session") -> None:
+    """Options and Access as they come out now."""
+    conn = session.conn
+    identity = None if conn is None else conn.identity
+    old = session.access
+    if conn is not None:
+        acl = conn.listener.acl or broker.acl
+        conn.options = session.options = client_options(broker, conn, session.user)
+        conn.rate = renewed(conn.rate, conn.options, broker.clock())
+    else:
+        acl = broker.acl if old is None else old.acl
+    own = identity or old  # both have rules and authorizer
+    rules, authorizer = (None, None) if own is None else (own.rules, own.authorizer)
+    access = None
+    if acl is not None:
+        access = acl.find(session.user, session.client_id, session.address, rules, authorizer)
+    set_access(broker, session, access)
+    if identity is not None:
+        identity.access = access
+    if conn is not None:
+        conn.fast = fast_names(broker, session)
+
+
+def _enforce(broker: "Broker", session: "Session") -> None:
+    """Take away what the session has and may not have any more; a client that has lost something is disconnected."""
+    conn = session.conn
+    access = session.access
+    session.purge()
+    lost = conn is not None and not still_admitted(conn)
+    for topic_filter in list(session.subscriptions) if access is not None else ():
+        if access.subscribe(without_share(topic_filter), broker.clock()) == _DENIED:  # type: ignore[union-attr]
+            broker.unsubscribe_session(session, topic_filter)
+            lost = True
+    if conn is not None and lost:
+        conn.fail(MQTTError(NOT_AUTHORIZED, "not authorized any more"))
