@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from back_ends import Clock, admitted, answer, begin, broker_with, finish, until
+from back_ends import Clock, admitted, answer, begin, broker_with, figure, finish, until
 from port.core.acl import rule
 from port.core.codec import PUBACK
 from port.core.reason import BAD_USER_NAME_OR_PASSWORD
@@ -47,10 +47,6 @@ class Oracle(AsyncAuthenticator):
         if info.user == "broken":
             raise ValueError("no such thing\nas that")
         return self.VERDICTS[info.user]
-
-
-def figure(authenticator, name):
-    return dict(authenticator.figures())[name]
 
 
 async def test_verdicts():

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from back_ends import Clock, Service, admitted, answer, begin, broker_with, finish, hanging_server, until
+from back_ends import Clock, Service, admitted, answer, begin, broker_with, figure, finish, hanging_server, until
 from certificates import certificates  # noqa: F401
 from port.core.codec import PUBACK, SUBACK, SUBSCRIBE
 from port.cpython.auth.http import HttpAuthenticator
@@ -31,10 +31,6 @@ def make(service):
         return HttpAuthenticator({"timeout": 20, **urls, **settings}, *clocks)
 
     return make
-
-
-def figure(authenticator, name):
-    return dict(authenticator.figures())[name]
 
 
 async def suback(client, topic_filter):

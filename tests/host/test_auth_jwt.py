@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from back_ends import Clock, admitted, answer, broker_with
+from back_ends import Clock, admitted, answer, broker_with, figure, may
 from port.cpython.auth.jwt import JwtAuthenticator
 
 SECRET = "0123456789abcdef" * 4
@@ -49,10 +49,6 @@ def token(clock):
         return jwt.encode({name: value for name, value in claims.items() if value is not None}, key, algorithm).encode()
 
     return token
-
-
-def figure(authenticator, name):
-    return dict(authenticator.figures())[name]
 
 
 def part(value):
@@ -220,13 +216,6 @@ async def test_token_as_the_user_name(make, token):
         client = await admitted(world, token(), b"whatever")
         assert client.conn.session.user == b"ann"
         assert await answer(world, b"ann", token()) == 0x86
-
-
-def may(client, topic, publish, subscribe):
-    client.publish(topic, b"x", 1, code=0x10 if publish else 0x87)
-    client.subscribe(topic, 1, code=1 if subscribe else 0x87)
-    if subscribe:
-        client.unsubscribe(topic)
 
 
 @pytest.mark.parametrize(

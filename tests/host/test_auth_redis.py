@@ -7,7 +7,7 @@ import bcrypt
 import pytest
 import redis
 
-from back_ends import Clock, admitted, answer, begin, broker_with, finish, hanging_server
+from back_ends import Clock, admitted, answer, begin, broker_with, figure, finish, hanging_server, may
 from database_servers import PASSWORD, redis_server  # noqa: F401
 from port.core.codec import DISCONNECT
 from port.cpython import passwords
@@ -36,18 +36,6 @@ def make(redis_server):  # noqa: F811
         return RedisAuthenticator({"url": url, "password": PASSWORD, "refresh": 0, "timeout": 20, **settings}, *clocks)
 
     return make
-
-
-def figure(authenticator, name):
-    return dict(authenticator.figures())[name]
-
-
-def may(client, topic, publish, subscribe):
-    """Check what a client may do with a topic."""
-    client.publish(topic, b"x", 1, code=0x10 if publish else 0x87)
-    client.subscribe(topic, 1, code=1 if subscribe else 0x87)
-    if subscribe:
-        client.unsubscribe(topic)
 
 
 async def test_passwords(database, make):

@@ -8,7 +8,7 @@ import asyncpg  # type: ignore[import-untyped]
 import bcrypt
 import pytest
 
-from back_ends import admitted, answer, begin, broker_with, finish, hanging_server
+from back_ends import admitted, answer, begin, broker_with, figure, finish, hanging_server, may
 from database_servers import DATABASE, PASSWORD, USER, mariadb, postgresql  # noqa: F401
 from port.core.codec import DISCONNECT
 from port.cpython.auth.base import ClientInfo
@@ -84,18 +84,6 @@ def make(database):
         return database.back_end({**given, **settings})
 
     return make
-
-
-def figure(authenticator, name):
-    return dict(authenticator.figures())[name]
-
-
-def may(client, topic, publish, subscribe):
-    """Check what a client may do with a topic."""
-    client.publish(topic, b"x", 1, code=0x10 if publish else 0x87)
-    client.subscribe(topic, 1, code=1 if subscribe else 0x87)
-    if subscribe:
-        client.unsubscribe(topic)
 
 
 async def test_passwords(make):

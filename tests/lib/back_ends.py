@@ -156,3 +156,16 @@ class Service:
                 pass  # it is closed
         self._server.server_close()
         self._thread.join()
+
+
+def figure(authenticator, name):
+    """One of its counters."""
+    return dict(authenticator.figures())[name]
+
+
+def may(client, topic, publish, subscribe):
+    """Check what a client may do with a topic."""
+    client.publish(topic, b"x", 1, code=0x10 if publish else 0x87)
+    client.subscribe(topic, 1, code=1 if subscribe else 0x87)
+    if subscribe:
+        client.unsubscribe(topic)

@@ -9,7 +9,7 @@ import select
 import socket
 import time
 
-import fuzz_core
+import fuzz_packets
 
 PATIENCE = 60.0  # seconds without any progress after which something is called lost
 PER_ADDRESS = 5000  # connections from each source address: the system has some 28,000 ports for each
@@ -122,7 +122,7 @@ class Swarm:
 
     def connect(self, client_id, version=4, **more):
         """A client that was accepted."""
-        client = self.open(fuzz_core.connect(version, client_id, **more))
+        client = self.open(fuzz_packets.connect(version, client_id, **more))
         self.wait(lambda: client.packets or client.closed)
         packets = client.take()
         assert packets and packets[0][0] == 0x20 and packets[0][1][1] == 0, (packets, client.closed)

@@ -11,7 +11,8 @@ import sys
 
 sys.path[:0] = [".", "tools"]
 
-from fuzz_core import Peer, World, ack, connect, publish, subscribe, unsubscribe
+from fuzz_packets import ack, connect, publish, subscribe, unsubscribe
+from fuzz_world import Peer, World
 from port.core.options import Options
 
 
