@@ -35,77 +35,77 @@ _EDGES = b"\x00\x01\x02\x7f\x80\x81\xff\xfe\x10\x30\x3d\x20\x23\x2b\x2f\x24"
 class Mutator:
     """Makes inputs out of the corpus."""
 
-    def __init__(self, random: Random) -> None:
-        self.random = random
+    def __init__(self, dice: Random) -> None:
+        self.dice = dice
         self.conversations = corpus()
 
     def conversation(self) -> bytes:
         """The bytes of one connection: valid packets, some of them spoilt, left out, doubled or moved."""
-        random = self.random
-        version, packets = random.choice(self.conversations)
+        dice = self.dice
+        version, packets = dice.choice(self.conversations)
         packets = list(packets)
-        for _ in range(random.below(4)):
+        for _ in range(dice.below(4)):
             self._shuffle(packets, version)
-        for _ in range(random.below(4)):
+        for _ in range(dice.below(4)):
             i = self._position(packets)
             packets[i] = self.spoil(packets[i])
         data = b"".join(packets)
-        while random.below(6) == 0:
+        while dice.below(6) == 0:
             data = self._bytes(data)
         return data
 
     def _position(self, packets: "list[bytes]") -> int:
         """Any packet but rarely the first: without its CONNECT a conversation is soon over."""
-        if len(packets) < 2 or self.random.below(8) == 0:
-            return self.random.below(len(packets))
-        return self.random.below(len(packets) - 1) + 1
+        if len(packets) < 2 or self.dice.below(8) == 0:
+            return self.dice.below(len(packets))
+        return self.dice.below(len(packets) - 1) + 1
 
     def _shuffle(self, packets: "list[bytes]", version: int) -> None:
-        random = self.random
+        dice = self.dice
         if len(packets) < 2:
             return
         i = self._position(packets)
-        kind = random.below(4)
+        kind = dice.below(4)
         if kind == 0:
             del packets[i]
         elif kind == 1:
-            packets.insert(i, packets[random.below(len(packets))])
+            packets.insert(i, packets[dice.below(len(packets))])
         else:
             # One from elsewhere, mostly of the same version.
-            other = random.choice(self.conversations)
-            if other[0] == version or not random.below(8):
-                packets.insert(i + 1, random.choice(other[1]))
+            other = dice.choice(self.conversations)
+            if other[0] == version or not dice.below(8):
+                packets.insert(i + 1, dice.choice(other[1]))
 
     def spoil(self, data: bytes) -> bytes:
         """Spoil a packet; two times of three its remaining length is put right again, so that it is parsed."""
-        random = self.random
-        if len(data) < 3 or random.below(3) == 0:
+        dice = self.dice
+        if len(data) < 3 or dice.below(3) == 0:
             return self._bytes(data)
         at = 2
         while at < len(data) and data[at - 1] > 127:
             at += 1
-        first = data[0] if random.below(8) else data[0] ^ 1 << random.below(8)
+        first = data[0] if dice.below(8) else data[0] ^ 1 << dice.below(8)
         return packet(first, self._bytes(data[at:]))
 
     def _bytes(self, data: bytes) -> bytes:
         """Change one thing."""
-        random = self.random
-        kind = random.below(7)
-        i = random.below(len(data) + 1)
+        dice = self.dice
+        kind = dice.below(7)
+        i = dice.below(len(data) + 1)
         if kind == 0 and i < len(data):
-            return data[:i] + bytes((data[i] ^ 1 << random.below(8),)) + data[i + 1 :]
+            return data[:i] + bytes((data[i] ^ 1 << dice.below(8),)) + data[i + 1 :]
         if kind == 1 and i < len(data):
-            return data[:i] + bytes((random.choice(_EDGES),)) + data[i + 1 :]
+            return data[:i] + bytes((dice.choice(_EDGES),)) + data[i + 1 :]
         if kind == 2:
-            return data[:i] + bytes([random.below(256) for _ in range(random.below(4) + 1)]) + data[i:]
+            return data[:i] + bytes([dice.below(256) for _ in range(dice.below(4) + 1)]) + data[i:]
         if kind == 3:
-            return data[:i] + data[i + random.below(4) + 1 :]
+            return data[:i] + data[i + dice.below(4) + 1 :]
         if kind == 4:
             return data[:i]
         if kind == 5:
-            piece = data[i : i + random.below(8) + 1]
+            piece = data[i : i + dice.below(8) + 1]
             return data[:i] + piece + data[i:]
-        return data[:i] + bytes((random.choice(_EDGES),)) + data[i:]
+        return data[:i] + bytes((dice.choice(_EDGES),)) + data[i:]
 
 
 class Run:
@@ -123,64 +123,64 @@ class Run:
 
     def world(self, inputs: int) -> None:
         """Feed up to `inputs` inputs into a new broker. Raises Fault, or whatever the broker raised."""
-        random = Random(self.seed + self._worlds * 7919)
+        dice = Random(self.seed + self._worlds * 7919)
         world = World(self._worlds % len(PRESETS))
         self._worlds += 1
         self.last = []
-        mutator = Mutator(random)
+        mutator = Mutator(dice)
         _residents(world)
         for _ in range(min(inputs, self.per_world)):
             data = mutator.conversation()
             self.last.append(data)
-            self._input(world, random, data)
+            self._input(world, dice, data)
             world.check()
         self.packets += world.broker.packets_received
         world.end()
 
-    def _input(self, world: World, random: Random, data: bytes) -> None:
-        if random.below(10) == 0:
+    def _input(self, world: World, dice: Random, data: bytes) -> None:
+        if dice.below(10) == 0:
             # Somebody who was there before goes, so that there is room.
-            random.choice(world.peers).lost() if world.peers else None
-        peer = Peer(world, "127.0.0.1:1" if random.below(20) else "10.0.0.1:1")
+            dice.choice(world.peers).lost() if world.peers else None
+        peer = Peer(world, "127.0.0.1:1" if dice.below(20) else "10.0.0.1:1")
         if peer.refused:
             for other in list(world.peers)[:3]:
                 other.lost()
             return
-        feed = peer.feed_buffer if random.below(2) else peer.feed
-        size = random.choice((1, 3, 10, 100, 65536, 65536))
+        feed = peer.feed_buffer if dice.below(2) else peer.feed
+        size = dice.choice((1, 3, 10, 100, 65536, 65536))
         i = 0
         while i < len(data) and not peer.closed:
             if peer.held:
-                peer.conn.authenticated(0 if random.below(4) else 0x87)
+                peer.conn.authenticated(0 if dice.below(4) else 0x87)
                 world.broker.flush()
                 continue
             feed(data[i : i + size])
             i += size
-            if random.below(4) == 0:
+            if dice.below(4) == 0:
                 answers = peer.answers()
                 if answers and not peer.closed and not peer.held:
                     # Between two packets, so only where none is incomplete.
                     if peer.conn.rest is None:
                         feed(answers)
-            if random.below(16) == 0 and not peer.closed:
-                self._weather(world, random, peer)
+            if dice.below(16) == 0 and not peer.closed:
+                self._weather(world, dice, peer)
         if peer.closed:
             peer.conn.take(b"\xc0\x00")  # too late: nothing may come of it
             world.broker.flush()
-        elif random.below(3) == 0:
+        elif dice.below(3) == 0:
             peer.lost()
-        if random.below(8) == 0:
-            world.tick(random.choice((0, 1, 2, 11, 40, 200)))
+        if dice.below(8) == 0:
+            world.tick(dice.choice((0, 1, 2, 11, 40, 200)))
 
-    def _weather(self, world: World, random: Random, peer: Peer) -> None:
-        kind = random.below(3)
+    def _weather(self, world: World, dice: Random, peer: Peer) -> None:
+        kind = dice.below(3)
         if kind == 0:
             peer.conn.pause_writing()
         elif kind == 1:
             peer.conn.resume_writing()
             world.broker.flush()
         else:
-            world.broker.publish(b"a/b", b"from inside", random.below(3), random.below(4) == 0)
+            world.broker.publish(b"a/b", b"from inside", dice.below(3), dice.below(4) == 0)
 
 
 def _residents(world: World) -> None:

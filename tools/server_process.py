@@ -7,7 +7,7 @@ import random
 import re
 import signal
 import socket
-import subprocess
+import subprocess  # nosec B404 # programs are started from lists of arguments
 import sys
 import tempfile
 import time
@@ -38,7 +38,7 @@ def interpreter(runtime: str) -> str:
 def free_port() -> int:
     """A port nobody uses, below those that clients get: no connection can take it before the broker does."""
     while True:
-        port = random.randrange(20000, 32000)
+        port = random.randrange(20000, 32000)  # nosec B311 # to find a free port
         try:
             socket.create_server(("", port)).close()
             return port
@@ -77,7 +77,7 @@ class ServerProcess:
                 text = str(value).lower() if isinstance(value, bool) else str(value)
                 command += ["--" + name.replace("_", "-"), text]
         self._output = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # nosec B603 # no shell
             command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output
         )
         self.pid = self._process.pid

@@ -5,7 +5,7 @@ import collections
 import hashlib
 import json
 import socket
-import subprocess
+import subprocess  # nosec B404 # programs are started from lists of arguments
 import types
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def load(micropython: str, modules: Iterable[str]) -> Names:
     Nothing is cached: the interpreter answers in a few milliseconds.
     """
     script = Path(__file__).with_name("micropython_names.py")
-    answer = subprocess.run([micropython, str(script), *sorted(modules)],
+    answer = subprocess.run([micropython, str(script), *sorted(modules)],  # nosec B603 # no shell
                             check=True, capture_output=True, text=True).stdout
     found = json.loads(answer)
     kinds = {name: frozenset(names) - NOT_IN_FLOOR["types"].get(name, set())

@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-import subprocess
+import subprocess  # nosec B404 # programs are started from lists of arguments
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -130,7 +130,7 @@ def _pip(*arguments: str) -> None:
 
 def _run(*command: str, env: dict[str, str] | None = None) -> None:
     """Run quietly; a failure shows all that the command printed."""
-    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,  # nosec B603 # no shell
                           stdin=subprocess.DEVNULL, text=True)
     if done.returncode:
         raise ToolchainError(f"failed: {' '.join(command)}\n{done.stdout}")
@@ -138,6 +138,6 @@ def _run(*command: str, env: dict[str, str] | None = None) -> None:
 
 def _fails(*command: str) -> bool:
     try:
-        return subprocess.run(command, capture_output=True).returncode != 0
+        return subprocess.run(command, capture_output=True).returncode != 0  # nosec B603 # no shell
     except OSError:
         return True
