@@ -1,7 +1,7 @@
 """Load generator of tools/bench: one process, raw non-blocking sockets, epoll.
 
 Contract: it knows MQTT and a port, never which broker listens there, so that every broker gets the same shape of load.
-It is started with one JSON object (a Load and the port), connects and subscribes all clients, prints "ready", waits for
+It is started with one JSON object (a Load, the port and the CA of the broker's certificate), connects and subscribes all clients, prints "ready", waits for
 a line on standard input, runs, and prints one JSON object: what was expected, what was delivered, the time it took.
 
 It has to cost less than the brokers it measures, so nothing is encoded while it runs: a publisher sends slices of a
@@ -9,18 +9,19 @@ prebuilt blob, QoS 0 receivers count packets by length (all packets of a flow ar
 all packets of one read leave in one write.
 """
 
-import dataclasses
+import functools
 import json
 import select
-import socket
 import sys
 import time
+from collections.abc import Callable
+
+from bench_wire import READ_BYTES, Wire, WireError
+from bench_workloads import Load, topic_of
 
 WRITE_BYTES = 64 * 1024  # the most one write of a publisher holds
-READ_BYTES = 64 * 1024
 FLOOD_BYTES = 4 * WRITE_BYTES  # a flood pauses with so much undelivered: no broker has to drop anything
 PACKET_IDS = 1000  # ids are reused after so many messages, far more than any window holds
-STALL_SECONDS = 10.0  # nothing arrives for so long: the rest is lost
 SURPLUS_SECONDS = 0.05  # how long to listen for duplicates, and to let the broker take in the last acknowledgements
 
 PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 0x30, 0x40, 0x50, 0x62, 0x70
@@ -40,48 +41,16 @@ class LoadError(Exception):
     """The broker did something that ends the run: refused a client, closed a connection, sent garbage."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Load:
-    """The shape of one workload: `publishers` flows, each with its own topic and `subscribers` receivers."""
-
-    name: str
-    messages: int  # per publisher
-    publishers: int = 1
-    subscribers: int = 1
-    qos: int = 0
-    size: int = 16  # payload bytes
-    window: int = 0  # messages of one flow in flight; 0 floods
-    version: int = 4  # protocol level: 4 is MQTT 3.1.1, 5 is MQTT 5
-
-    @property
-    def deliveries(self) -> int:
-        """How many messages the broker must deliver."""
-        return self.messages * self.publishers * self.subscribers
-
-
-# Sized to keep mosquitto busy for one to three seconds.
-WORKLOADS = (
-    Load("qos0-flood", 300_000),
-    Load("qos0-w100", 30_000, publishers=10, window=100),
-    Load("qos0-500", 200, publishers=500, window=1),
-    Load("qos1", 10_000, publishers=10, qos=1, window=20),
-    Load("qos2", 5_000, publishers=10, qos=2, window=20),
-    Load("payload-1k", 20_000, publishers=10, size=1024, window=100),
-    Load("fanout-100", 4_000, subscribers=100, window=50),
-    Load("v5-qos0", 30_000, publishers=10, window=100, version=5),
-)
-
-
 def text(value: str) -> bytes:
     """Encode a UTF-8 string field."""
     raw = value.encode()
     return len(raw).to_bytes(2, "big") + raw
 
 
-def packet(head: int, body: bytes) -> bytes:
-    """Put the fixed header before a body."""
+def sized(body: bytes) -> bytes:
+    """Put its length before a body, as a variable byte integer."""
     length = len(body)
-    encoded = bytearray((head,))
+    encoded = bytearray()
     while length > 127:
         encoded.append(length & 127 | 128)
         length >>= 7
@@ -89,17 +58,23 @@ def packet(head: int, body: bytes) -> bytes:
     return bytes(encoded) + body
 
 
-def read_packet(sock: socket.socket, head: int) -> bytes:
-    """Read one short packet from a blocking socket, return its body."""
+def packet(head: int, body: bytes) -> bytes:
+    """Put the fixed header before a body."""
+    return bytes((head,)) + sized(body)
+
+
+def read_packet(wire: Wire, head: int) -> bytes:
+    """Read one short packet after which nothing follows yet, return its body."""
     got = b""
     while len(got) < 2 or len(got) < 2 + got[1]:
-        chunk = sock.recv(1)  # one byte at a time: nothing of the next packet may be taken
-        if not chunk:
-            raise LoadError("the broker closed a connection instead of answering")
-        got += chunk
-    if got[0] != head:
+        got += wire.receive()
+    if got[0] != head or len(got) > 2 + got[1]:
         raise LoadError(f"expected packet 0x{head:02x}, got {got.hex()}")
     return got[2:]
+
+
+# Content type and a user property, as an application would send them.
+PROPERTIES = sized(b"\3" + text("text/plain") + b"\x26" + text("unit") + text("celsius"))
 
 
 class Client:
@@ -109,8 +84,10 @@ class Client:
     or, for a publisher, acknowledged by PUBACK or PUBCOMP.
     """
 
-    def __init__(self, port: int, name: str, load: Load, epoll: select.epoll) -> None:
+    def __init__(self, wire: Wire, name: str, load: Load, epoll: select.epoll) -> None:
         self.load = load
+        self.wire = wire
+        self.socket = wire.socket
         self.epoll = epoll
         self.settled = 0
         self.unsent = b""  # what the socket did not take yet
@@ -118,21 +95,20 @@ class Client:
         self._received = 0
         self._settling = 0  # the packet type which settles a message, see expect()
         self._publish_size = self._id_at = 0
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._properties = b"\0" if load.version == 5 else b""  # none
+        self._with_payload = PROPERTIES if load.properties else self._properties
         # Clean session, no keep-alive: nothing but the load itself shall be on the wire.
         flags = bytes((load.version, 2, 0, 0)) + self._properties
-        self.socket.sendall(packet(0x10, text("MQTT") + flags + text(name)))
-        reply = read_packet(self.socket, CONNACK)
+        self.wire.send(packet(0x10, text("MQTT") + flags + text(name)))
+        reply = read_packet(self.wire, CONNACK)
         if reply[1:2] != b"\0":
             raise LoadError(f"the broker refused a client: CONNACK {reply.hex()}")
 
     def subscribe(self, topic: str) -> None:
         """Subscribe with the QoS of the load and wait for the broker's consent."""
         body = b"\0\1" + self._properties + text(topic) + bytes((self.load.qos,))
-        self.socket.sendall(packet(0x82, body))
-        reply = read_packet(self.socket, SUBACK)
+        self.wire.send(packet(0x82, body))
+        reply = read_packet(self.wire, SUBACK)
         if reply[-1] != self.load.qos:
             raise LoadError(f"the broker did not grant QoS {self.load.qos}: SUBACK {reply.hex()}")
 
@@ -141,12 +117,12 @@ class Client:
         body = text(topic)
         if self.load.qos:
             body += packet_id.to_bytes(2, "big")
-        return packet(PUBLISH | self.load.qos << 1, body + self._properties + b"x" * self.load.size)
+        return packet(PUBLISH | self.load.qos << 1, body + self._with_payload + b"x" * self.load.size)
 
     def expect(self, topic: str, publisher: bool) -> None:
         """From here on the connection does not block, and packets of this topic and their acknowledgements arrive."""
         self._publish_size = len(self.publish_packet(topic, 1))
-        self._id_at = self._publish_size - self.load.size - 2
+        self._id_at = self._publish_size - self.load.size - len(self._with_payload) - 2
         if publisher:
             self._settling = PUBACK if self.load.qos == 1 else PUBCOMP
         else:
@@ -155,10 +131,11 @@ class Client:
         self.epoll.register(self.socket, select.EPOLLIN)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Send now; keep what the socket refuses until it is writable."""
+        """Send framed packets now; keep what the socket refuses until it is writable."""
         if self.unsent:
-            self.unsent += data
+            self.unsent += self.wire.encode(data)
             return
+        data = self.wire.encode(data)
         try:
             sent = self.socket.send(data)
         except BlockingIOError:
@@ -169,15 +146,20 @@ class Client:
 
     def on_writable(self) -> None:
         """Send what was kept."""
-        self.epoll.modify(self.socket, select.EPOLLIN)
-        data, self.unsent = self.unsent, b""
-        self.write(data)
+        try:
+            self.unsent = self.unsent[self.socket.send(self.unsent) :]
+        except BlockingIOError:
+            return
+        if not self.unsent:
+            self.epoll.modify(self.socket, select.EPOLLIN)
 
     def on_readable(self) -> None:
         """Count and answer what arrived."""
         chunk = self.socket.recv(READ_BYTES)
         if not chunk:
             raise LoadError("the broker closed a connection")
+        if not self.wire.plain:
+            chunk = self.wire.decode(chunk)
         if self.load.qos:
             self._answer(self._rest + chunk if self._rest else chunk)
         else:
@@ -216,30 +198,33 @@ class Client:
             at = stop
         self._rest = data[at:]
         if answers:
-            self.write(b"".join(answers))
+            self.write(self.wire.frame(b"".join(answers)))
 
 
 class Flow:
     """One publisher, its topic and the subscribers of that topic."""
 
-    def __init__(self, port: int, number: int, load: Load, epoll: select.epoll) -> None:
+    def __init__(self, connect: Callable[[], Wire], number: int, load: Load, epoll: select.epoll) -> None:
         self.load = load
         self.sent = 0
-        topic = f"bench/{number:04}"
-        self.subscribers = [Client(port, f"s{number}_{n}", load, epoll) for n in range(load.subscribers)]
+        topic = topic_of(number)
+        self.subscribers = [Client(connect(), f"s{number}_{n}", load, epoll) for n in range(load.subscribers)]
         for subscriber in self.subscribers:
             subscriber.subscribe(topic)
             subscriber.expect(topic, publisher=False)
-        self.publisher = Client(port, f"p{number}", load, epoll)
+        self.publisher = Client(connect(), f"p{number}", load, epoll)
         self.publisher.expect(topic, publisher=True)
         self.clients = [self.publisher, *self.subscribers]
-        self._size = len(self.publisher.publish_packet(topic, 1))
+        frame = self.publisher.wire.frame
+        self._size = len(frame(self.publisher.publish_packet(topic, 1)))
         self._window = load.window or FLOOD_BYTES // self._size
         self._burst = min(self._window, WRITE_BYTES // self._size)
         # A flood waits until a full write fits, a window is refilled as soon as it opens.
         self._least = 1 if load.window else self._burst
         self._cycle = PACKET_IDS if load.qos else 1
-        packets = [self.publisher.publish_packet(topic, n % self._cycle + 1) for n in range(self._cycle + self._burst)]
+        packets = [
+            frame(self.publisher.publish_packet(topic, n % self._cycle + 1)) for n in range(self._cycle + self._burst)
+        ]
         self._blob = memoryview(b"".join(packets))
 
     def pump(self) -> bool:
@@ -274,10 +259,11 @@ def poll(owners: dict[int, tuple[Client, Flow]], epoll: select.epoll, seconds: f
 def run(flows: list[Flow], epoll: select.epoll) -> float:
     """Drive all flows to their end, or until nothing arrives any more; return the seconds it took."""
     owners = {client.socket.fileno(): (client, flow) for flow in flows for client in flow.clients}
+    patience = flows[0].load.patience
     started = time.monotonic()
     unfinished = {flow for flow in flows if not flow.pump()}
     while unfinished:
-        touched = poll(owners, epoll, STALL_SECONDS)
+        touched = poll(owners, epoll, patience)
         if not touched:
             break
         for flow in touched:
@@ -292,18 +278,18 @@ def run(flows: list[Flow], epoll: select.epoll) -> float:
 def main() -> None:
     """Run one load as the module's contract says."""
     arguments = json.loads(sys.argv[1])
-    port = arguments.pop("port")
-    load = Load(**arguments)
+    load = Load(**arguments["load"])
+    connect = functools.partial(Wire, arguments["port"], load.way, arguments["ca"])
     epoll = select.epoll()
     try:
-        flows = [Flow(port, number, load, epoll) for number in range(load.publishers)]
+        flows = [Flow(connect, number, load, epoll) for number in range(load.publishers)]
         print("ready", flush=True)
         if not sys.stdin.readline():
             return  # the driver is gone
         cpu_before = time.process_time()
         seconds = run(flows, epoll)
         cpu_seconds = time.process_time() - cpu_before
-    except (LoadError, OSError) as error:
+    except (LoadError, WireError, OSError) as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return
     counts = [client.settled for flow in flows for client in flow.subscribers]
