@@ -49,9 +49,10 @@ class WebSocketLink(Link):
         size = 0
         for chunk in chunks:
             size += len(chunk)
-        head = self._web.head(size)
-        chunks.insert(0, head)
-        return super().send(chunks) - len(head)
+        if not self._web.closed:  # nothing may follow a close frame
+            chunks.insert(0, self._web.head(size))
+            super().send(chunks)
+        return size
 
     def close(self, abort: bool, told: bool) -> None:
         """See Link.close; a close frame goes before."""

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import socket
 import subprocess
 import tempfile
 import threading
@@ -167,6 +168,36 @@ def test_mqtt_js_in_a_browser(listeners, runtime, scheme, tool, pages):
 def test_a_page_from_elsewhere_does_not_get_in(listeners, runtime, tool, pages):
     _, ports = listeners(runtime, ["https://example.org"])
     assert not pages.run(tool("chromium"), "ws://127.0.0.1:%d/mqtt" % ports["ws"], 10).startswith("got")
+
+
+UPGRADE = (
+    b"GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
+)
+
+
+def frame(opcode, payload):
+    """A client's frame, short, with a mask of zeros."""
+    return bytes((0x80 | opcode, 0x80 | len(payload), 0, 0, 0, 0)) + payload
+
+
+def test_nothing_follows_a_close_frame(listeners, runtime):
+    """Though the packets that came before it in the same read have answers."""
+    _, ports = listeners(runtime)
+    with socket.create_connection(("127.0.0.1", ports["ws"]), 30) as sock:
+        sock.sendall(UPGRADE)
+        received = b""
+        while not received.endswith(b"\r\n\r\n"):
+            received += sock.recv(1)
+        connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01c"
+        sock.sendall(frame(2, connect + b"\xc0\0" * 20) + frame(8, b"\x03\xe8"))
+        received = b""
+        while True:
+            more = sock.recv(1000)
+            if not more:
+                break
+            received += more
+    assert received.endswith(b"\x88\x02\x03\xe8") and received.count(b"\x88") == 1
 
 
 @pytest.mark.parametrize("transport", ["ws", "wss", "tls"])
