@@ -13,11 +13,11 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from port.core import certificate
 from port.core.auth import Authenticator
 from port.core.passwords import parse, table_lines
 from port.core.setup import check_settings, make_authenticator
 from port.cpython.passwords import FilePasswords, check_record, read
-from port.cpython.tls import CertificateAuthenticator
 
 _BACK_ENDS = {
     "redis": "RedisAuthenticator",
@@ -52,14 +52,6 @@ def _users(settings: dict[str, Any]) -> Authenticator:
     return FilePasswords(parse(table_lines(settings.get("users", {})), check_record))
 
 
-def _certificate(settings: dict[str, Any]) -> Authenticator:
-    check_settings(settings, {"field": str})
-    field = settings.get("field", "cn")
-    if field not in ("cn", "san"):
-        raise ValueError("field must be cn or san, not %r" % field)
-    return CertificateAuthenticator(field)
-
-
 def _back_end(kind: str) -> Callable[[dict[str, Any]], Authenticator]:
     """A back end's class; its module, and the library it needs, are loaded when it is configured."""
 
@@ -74,6 +66,6 @@ def _back_end(kind: str) -> Callable[[dict[str, Any]], Authenticator]:
 _TYPES: dict[str, Callable[[dict[str, Any]], Authenticator]] = {
     "password_file": _password_file,
     "users": _users,
-    "certificate": _certificate,
+    "certificate": certificate.make,
     **{kind: _back_end(kind) for kind in _BACK_ENDS},
 }

@@ -11,8 +11,6 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from port.core.auth import Authenticator, Identity
-from port.core.reason import SUCCESS
 from port.core.setup import check_settings
 
 _SETTINGS = {
@@ -119,24 +117,3 @@ def peer_certificate(transport: asyncio.BaseTransport) -> dict[str, Any] | None:
     common = [value for part in found["subject"] for kind, value in part if kind == "commonName"]
     alternative = [value for kind, value in found.get("subjectAltName", ()) if kind in _NAMES]
     return {"cn": common[0] if common else None, "san": alternative}
-
-
-class CertificateAuthenticator(Authenticator):
-    """Lets in whoever has a verified certificate, under the name it bears; the user name of CONNECT does not count."""
-
-    def __init__(self, field: str = "cn") -> None:
-        """`field`: "cn", the common name, or "san", the first alternative name."""
-        self._field = field
-
-    def authenticate(self, client: Identity, user: bytes | None, password: bytes | None) -> int | None:
-        """See Authenticator.authenticate; who has no certificate, or none with such a name, is left to the next."""
-        certificate = client.certificate
-        if certificate is None:
-            return None
-        name: str | None = certificate["cn"]
-        if self._field == "san":
-            name = certificate["san"][0] if certificate["san"] else None
-        if not name or "\0" in name:  # "\0": no user name can hold it [MQTT-1.5.4-2]
-            return None
-        client.user = name.encode()
-        return SUCCESS

@@ -46,7 +46,10 @@ def change(server: Server, values: "dict[str, Any]") -> None:
 def _authenticators(config: Config) -> "list[Authenticator]":
     if config.acl_file:
         raise ValueError("acl_file is for CPython only, put the rules into acl")
-    return [make_authenticator(entry, {"password_file": _password_file, "users": _users}) for entry in config.auth]
+    types: "dict[str, Callable[[dict[str, Any]], Authenticator]]" = {
+        "password_file": _password_file, "users": _users, "certificate": _certificate,
+    }  # fmt: skip
+    return [make_authenticator(entry, types) for entry in config.auth]
 
 
 def _password_file(settings: "dict[str, Any]") -> "Authenticator":
@@ -70,3 +73,12 @@ def _users(settings: "dict[str, Any]") -> "Authenticator":
 
     check_settings(settings, {"users": dict})
     return PasswordAuthenticator(parse(table_lines(settings.get("users", {}))))
+
+
+def _certificate(settings: "dict[str, Any]") -> "Authenticator":
+    """type certificate: see port.core.certificate.make."""
+    from port.core.certificate import make
+    from port.micropython.tls import check_names
+
+    check_names()
+    return make(settings)

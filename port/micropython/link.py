@@ -46,6 +46,13 @@ class Link:
         self.conn = self._server.accept_connection(self, address, self._entrance.listener)
         return self.conn is not None
 
+    def open(self) -> None:
+        """Begin to read, through TLS where that is asked for. Raises OSError or MemoryError without memory for it."""
+        tls = self._entrance.tls
+        if tls is not None:
+            self._sock = tls.wrap(self._sock)
+        self._server.poller.watch(self._sock, self, _POLLIN)
+
     # -- from the poller -------------------------------------------------------------------
 
     def ready(self, events: int) -> None:

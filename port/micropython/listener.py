@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from port.core.listener import Listener
     from port.micropython.link import Link
     from port.micropython.server import Server
+    from port.micropython.tls import Context
 
 _BACKLOG = const(8)
 
@@ -21,13 +22,10 @@ class Entrance:
 
     config    as configured
     listener  the core's side
-    tls       None, or the SSLContext of handshakes to come
+    tls       None, or the port.micropython.tls.Context of handshakes to come
     """
 
     def __init__(self, server: "Server", config: "ListenerConfig", listener: "Listener", tls: "Any") -> None:
-        """Raises ValueError for what a board cannot do."""
-        if config.type == "unix" or config.proxy_protocol or config.trusted_proxies:
-            raise ValueError("listener %s: Unix sockets and PROXY protocol are for CPython only" % config.id)
         self.config = config
         self.listener = listener
         self.tls = tls
@@ -85,10 +83,21 @@ class Entrance:
         return Link(self._server, sock, self)
 
 
-def context(config: "ListenerConfig") -> "Optional[Any]":
-    """The TLS context a listener asks for. Raises ValueError and OSError naming what is wrong."""
+def check(config: "ListenerConfig") -> None:
+    """Raise ValueError for a listener that this firmware cannot serve."""
+    if config.type == "unix" or config.proxy_protocol or config.trusted_proxies:
+        raise ValueError("listener %s: Unix sockets and PROXY protocol are for CPython only" % config.id)
+    if config.type == "websocket":
+        import hashlib
+
+        if not hasattr(hashlib, "sha1"):
+            raise ValueError("listener %s: WebSocket needs SHA-1, and this firmware's hashlib has none" % config.id)
+
+
+def context(config: "ListenerConfig", given: "Any" = None) -> "Optional[Context]":
+    """The TLS context a listener asks for, around the SSLContext `given` if that is one. Raises ValueError."""
     if config.tls is None:
         return None
-    from port.micropython.tls import server_context
+    from port.micropython.tls import Context, server_context
 
-    return server_context(config.tls)
+    return server_context(config.tls) if given is None or isinstance(given, dict) else Context(given)

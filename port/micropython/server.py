@@ -10,14 +10,13 @@
 import asyncio
 import errno
 import gc
-import select
 import sys
 import time
 
 from port.core import TYPE_CHECKING, const, setup
 from port.core.broker import Broker
 from port.core.options import Options
-from port.micropython.listener import Entrance, context
+from port.micropython.listener import Entrance, check, context
 from port.micropython.poller import install
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ class Server(Broker):
         """Add a listener, opened by `start`.
 
         type    tcp, websocket, or http for the info pages
-        tls     an SSLContext, or its settings as in the configuration (port.micropython.tls)
+        tls     an SSLContext of the module tls or ssl, or its settings as in the configuration (port.micropython.tls)
         auth    its authenticators in place of the server's
         acl     rules for it in place of the server's, see port.core.acl.rule
         values  any other key of port.core.config.ListenerConfig: id, paths, origins, and options
@@ -116,7 +115,8 @@ class Server(Broker):
         config = setup.describe(self, host, port, type, tls, acl, values)
         if not config.port:
             raise ValueError("port must be from 1 to 65535, not 0")
-        given = context(config) if tls is None or isinstance(tls, dict) else tls
+        given = context(config, tls)
+        check(config)
         listener = setup.new_listener(self, config, [])
         listener.authenticators = self.authenticators if auth is None else auth
         self._entrances.append(Entrance(self, config, listener, given))
@@ -130,6 +130,7 @@ class Server(Broker):
         setup.begin(self, config)
         for entry in config.listeners:
             tls = context(entry)
+            check(entry)
             self._entrances.append(Entrance(self, entry, setup.new_listener(self, entry, made), tls))
 
     def change(self, config: "Config", made: "list[Authenticator]") -> None:
@@ -196,14 +197,13 @@ class Server(Broker):
             sock.setsockopt(6, 1, 1)  # TCP_NODELAY: acknowledgements must not wait for a full segment
         except OSError:
             pass
-        if entrance.tls is not None:
-            sock = entrance.tls.wrap(sock)
         link = entrance.link(sock)
         welcome = False
         try:
             self.links[link] = True
-            self.poller.watch(sock, link, select.POLLIN)
-            welcome = link.begin(_address(peer))
+            if link.begin(_address(peer)):  # who is turned away gets no memory for TLS
+                link.open()
+                welcome = True
         finally:
             if not welcome:
                 link.cut()

@@ -8,6 +8,9 @@ the 64-bit test interpreter, 41 KB on Debian's 32-bit one. The memory for mbedtl
 system there; where firmware has no other heap it comes from MicroPython's. The handshake runs inside
 `readinto` and stops everything else meanwhile: 5 to 15 ms with a P-256 key, 10 to 55 ms with RSA of
 2048 bits. No board has been measured.
+
+On the unix port one idle TLS client or more take 2 % of a PC's core: what has no file descriptor of its own
+is looked at every millisecond there (extmod/modselect.c). Boards look at plain sockets in the same way.
 """
 
 import binascii
@@ -16,14 +19,12 @@ from port.core import TYPE_CHECKING
 from port.core.setup import check_settings
 
 if TYPE_CHECKING:
-    from typing import Any, Iterator, Optional
+    from typing import Any, Optional
 
     from port.core.codec import Buffer
 
 _SETTINGS = {"certificate": str, "key": str, "client_ca": str, "require_client_certificate": bool}
 _EOF = -0x7280  # mbedtls: the peer closed the connection without saying so in TLS
-_COMMON_NAME = b"\x55\x04\x03"
-_ALTERNATIVE_NAMES = b"\x55\x1d\x11"
 
 
 def server_context(settings: "dict[str, Any]") -> "Context":
@@ -105,16 +106,34 @@ def _read(name: str, path: str, label: str) -> "list[bytes]":
     return found
 
 
+def check_names() -> None:
+    """Raise ValueError where this firmware's TLS does not tell what a client's certificate says."""
+    try:
+        import tls
+
+        context: "Any" = tls.SSLContext(tls.PROTOCOL_TLS_SERVER)
+        context.verify_callback = None
+    except ImportError:
+        raise ValueError("this firmware has no TLS")
+    except AttributeError:
+        raise ValueError("this firmware's TLS does not tell the names in a client's certificate")
+
+
 class Context:
     """What the handshakes of a listener share: an SSLContext of the module `tls`."""
 
     def __init__(self, context: "Any") -> None:
-        self._context = context
+        """`context`: of the module `tls`, or of `ssl`, which has one inside."""
+        import tls
+
+        self._context = context = getattr(context, "_context", context)
         self.leaf: "Optional[bytes]" = None  # a client's certificate that a handshake has just come upon
-        try:
-            context.verify_callback = self._seen
-        except AttributeError:
-            pass  # older firmware: certificates are verified, but nobody learns the name in them
+        # Where certificates are not required, mbedtls lets in those with a bad one, too: its name means nothing.
+        if context.verify_mode == tls.CERT_REQUIRED:
+            try:
+                context.verify_callback = self._seen
+            except AttributeError:
+                pass  # older firmware: certificates are verified, but nobody learns the name in them
 
     def _seen(self, certificate: "Any", depth: int) -> int:
         """Called by mbedtls for each certificate of a client's chain; no exception may go through it."""
@@ -146,6 +165,9 @@ class TlsSocket:
 
     def readinto(self, buffer: "Buffer") -> "Optional[int]":
         """Read; None when nothing has come, 0 when the client has closed. Raises OSError, also for a failed handshake."""
+        context = self._context
+        if not self._begun:
+            context.leaf = None  # one whose handshake has failed may have left its own there
         try:
             count: "Optional[int]" = self.stream.readinto(buffer)
         except ValueError as e:  # the client's certificate is not good
@@ -155,7 +177,6 @@ class TlsSocket:
                 return 0
             raise
         if not self._begun:
-            context = self._context
             if context.leaf is not None:
                 self._leaf = context.leaf
                 context.leaf = None
@@ -187,67 +208,8 @@ class TlsSocket:
 
     def certificate(self) -> "Optional[dict[str, Any]]":
         """What the client's certificate says, {"cn": str or None, "san": [str, ...]}; None without a verified one."""
-        return names(self._leaf) if self._begun and self._leaf is not None else None
+        if self._leaf is None or not self._begun:
+            return None
+        from port.core.certificate import names
 
-
-def names(certificate: bytes) -> "dict[str, Any]":
-    """The common name and alternative names in a DER certificate; what cannot be read is left out."""
-    found: "dict[str, Any]" = {"cn": None, "san": []}
-    try:
-        _, at, _ = _item(certificate, 0)
-        parts = list(_items(certificate, *_item(certificate, at)[1:]))
-        if parts[0][0] == 0xA0:  # the version, not there in version 1
-            parts.pop(0)
-        found["cn"] = _common_name(certificate, parts[4])
-        if parts[-1][0] == 0xA3:
-            found["san"] = _alternative_names(certificate, parts[-1])
-    except (IndexError, ValueError):
-        pass
-    return found
-
-
-def _item(data: bytes, at: int) -> "tuple[int, int, int]":
-    """Tag of the item at `at`, where its content begins and ends."""
-    size = data[at + 1]
-    start = at + 2
-    if size & 0x80:
-        count = size & 0x7F
-        size = int.from_bytes(data[start : start + count], "big")
-        start += count
-    if start + size > len(data):
-        raise ValueError
-    return data[at], start, start + size
-
-
-def _items(data: bytes, at: int, end: int) -> "Iterator[tuple[int, int, int]]":
-    while at < end:
-        item = _item(data, at)
-        yield item
-        at = item[2]
-
-
-def _common_name(data: bytes, subject: "tuple[int, int, int]") -> "Optional[str]":
-    for _, start, end in _items(data, subject[1], subject[2]):
-        for _, start, end in _items(data, start, end):
-            kind, value = _items(data, start, end)
-            if data[kind[1] : kind[2]] == _COMMON_NAME:
-                # UTF8String, PrintableString, IA5String; the others are not UTF-8
-                return data[value[1] : value[2]].decode() if value[0] in (0x0C, 0x13, 0x16) else None
-    return None
-
-
-def _alternative_names(data: bytes, extensions: "tuple[int, int, int]") -> "list[str]":
-    found = []
-    _, start, end = _item(data, extensions[1])
-    for _, start, end in _items(data, start, end):
-        parts = list(_items(data, start, end))
-        if data[parts[0][1] : parts[0][2]] == _ALTERNATIVE_NAMES:
-            _, start, end = _item(data, parts[-1][1])
-            for tag, start, end in _items(data, start, end):
-                if tag in (0x81, 0x82, 0x86):  # e-mail address, DNS name, URI
-                    found.append(data[start:end].decode())
-                elif tag == 0x87 and end - start == 4:
-                    found.append(".".join([str(b) for b in data[start:end]]))
-                elif tag == 0x87 and end - start == 16:
-                    found.append(":".join(["%X" % (data[i] << 8 | data[i + 1]) for i in range(start, end, 2)]))
-    return found
+        return names(self._leaf)

@@ -1,8 +1,10 @@
 """The brokers' TLS listeners with clients that are slow, unknown or known by their certificate."""
 
 import json
+import os
 import socket
 import ssl
+import time
 
 import pytest
 
@@ -59,23 +61,47 @@ class Client:
         self.sock.sendall(b"\x30" + bytes((size & 0x7F | 0x80, size >> 7, 0, len(topic))) + topic + payload)
 
 
+class Starter:
+    """Starts a broker with a plain and a TLS listener: start(runtime, tables, options, **more TLS settings) -> both ports."""
+
+    def __init__(self, start_broker, ours, path):
+        self._start = start_broker
+        self._ours = ours
+        self._path = path
+
+    def __call__(self, runtime, tables=None, values=None, **more):
+        tls = {"certificate": self._ours.server, "key": self._ours.key, **more}
+        port = free_port()
+        if runtime == "cpython":
+            lines = ["%s = %s" % item for item in (values or {}).items()]
+            table = ", ".join("%s = %s" % (key, json.dumps(value)) for key, value in tls.items())
+            lines += ["[[listener]]", "id = 'tls'", "port = %d" % port, "tls = { %s }" % table]
+            for kind, table in (tables or {}).items():
+                lines += ["[[%s]]" % kind, *("%s = %s" % (key, json.dumps(value)) for key, value in table.items())]
+            self._path.write_text("\n".join(lines))
+        else:
+            other = {kind: [table] for kind, table in (tables or {}).items()}
+            listener = [{"id": "tls", "port": port, "tls": tls}]
+            self._path.write_text(json.dumps({**(values or {}), "listener": listener, **other}))
+        self._broker = self._start(runtime, "--config", str(self._path))
+        return self._broker.port, port
+
+    def files(self):
+        """How many files and sockets the broker has open."""
+        return len(os.listdir("/proc/%d/fd" % self._broker.pid))
+
+
 @pytest.fixture
 def start(start_broker, certificates, tmp_path):  # noqa: F811
-    """Start a broker with a plain and a TLS listener: start(runtime, **more TLS settings) -> its ports for both."""
+    return Starter(start_broker, certificates(), tmp_path / "broker.conf")
 
-    def start(runtime, extra="", **more):
-        ours = certificates()
-        tls = {"certificate": ours.server, "key": ours.key, **more}
-        port = free_port()
-        path = tmp_path / "broker.conf"
-        if runtime == "cpython":
-            table = ", ".join("%s = %s" % (key, json.dumps(value)) for key, value in tls.items())
-            path.write_text("[[listener]]\nid = 'tls'\nport = %d\ntls = { %s }\n%s" % (port, table, extra))
-        else:
-            path.write_text(json.dumps({"listener": [{"id": "tls", "port": port, "tls": tls}]}))
-        return start_broker(runtime, "--config", str(path)).port, port
 
-    return start
+def wait_for_files(start, count):
+    """Wait until the broker has no more files open than that."""
+    deadline = time.monotonic() + TIMEOUT
+    while start.files() > count:
+        assert time.monotonic() < deadline, "%d files open, not %d" % (start.files(), count)
+        time.sleep(0.05)
 
 
 def trusting(folder, client=None):
@@ -134,12 +160,57 @@ def test_only_known_clients_get_in(start, runtime, certificates):
         assert Client(port, b"a", trusting(ours, ours.client("alice"))).connack == CONNACK
 
 
-def test_the_name_in_the_certificate_is_the_user(start, certificates):
+def test_the_name_in_the_certificate_is_the_user(start, runtime, certificates):
     ours = certificates()
-    rights = "[[auth]]\ntype = 'certificate'\n[[acl]]\ntopic = 'home/%u'\n"
-    plain, port = start("cpython", rights, client_ca=ours.ca)
+    tables: dict[str, object] = {"auth": {"type": "certificate"}, "acl": {"topic": "home/%u"}}
+    plain, port = start(runtime, tables, client_ca=ours.ca)
     clients = {name: Client(port, name[:1], trusting(ours, ours.client(name.decode()))) for name in (b"alice", b"bob")}
     for name, client in clients.items():
         assert client.subscribe(b"home/" + name) == (0x90, b"\0\1\0")
         assert client.subscribe(b"home/" + (b"bob" if name == b"alice" else b"alice")) == (0x90, b"\0\1\x80")
     assert Client(plain, b"x").connack == b"\x20\x02\x00\x05"  # without a certificate
+
+
+@pytest.mark.parametrize("start_of_handshake", [b"", b"\x16\x03\x01\x01\x00\x01\x00\x00\xfc\x03\x03"])
+def test_a_handshake_that_is_never_finished(start, runtime, certificates, start_of_handshake):
+    """As many as may be without CONNECT: they go when their time is over, and others get in."""
+    plain, port = start(runtime, values={"connect_timeout": 1})
+    first = Client(port, b"a", trusting(certificates()))
+    before = start.files()
+    socks = [socket.create_connection(("127.0.0.1", port), TIMEOUT) for _ in range(16)]
+    for sock in socks:
+        sock.sendall(start_of_handshake)
+    assert [ended(sock) for sock in socks] == [b""] * 16
+    assert Client(plain, b"b").connack == CONNACK
+    assert Client(port, b"c", trusting(certificates())).connack == CONNACK
+    wait_for_files(start, before)
+    first.ping()
+
+
+def test_handshakes_of_garbage(start, runtime, certificates):
+    plain, port = start(runtime)
+    first = Client(port, b"a", trusting(certificates()))
+    before = start.files()
+    for data in (CONNECT + b"x", b"\x16\x03\x01\xff\xff" + b"x" * 20000, b"\x16\x03\x01\x00\x04\x01\x00\x00\x00", b"x" * 100):
+        for _ in range(10):
+            with socket.create_connection(("127.0.0.1", port), TIMEOUT) as sock:
+                sock.sendall(data)
+                assert len(ended(sock)) < 100  # an alert at most
+    assert Client(port, b"c", trusting(certificates())).connack == CONNACK
+    wait_for_files(start, before)
+    first.ping()
+
+
+def ended(sock):
+    """What comes until the broker ends the connection."""
+    data = b""
+    try:
+        while True:
+            more = sock.recv(1000)
+            if not more:
+                return data
+            data += more
+    except ConnectionResetError:
+        return data
+    finally:
+        sock.close()

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 from certificates import certificates  # noqa: F401
-from port.cpython.tls import CertificateAuthenticator, peer_certificate, server_context
+from port.cpython.tls import peer_certificate, server_context
 
 
 def settings(folder, **more):
@@ -191,24 +191,6 @@ def test_names_in_a_certificate():
     assert peer_certificate(Transport({})) is None  # not verified
     assert peer_certificate(Transport(None)) is None
     assert peer_certificate(asyncio.BaseTransport()) is None
-
-
-@pytest.mark.parametrize(
-    "field, certificate, code, user",
-    [
-        ("cn", {"cn": "älice", "san": ["host"]}, 0, "älice".encode()),
-        ("san", {"cn": "alice", "san": ["host", "other"]}, 0, b"host"),
-        ("cn", None, None, b"said"),
-        ("cn", {"cn": None, "san": ["host"]}, None, b"said"),
-        ("cn", {"cn": "", "san": []}, None, b"said"),
-        ("cn", {"cn": "root\0.example", "san": []}, None, b"said"),
-        ("san", {"cn": "alice", "san": []}, None, b"said"),
-    ],
-)
-def test_authenticator(field, certificate, code, user):
-    client = SimpleNamespace(certificate=certificate, user=b"said")
-    assert CertificateAuthenticator(field).authenticate(client, b"said", b"password") == code  # type: ignore[arg-type]
-    assert client.user == user
 
 
 # -- what is refused -----------------------------------------------------------------------------

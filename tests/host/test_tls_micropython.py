@@ -116,7 +116,7 @@ while True:
 
 NAMES = """
 import json, sys
-from port.micropython.tls import names
+from port.core.certificate import names
 
 with open(sys.argv[1], "rb") as file:
     data = file.read()

@@ -1,0 +1,119 @@
+"""Client certificates: the names in one, and the authenticator that makes one of them the user name.
+
+Whether a certificate is good the TLS library has to say; nothing is verified here.
+"""
+
+from port.core import TYPE_CHECKING, const
+from port.core.auth import Authenticator
+from port.core.codec import is_utf8
+from port.core.reason import SUCCESS
+from port.core.setup import check_settings
+
+if TYPE_CHECKING:
+    from typing import Any, Iterator, Optional
+
+    from port.core.auth import Identity
+
+_MOST = const(64)  # items of a kind that are looked at, such as alternative names
+_COMMON_NAME = b"\x55\x04\x03"
+_ALTERNATIVE_NAMES = b"\x55\x1d\x11"
+
+
+class CertificateAuthenticator(Authenticator):
+    """Lets in whoever has a verified certificate, under the name it bears; the user name of CONNECT does not count."""
+
+    def __init__(self, field: str = "cn") -> None:
+        """`field`: "cn", the common name, or "san", the first alternative name. Raises ValueError for any other."""
+        if field not in ("cn", "san"):
+            raise ValueError("field must be cn or san, not %r" % field)
+        self._field = field
+
+    def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
+        """See Authenticator.authenticate; who has no certificate, or none with such a name, is left to the next."""
+        certificate = client.certificate
+        if certificate is None:
+            return None
+        name: "Optional[str]" = certificate["cn"]
+        if self._field == "san":
+            name = certificate["san"][0] if certificate["san"] else None
+        if not name:
+            return None
+        user = name.encode()
+        if not is_utf8(user):  # no user name can be like that [MQTT-1.5.4-1] [MQTT-1.5.4-2]
+            return None
+        client.user = user
+        return SUCCESS
+
+
+def make(settings: "dict[str, Any]") -> Authenticator:
+    """The authenticator of [[auth]] type certificate: `field`, see CertificateAuthenticator. Raises ValueError."""
+    check_settings(settings, {"field": str})
+    return CertificateAuthenticator(settings.get("field", "cn"))
+
+
+def names(certificate: bytes) -> "dict[str, Any]":
+    """The common name and alternative names in a DER certificate (RFC 5280): {"cn": str or None, "san": [str, ...]}.
+
+    What cannot be read is left out. For hosts whose TLS library hands out the certificate alone.
+    """
+    found: "dict[str, Any]" = {"cn": None, "san": []}
+    try:
+        _, at, _ = _item(certificate, 0)
+        parts = list(_items(certificate, *_item(certificate, at)[1:]))
+        if parts[0][0] == 0xA0:  # the version, not there in version 1
+            parts.pop(0)
+        found["cn"] = _common_name(certificate, parts[4])
+        if parts[-1][0] == 0xA3:
+            found["san"] = _alternative_names(certificate, parts[-1])
+    except (IndexError, ValueError):
+        pass
+    return found
+
+
+def _item(data: bytes, at: int) -> "tuple[int, int, int]":
+    """Tag of the item at `at`, where its content begins and ends."""
+    size = data[at + 1]
+    start = at + 2
+    if size & 0x80:
+        count = size & 0x7F
+        size = int.from_bytes(data[start : start + count], "big")
+        start += count
+    if start + size > len(data):
+        raise ValueError
+    return data[at], start, start + size
+
+
+def _items(data: bytes, at: int, end: int) -> "Iterator[tuple[int, int, int]]":
+    for _ in range(_MOST):
+        if at >= end:
+            return
+        item = _item(data, at)
+        yield item
+        at = item[2]
+
+
+def _common_name(data: bytes, subject: "tuple[int, int, int]") -> "Optional[str]":
+    for _, start, end in _items(data, subject[1], subject[2]):
+        for _, start, end in _items(data, start, end):
+            kind, value = _items(data, start, end)
+            if data[kind[1] : kind[2]] == _COMMON_NAME:
+                # UTF8String, PrintableString, IA5String; the others are not UTF-8
+                return data[value[1] : value[2]].decode() if value[0] in (0x0C, 0x13, 0x16) else None
+    return None
+
+
+def _alternative_names(data: bytes, extensions: "tuple[int, int, int]") -> "list[str]":
+    found = []
+    _, start, end = _item(data, extensions[1])
+    for _, start, end in _items(data, start, end):
+        parts = list(_items(data, start, end))
+        if data[parts[0][1] : parts[0][2]] == _ALTERNATIVE_NAMES:
+            _, start, end = _item(data, parts[-1][1])
+            for tag, start, end in _items(data, start, end):
+                if tag in (0x81, 0x82, 0x86):  # e-mail address, DNS name, URI
+                    found.append(data[start:end].decode())
+                elif tag == 0x87 and end - start == 4:
+                    found.append(".".join([str(b) for b in data[start:end]]))
+                elif tag == 0x87 and end - start == 16:
+                    found.append(":".join(["%X" % (data[i] << 8 | data[i + 1]) for i in range(start, end, 2)]))
+    return found
