@@ -36,6 +36,8 @@ MOST_BCRYPT_ROUNDS = 16  # as a power of two
 MAX_PENDING = 64  # passwords being checked, or waiting for that, at a time
 _THREADS = 2
 _BCRYPT_BYTES = 72  # of a password that count
+_BCRYPT_SCHEMES = ("2a", "2b", "2y")
+_BCRYPT_TAIL = 53  # characters of salt and hash
 _ARGON2 = re.compile(
     r"\$argon2id\$v=19\$m=(\d{1,10}),t=(\d{1,10}),p=(\d{1,3})\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}", re.ASCII
 )
@@ -145,9 +147,7 @@ def _sha256(record: str) -> Verifier:
 _VERIFIERS: dict[str, Callable[[str], Verifier]] = {
     core.SCHEME: _pbkdf2_sha256,
     "argon2id": _argon2id,
-    "2a": _bcrypt,
-    "2b": _bcrypt,
-    "2y": _bcrypt,
+    **dict.fromkeys(_BCRYPT_SCHEMES, _bcrypt),
     "6": _sha512,
     "7": _pbkdf2_sha512,
     "sha256": _sha256,
@@ -195,6 +195,10 @@ class FilePasswords(core.PasswordAuthenticator):
     def __init__(self, users: dict[bytes, str] | None = None, max_pending: int = MAX_PENDING) -> None:
         super().__init__(users, max_pending)
         self._threads = ThreadPoolExecutor(_THREADS, "passwords")
+
+    def kind(self, record: str) -> str:
+        """See PasswordAuthenticator.kind; in bcrypt's records no `$` stands between salt and hash."""
+        return record[:-_BCRYPT_TAIL] if _scheme(record) in _BCRYPT_SCHEMES else super().kind(record)
 
     def start(self, client: Identity, user: bytes, record: str, password: bytes) -> None:
         """See PasswordAuthenticator.start."""

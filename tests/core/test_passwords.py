@@ -91,6 +91,28 @@ def test_equal():
         assert not equal(b"abc", other) and not equal(other, b"abc")
 
 
+class Watched:
+    """Bytes that count how often one of them is looked at."""
+
+    def __init__(self, data):
+        self.data = data
+        self.looks = 0
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, i):
+        self.looks += 1
+        return self.data[i]
+
+
+def test_equal_looks_at_everything_wherever_they_differ():
+    for other in (b"12345678", b"x2345678", b"1234567x", b"xxxxxxxx"):
+        watched = Watched(b"12345678")
+        assert equal(watched, other) == (other == b"12345678")  # type: ignore[arg-type]
+        assert watched.looks == 8, other
+
+
 # -- records and files ----------------------------------------------------------------------
 
 

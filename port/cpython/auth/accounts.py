@@ -128,18 +128,20 @@ class AccountAuthenticator(AsyncAuthenticator):
         return Verdict(rules=self._rules(known), state=known)
 
     async def _verify(self, account: Account | None, password: bytes | None) -> bool:
-        record = self._dummy if account is None or not account.record else account.record
-        if not passwords.is_hash(record):
-            if not self.settings["plain_passwords"]:
-                raise BackEndError("a password record is no hash of a known scheme, and plain_passwords is not set")
-            return password is not None and hmac.compare_digest(record.encode(), password)
+        known = account is not None and account.record != ""
+        record = account.record if account is not None and known else self._dummy
+        if passwords.is_hash(record):
+            loop = asyncio.get_running_loop()
+            try:
+                same = await loop.run_in_executor(self._threads, passwords.verify, record, password or b"")
+            except ValueError:  # whose text may quote the record
+                raise BackEndError("a password record cannot be read") from None
+        elif self.settings["plain_passwords"]:
+            same = hmac.compare_digest(record.encode(), password or b"")
+        else:
+            raise BackEndError("a password record is no hash of a known scheme, and plain_passwords is not set")
         self._dummy = record
-        loop = asyncio.get_running_loop()
-        try:
-            same = await loop.run_in_executor(self._threads, passwords.verify, record, password or b"")
-        except ValueError:  # whose text may quote the record
-            raise BackEndError("a password record cannot be read") from None
-        return same and account is not None and record == account.record and password is not None
+        return same and known and password is not None
 
     async def _known(self, account: Account, info: ClientInfo) -> _Known:
         rights = None

@@ -30,7 +30,6 @@ from port.core.address import is_loopback
 from port.core.auth import Identity
 from port.cpython.auth.base import (
     CACHING,
-    FORBIDDEN,
     NEXT,
     REFUSED,
     WAITING,
@@ -127,7 +126,8 @@ class HttpAuthenticator(AsyncAuthenticator):
         if not isinstance(result, dict):
             word = {1: _ALLOW, 0: _DENY}.get(result, result) if isinstance(result, int) else result
             result = {"result": word}
-        verdict = {_ALLOW: Verdict(), _DENY: FORBIDDEN, _IGNORE: NEXT}.get(_word(result.get("result")) or "")
+        # One code for all refusals: services differ in what they say of users they do not know.
+        verdict = {_ALLOW: Verdict(), _DENY: REFUSED, _IGNORE: NEXT}.get(_word(result.get("result")) or "")
         if verdict is None:
             raise BackEndError("the answer of user_url says neither allow, deny nor ignore")
         if verdict.code == 0:
