@@ -47,6 +47,8 @@ def server_context(settings: "dict[str, Any]") -> "Context":
     except ImportError:
         raise ValueError("this firmware has no TLS")
     context: "Any" = tls.SSLContext(tls.PROTOCOL_TLS_SERVER)
+    # Where the key itself encrypts the secret, who gets it later can read what was recorded before.
+    context.set_ciphers([name for name in context.get_ciphers() if not name.startswith("TLS-RSA-")])
     _load_certificate(context, settings["certificate"], settings["key"])
     if authorities is not None:
         for block in _read("client_ca", authorities, "CERTIFICATE"):
