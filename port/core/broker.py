@@ -23,13 +23,12 @@ from port.core.reason import (
     QUOTA_EXCEEDED,
     SERVER_SHUTTING_DOWN,
     SUCCESS,
-    TOPIC_NAME_INVALID,
     UNSPECIFIED_ERROR,
     MQTTError,
 )
 from port.core.retained import Retained, expired
 from port.core.retained import message as retained_message
-from port.core.routing import Router
+from port.core.routing import Router, check_name
 from port.core.session import Session
 from port.core.store import Store
 from port.core.subscriptions import limited
@@ -93,7 +92,7 @@ class Broker:
         self.listeners: "list[Listener]" = []
         self.peers = Peers()
         self.jobs: "list[Callable[[], bool]]" = []  # work that is done in slices, see background
-        self.largest_packet = self.options.max_packet_size  # of all listeners'
+        self.largest_packet = 129  # that some client may send; up to this size it is not asked
         self.hooks = Hooks(self.hook_failed)
         self.sessions: "dict[bytes, Session]" = {}
         # Dicts stand for sets wherever one grows: on MicroPython a set is corrupt once memory has run out at that.
@@ -132,7 +131,6 @@ class Broker:
     def add_listener(self, listener: Listener) -> Listener:
         """A way in whose connections the host will announce with it."""
         self.listeners.append(listener)
-        self.largest_packet = max(self.largest_packet, listener.options.max_packet_size)
         return listener
 
     def accept_connection(
@@ -183,12 +181,7 @@ class Broker:
         session.out = conn.out
         session.expires_at = session.will_at = None
         self._due.pop(session, None)
-        plain = conn.max_packet >= self.largest_packet and not session.alias_maximum
-        family = -1 if not plain else 5 if session.version5 else 4
-        if session.family != family:
-            session.family = family
-            if session.subscriptions:
-                self.router.forget()
+        self._settle_family(session)
         conn.fast = rights.fast_names(self, session)
         self.connected += 1
         conn.listener.connected += 1
@@ -201,6 +194,24 @@ class Broker:
             session.kept = False
         self.log(1, "%s: connected, MQTT %d", conn, conn.version)
         self.hooks.call("connect", session)
+
+    def _settle_family(self, session: Session) -> None:
+        """Whether plain QoS 0 packets can go to a connected session as they came [MQTT-3.1.2-24]."""
+        plain = session.max_packet >= self.largest_packet and not session.alias_maximum
+        family = -1 if not plain else 5 if session.version5 else 4
+        if session.family != family:
+            session.family = family
+            if session.subscriptions:
+                self.router.forget()
+
+    def allow_for(self, options: Options) -> None:
+        """Some client has these options: what takes the fast path, unchecked, must be right for all clients."""
+        self.router.limit_names(options)
+        if options.max_packet_size > self.largest_packet:
+            self.largest_packet = options.max_packet_size
+            for session in self.sessions.values():
+                if session.conn is not None:
+                    self._settle_family(session)
 
     def detach(self, conn: Connection, code: int, text: str, was_open: bool) -> None:
         """A connection is over; settle its session's will and expiry [MQTT-3.1.2-8]."""
@@ -333,7 +344,7 @@ class Broker:
         try:
             access = session.access
             # What the authorizer allowed at CONNECT it need not be asked again.
-            if access is None or self._may_publish(message, access) in (SUCCESS, _UNDECIDED):
+            if access is None or self._may_publish(message, session, access) in (SUCCESS, _UNDECIDED):
                 self._take_in(message, session, access)
         except MQTTError as e:  # a hook has given it an impossible topic
             self.crashed(None, e)
@@ -388,26 +399,20 @@ class Broker:
 
     # -- messages --------------------------------------------------------------------------
 
-    def check_name(self, name: bytes) -> None:
-        """Raise MQTTError when a valid topic name is over the limits."""
-        options = self.options
-        if len(name) > options.max_topic_length or name.count(b"/") >= options.max_topic_levels:
-            raise MQTTError(TOPIC_NAME_INVALID, "topic name too long")
-
-    def accept_message(self, message: Message, sender: "Optional[Session]") -> "tuple[int, str]":
+    def accept_message(self, message: Message, sender: Session) -> "tuple[int, str]":
         """Take in a message from a client: (reason code for its acknowledgement, reason string).
 
         Raises MQTTError for a topic name nobody may publish to. The code is acl.UNDECIDED (-2), and nothing
         was done, when the authorizer has to be asked.
         """
-        access = None if sender is None else sender.access
+        access = sender.access
         if access is not None:
-            code = self._may_publish(message, access)
+            code = self._may_publish(message, sender, access)
             if code:
                 return code, "not authorized"
         return self._take_in(message, sender, access)
 
-    def _may_publish(self, message: Message, access: "Access") -> int:
+    def _may_publish(self, message: Message, sender: Session, access: "Access") -> int:
         """0, NOT_AUTHORIZED or acl.UNDECIDED."""
         verdict = access.judge(message, self.clock())
         if verdict >= 0:
@@ -415,16 +420,17 @@ class Broker:
         if not valid_name(message.name):
             raise MQTTError(MALFORMED_PACKET, "invalid topic name")
         if verdict == _UNDECIDED:
+            check_name(message.name, sender.options)
             return verdict
         self.denied_publishes += 1
         self.dropped += 1
         return NOT_AUTHORIZED
 
-    def _take_in(self, message: Message, sender: "Optional[Session]", access: "Optional[Access]") -> "tuple[int, str]":
+    def _take_in(self, message: Message, sender: Session, access: "Optional[Access]") -> "tuple[int, str]":
         """Take in a message that its sender may publish."""
         if self.hooks.messages:
             return self._accept_hooked(message, sender)
-        route = self.router.route(message.name)
+        route = self.router.route(message.name, sender.options)
         if route is None:  # $-topics belong to the broker
             self.dropped += 1
             return NOT_AUTHORIZED, "clients cannot publish to $ topics"
@@ -432,13 +438,13 @@ class Broker:
             self.router.allow(access, message.name)
         return self._distribute(message, route, sender)
 
-    def _accept_hooked(self, message: Message, sender: "Optional[Session]") -> "tuple[int, str]":
+    def _accept_hooked(self, message: Message, sender: Session) -> "tuple[int, str]":
         """The same with message hooks, which may change or drop the message."""
         changed = self.hooks.filter("process_message", sender, message)
         if changed is None:
             return SUCCESS, ""
         try:
-            allowed = self.router.route(changed.name) is not None
+            allowed = self.router.route(changed.name, sender.options) is not None
         except MQTTError as e:
             if changed is message:
                 raise

@@ -55,6 +55,7 @@ from port.core.reason import (
     MQTTError,
 )
 from port.core.rights import client_options, find_access, set_access
+from port.core.routing import check_name
 from port.core.topics import has_wildcard, valid_name
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from port.core.acl import Access
     from port.core.auth import Authenticator
     from port.core.connection import Connection
+    from port.core.options import Options
     from port.core.properties import Properties
     from port.core.session import Session
 
@@ -160,7 +162,6 @@ def _client_id(reader: Reader) -> bytes:
 def handle_connect(conn: "Connection", body: bytes) -> None:
     """Handle the first packet of a connection [MQTT-3.1.4-1] [MQTT-3.1.4-2]."""
     broker = conn.broker
-    options = conn.options
     connect = Connect(body, conn)
     properties = connect.properties
     conn.max_packet = properties.get(MAXIMUM_PACKET_SIZE, 0xFFFFFFFF)
@@ -174,16 +175,8 @@ def handle_connect(conn: "Connection", body: bytes) -> None:
             raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id is empty")
         connect.client_id = broker.new_client_id()  # [MQTT-3.1.3-6]
         connect.assigned = True
-    if len(connect.client_id) > options.max_topic_length:
+    if len(connect.client_id) > conn.options.max_topic_length:
         raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id too long")
-    if connect.will is not None:
-        if connect.will.qos > options.max_qos:  # [MQTT-3.2.2-12]
-            raise MQTTError(QOS_NOT_SUPPORTED, "will QoS is not supported")
-        if connect.will.retain and not options.retain_available:  # [MQTT-3.2.2-13]
-            raise MQTTError(RETAIN_NOT_SUPPORTED, "retained will is not supported")
-        if connect.will.name.startswith(b"$"):
-            raise MQTTError(NOT_AUTHORIZED, "clients cannot publish to $ topics")
-        broker.check_name(connect.will.name)
     conn.client_id = connect.client_id
     conn.identity = identity = Identity(conn, connect)
     conn.state = _AUTHENTICATING
@@ -251,6 +244,17 @@ def _failed(conn: "Connection", code: int) -> None:
         broker.peers.failed(conn.address, broker.clock(), broker.options)
 
 
+def _check_will(will: Message, options: "Options") -> None:
+    """Raise MQTTError when the will is over the client's limits."""
+    if will.qos > options.max_qos:  # [MQTT-3.2.2-12]
+        raise MQTTError(QOS_NOT_SUPPORTED, "will QoS is not supported")
+    if will.retain and not options.retain_available:  # [MQTT-3.2.2-13]
+        raise MQTTError(RETAIN_NOT_SUPPORTED, "retained will is not supported")
+    if will.name.startswith(b"$"):
+        raise MQTTError(NOT_AUTHORIZED, "clients cannot publish to $ topics")
+    check_name(will.name, options)
+
+
 def _may_leave_will(conn: "Connection", will: Message, access: "Optional[Access]") -> bool:
     """False while the authorizer is being asked. Raises MQTTError when the will is not allowed."""
     if access is None:
@@ -275,11 +279,13 @@ def authenticated(conn: "Connection", code: int) -> None:
         _failed(conn, code)
         raise MQTTError(code, "connection refused")
     broker.peers.succeeded(conn.address)
-    conn.options = options = client_options(broker, conn, identity.user)
+    conn.options = options = client_options(broker, conn.listener, identity.user, conn.client_id)
     if identity.access is None:
         identity.access = find_access(broker, conn, identity)
-    if connect.will is not None and not _may_leave_will(conn, connect.will, identity.access):
-        return  # that is being asked; it goes on here when the answer has come
+    if connect.will is not None:
+        _check_will(connect.will, options)
+        if not _may_leave_will(conn, connect.will, identity.access):
+            return  # that is being asked; it goes on here when the answer has come
     answer = _connack(conn, connect)
     if len(answer) + 5 > conn.max_packet:
         raise MQTTError(PACKET_TOO_LARGE, "maximum packet size %d is too small" % conn.max_packet)
@@ -326,7 +332,8 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     session.expiry = min(_asked_expiry(conn, connect), options.max_session_expiry)
     session.user = identity.user
     session.address = conn.address
-    session.options = options
+    session.listener = conn.listener
+    session.set_options(options)
     set_access(conn.broker, session, identity.access)
     session.purge()
     if not conn.listener.authenticators:

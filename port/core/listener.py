@@ -40,6 +40,7 @@ class Listener:
         self.refused = 0
         self.overrides = overrides or {}
         self.options = options
+        self._limited: "list[tuple[dict[str, Any], Options]]" = []
         self.inherit(options)
 
     def inherit(self, options: Options) -> None:
@@ -51,3 +52,13 @@ class Listener:
             self.options = options.changed(self.overrides) if self.overrides else options
         except ValueError as e:
             raise ValueError("listener %s: %s" % (self.id, e))
+        self._limited = []
+
+    def limited(self, limits: "dict[str, Any]") -> Options:
+        """The options with an entry of Broker.client_limits, one object for all clients it holds for."""
+        for known, options in self._limited:
+            if known is limits:
+                return options
+        options = self.options.changed(limits)
+        self._limited.append((limits, options))
+        return options

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from port.core.auth import Identity
     from port.core.broker import Broker
     from port.core.connection import Connection
+    from port.core.listener import Listener
     from port.core.options import Options
     from port.core.session import Session
 
@@ -31,23 +32,29 @@ def new_acl(broker: "Broker", rules: "Sequence[Rule]" = ()) -> "Acl":
     return acl
 
 
-def client_options(broker: "Broker", conn: "Connection", user: "Optional[bytes]") -> "Options":
+def client_options(broker: "Broker", listener: "Listener", user: "Optional[bytes]", client_id: bytes) -> "Options":
     """The options that hold for a client: its listener's, unless it is named in `client_limits`."""
-    options = conn.listener.options
+    options = listener.options
     for limits in broker.client_limits:
-        if fits(limits[0], user) and fits(limits[1], conn.client_id):
-            return options.changed(limits[2])
+        if fits(limits[0], user) and fits(limits[1], client_id):
+            options = listener.limited(limits[2])
+            break
+    broker.allow_for(options)
     return options
 
 
 def find_access(broker: "Broker", conn: "Connection", identity: "Identity") -> "Optional[Access]":
     """What a client may do by its listener's rules and its own; None: everything."""
-    acl = conn.listener.acl or broker.acl
+    acl = _rules_of(broker, conn.listener)
     if acl is None:
         if identity.rules is None and identity.authorizer is None:
             return None
         acl = broker.acl = new_acl(broker)
     return acl.find(identity.user, conn.client_id, conn.address, identity.rules, identity.authorizer)
+
+
+def _rules_of(broker: "Broker", listener: "Listener") -> "Optional[Acl]":
+    return listener.acl or broker.acl
 
 
 def set_access(broker: "Broker", session: "Session", access: "Optional[Access]") -> None:
@@ -80,7 +87,7 @@ def set_rules(broker: "Broker", session: "Session", rules: "Optional[list[Rule]]
     if conn.identity is not None:
         conn.identity.rules = rules
     else:  # they stay with its Access
-        acl = conn.listener.acl or broker.acl
+        acl = session.listener.acl or broker.acl
         set_access(broker, session, acl.find(session.user, session.client_id, session.address, rules, None))
     _renew(broker, session)
     _enforce(broker, session)
@@ -88,6 +95,8 @@ def set_rules(broker: "Broker", session: "Session", rules: "Optional[list[Rule]]
 
 def renew_all(broker: "Broker") -> None:
     """Settle all clients' rights anew, see Broker.rights_changed."""
+    for listener in broker.listeners + [broker.default_listener]:
+        listener.inherit(broker.options)
     for conn in broker.connections:
         identity = conn.identity
         if conn.session is None and identity is not None and identity.access is not None:
@@ -104,15 +113,14 @@ def _renew(broker: "Broker", session: "Session") -> None:
     """Options and Access as they come out now."""
     conn = session.conn
     identity = None if conn is None else conn.identity
-    old = session.access
+    options = client_options(broker, session.listener, session.user, session.client_id)
+    session.set_options(options)
     if conn is not None:
-        acl = conn.listener.acl or broker.acl
-        conn.options = session.options = client_options(broker, conn, session.user)
-        conn.rate = renewed(conn.rate, conn.options, broker.clock())
-    else:
-        acl = broker.acl if old is None else old.acl
-    own = identity or old  # both have rules and authorizer
+        conn.options = options
+        conn.rate = renewed(conn.rate, options, broker.clock())
+    own = identity or session.access  # both have rules and authorizer
     rules, authorizer = (None, None) if own is None else (own.rules, own.authorizer)
+    acl = _rules_of(broker, session.listener)
     access = None
     if acl is not None:
         access = acl.find(session.user, session.client_id, session.address, rules, authorizer)

@@ -1,7 +1,7 @@
 """From a topic name to its receivers: resolve once, cache, hand each one its copy."""
 
 from port.core import TYPE_CHECKING, const
-from port.core.reason import MALFORMED_PACKET, MQTTError
+from port.core.reason import MALFORMED_PACKET, TOPIC_NAME_INVALID, MQTTError
 from port.core.subscriptions import LocalSubscriber, Route, Subscriptions
 from port.core.topics import has_wildcard, valid_name, without_share
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from port.core.acl import Access
     from port.core.broker import Broker
     from port.core.message import Message
+    from port.core.options import Options
     from port.core.session import Session
     from port.core.shared import SharedGroup
 
@@ -19,12 +20,19 @@ _NO_LOCAL = const(4)
 _RETAIN_AS_PUBLISHED = const(8)
 
 
+def check_name(name: bytes, options: "Options") -> None:
+    """Raise MQTTError when a valid topic name is over a client's limits."""
+    if len(name) > options.max_topic_length or name.count(b"/") >= options.max_topic_levels:
+        raise MQTTError(TOPIC_NAME_INVALID, "topic name too long")
+
+
 class Router:
     """The subscriptions and the routes made from them, cached by topic name.
 
     generation: goes up when a route may have changed
     fast: for MQTT 3.x and MQTT 5 publishers, topic name -> the sessions that take a plain QoS 0
-    packet as it came. A name is only there when all its receivers do and no message hook is set.
+    packet as it came. A name is only there when all its receivers do, no message hook is set, and
+    it is within the limits of all clients there have been.
     """
 
     def __init__(self, broker: "Broker") -> None:
@@ -34,6 +42,14 @@ class Router:
         self._access: "Optional[Access]" = None  # that of the client whose packets are being handled
         self._broker = broker
         self._routes: "dict[bytes, Route]" = {}
+        self._limits = (65535, 65536)  # length and levels of names that are within every client's limits
+
+    def limit_names(self, options: "Options") -> None:
+        """There is a client with these options: longer names are looked at from now on, whoever sends them."""
+        length, levels = self._limits
+        if options.max_topic_length < length or options.max_topic_levels < levels:
+            self._limits = (min(length, options.max_topic_length), min(levels, options.max_topic_levels))
+            self.forget()
 
     def add(self, subscriber: "Any", topic_filter: bytes, options: int) -> None:
         """Add or change a subscription."""
@@ -104,24 +120,30 @@ class Router:
                     access.fast[i].clear()
                 access.fast[i][name] = fast
 
-    def route(self, name: bytes) -> "Optional[Route]":
-        """The route of a topic name a client publishes to, None for `$` topics; MQTTError for an invalid name."""
+    def route(self, name: bytes, options: "Options") -> "Optional[Route]":
+        """The route of a topic name a client with these options publishes to, None for `$` topics.
+
+        Raises MQTTError for a name that is invalid or over its limits.
+        """
         route = self._routes.get(name)
         if route is None:
             if not valid_name(name):
                 raise MQTTError(MALFORMED_PACKET, "invalid topic name")
             if name.startswith(b"$"):
                 return None
-            self._broker.check_name(name)
+            check_name(name, options)
             route = self.resolve(name)
             if len(self._routes) >= self._broker.options.route_cache:
                 self.forget()
             self._routes[name] = route
-            if not self._broker.hooks.messages:
+            route.long = len(name) > self._limits[0] or name.count(b"/") >= self._limits[1]
+            if not route.long and not self._broker.hooks.messages:
                 for i in (0, 1):
                     fast = route.fast(4 + i)
                     if fast is not None:
                         self.fast[i][name] = fast
+        elif route.long:
+            check_name(name, options)
         return route
 
     def resolve(self, name: bytes) -> Route:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from port.core.broker import Broker
     from port.core.connection import Connection
     from port.core.message import Message
+    from port.core.options import Options
     from port.core.retained import Record
     from port.core.shared import SharedGroup
 
@@ -45,7 +46,8 @@ class Session:
     client_id      bytes
     user           user name somebody vouched for, as bytes, or None
     address        where the client is, or was last, `host:port`
-    options        the options that hold for the client
+    listener       the way it came in, last
+    options        the options that hold for the client, see set_options
     access         what it may do, see port.core.acl; None: everything
     expiry         session expiry interval, s; 0xFFFFFFFF never
     expires_at     ms on the broker's clock when an offline session ends, or None
@@ -59,13 +61,14 @@ class Session:
     group = None
 
     __slots__ = (
-        "broker", "options", "access", "client_id", "user", "address", "conn", "out", "family", "version5",
+        "broker", "listener", "options", "access", "client_id", "user", "address", "conn", "out", "family", "version5",
         "subscriptions", "inflight", "queue", "queued_bytes", "packet_id", "window", "received", "expiry", "expires_at", "will",
         "will_at", "resends", "replay", "max_packet", "aliases", "alias_maximum", "kept",
     )  # fmt: skip
 
     def __init__(self, broker: "Broker", client_id: bytes) -> None:
         self.broker = broker
+        self.listener = broker.default_listener
         self.options = broker.options
         self.access: "Optional[Access]" = None
         self.client_id = client_id
@@ -93,6 +96,12 @@ class Session:
         self.aliases: "Optional[dict[bytes, int]]" = None
         self.alias_maximum = 0
         self.kept = False
+
+    def set_options(self, options: "Options") -> None:
+        """Other options hold from now on; what waits already stays, and takes the room it has."""
+        self.options = options
+        if self.queue is not None:  # which has the room it was made with, and would lose what is above that
+            self.queue = deque(self.queue, max(options.max_queued_messages, len(self.queue)))
 
     @property
     def session(self) -> "Session":

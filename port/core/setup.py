@@ -112,8 +112,6 @@ def change(broker: "Broker", config: "Config", made: "Made") -> None:
             listener.authenticators = _wanted(entry, made)
             listener.acl = _acl(broker, entry)
             listener.overrides = entry.overrides
-        listener.inherit(broker.options)
-        broker.largest_packet = max(broker.largest_packet, listener.options.max_packet_size)
     if config.rules or broker.acl is not None:
         broker.set_acl(config.rules)
     broker.rights_changed()

@@ -39,15 +39,17 @@ class Route:
     special  (session, options of all its matching filters) for the others
     groups   shared subscriptions
     locals   in-process subscribers
+    long     True when the name may be over the limits of some client
     """
 
-    __slots__ = ("plain", "special", "groups", "locals")
+    __slots__ = ("plain", "special", "groups", "locals", "long")
 
     def __init__(self) -> None:
         self.plain: "list[tuple[Session, int]]" = []
         self.special: "list[tuple[Session, tuple[int, ...]]]" = []
         self.groups: "list[SharedGroup]" = []
         self.locals: "list[LocalSubscriber]" = []
+        self.long = False
 
     def empty(self) -> bool:
         """True when there is no subscriber at all."""

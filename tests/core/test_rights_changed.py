@@ -1,6 +1,7 @@
 """Rights that change while clients are connected, or away: set_acl, set_rules, rights_changed."""
 
 from harness import VERSIONS, World
+from port.core.acl import Acl
 from port.core.auth import AllowAll
 from port.core.codec import DISCONNECT
 from port.core.listener import Listener
@@ -228,6 +229,24 @@ def test_sessions_whose_clients_are_away():
     world.broker.publish("a/1", "x", 1)  # what is gone is gone
     again = keeping(world)
     assert again.connack["session_present"] and topics(again) == ["b", "b/2"]
+
+
+def test_who_is_away_is_judged_by_the_listener_it_came_through():
+    for tables, kept in (((), [b"a/1", b"b"]), ((NOT_A, ALL), [b"b"])):
+        world = world_with()
+        broker = world.broker
+        own = Acl(10)
+        own.replace(rules(*tables))
+        listener = broker.add_listener(Listener("own", "tcp", broker.options, broker.authenticators, None))
+        for client_id in ("c", "d"):
+            client = keeping(world, client_id, listener=listener if client_id == "c" else None)
+            client.subscribe("a/1", 1)
+            client.subscribe("b", 1)
+            client.lose()
+        listener.acl = own
+        change(world, {"topic": "a/#"})
+        assert sorted(world.session("c").subscriptions) == kept
+        assert sorted(world.session("d").subscriptions) == [b"a/1"]
 
 
 def test_rules_that_changed_unnoticed_hold_when_a_client_comes_back():

@@ -61,7 +61,7 @@ class Routes(RuleBasedStateMachine):
 
     @rule(name=client_names)
     def route(self, name):
-        route = self.router.route(name)
+        route = self.router.route(name, Options())
         assert route is not None
         self.compare(route, name)
         targets, groups, others = self.expected(name)
