@@ -14,11 +14,13 @@ import ssl
 import stat
 from collections.abc import Coroutine
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from port.core.address import host
+from port.core.address import host, is_loopback
 from port.core.config import ListenerConfig
 from port.core.listener import Listener
+from port.core.options import Options
+from port.core.peers import Peers
 from port.cpython import proxy
 from port.cpython.client import Client, InfoClient, WebSocketClient, address_text
 
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from port.cpython.server import Server
 
 BACKLOG = 1024
-_LOOK = 0.01  # seconds between two looks at a PROXY header of which only a part has come
+_LOOK = 0.01  # seconds until the second look at a PROXY header that has not come yet; later ones are rarer
+_SELDOM = 0.5
 _PROTOCOLS = {"tcp": Client, "unix": Client, "websocket": WebSocketClient, "http": InfoClient}
 
 
@@ -45,6 +48,9 @@ class Entrance:
         self.tls = tls
         self._server = server
         self._trusted = trusted_networks(config)
+        # One address must not take all the places there are for handshakes.
+        self._shaking = Peers()
+        self._share = Options(max_connections_per_address=max(1, server.handshakes // 2))
         self._plain: asyncio.Server | None = None
         self._guarded: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -93,18 +99,24 @@ class Entrance:
 
     async def _open_unix(self) -> None:
         path = self.config.file
-        if os.path.exists(path):
-            if not stat.S_ISSOCK(os.stat(path).st_mode):
+        if os.path.lexists(path):
+            # Nor is a link to a socket replaced: somebody else may have put it there.
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
                 raise OSError(errno.EEXIST, "the file exists and is no socket")
             if _answers(path):
                 raise OSError(errno.EADDRINUSE, "the socket is in use")
-        umask = os.umask(0o777)  # nobody gets in before the mode is right
+            os.unlink(path)
+        sock = socket.socket(socket.AF_UNIX)
+        umask = os.umask(0o777 & ~int(self.config.mode, 8))  # so the mode is right from the beginning
         try:
-            loop = asyncio.get_running_loop()
-            self._plain = await loop.create_unix_server(self._client, path, backlog=BACKLOG)
+            sock.bind(path)
+        except OSError:
+            sock.close()
+            raise
         finally:
             os.umask(umask)
-        os.chmod(path, int(self.config.mode, 8))
+        loop = asyncio.get_running_loop()
+        self._plain = await loop.create_unix_server(self._client, sock=sock, backlog=BACKLOG)
 
     # -- TLS and PROXY protocol ---------------------------------------------------------------
 
@@ -136,11 +148,13 @@ class Entrance:
                 continue
             address = address_text(peer)
             refusal = self._refusal(address)
-            if refusal:
-                self._server.turn_away(self.listener, address, refusal)
+            place = "" if self.config.proxy_protocol else self._shaking.enter(address, self._share)
+            if refusal or place is None:
+                self._shaking.leave(place)
+                self._server.turn_away(self.listener, address, refusal or "too many handshakes from this address")
                 sock.close()
                 continue
-            self._start(self._admit(sock, address))
+            self._start(self._admit(sock, address, place))
 
     def _refusal(self, address: str) -> str:
         """Why a new connection is not worth a handshake; empty when it is."""
@@ -153,20 +167,22 @@ class Entrance:
             return "not one of the trusted proxies"
         return ""
 
-    async def _admit(self, sock: socket.socket, address: str) -> None:
-        """PROXY header, then TLS, then the client; all within `connect_timeout`."""
+    async def _admit(self, sock: socket.socket, address: str, place: Any) -> None:
+        """PROXY header and TLS handshake, both together within `connect_timeout`, then the client."""
         loop = asyncio.get_running_loop()
-        timeout = self.listener.options.connect_timeout
+        deadline = loop.time() + self.listener.options.connect_timeout
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.config.proxy_protocol:
-                async with asyncio.timeout(timeout):
-                    address = await _proxied(sock) or address
+                async with asyncio.timeout_at(deadline):
+                    address = _told(await _proxied(sock), address)
+                if self._server.peers.blocked(address, self._server.clock()):
+                    raise ValueError("too many failures to authenticate")
             await loop.connect_accepted_socket(
                 lambda: self._client(address),
                 sock,
                 ssl=self.tls,
-                ssl_handshake_timeout=None if self.tls is None else timeout,
+                ssl_handshake_timeout=None if self.tls is None else max(0.1, deadline - loop.time()),
             )
         except (OSError, ValueError, TimeoutError) as e:
             self._server.turn_away(self.listener, address, str(e) or "no handshake in time")
@@ -174,6 +190,8 @@ class Entrance:
         except asyncio.CancelledError:
             sock.close()
             raise
+        finally:
+            self._shaking.leave(place)
 
 
 def trusted_networks(config: ListenerConfig) -> list[IPv4Network | IPv6Network]:
@@ -187,8 +205,17 @@ def trusted_networks(config: ListenerConfig) -> list[IPv4Network | IPv6Network]:
     return found
 
 
+def _told(told: str | None, address: str) -> str:
+    """The client's address: that in the PROXY header, if it has any, else the socket's."""
+    if told is None:
+        return address
+    # The proxy means its own machine then, whose clients have no rights on ours.
+    return proxy.UNKNOWN if is_loopback(told) and not is_loopback(address) else told
+
+
 async def _proxied(sock: socket.socket) -> str | None:
     """Take the PROXY header off a socket and no byte more; the client's address, None when it tells none."""
+    pause = _LOOK
     while True:
         try:
             data = sock.recv(proxy.V2_MOST, socket.MSG_PEEK)
@@ -201,7 +228,8 @@ async def _proxied(sock: socket.socket) -> str | None:
             if header is not None:
                 sock.recv(header[0])
                 return header[1]
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _SELDOM)  # many that send nothing must not keep the broker busy
 
 
 def _answers(path: str) -> bool:
