@@ -157,10 +157,12 @@ def test_the_mode_of_a_unix_socket(run, tmp_path, monkeypatch):
     path = tmp_path / "sock"
     seen = []
     listen = socket.socket.listen
-    # Before it listens nobody can connect.
-    monkeypatch.setattr(
-        socket.socket, "listen", lambda self, *n: seen.append(stat.S_IMODE(os.stat(path).st_mode)) or listen(self, *n)
-    )  # type: ignore[func-returns-value]
+
+    def spy(self, *backlog):  # before that nobody can connect
+        seen.append(stat.S_IMODE(os.stat(path).st_mode))
+        return listen(self, *backlog)
+
+    monkeypatch.setattr(socket.socket, "listen", spy)
 
     async def work(mode):
         server = Server(anonymous="all")

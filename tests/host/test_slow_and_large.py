@@ -10,6 +10,7 @@ import select
 import socket
 import ssl
 import time
+from typing import Any
 
 import pytest
 
@@ -75,9 +76,9 @@ class Doors:
     def __init__(self, start_broker, runtime, ours, path):
         self._ca = ours.ca
         tls = {"certificate": ours.server, "key": ours.key}
-        listeners = {"tls": {"tls": tls}, "ws": {"type": "websocket"}, "http": {"type": "http"}}
+        listeners: dict[str, dict[str, Any]] = {"tls": {"tls": tls}, "ws": {"type": "websocket"}, "http": {"type": "http"}}
         if runtime == "cpython":
-            more = {"proxy": {}, "proxy tls": {"tls": tls}, "proxy ws": {"type": "websocket"}, "proxy http": {"type": "http"}}
+            more: dict[str, dict[str, Any]] = {"proxy": {}, "proxy tls": {"tls": tls}, "proxy ws": {"type": "websocket"}, "proxy http": {"type": "http"}}
             listeners.update({name: {**table, "proxy_protocol": True} for name, table in more.items()})
         self.ports = {name: free_port() for name in listeners}
         tables = [{"id": name, "port": self.ports[name], **table} for name, table in listeners.items()]
