@@ -284,7 +284,7 @@ class World:
                 value = getattr(owner, name)  # subset: ok, names of this object
                 if name[:2] != "__" and name != "generation" and isinstance(value, (dict, list, set, int)) and value:
                     raise Fault("%s left: %r" % (name, value))
-        if broker._due:
+        if broker.due:
             raise Fault("sessions still due")
 
 

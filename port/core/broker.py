@@ -30,7 +30,6 @@ from port.core.retained import Retained, expired
 from port.core.retained import message as retained_message
 from port.core.routing import Router, check_name
 from port.core.session import Session
-from port.core.store import Store
 from port.core.subscriptions import limited
 from port.core.sysinfo import SysInfo
 from port.core.topics import valid_filter, valid_name
@@ -42,6 +41,9 @@ if TYPE_CHECKING:
     from port.core.auth import Authenticator
     from port.core.connection import Transport
     from port.core.properties import Properties
+    from port.core.restore import Restored
+    from port.core.session_journal import SessionJournal
+    from port.core.store import Store
     from port.core.subscriptions import Route
 
 _NEVER = 0xFFFFFFFF
@@ -64,7 +66,9 @@ class Broker:
     clock           () -> ms from any start, never going back
     log             (level, %-format, args): level 0 debug, 1 information, 2 warning, 3 error; an
                     exception as the last argument of an error deserves a traceback
-    store           see store.Store
+    store           keeps what must outlive the broker, see store.Store; without one all is in memory
+    journal         what is on its way to the store, None before `open_store`
+    durable         number of the last batch that the store has, see journal.Journal
     authenticators  asked in order, see auth.Authenticator; a listener can have others
     acl             the rules of the listeners that have none of their own, or None; see set_acl
     client_limits   (user or None, client id or None, {option: value}): options of single clients, the first that
@@ -84,7 +88,9 @@ class Broker:
         self.options = options or Options()
         self.clock = clock
         self.log = log
-        self.store = store or Store()
+        self.store = store
+        self.journal: "Any" = None  # a Journal; a SessionJournal where sessions have a number
+        self.durable = 0
         self.authenticators: "list[Authenticator]" = []
         self.acl: "Optional[Acl]" = None
         self.client_limits: "list[tuple[Optional[bytes], Optional[bytes], dict[str, Any]]]" = []
@@ -104,7 +110,7 @@ class Broker:
         self.fast = self.router.fast
         self.property_cache: "dict[bytes, Any]" = {}
         self.dirty: "list[Any]" = []  # connections with something in their outbox
-        self._due: "dict[Session, bool]" = {}  # sessions with a will or an expiry to come
+        self.due: "dict[Session, bool]" = {}  # sessions with a will or an expiry to come
         self._unsettled = False  # True when there are offline sessions that ought to be in _due, or ended
         self._client_ids = 0
         self._sweep_at = 0  # when what has expired is looked for next, ms
@@ -178,20 +184,16 @@ class Broker:
     def attach(self, conn: Connection, session: Session) -> None:
         """The connection is open: its session gets what is published from now on."""
         session.conn = conn
-        session.out = conn.out
+        session.out = None if conn.blocked else conn.out
         session.expires_at = session.will_at = None
-        self._due.pop(session, None)
+        self.due.pop(session, None)
         self._settle_family(session)
         conn.fast = rights.fast_names(self, session)
         self.connected += 1
         conn.listener.connected += 1
         self.clients_maximum = max(self.clients_maximum, self.connected)
-        if session.expiry:
-            self._tell(self.store.session, session)
-            session.kept = True
-        elif session.kept:  # it outlived its last connection, but will not outlive this one
-            self._tell(self.store.session_ended, session)
-            session.kept = False
+        if self.journal is not None:
+            self.journal.attached(session)
         self.log(1, "%s: connected, MQTT %d", conn, conn.version)
         self.hooks.call("connect", session)
 
@@ -248,8 +250,10 @@ class Broker:
             else:
                 self._publish_will(session)
         if session.expires_at is not None or session.will_at is not None:
-            self._due[session] = True
-        self._tell(self.store.session, session)
+            self.due[session] = True
+        if self.journal is not None:
+            self.journal.session(session)
+            self.journal.will(session)
 
     def all_authenticators(self) -> "list[Authenticator]":
         """Those of all listeners, each once."""
@@ -310,16 +314,16 @@ class Broker:
     def end_session(self, session: Session) -> None:
         """End a session that has no connection: its will goes out, its state goes [MQTT-4.1.0-2]."""
         self._hand_back(session, True)
+        if self.journal is not None:
+            self.journal.forget(session)
         for topic_filter in list(session.subscriptions):
             self.router.remove(session, topic_filter)
         session.inflight = {}
         session.resends = session.replay = session.queue = None
-        if session.kept:
-            self._tell(self.store.session_ended, session)
         self._publish_will(session)
         rights.set_access(self, session, None)
         # Last: if memory runs out before, it can be tried again.
-        self._due.pop(session, None)
+        self.due.pop(session, None)
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
 
@@ -336,6 +340,8 @@ class Broker:
         will = session.will
         session.will = None
         session.will_at = None
+        if self.journal is not None:
+            self.journal.will(session)
         if will is None:
             return
         message = will[0]
@@ -355,8 +361,8 @@ class Broker:
     def subscribe_session(self, session: Session, topic_filter: bytes, options: int) -> None:
         """Make or change a subscription; filter and options are valid [MQTT-3.8.4-3]."""
         self.router.add(session, topic_filter, options)
-        if session.expiry:
-            self._tell(self.store.subscription, session, topic_filter, options)
+        if session.number:
+            self.journal.subscription(session, topic_filter, options)
 
     def unsubscribe_session(self, session: Session, topic_filter: bytes) -> None:
         """Take a subscription away; nothing new is sent for it [MQTT-3.10.4-2]."""
@@ -365,8 +371,8 @@ class Broker:
         if group is not None:
             # What was sent stays with it [MQTT-3.10.4-3].
             group.hand_back(session.take_shared(group, session.conn is None), session, self.clock())
-        if session.expiry:
-            self._tell(self.store.subscription, session, topic_filter, None)
+        if session.number:
+            self.journal.subscription(session, topic_filter, None)
 
     def replay_retained(self, session: Session, topic_filter: bytes, options: int) -> None:
         """Send a new subscription the retained messages it matches, as fast as the client takes them."""
@@ -469,16 +475,23 @@ class Broker:
     def _retain(self, message: Message) -> bool:
         name = message.name
         if not message.payload:
-            if self.retained.remove(name):
-                self._tell(self.store.retained, name, None)
+            if self.retained.remove(name) and self.journal is not None:
+                self.journal.retained(name, None)
             return True
         if not self.retained.put(message):
-            self.retained.expire(self.clock())
+            self._expire_retained()
             if not self.retained.put(message):
                 self.dropped += 1
                 return False
-        self._tell(self.store.retained, name, message)
+        if self.journal is not None:
+            self.journal.retained(name, message)
         return True
+
+    def _expire_retained(self) -> None:
+        """Forget the retained messages that have expired [MQTT-3.3.2-5]."""
+        for name in self.retained.expire(self.clock()):
+            if self.journal is not None:
+                self.journal.retained(name, None)
 
     def publish(
         self,
@@ -554,13 +567,19 @@ class Broker:
     def flush(self) -> None:
         """Hand every outbox to its transport; call it after feeding connections and after a tick."""
         dirty = self.dirty
+        durable = self.durable
         for conn in dirty:
             if conn.out:
-                self.send(conn)
+                if conn.promised > durable:
+                    self.journal.hold(conn)
+                else:
+                    self.send(conn)
                 session = conn.session
                 if session is not None and session.waiting() and session.out is not None:
                     session.pump()
         dirty.clear()
+        if self.journal is not None:
+            self.journal.flushed()
 
     def send(self, conn: Connection) -> None:
         """Hand one outbox to its transport."""
@@ -591,27 +610,33 @@ class Broker:
                     conn.fail(MQTTError(KEEP_ALIVE_TIMEOUT, "keep alive timeout"))  # [MQTT-3.1.2-22]
         if self._unsettled:
             self._settle_rest()
-        for session in list(self._due):
-            if session.will_at is not None and session.will_at <= now:
-                self._publish_will(session)
-                if session.expires_at is None:
-                    self._due.pop(session, None)
-            if session.expires_at is not None and session.expires_at <= now:
-                self.clients_expired += 1
-                self.end_session(session)
+        self._end_due(now)
         if now >= self._sweep_at:
             self._sweep_at = now + _SWEEP
             self.peers.forget(now, self.options)
             if self.retained.expiring:
-                self.retained.expire(now)
+                self._expire_retained()
         self.sys.tick(now)
         self.flush()
+        if self.journal is not None:
+            self.journal.tick(now)
+
+    def _end_due(self, now: int) -> None:
+        """Send the wills and end the sessions whose time has come."""
+        for session in list(self.due):
+            if session.will_at is not None and session.will_at <= now:
+                self._publish_will(session)
+                if session.expires_at is None:
+                    self.due.pop(session, None)
+            if session.expires_at is not None and session.expires_at <= now:
+                self.clients_expired += 1
+                self.end_session(session)
 
     def _settle_rest(self) -> None:
         """Settle the sessions for which memory did not suffice when they began or their connections ended."""
         for session in list(self.sessions.values()):
             # Those that are settled wait for their end, or have none and no will.
-            if session.conn is None and session not in self._due and (session.will or session.expiry != _NEVER):
+            if session.conn is None and session not in self.due and (session.will or session.expiry != _NEVER):
                 self._settle(session)
         self._unsettled = False
 
@@ -621,15 +646,44 @@ class Broker:
             conn.fail(MQTTError(SERVER_SHUTTING_DOWN, "server shutting down"))
         self.flush()
 
-    # -- trouble -------------------------------------------------------------------------------
+    # -- the store -----------------------------------------------------------------------------
 
-    def _tell(self, store: "Callable[..., None]", *args: "Any") -> None:
-        """Call a method of the store; what it raises is reported and goes no further."""
-        try:
-            store(*args)
-        except Exception as e:
-            self.log(3, "store: %r", e)
-            self.hooks.call("storage", args[0] if isinstance(args[0], Session) else None, e)
+    def open_store(self) -> None:
+        """Restore what the store has and keep it up to date from now on; before the first client comes.
+
+        Raises OSError or ValueError saying what is wrong with the store.
+        """
+        store = self.store
+        if store is None:
+            return
+        if self.journal is not None:  # it was closed, nothing has changed since
+            for _ in store.load():
+                pass
+            return
+        if store.sessions:
+            from port.core.session_journal import SessionJournal
+            from port.core.session_restore import RestoredSessions
+
+            keeper = SessionJournal(self, store)
+            self.journal = keeper
+            restored: "Restored" = RestoredSessions(self, keeper)
+        else:
+            from port.core.journal import Journal
+            from port.core.restore import Restored
+
+            self.journal = Journal(self, store)
+            restored = Restored(self, self.journal)
+        for key, value in store.load():
+            restored.take(key, value)
+        restored.finish()
+        self._end_due(self.clock())
+        self.flush()
+
+    def commit_soon(self) -> None:
+        """There is something to store; a host may wait until more has come, then it calls `journal.commit`."""
+        self.journal.commit()
+
+    # -- trouble -------------------------------------------------------------------------------
 
     def hook_failed(self, event: str, error: Exception) -> None:
         """A hook raised; the error hook is not told of its own failures, which might have no end."""

@@ -48,6 +48,7 @@ from port.core.reason import (
     QUOTA_EXCEEDED,
     RE_AUTHENTICATE,
     RETAIN_NOT_SUPPORTED,
+    SERVER_UNAVAILABLE,
     SESSION_TAKEN_OVER,
     SUCCESS,
     UNSUPPORTED_PROTOCOL_VERSION,
@@ -293,6 +294,8 @@ def authenticated(conn: "Connection", code: int) -> None:
     if session is not None and session.user != identity.user:
         # Neither the connection nor what waits for it is for anybody else.
         raise MQTTError(NOT_AUTHORIZED, "the client id belongs to another user")
+    if broker.journal is not None and broker.journal.refusing() and _asked_expiry(conn, connect):
+        raise MQTTError(SERVER_UNAVAILABLE, "sessions cannot be stored")
     replaced = None if session is None else session.conn
     if (replaced is None and broker.connected >= broker.options.max_connections) or (
         (replaced is None or replaced.listener is not conn.listener)
@@ -300,6 +303,7 @@ def authenticated(conn: "Connection", code: int) -> None:
     ):
         code = USE_ANOTHER_SERVER if options.server_reference and conn.version == 5 else QUOTA_EXCEEDED
         raise MQTTError(code, "too many connections")
+    serial = 0 if broker.journal is None else broker.journal.serial
     if session is not None and session.conn is not None:
         session.conn.fail(MQTTError(SESSION_TAKEN_OVER, "session taken over"))  # [MQTT-3.1.4-3]
         session = broker.sessions.get(connect.client_id)
@@ -315,6 +319,8 @@ def authenticated(conn: "Connection", code: int) -> None:
     flags = 1 if present and conn.version != 3 else 0  # [MQTT-3.2.2-2] [MQTT-3.2.2-3]
     conn.reply(packet(0x20, bytes((flags, 0)) + answer))
     broker.attach(conn, session)
+    if broker.journal is not None and broker.journal.serial != serial:
+        broker.journal.wait(conn)
     if present:
         session.resume()
 

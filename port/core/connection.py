@@ -85,6 +85,10 @@ _CLOSED = const(3)
 # Why a client is not read for a while, bits of `held`.
 _ASKING = const(1)  # an authenticator or authorizer is thinking
 _RATE = const(2)  # it has sent too fast
+_STORING = const(4)  # it sends faster than the store writes
+
+# Why nothing but answers is written to a client, bits of `blocked`.
+_HOST = const(1)  # the socket does not take what is there already
 
 # Reason codes a client may send, MQTT 5 clauses 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1, 3.14.2.1.
 _ACK_CODES = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
@@ -102,13 +106,15 @@ class Connection:
     options    the options that hold for this client
     identity   who it is: from CONNECT on, and while open where its listener has authenticators
     held       not 0 while it is not read
+    blocked    not 0 while it counts as slow
+    promised   number of the batch that must be durable before what is in `out` may be sent, see port.core.journal
     out        packets to send at the next flush
     """
 
     __slots__ = (
         "broker", "listener", "options", "transport", "address", "state", "version", "client_id", "session", "out",
         "rest", "need", "active", "deadline", "silence", "fast", "aliases", "problem_information", "max_packet",
-        "identity", "held", "rate", "peer",
+        "identity", "held", "rate", "peer", "blocked", "promised",
     )  # fmt: skip
 
     def __init__(
@@ -138,6 +144,8 @@ class Connection:
         self.held = 0
         self.rate: "Optional[Rate]" = None
         self.peer = peer
+        self.blocked = 0
+        self.promised = 0
 
     # -- input ---------------------------------------------------------------------------
 
@@ -280,6 +288,8 @@ class Connection:
         broker.published += published
         if self.rate is not None:
             self._check_rate(received, i - start)
+        if received and broker.journal is not None:
+            broker.journal.check_backlog(self)
         return i
 
     def _check_rate(self, messages: int, size: int) -> None:
@@ -481,9 +491,7 @@ class Connection:
         """PUBREL: the sender has done its part, its packet identifier is free again [MQTT-4.3.3-11]."""
         if not packet_id:
             raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
-        received = self.session.received  # type: ignore[union-attr]
-        if received is not None:
-            received.pop(packet_id, None)
+        self.session.note_released(packet_id)  # type: ignore[union-attr]
         self.reply(bytes((0x70, 2, packet_id >> 8, packet_id & 255)))
 
     def _disconnect(self, body: bytes) -> None:
@@ -543,16 +551,18 @@ class Connection:
                 return longer
         return body + encode(properties)
 
-    def pause_writing(self) -> None:
-        """The host has `outbox_bytes` or more unsent: the client counts as slow from now on."""
+    def pause_writing(self, why: int = _HOST) -> None:
+        """The host has `outbox_bytes` or more unsent: the client counts as slow from now on. `why`: a bit of `blocked`."""
+        self.blocked |= why
         session = self.session
         if session is not None and session.conn is self:
             session.out = None
 
-    def resume_writing(self) -> None:
+    def resume_writing(self, why: int = _HOST) -> None:
         """The host has sent most of what it had; a flush should follow."""
+        self.blocked &= ~why
         session = self.session
-        if self.state == _OPEN and session is not None and session.conn is self:
+        if self.state == _OPEN and not self.blocked and session is not None and session.conn is self:
             session.out = self.out
             session.pump()
 
@@ -602,6 +612,8 @@ class Connection:
         self.rest = None
         broker = self.broker
         try:
+            if self.promised > broker.durable:
+                broker.journal.closing(self, told)
             if self.out:
                 broker.send(self)
             self.transport.close(abort, told)

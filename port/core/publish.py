@@ -91,22 +91,25 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
             message.came_as(version5, first & 6, packet[:name_end], packet[name_end + 2 :])
         else:
             message.came_as(version5, 0, packet, b"")
+    journal = broker.journal
+    serial = 0 if journal is None else journal.serial
     code, text = broker.accept_message(message, session)
     if code == _UNDECIDED:
         conn.ask(_MAY_PUBLISH, name)
         return
     if not qos:
         return
-    if qos == 1:
-        if code and version5:
-            conn.acknowledge(_PUBACK, packet_id, code, text)
-        else:
-            conn.reply(bytes((_PUBACK, 2, packet_id >> 8, packet_id & 255)))
-        return
-    if code < 0x80:
+    if qos == 2 and code < 0x80:
         session.note_received(packet_id)
         code = 0
-    conn.acknowledge(_PUBREC, packet_id, code, text)
+    if journal is not None and journal.serial != serial:
+        journal.wait(conn)
+    if qos == 2:
+        conn.acknowledge(_PUBREC, packet_id, code, text)
+    elif code and version5:
+        conn.acknowledge(_PUBACK, packet_id, code, text)
+    else:
+        conn.reply(bytes((_PUBACK, 2, packet_id >> 8, packet_id & 255)))
 
 
 def _properties(conn: "Connection", body: bytes, at: int) -> "tuple[int, int, Optional[int], bytes]":

@@ -18,6 +18,11 @@ def message(record: "Record") -> Message:
     return Message(record[0], record[1], record[2], True, record[3], record[4])
 
 
+def record(message: Message) -> "Record":
+    """The record that stands for a message."""
+    return message.name, message.payload, message.qos, message.properties, message.expires
+
+
 def expired(record: "Record", now: int) -> bool:
     """True when the message must not go out any more at `now`, ms on the broker's clock [MQTT-3.3.2-5]."""
     return record[4] is not None and record[4] <= now
@@ -49,18 +54,27 @@ class Retained:
 
     def put(self, message: Message) -> bool:
         """Store `message` as its topic's retained message [MQTT-3.3.1-5]; False when there is no room."""
-        record = (message.name, message.payload, message.qos, message.properties, message.expires)
+        new = record(message)
         old = self.get(message.name)
         count = self.count + (old is None)
-        size = self.bytes + _size(record) - (_size(old) if old else 0)
+        size = self.bytes + _size(new) - (_size(old) if old else 0)
         if count > self.max_count or size > self.max_bytes:
             return False
-        trie.put(self._root, record)
-        if record[4] is not None:
-            self.expiring = True
+        self._set(new)
         self.count = count
         self.bytes = size
         return True
+
+    def load(self, record: "Record") -> None:
+        """Take in the record of a topic that has none, whatever the limits: it was promised before."""
+        self._set(record)
+        self.count += 1
+        self.bytes += _size(record)
+
+    def _set(self, record: "Record") -> None:
+        trie.put(self._root, record)
+        if record[4] is not None:
+            self.expiring = True
 
     def remove(self, name: bytes) -> bool:
         """Forget the topic's retained message [MQTT-3.3.1-6]; False when there was none."""
@@ -75,8 +89,8 @@ class Retained:
         """The records of the retained messages a filter matches, those that have expired included."""
         return trie.matching_names(self._root, topic_filter)
 
-    def expire(self, now: int) -> int:
-        """Remove what has expired by `now` (ms); returns how many went [MQTT-3.3.2-5]."""
+    def expire(self, now: int) -> "list[bytes]":
+        """Remove what has expired by `now` (ms); returns the names of what went [MQTT-3.3.2-5]."""
         records = self.matching(b"#")
         for level in self._root:
             if level is not None and level.startswith(b"$"):  # `#` does not see those
@@ -86,4 +100,4 @@ class Retained:
         for name in gone:
             self.remove(name)
         self.expiring = len(gone) < len(expiring)
-        return len(gone)
+        return gone

@@ -71,6 +71,26 @@ def set_access(broker: "Broker", session: "Session", access: "Optional[Access]")
         broker.router.forget()
 
 
+class _Absent:
+    """Stands for an authorizer that cannot be asked: the client is away."""
+
+
+def restored_access(broker: "Broker", session: "Session", own: bool) -> None:
+    """What a session from the store may do while its client is away: by the rules that hold now.
+
+    own  it had rights of its own, which its authenticator gave it and which nobody knows now: what it has is kept, and
+         judged when it comes back
+    """
+    acl = _rules_of(broker, session.listener)
+    if own:
+        acl = acl or new_acl(broker)
+        from port.core.acl import Access
+
+        set_access(broker, session, Access((), acl, None, _Absent()))
+    elif acl is not None:
+        set_access(broker, session, acl.find(session.user, session.client_id, session.address, None, None))
+
+
 def fast_names(broker: "Broker", session: "Session") -> "dict[bytes, Any]":
     """The topic names to which the client's QoS 0 packets take the fast path, with their receivers."""
     fast = broker.fast if session.access is None else session.access.fast

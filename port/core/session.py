@@ -4,10 +4,11 @@ A session outlives its network connections (clause 4.1). While one is attached, 
 set and `out` is the list that takes outgoing packets; `out` is None while the client is
 away or reads too slowly, and then QoS 0 is dropped and QoS 1 and 2 wait in the queue.
 
-An entry in flight or queued is the tuple (message, flags, identifiers, group): flags are
+An entry in flight or queued is the tuple (message, flags, identifiers, group, key): flags are
 the low nibble of the PUBLISH header for this receiver, identifiers its subscription
-identifiers or None, group the shared subscription it came through or None. In flight, the
-entry turns to None when PUBREC has come and PUBREL is out.
+identifiers or None, group the shared subscription it came through or None, key that of its
+record in the store or 0. In flight, the message turns to None when PUBREC has come and PUBREL
+is out.
 """
 
 from collections import deque
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from port.core.retained import Record
     from port.core.shared import SharedGroup
 
-    Entry = tuple[Message, int, "Optional[tuple[int, ...]]", "Optional[SharedGroup]"]
+    Entry = tuple[Any, int, Optional[tuple[int, ...]], Optional[SharedGroup], int]
 
 _QOS_BITS = const(6)
+_RELEASED = (None, 4, None, None, 0)
 _DUP = const(8)
 
 
@@ -55,7 +57,7 @@ class Session:
                    when it is due, ms
     family         4 (MQTT 3.x) or 5 while plain QoS 0 packets can be passed on as they came;
                    0 before the first one; -1 when the connection needs its packets made to measure
-    kept           True while the store has it
+    number         its number in the store, 0 while it is not kept there
     """
 
     group = None
@@ -63,7 +65,7 @@ class Session:
     __slots__ = (
         "broker", "listener", "options", "access", "client_id", "user", "address", "conn", "out", "family", "version5",
         "subscriptions", "inflight", "queue", "queued_bytes", "packet_id", "window", "received", "expiry", "expires_at", "will",
-        "will_at", "resends", "replay", "max_packet", "aliases", "alias_maximum", "kept",
+        "will_at", "resends", "replay", "max_packet", "aliases", "alias_maximum", "number",
     )  # fmt: skip
 
     def __init__(self, broker: "Broker", client_id: bytes) -> None:
@@ -79,7 +81,7 @@ class Session:
         self.family = 0
         self.version5 = False
         self.subscriptions: "dict[bytes, int]" = {}
-        self.inflight: "dict[int, Optional[Entry]]" = {}
+        self.inflight: "dict[int, Entry]" = {}
         self.queue: "Optional[deque[Entry]]" = None
         self.queued_bytes = 0
         self.packet_id = 0
@@ -95,7 +97,7 @@ class Session:
         self.max_packet = 0
         self.aliases: "Optional[dict[bytes, int]]" = None
         self.alias_maximum = 0
-        self.kept = False
+        self.number = 0
 
     def set_options(self, options: "Options") -> None:
         """Other options hold from now on; what waits already stays, and takes the room it has."""
@@ -132,10 +134,12 @@ class Session:
                 broker.dirty.append(self.conn)
             out.append(head + tail)
             broker.published += 1
-        elif self.has_room():
-            self._transmit((message, flags, identifiers, group))
         else:
-            self._enqueue((message, flags, identifiers, group))
+            key = self.broker.journal.new_key() if self.number else 0
+            if self.has_room():
+                self._transmit((message, flags, identifiers, group, key))
+            else:
+                self._enqueue((message, flags, identifiers, group, key))
 
     def has_room(self) -> bool:
         """True when a QoS 1 or 2 message would go out at once and not into the queue."""
@@ -179,12 +183,13 @@ class Session:
 
     def _transmit(self, entry: "Entry") -> None:
         """Send a QoS 1 or 2 message under a new packet identifier [MQTT-2.2.1-4]."""
-        message, flags, identifiers, _ = entry
+        message, flags, identifiers, _, key = entry
         if identifiers is None and message.expires is None and not self.alias_maximum:
             head, tail = message.form(self.version5, flags)
         else:
             head, tail = self._form(message, flags, identifiers)
         if len(head) + len(tail) + 2 > self.max_packet:
+            self._drop(entry)
             self._too_large(message)
             return
         inflight = self.inflight
@@ -195,13 +200,26 @@ class Session:
         self.packet_id = packet_id
         inflight[packet_id] = entry
         broker = self.broker
+        if key and self.number:
+            broker.journal.sent(self, entry, packet_id)
         out = self.out
         if not out:
             broker.dirty.append(self.conn)
         out.append(head + bytes((packet_id >> 8, packet_id & 255)) + tail)  # type: ignore[union-attr]
         broker.published += 1
 
+    def _drop(self, entry: "Entry") -> None:
+        """An entry is neither in flight nor queued any more."""
+        if entry[4] and self.number:
+            self.broker.journal.removed(entry)
+
     # -- the queue ---------------------------------------------------------------------
+
+    def _unqueue(self) -> "Entry":
+        """Take the oldest entry out of the queue."""
+        entry: "Entry" = self.queue.popleft()  # type: ignore[union-attr]
+        self.queued_bytes -= entry[0].size()
+        return entry
 
     def _enqueue(self, entry: "Entry") -> None:
         options = self.options
@@ -211,7 +229,7 @@ class Session:
         size = entry[0].size()
         while len(queue) >= options.max_queued_messages or self.queued_bytes + size > options.max_queued_bytes:
             if queue and queue[0][0].expired(self.broker.clock()):
-                self.queued_bytes -= queue.popleft()[0].size()
+                self._drop(self._unqueue())
                 continue
             self.broker.dropped += 1
             if options.queue_full == "disconnect" and self.conn is not None:
@@ -219,9 +237,11 @@ class Session:
                 return
             if options.queue_full != "oldest" or not queue:
                 return
-            self.queued_bytes -= queue.popleft()[0].size()
+            self._drop(self._unqueue())
         queue.append(entry)
         self.queued_bytes += size
+        if entry[4]:
+            self.broker.journal.queued(self, entry)
 
     def waiting(self) -> "Any":
         """True when something could be sent as soon as there is room for it."""
@@ -241,12 +261,12 @@ class Session:
         queue = self.queue
         if queue:
             while queue and budget > 0 and len(self.inflight) < self.window:
-                entry = queue.popleft()
+                entry = self._unqueue()
                 message = entry[0]
-                size = message.size()
-                self.queued_bytes -= size
-                if not message.expired(now):
-                    budget -= size
+                if message.expired(now):
+                    self._drop(entry)
+                else:
+                    budget -= message.size()
                     self._transmit(entry)
             if not queue:
                 self.queue = None
@@ -291,12 +311,13 @@ class Session:
         queue = self.queue
         if queue:
             for _ in range(len(queue)):
-                entry = queue.popleft()
+                entry = self._unqueue()
                 if access.receive(entry[0].name) < 0:
-                    self.queued_bytes -= entry[0].size()
+                    self._drop(entry)
                     refused.append(entry)
                 else:
                     queue.append(entry)
+                    self.queued_bytes += entry[0].size()
         if self.replay:
             self.replay = [entry for entry in self.replay if access.receive(entry[0][0]) >= 0]
         for entry in refused:
@@ -319,11 +340,26 @@ class Session:
             raise MQTTError(RECEIVE_MAXIMUM_EXCEEDED, "%d QoS 2 messages are unreleased" % len(received))
         return False
 
-    def note_received(self, packet_id: int) -> None:
-        """A QoS 2 message was taken in; until PUBREL its identifier means this message."""
+    def note_received(self, packet_id: int, new: bool = True) -> None:
+        """A QoS 2 message was taken in; until PUBREL its identifier means this message.
+
+        `new`: False when that comes from the store.
+        """
         if self.received is None:
             self.received = {}
         self.received[packet_id] = True
+        if new and self.number:
+            self.broker.journal.received(self, packet_id, True)
+
+    def note_released(self, packet_id: int) -> None:
+        """PUBREL came: the sender has done its part, its packet identifier is free again [MQTT-4.3.3-11]."""
+        received = self.received
+        if received is None or packet_id not in received:
+            return
+        del received[packet_id]
+        if self.number:
+            self.broker.journal.received(self, packet_id, False)
+            self.broker.journal.wait(self.conn)
 
     # -- acknowledgements from the client -------------------------------------------------
 
@@ -335,9 +371,11 @@ class Session:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
             return
         entry = inflight[packet_id]
-        if entry is None or entry[1] & _QOS_BITS != 2:
+        if entry[1] & _QOS_BITS != 2:
             raise MQTTError(PROTOCOL_ERROR, "PUBACK for a QoS 2 message")
         del inflight[packet_id]
+        if entry[4]:
+            self._drop(entry)
         if self.waiting():
             self.pump()
 
@@ -348,14 +386,21 @@ class Session:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
             return -1 if code >= 0x80 else PACKET_IDENTIFIER_NOT_FOUND
         entry = self.inflight[packet_id]
-        if entry is not None and entry[1] & _QOS_BITS != 4:
+        if entry[1] & _QOS_BITS != 4:
             raise MQTTError(PROTOCOL_ERROR, "PUBREC for a QoS 1 message")
         if code >= 0x80:
             del self.inflight[packet_id]
+            self._drop(entry)
             if self.waiting():
                 self.pump()
             return -1
-        self.inflight[packet_id] = None
+        if not entry[4] or not self.number:
+            self.inflight[packet_id] = _RELEASED
+            return 0
+        journal = self.broker.journal
+        if entry[0] is not None:
+            self.inflight[packet_id] = journal.released(self, entry, packet_id)
+        journal.wait(self.conn)
         return 0
 
     def pubcomp(self, packet_id: int) -> None:
@@ -364,9 +409,11 @@ class Session:
             if not packet_id:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
             return
-        if self.inflight[packet_id] is not None:
+        entry = self.inflight[packet_id]
+        if entry[0] is not None:
             raise MQTTError(PROTOCOL_ERROR, "PUBCOMP before PUBREC")
         del self.inflight[packet_id]
+        self._drop(entry)
         if self.waiting():
             self.pump()
 
@@ -389,22 +436,25 @@ class Session:
             return 0
         entry = self.inflight[packet_id]
         identifier = bytes((packet_id >> 8, packet_id & 255))
-        if entry is None:
+        message, flags, identifiers, _, _ = entry
+        if message is None:
             self._append(b"\x62\x02" + identifier)
             return 4
-        message, flags, identifiers, _ = entry
         refused = self.access is not None and self.access.receive(message.name) < 0
         if refused or message.expired(now) and flags & _QOS_BITS == 2:
             del self.inflight[packet_id]
+            self._drop(entry)
             return 0
         head, tail = self._form(message, flags, identifiers)
         if len(head) + len(tail) + 2 > self.max_packet:
             del self.inflight[packet_id]
+            self._drop(entry)
             self._too_large(message)
             return 0
         self._append(bytes((head[0] | _DUP,)) + head[1:] + identifier + tail)  # [MQTT-3.3.1-1]
         self.broker.published += 1
-        return message.size()
+        size: int = message.size()
+        return size
 
     def take_shared(self, group: "SharedGroup", sent: bool = True) -> "list[Entry]":
         """Give back what came through `group` and may go to another member.
@@ -415,21 +465,24 @@ class Session:
         taken: "list[Entry]" = []
         for packet_id in self._inflight_ids() if sent else ():
             entry = self.inflight[packet_id]
-            if entry is not None and entry[3] is group and entry[1] & _QOS_BITS == 2:
+            if entry[3] is group and entry[1] & _QOS_BITS == 2:
                 taken.append(entry)
                 del self.inflight[packet_id]
+                self._drop(entry)
         queue = self.queue
         if queue:
             for _ in range(len(queue)):
-                entry = queue.popleft()
+                entry = self._unqueue()
                 if entry[3] is group:
                     taken.append(entry)
-                    self.queued_bytes -= entry[0].size()
+                    self._drop(entry)
                 else:
                     queue.append(entry)
+                    self.queued_bytes += entry[0].size()
         return taken
 
     def put_back(self, entries: "list[Entry]") -> None:
         """Queue what nobody else of a group could take."""
-        for entry in entries:
-            self._enqueue(entry)
+        for message, flags, identifiers, group, _ in entries:
+            key = self.broker.journal.new_key() if self.number else 0
+            self._enqueue((message, flags, identifiers, group, key))

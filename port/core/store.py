@@ -1,29 +1,55 @@
-"""What the broker tells a store: the seam at which persistence plugs in.
+"""Where the broker's state is kept so that it outlives the broker: the seam at which persistence plugs in.
 
-The broker calls these as state changes; the default keeps nothing. What a store raises is
-logged, reported to the storage hook and otherwise ignored: it must not stop the broker.
+Core turns what must be kept into records, pairs of a key and a value, both bytes (port.core.records tells what they
+hold), gathers the changes of a while in a batch (port.core.journal) and hands it to a Store. All of a batch is kept or
+nothing of it. A store never looks into keys or values; it needs no more than three methods.
 """
 
 from port.core import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Callable, Iterable, Optional
 
-    from port.core.message import Message
-    from port.core.session import Session
+    Record = tuple[bytes, Optional[bytes]]
 
 
 class Store:
-    """Base class that stores nothing; override what is to be stored."""
+    """Base class: what a store has to do, and how the broker is to use it.
 
-    def retained(self, name: bytes, message: "Optional[Message]") -> None:
-        """The retained message of a topic was set, or removed (None)."""
+    sessions       True: sessions are kept, with all that belongs to them; False: only retained messages
+    waits          True: an acknowledgement is sent when what it promises is durable, never before
+    interval       s between two batches where nobody waits; changes in between that cancel out are never written
+    backlog_bytes  bytes of messages not durable yet at which no more is read from the clients that send them
+    on_failure     what happens while batches fail: `refuse` (acknowledgements wait, new persistent sessions are refused
+                   with 0x88, 3.x: 3) or `degrade` (the broker goes on as if it had no store, and says so); the batch is
+                   tried again every second either way
+    """
 
-    def session(self, session: "Session") -> None:
-        """A session that outlives its connection was opened, or its connection ended."""
+    sessions = True
+    waits = True
+    interval = 1
+    backlog_bytes = 16777216
+    on_failure = "refuse"
 
-    def session_ended(self, session: "Session") -> None:
-        """A session is over, with all that was stored of it."""
+    def load(self) -> "Iterable[Record]":
+        """Open the store and return all records, before anything is committed.
 
-    def subscription(self, session: "Session", topic_filter: bytes, options: "Optional[int]") -> None:
-        """A subscription was made or changed, or taken away (None)."""
+        In the order of their keys; or in the order in which they were committed, with all that was put, replaced
+        and removed (None). Raises OSError or ValueError saying what is wrong with which file or server.
+        """
+        return ()
+
+    def commit(self, batch: "list[Record]", done: "Callable[[Optional[Exception]], None]") -> None:
+        """Put (bytes) and remove (None) these records, all or none of them; no key is twice in a batch.
+
+        When that is durable, or has failed, call `done(None)` or `done(error)` in the broker's thread, at once or
+        later. No other batch comes before that. Must not block, nor raise.
+        """
+        done(None)
+
+    def close(self) -> None:
+        """Nothing more will come; wait for what is under way. `load` may open the store again."""
+
+    def figures(self) -> "list[tuple[str, int]]":
+        """(name, value) pairs for $SYS/broker/store/."""
+        return []

@@ -67,6 +67,8 @@ def handle_subscribe(conn: "Connection", body: bytes) -> None:
             made.append((topic_filter, options & ~_QOS | code, new))
     if access is not None:
         access.subscribed()
+    if session.number and made:
+        broker.journal.wait(conn)
     # [MQTT-3.8.4-5] [MQTT-3.8.4-6]
     conn.reply(packet(0x90, u16(packet_id) + (b"\0" if version5 else b"") + bytes(codes)))
     for topic_filter, options, new in made:
@@ -119,13 +121,17 @@ def handle_unsubscribe(conn: "Connection", body: bytes) -> None:
     while reader.left() or not filters:  # [MQTT-3.10.3-2]
         filters.append(_filter(reader))
     codes = bytearray()
+    ended = False
     for topic_filter in filters:
         if topic_filter in session.subscriptions:
+            ended = True
             conn.broker.hooks.call("unsubscribe", session, topic_filter)
             conn.broker.unsubscribe_session(session, topic_filter)
             codes.append(0)
         else:
             codes.append(NO_SUBSCRIPTION_EXISTED)
+    if session.number and ended:
+        conn.broker.journal.wait(conn)
     conn.reply(packet(0xB0, u16(packet_id) + (b"\0" + bytes(codes) if version5 else b"")))
 
 

@@ -83,6 +83,9 @@ class SysInfo:
         for authenticator in b.all_authenticators():
             for name, value in authenticator.figures():
                 figures.append(("auth/%s/%s" % (authenticator.name, name), value))
+        if b.journal is not None:
+            for name, value in b.journal.figures():
+                figures.append(("store/" + name, value))
         for extra in self.extras:
             figures += extra()
         return figures

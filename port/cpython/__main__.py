@@ -18,7 +18,7 @@ from port.cpython.server import Server, logger
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the broker; returns the exit status: 0 stopped, 1 could not listen, 2 wrong configuration."""
+    """Run the broker; returns the exit status: 0 stopped, 1 could not start, 2 wrong configuration."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["passwd"]:
         return passwd.main(arguments[1:])
@@ -46,8 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(_run(server, args, program))
-    except OSError as e:
-        _say(e.strerror or str(e))
+    except (OSError, ValueError) as e:
+        _say(getattr(e, "strerror", None) or str(e))
         return 1
     return 0
 

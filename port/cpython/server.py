@@ -71,6 +71,7 @@ class Server(Broker):
         self._entrances: list[Entrance] = []
         self._ticker: asyncio.Task[None] | None = None
         self._working = False
+        self._committing = False
         self._stopped = asyncio.Event()
         self.sockets = 0
 
@@ -145,8 +146,12 @@ class Server(Broker):
     # -- start and stop -----------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open the listeners (OSError names one that cannot be opened) and start the tick."""
+        """Restore what the store has, open the listeners and start the tick.
+
+        Raises OSError naming a listener that cannot be opened, OSError or ValueError saying what is wrong with the store.
+        """
         self._stopped.clear()
+        self.open_store()
         opened: list[Entrance] = []
         try:
             for entrance in self._entrances:
@@ -155,6 +160,7 @@ class Server(Broker):
         except OSError:
             for entrance in opened:
                 entrance.close()
+            self._close_store()
             raise
         for entrance in opened:
             for host, port in entrance.addresses:
@@ -167,6 +173,7 @@ class Server(Broker):
         """Close the listeners, say goodbye to the clients and wait until they have heard it, 2 s at most."""
         for entrance in self._entrances:
             entrance.close()
+        await self._settle_store()
         self.disconnect_all()
         deadline = time.monotonic() + LINGER
         while self.sockets and time.monotonic() < deadline:
@@ -176,8 +183,23 @@ class Server(Broker):
         if self._ticker is not None:
             self._ticker.cancel()
             self._ticker = None
+        await self._settle_store()
+        self._close_store()
         self.log(1, "stopped")
         self._stopped.set()
+
+    async def _settle_store(self) -> None:
+        """Wait until all changes are durable, so that those who wait for that are told; not for a store that fails."""
+        journal = self.journal
+        while journal is not None and not journal.failing and not journal.idle():
+            journal.commit()
+            await asyncio.sleep(0.002)
+
+    def _close_store(self) -> None:
+        if self.store is not None:
+            if not self.journal.idle():
+                self.log(3, "store: the last changes were not written")
+            self.store.close()
 
     async def serve(self) -> None:
         """Start unless started, and return when stopped."""
@@ -202,6 +224,16 @@ class Server(Broker):
                 self.tick()
             except Exception as e:
                 self.crashed(None, e)
+
+    def commit_soon(self) -> None:
+        """See Broker.commit_soon: what other sockets have brought meanwhile goes into the same batch."""
+        if not self._committing:
+            self._committing = True
+            asyncio.get_running_loop().call_soon(self._commit)
+
+    def _commit(self) -> None:
+        self._committing = False
+        self.journal.commit()
 
     def wake(self) -> None:
         """See Broker.wake."""

@@ -152,9 +152,13 @@ class Server(Broker):
         return [entrance.config.place() for entrance in self._entrances]
 
     async def start(self) -> None:
-        """Open the listeners (OSError when one cannot be opened) and start the tick."""
+        """Restore what the store has, open the listeners and start the tick.
+
+        Raises OSError when a listener cannot be opened, OSError or ValueError saying what is wrong with the store.
+        """
         self.poller = install()
         self._stopped.clear()
+        self.open_store()
         for entrance in self._entrances:
             try:
                 entrance.open()
@@ -182,6 +186,9 @@ class Server(Broker):
         if self._ticker is not None:
             self._ticker.cancel()
             self._ticker = None
+        if self.journal is not None:
+            self.journal.commit()
+            self.store.close()  # type: ignore[union-attr]
         self._stopped.set()
 
     async def serve(self) -> None:

@@ -54,16 +54,19 @@ def _bytes(value):
 class World:
     """A broker under a clock of its own.
 
-    now   ms
+    now   ms, on the wall clock, too
     log   (level, text) of what the broker logged, of the levels up to warnings the last 100
     """
 
-    def __init__(self, store=None, **options):
-        self.now = 1000000
+    def __init__(self, store=None, now=1000000, **options):
+        self.now = now
         self.log = []
         self._errors = []
         options.setdefault("sys_interval", 0)
         self.broker = Broker(Options(**options), clock=lambda: self.now, log=self._log, store=store)
+        if store is not None:
+            self.broker.sys.wall = lambda: self.now // 1000
+            self.broker.open_store()
 
     def _log(self, level, text, *args):
         if level == 3:

@@ -1,5 +1,6 @@
-"""The eight hooks, publish and subscribe in the program itself, and the store."""
+"""The eight hooks, publish and subscribe in the program itself."""
 
+from disk import Disk
 from harness import VERSIONS, World, raises
 from port.core.codec import PUBACK, PUBREC, SUBACK, SUBSCRIBE
 from port.core.hooks import EVENTS
@@ -8,11 +9,14 @@ from port.core.properties import SESSION_EXPIRY_INTERVAL, USER_PROPERTY
 from port.core.reason import MQTTError
 from port.core.store import Store
 
+
 # -- hooks that look -------------------------------------------------------------------------
 
 
 def test_every_event_is_reported():
-    world = World(store=Broken())
+    disk = Disk(manual=True)
+    world = World(store=disk)
+    disk.complete()
     seen: "list[tuple[object, ...]]" = []
     on = world.broker.on
     on("connect", lambda client: seen.append(("connect", client.client_id)))
@@ -31,6 +35,7 @@ def test_every_event_is_reported():
     client.unsubscribe("nothing", code=0x11)
     client.unsubscribe("a/#")
     client.publish("r", "x", retain=True)
+    disk.complete(OSError("disk full"))
     client.feed(b"\x00\x00")
     assert seen == [
         ("connect", b"c"),
@@ -211,9 +216,18 @@ def fail(*args):
     raise KeyError("a hook's fault")
 
 
+class Full(Store):
+    """Has no room for anything."""
+
+    on_failure = "degrade"
+
+    def commit(self, batch, done):
+        done(OSError("disk full"))
+
+
 def test_a_hook_that_raises_hurts_nobody():
     for event in EVENTS:
-        world = World(store=Broken() if event == "storage" else None)
+        world = World(store=Full() if event == "storage" else None)
         world.broker.on(event, fail)
         client = world.connect("c", properties={SESSION_EXPIRY_INTERVAL: 10})
         client.say(SUBSCRIBE, packet_id=1, filters=[(b"t", 1)])
@@ -332,136 +346,6 @@ def test_disconnecting_a_client_from_the_program():
     client.expect_close(0x98)
     assert world.broker.disconnect("c") is False
     assert world.broker.disconnect(b"nobody") is False
-
-
-# -- the store ---------------------------------------------------------------------------------
-
-
-class Memory(Store):
-    """Writes down what it is told."""
-
-    def __init__(self):
-        self.calls = []
-
-    def retained(self, name, message):
-        self.calls.append(("retained", name, message and message.payload))
-
-    def session(self, session):
-        self.calls.append(("session", session.client_id, session.conn is not None, session.expiry))
-
-    def session_ended(self, session):
-        self.calls.append(("session_ended", session.client_id))
-
-    def subscription(self, session, topic_filter, options):
-        self.calls.append(("subscription", session.client_id, topic_filter, options))
-
-    def took(self):
-        calls = self.calls
-        self.calls = []
-        return calls
-
-
-class Broken(Store):
-    """Fails at everything."""
-
-    def retained(self, name, message):
-        raise OSError("disk full")
-
-    def session(self, session):
-        raise OSError("disk full")
-
-    def session_ended(self, session):
-        raise OSError("disk full")
-
-    def subscription(self, session, topic_filter, options):
-        raise OSError("disk full")
-
-
-def test_the_store_is_told_what_outlives_a_connection():
-    store = Memory()
-    world = World(store=store)
-    client = world.connect("c", properties={SESSION_EXPIRY_INTERVAL: 60})
-    client.subscribe("a", qos=1)
-    client.subscribe("a", qos=2, options=8, identifier=2)
-    client.unsubscribe("a")
-    client.disconnect(properties={SESSION_EXPIRY_INTERVAL: 30})
-    world.advance(31000)
-    assert store.took() == [
-        ("session", b"c", True, 60),
-        ("subscription", b"c", b"a", 1),
-        ("subscription", b"c", b"a", 2 | 8 | 2 << 8),
-        ("subscription", b"c", b"a", None),
-        ("session", b"c", False, 30),
-        ("session_ended", b"c"),
-    ]
-
-
-def test_the_store_is_not_told_of_clean_sessions():
-    for version in VERSIONS:
-        store = Memory()
-        world = World(store=store)
-        client = world.connect("c", version)
-        client.subscribe("a")
-        client.unsubscribe("a")
-        client.subscribe("b")
-        client.disconnect()
-        assert store.took() == []
-
-
-def test_the_store_forgets_a_session_that_will_not_outlive_its_connection():
-    store = Memory()
-    world = World(store=store)
-    kept = {SESSION_EXPIRY_INTERVAL: 60}
-    # Ended by DISCONNECT, by a clean start, and by a reconnect with expiry 0.
-    world.connect("c", properties=kept).disconnect(properties={SESSION_EXPIRY_INTERVAL: 0})
-    assert store.took()[-1] == ("session_ended", b"c")
-    world.connect("c", properties=kept).lose()
-    world.connect("c", clean_start=True)
-    assert store.took()[-1] == ("session_ended", b"c")
-    world.connect("c", clean_start=True, properties=kept).lose()
-    store.took()
-    again = world.connect("c", clean_start=False)
-    assert again.connack["session_present"]
-    assert store.took() == [("session_ended", b"c")]
-    again.disconnect()
-    assert store.took() == []
-
-
-def test_the_store_is_told_of_retained_messages():
-    store = Memory()
-    world = World(store=store)
-    client = world.connect("c")
-    client.publish("t", "1", retain=True)
-    client.publish("t", "2", retain=True)
-    client.publish("t", "3")
-    client.publish("t", "", retain=True)
-    client.publish("t", "", retain=True)  # there was none any more
-    world.broker.publish("u", "4", retain=True)
-    assert store.took() == [
-        ("retained", b"t", b"1"),
-        ("retained", b"t", b"2"),
-        ("retained", b"t", None),
-        ("retained", b"u", b"4"),
-    ]
-
-
-def test_a_store_that_fails_is_reported_and_hurts_nobody():
-    world = World(store=Broken())
-    seen = []
-    world.broker.on("storage", lambda client, error: seen.append((client and client.client_id, type(error))))
-    client = world.connect("c", properties={SESSION_EXPIRY_INTERVAL: 60})
-    client.subscribe("t", qos=1)
-    client.send_publish("t", "x", 1, retain=True)
-    client.expect_message("t", "x", qos=1)
-    client.expect(PUBACK, code=0)
-    client.send_publish("t", "x", 2)
-    client.expect_message("t", "x", qos=1)
-    client.expect(PUBREC, code=0)
-    client.disconnect()
-    world.advance(61000)
-    assert seen == [(b"c", OSError), (b"c", OSError), (None, OSError), (b"c", OSError), (b"c", OSError)]
-    assert world.session("c") is None
-    assert len(world.errors()) == 5
 
 
 def test_errors_of_clients_are_not_errors_of_the_broker():

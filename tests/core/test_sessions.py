@@ -314,7 +314,7 @@ def test_many_sessions_leave_nothing_behind():
     assert world.broker.sessions == {} and not world.broker.connections
     subscriptions = world.broker.router.subscriptions
     assert (subscriptions.count, subscriptions._exact, subscriptions._wild) == (0, {}, {})
-    assert not world.broker._due
+    assert not world.broker.due
 
 
 def test_puback_before_the_reconnect_counts():

@@ -1,0 +1,273 @@
+"""The journal of sessions and their messages, and who waits until something is durable.
+
+Changes that cancel out are forgotten: a message that was queued and acknowledged in the meantime is never written.
+
+What is sent to a client and promises that something is kept (PUBACK, PUBREC, PUBCOMP, SUBACK, UNSUBACK, CONNACK), and what
+must not be forgotten once it was sent (a QoS 2 PUBLISH with its identifier, PUBREL), is held until the batch with it is
+durable, and with it all that follows to the same client: the order stays.
+"""
+
+from port.core import TYPE_CHECKING, const
+from port.core.codec import u16, u32
+from port.core.journal import Journal
+from port.core.message import Message
+from port.core.records import ENTRY, MESSAGE, RECEIVED, SESSION, SUBSCRIPTION, WILL, message_value, u48
+from port.core.session_records import entry_value, session_value, subscription_value, will_value
+
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from port.core.broker import Broker
+    from port.core.connection import Connection
+    from port.core.session import Entry, Session
+    from port.core.store import Record, Store
+
+_STORE = const(2)  # Connection.blocked: it has much to send that must wait
+_STORING = const(4)  # Connection.held: it sends faster than the store writes
+_OVERHEAD = const(32)  # bytes a message takes on its way beyond its own
+
+
+class SessionJournal(Journal):
+    """A Journal that keeps everything, see there.
+
+    undurable  batches whose acknowledgements went out before they were durable, the store failing
+    numbers    the last session number given
+    keys       the last entry key given
+    refs       messages that are in records: [key, number of entries that refer to it]
+    wills      client ids whose will is in a record
+    """
+
+    def __init__(self, broker: "Broker", store: "Store") -> None:
+        super().__init__(broker, store)
+        self.waits = store.waits
+        self.undurable = 0
+        self.numbers = 0
+        self.keys = 0
+        self.refs: "dict[Message, list[int]]" = {}
+        self.wills: "dict[bytes, bool]" = {}
+        self._entries: "dict[int, tuple[int, int, Entry]]" = {}  # key -> (session number, packet identifier, entry)
+        self._taken_key = 0  # entries up to this key are in records, or were
+        self._held: "dict[Connection, list[Any]]" = {}  # [batch, packets that may be sent after it, their bytes]
+        self._readers: "list[Connection]" = []
+
+    # -- changes ------------------------------------------------------------------------------
+
+    def attached(self, session: "Session") -> None:
+        """See Journal.attached."""
+        if session.expiry:
+            if not session.number:
+                self.numbers += 1
+                session.number = self.numbers
+            self.session(session)
+        elif session.number:  # it outlived its last connection, but will not outlive this one
+            self.forget(session)
+        self.will(session)
+
+    def session(self, session: "Session") -> None:
+        """See Journal.session; told of those that are not kept, too."""
+        if session.number:
+            self.put(SESSION + u32(session.number), session)
+
+    def will(self, session: "Session") -> None:
+        """See Journal.will. Wills of sessions that are not kept are kept, too."""
+        client_id = session.client_id
+        if session.will is not None:
+            due = 0 if session.will_at is None else max(session.will_at + self.offset(), 1)
+            self.wills[client_id] = True
+            self.put(WILL + client_id, will_value(session.will, due))
+        elif self.wills.pop(client_id, None):
+            self.put(WILL + client_id, None)
+
+    def forget(self, session: "Session") -> None:
+        """See Journal.forget; its will may still have to be sent."""
+        if not session.number:
+            return
+        for topic_filter in session.subscriptions:
+            self.subscription(session, topic_filter, None)
+        for packet_id in session.received or ():
+            self.received(session, packet_id, False)
+        for packet_id in session.inflight:
+            self.removed(session.inflight[packet_id])
+        for entry in session.queue or ():
+            self.removed(entry)
+        self.put(SESSION + u32(session.number), None)
+        session.number = 0
+
+    def subscription(self, session: "Session", topic_filter: bytes, options: "Optional[int]") -> None:
+        """A subscription of a kept session was made or changed, or taken away (None)."""
+        value = None if options is None else subscription_value(options)
+        self.put(SUBSCRIPTION + u32(session.number) + topic_filter, value)
+
+    def received(self, session: "Session", packet_id: int, unreleased: bool) -> None:
+        """A QoS 2 message from a kept session was taken in, or released."""
+        self.put(RECEIVED + u32(session.number) + u16(packet_id), b"" if unreleased else None)
+
+    def new_key(self) -> int:
+        """The key of a new entry."""
+        self.keys += 1
+        return self.keys
+
+    def queued(self, session: "Session", entry: "Entry") -> None:
+        """An entry waits in the queue of a kept session."""
+        self._entries[entry[4]] = (session.number, 0, entry)
+        self.serial += 1
+        self.size += entry[0].size() + _OVERHEAD
+
+    def sent(self, session: "Session", entry: "Entry", packet_id: int) -> None:
+        """An entry is in flight, or its message has been released."""
+        key = entry[4]
+        self._entries[key] = (session.number, packet_id, entry)
+        self.serial += 1
+        message = entry[0]
+        if message is not None and key > self._taken_key:
+            self.size += message.size() + _OVERHEAD
+        if entry[1] & 4:  # once a client has seen its identifier, that must not be given to another message
+            self.wait(session.conn)  # type: ignore[arg-type]
+
+    def removed(self, entry: "Entry") -> None:
+        """An entry is done with, or was dropped."""
+        key = entry[4]
+        self._entries.pop(key, None)
+        if 0 < key <= self._taken_key:
+            self.put(ENTRY + u48(key), None)
+            if entry[0] is not None:
+                self._let_go(entry[0])
+
+    def released(self, session: "Session", entry: "Entry", packet_id: int) -> "Entry":
+        """PUBREC came for an entry: returns what is in flight in its place, only the identifier."""
+        left: "Entry" = (None, entry[1], None, None, entry[4])
+        if entry[4] <= self._taken_key:
+            self._let_go(entry[0])
+        self.sent(session, left, packet_id)
+        return left
+
+    def _let_go(self, message: Message) -> None:
+        """One entry less refers to a message in a record."""
+        ref = self.refs.get(message)
+        if ref is not None:
+            ref[1] -= 1
+            if not ref[1]:
+                del self.refs[message]
+                self.put(MESSAGE + u48(ref[0]), None)
+
+    # -- who waits ------------------------------------------------------------------------------
+
+    def wait(self, conn: "Connection") -> None:
+        """See Journal.wait."""
+        if self.waits and not (self.failing and self.store.on_failure == "degrade"):
+            conn.promised = self.batch
+
+    def refusing(self) -> bool:
+        """See Journal.refusing."""
+        return self.failing and self.store.on_failure == "refuse"
+
+    def hold(self, conn: "Connection") -> None:
+        """Keep what is in the outbox until it may be sent."""
+        out = conn.out
+        self._broker.packets_sent += len(out)
+        held = self._held.setdefault(conn, [])
+        if not held or held[-1][0] != conn.promised:
+            held.append([conn.promised, [], 0])
+        part = held[-1]
+        for chunk in out:
+            # What lies in a buffer that is shared does not stay there.
+            part[1].append(chunk if isinstance(chunk, bytes) else bytes(chunk))
+            part[2] += len(chunk)
+        out.clear()
+        if sum([part[2] for part in held]) > conn.options.outbox_bytes:
+            conn.pause_writing(_STORE)
+
+    def closing(self, conn: "Connection", told: bool) -> None:
+        """A connection ends: take out of its outbox what must not be sent yet. `told`: the last packet says why."""
+        held = self._held.pop(conn, None)
+        out = conn.out
+        first = held[0][1][0][0] if held else out[0][0] if out else 0x20
+        if told and out and first != 0x20:  # nothing comes before CONNACK
+            out[:] = out[-1:]
+        else:
+            out.clear()
+
+    def check_backlog(self, conn: "Connection") -> None:
+        """See Journal.check_backlog."""
+        if self.size + self.committing > self.store.backlog_bytes:
+            conn.hold(_STORING)
+            self._readers.append(conn)
+
+    def flushed(self) -> None:
+        """See Journal.flushed: begin a batch if somebody may be waiting for it."""
+        if self.waits and not self._busy and (self.serial != self._taken_serial or self._held):
+            self._broker.commit_soon()
+
+    def _release(self) -> None:
+        """Send what waited for a batch; read those again who had to stop."""
+        broker = self._broker
+        for conn in list(self._held):
+            held = self._held[conn]
+            while held and held[0][0] <= broker.durable:
+                broker.bytes_sent += conn.transport.send(held.pop(0)[1])
+            if not held:
+                del self._held[conn]
+                if conn.blocked & _STORE:
+                    conn.resume_writing(_STORE)
+        if self._readers and self.size + self.committing <= self.store.backlog_bytes:
+            readers = self._readers
+            self._readers = []
+            for conn in readers:
+                conn.go_on(_STORING)
+        broker.flush()
+
+    # -- batches --------------------------------------------------------------------------------
+
+    def begin(self, written: int, numbers: int, keys: int) -> None:
+        """See Journal.begin."""
+        super().begin(written, numbers, keys)
+        self.numbers = numbers
+        self.keys = self._taken_key = keys
+
+    def _take(self) -> "list[Record]":
+        """See Journal._take."""
+        batch = super()._take()
+        offset = self.offset()
+        for key in self._entries:
+            number, packet_id, entry = self._entries[key]
+            message = entry[0]
+            message_key = 0
+            if message is not None:
+                ref = self.refs.get(message)
+                if ref is None:
+                    ref = self.refs[message] = [key, 0]
+                    batch.append((MESSAGE + u48(key), message_value(message, offset)))
+                if key > self._taken_key:
+                    ref[1] += 1
+                message_key = ref[0]
+            batch.append((ENTRY + u48(key), entry_value(number, packet_id, entry, message_key)))
+        return batch
+
+    def _encoded(self, value: "Any", offset: int) -> bytes:
+        if isinstance(value, Message):
+            return message_value(value, offset, False)
+        return session_value(value, offset)
+
+    def _taken(self) -> None:
+        super()._taken()
+        self._entries = {}
+        self._taken_key = self.keys
+
+    def _committed(self) -> None:
+        """See Journal._committed."""
+        broker = self._broker
+        # After a failure what is gathered now was acknowledged in part already; who comes from now on waits for the next.
+        self.batch = max(self.batch, broker.durable + 1)
+        broker.durable = max(broker.durable, self.batch - 1)
+        self._release()
+
+    def _failed(self) -> None:
+        """See Journal._failed: to degrade is to send acknowledgements all the same."""
+        if self.store.on_failure == "degrade":
+            self.undurable += 1
+            self._broker.durable = self.batch
+            self._release()
+
+    def figures(self) -> "list[tuple[str, Any]]":
+        """See Journal.figures."""
+        return super().figures() + [("undurable", self.undurable)]

@@ -1,0 +1,363 @@
+"""Who waits until what he is promised is durable, and who does not."""
+
+from disk import Disk, restart
+from harness import VERSIONS, World
+from port.core.codec import CONNACK, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE
+from port.core.properties import SESSION_EXPIRY_INTERVAL
+
+KEPT = {SESSION_EXPIRY_INTERVAL: 1000}
+
+
+def world_with_disk(**options):
+    disk = Disk(manual=True, **options)
+    world = World(store=disk)
+    disk.complete_all()
+    return world, disk
+
+
+def keeper(world, client_id="c", version=5, **fields):
+    """A client whose session outlives its connection, its CONNACK received."""
+    client = world.client(version)
+    client.connect(client_id, clean_start=False, properties=KEPT if version == 5 else None, **fields)
+    world.broker.store.complete_all()
+    if client.inbox and not client.connack:
+        client.connack = client.inbox.pop(0)
+    assert client.connack["code"] == 0
+    return client
+
+
+def subscriber(world, client_id="r", version=5, qos=2):
+    client = keeper(world, client_id, version)
+    client.say(SUBSCRIBE, packet_id=1, filters=[(b"a", qos)])
+    world.broker.store.complete_all()
+    client.expect(SUBACK)
+    return client
+
+
+def test_connack_waits():
+    for version in VERSIONS:
+        world, disk = world_with_disk()
+        client = world.client(version)
+        client.connect("c", clean_start=False, properties=KEPT if version == 5 else None)
+        client.expect_nothing()
+        disk.complete()
+        client.expect(CONNACK, code=0)
+
+
+def test_connack_of_a_clean_session_does_not_wait():
+    world, disk = world_with_disk()
+    subscriber(world).lose()
+    world.broker.publish("a", "x", qos=1)
+    assert disk.busy()
+    world.connect("clean").ping()
+    # Unless it ends one that was kept.
+    client = world.client()
+    client.connect("r", clean_start=True)
+    client.expect_nothing()
+    disk.complete_all()
+    client.expect(CONNACK, code=0)
+
+
+def test_suback_and_unsuback_wait():
+    world, disk = world_with_disk()
+    client = keeper(world)
+    client.say(SUBSCRIBE, packet_id=1, filters=[(b"a", 1)])
+    client.expect_nothing()
+    disk.complete()
+    client.expect(SUBACK)
+    client.say(UNSUBSCRIBE, packet_id=2, filters=[b"a"])
+    client.expect_nothing()
+    disk.complete()
+    client.expect(UNSUBACK)
+    client.say(UNSUBSCRIBE, packet_id=2, filters=[b"a"])
+    client.expect(UNSUBACK)  # there was none
+
+
+def test_puback_and_pubrec_wait_where_the_message_is_stored():
+    for version in VERSIONS:
+        for qos in (1, 2):
+            world, disk = world_with_disk()
+            client = subscriber(world, version=version)
+            client.lose()
+            disk.complete_all()
+            sender = world.connect("s", version)
+            sender.send_publish("a", "x", qos)
+            sender.expect_nothing()
+            disk.complete()
+            sender.expect(PUBACK if qos == 1 else PUBREC)
+
+
+def test_acknowledgements_do_not_wait_where_nothing_is_stored():
+    world, disk = world_with_disk()
+    subscriber(world).lose()
+    world.broker.publish("a", "x", qos=1)
+    assert disk.busy()  # with something else
+    other = world.connect("other")
+    other.subscribe("b", qos=2)
+    other.publish("b", "x", 1)
+    other.publish("b", "x", 2)
+    other.messages()
+
+
+def test_a_retained_message_with_acknowledgement_waits():
+    world, disk = world_with_disk()
+    client = world.connect()
+    client.send_publish("r", "x", 1, retain=True)
+    client.expect_nothing()
+    disk.complete()
+    client.expect(PUBACK)
+    client.publish("r", "y", retain=True)
+    client.ping()
+
+
+def test_pubcomp_waits_until_the_identifier_is_free():
+    world, disk = world_with_disk()
+    client = keeper(world)
+    client.send_publish("nobody", "x", 2, packet_id=7)
+    disk.complete()
+    client.expect(PUBREC)
+    client.say(PUBREL, packet_id=7)
+    client.expect_nothing()
+    disk.complete()
+    client.expect(PUBCOMP)
+
+
+def test_a_qos_2_message_waits_before_it_goes_out_and_its_pubrel_too():
+    world, disk = world_with_disk()
+    client = subscriber(world)
+    world.broker.publish("a", "x", qos=2)
+    client.expect_nothing()
+    disk.complete()
+    packet = client.expect(PUBLISH, qos=2)
+    client.pubrec(packet)
+    client.expect_nothing()
+    disk.complete()
+    client.expect(PUBREL)
+    client.pubcomp(packet)
+    disk.complete_all()
+    world.broker.publish("a", "x", qos=1)
+    client.expect(PUBLISH, qos=1)  # it may come again after a crash
+
+
+def test_what_follows_to_the_same_client_keeps_its_place():
+    world, disk = world_with_disk()
+    client = subscriber(world)
+    for i in range(3):
+        world.broker.publish("a", str(i * 3), qos=2)
+        world.broker.publish("a", str(i * 3 + 1), qos=0)
+        world.broker.publish("a", str(i * 3 + 2), qos=1)
+    client.expect_nothing()
+    disk.complete()
+    first = client.messages(False)
+    disk.complete_all()
+    rest = client.messages(False)
+    assert [p["payload"] for p in first + rest] == [b"%d" % i for i in range(9)]
+    # Those of the first batch went as soon as it was durable, the others waited for theirs.
+    assert first and rest
+
+
+def test_others_are_served_while_some_wait():
+    world, disk = world_with_disk()
+    client = subscriber(world)
+    other = world.connect("other")
+    other.subscribe("a")
+    world.broker.publish("a", "x", qos=2)
+    client.expect_nothing()
+    other.expect_message("a", "x")
+
+
+def test_messages_go_into_the_next_batch_while_one_is_under_way():
+    world, disk = world_with_disk()
+    subscriber(world).lose()
+    disk.complete_all()
+    before = len(disk.batches)
+    sender = world.connect("s")
+    for i in range(10):
+        sender.send_publish("a", str(i), 1)
+    sender.expect_nothing()
+    disk.complete()
+    assert len(sender.inbox) == 1
+    disk.complete()
+    assert len(sender.inbox) == 10
+    assert len(disk.batches) == before + 2
+
+
+def test_a_message_acknowledged_in_the_meantime_is_never_written():
+    world, disk = world_with_disk()
+    client = subscriber(world, qos=1)
+    world.broker.publish("b", "x", retain=True)  # the store is busy with this
+    assert disk.busy()
+    for _ in range(10):
+        world.broker.publish("a", "x", qos=1)
+    assert len(client.messages()) == 10
+    disk.complete_all()
+    assert disk.written(5) == [] and disk.written(6) == []
+
+
+def test_nobody_waits_where_the_store_does_not():
+    disk = Disk(manual=True, waits=False)
+    world = World(store=disk)
+    client = world.connect("c", clean_start=False, properties=KEPT)
+    client.subscribe("a", qos=2)
+    client.publish("a", "x", 2)
+    client.messages()
+    assert not disk.busy()
+    world.advance(1000)
+    assert disk.busy()
+
+
+# -- a client that goes while it waits ---------------------------------------------------------------
+
+
+def test_what_is_not_durable_is_not_said_at_the_end_either():
+    world, disk = world_with_disk()
+    subscriber(world).lose()
+    disk.complete_all()
+    sender = world.connect("s")
+    sender.send_publish("a", "x", 1)
+    world.broker.disconnect("s")
+    sender.expect_close(0x98)  # without PUBACK
+    disk.complete_all()
+
+
+def test_no_disconnect_before_connack():
+    world, disk = world_with_disk()
+    client = world.client()
+    client.connect("c", properties=KEPT)
+    world.broker.disconnect("c")
+    assert client.inbox == [] and client.closed
+    disk.complete_all()
+    assert client.inbox == []
+
+
+def test_a_client_lost_while_it_waits():
+    world, disk = world_with_disk()
+    client = subscriber(world)
+    world.broker.publish("a", "x", qos=2)
+    client.lose()
+    disk.complete_all()
+    client = keeper(world, "r")
+    assert client.expect(PUBLISH)["payload"] == b"x"
+
+
+# -- bounds -------------------------------------------------------------------------------------------
+
+
+def test_a_client_whose_output_waits_counts_as_slow():
+    world, disk = world_with_disk()
+    client = subscriber(world)
+    world.broker.options.outbox_bytes = 1000
+    world.broker.publish("a", "x", qos=2)  # waits, and all that follows
+    dropped = world.broker.dropped
+    for _ in range(100):
+        world.broker.publish("a", bytes(100), qos=0)
+    assert 80 <= world.broker.dropped - dropped <= 95
+    world.broker.publish("a", "y", qos=1)
+    disk.complete_all()
+    payloads = client.payloads(False)
+    assert payloads[0] == b"x" and payloads[-1] == b"y" and 5 <= len(payloads) <= 22
+    world.broker.publish("a", "z", qos=0)
+    assert client.payloads(False) == [b"z"]
+
+
+def test_the_host_and_the_store_both_hold_a_client_up():
+    world, disk = world_with_disk()
+    client = subscriber(world)
+    world.broker.options.outbox_bytes = 1000
+    world.broker.publish("a", bytes(2000), qos=2)
+    client.conn.pause_writing()
+    disk.complete_all()
+    session = world.session("r")
+    assert session.out is None
+    client.conn.resume_writing()
+    assert session.out is not None
+
+
+def test_a_client_is_not_read_while_too_much_waits_for_the_store():
+    world, disk = world_with_disk(backlog_bytes=10000)
+    subscriber(world).lose()
+    disk.complete_all()
+    sender = world.connect("s")
+    for _ in range(5):
+        sender.send_publish("a", bytes(3000), 1)
+    assert sender.held
+    sender.send_publish("a", b"last", 1)
+    other = world.connect("other")
+    other.ping()
+    world.advance(5000)
+    disk.complete_all()
+    assert not sender.held
+    sender.feed(b"")
+    disk.complete_all()
+    assert len(sender.inbox) == 6
+    assert len(world.session("r").queue) == 6
+
+
+# -- a store that fails -----------------------------------------------------------------------------------
+
+
+def test_what_fails_is_tried_again_and_nobody_is_told_before():
+    world, disk = world_with_disk()
+    seen = []
+    world.broker.on("storage", lambda client, error: seen.append(str(error)))
+    subscriber(world).lose()
+    disk.complete_all()
+    sender = world.connect("s")
+    sender.send_publish("a", "1", 1)
+    for _ in range(3):
+        disk.complete(OSError("disk full"))
+        assert not disk.busy()
+        world.advance(1000)
+        assert disk.busy()
+    sender.send_publish("a", "2", 1)
+    sender.expect_nothing()
+    assert seen == ["disk full"]  # said once
+    # New promises are refused, the others served.
+    client = world.client()
+    client.connect("new", properties=KEPT)
+    assert client.connack["code"] == 0x88
+    old = world.client(4)
+    old.connect("new", clean_start=False)
+    assert old.connack["code"] == 3
+    world.connect("clean").ping()
+    disk.complete_all()
+    assert len(sender.inbox) == 2
+    keeper(world, "new")
+    assert keeper(restart(world), "r").payloads(False) == [b"1", b"2"]
+
+
+def test_a_broker_that_degrades_goes_on_without_its_store():
+    world, disk = world_with_disk(on_failure="degrade")
+    subscriber(world).lose()
+    disk.complete_all()
+    sender = world.connect("s")
+    sender.send_publish("a", "1", 1)
+    disk.complete(OSError("disk full"))
+    sender.expect(PUBACK)
+    sender.send_publish("a", "2", 1)
+    sender.expect(PUBACK)
+    figures = dict(world.broker.sys.figures())
+    assert figures["store/failing"] == 1 and figures["store/failures"] == 1 and figures["store/undurable"] == 1
+    assert restart(world).session("r").queue is None
+    world, disk = world, world.broker.store
+    disk._waiting = None
+
+
+def test_after_it_has_recovered_a_degraded_store_has_all_and_is_waited_for_again():
+    world, disk = world_with_disk(on_failure="degrade")
+    subscriber(world).lose()
+    disk.complete_all()
+    sender = world.connect("s")
+    sender.send_publish("a", "1", 1)
+    disk.complete(OSError("disk full"))
+    sender.send_publish("a", "2", 1)
+    sender.inbox.clear()
+    world.advance(1000)
+    assert disk.busy()
+    disk.complete()  # what had failed
+    sender.send_publish("a", "3", 1)
+    sender.expect_nothing()
+    disk.complete_all()
+    sender.expect(PUBACK)
+    world = restart(world)
+    assert keeper(world, "r").payloads(False) == [b"1", b"2", b"3"]

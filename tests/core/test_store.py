@@ -1,0 +1,445 @@
+"""What outlives the broker: killed at any moment and started again with what its store has."""
+
+from disk import Disk, restart
+from harness import VERSIONS, World, raises
+from port.core.codec import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
+from port.core.properties import MESSAGE_EXPIRY_INTERVAL, SESSION_EXPIRY_INTERVAL, USER_PROPERTY, WILL_DELAY_INTERVAL
+
+KEPT = {SESSION_EXPIRY_INTERVAL: 1000}
+
+
+def keeper(world, client_id="c", version=5, **fields):
+    """A client whose session outlives its connection."""
+    properties = fields.pop("properties", KEPT) if version == 5 else None
+    return world.connect(client_id, version, clean_start=False, properties=properties, **fields)
+
+
+def kinds(world):
+    """How many records there are of each kind that belongs to sessions and messages."""
+    found: "dict[int, int]" = {}
+    for key in world.broker.store.records:
+        if key[0] > 1:
+            found[key[0]] = found.get(key[0], 0) + 1
+    return found
+
+
+def disks():
+    return Disk(), Disk(as_log=True)
+
+
+# -- sessions ----------------------------------------------------------------------------------
+
+
+def test_sessions_and_subscriptions_are_there_after_a_restart():
+    for disk in disks():
+        world = World(store=disk)
+        for version in VERSIONS:
+            client = keeper(world, "v%d" % version, version)
+            client.subscribe("a/+", qos=1)
+            client.subscribe("b", qos=2)
+            client.subscribe("c")
+            client.unsubscribe("c")
+        world = restart(world)
+        for version in VERSIONS:
+            assert world.session("v%d" % version).subscriptions == {b"a/+": 1, b"b": 2}
+        world.broker.publish("c", "2", qos=2)
+        world.broker.publish("a/x", "1", qos=2)
+        for version in VERSIONS:
+            client = keeper(world, "v%d" % version, version)
+            assert client.connack["session_present"] == (version != 3)
+            client.expect_message("a/x", "1", qos=1)
+            client.expect_nothing()
+
+
+def test_options_of_subscriptions_are_kept():
+    world = World(store=Disk())
+    client = keeper(world)
+    client.subscribe("a", qos=1, options=8 | 4, identifier=268435455)
+    world = restart(world)
+    assert world.session("c").subscriptions == {b"a": 1 | 8 | 4 | 268435455 << 8}
+
+
+def test_shared_subscriptions_are_kept_with_what_came_through_them():
+    world = World(store=Disk())
+    keeper(world).subscribe("$share/g/a", qos=1, identifier=7)
+    world.session("c").conn.lost()
+    world.broker.publish("a", "1", qos=1)
+    world = restart(world)
+    world.broker.publish("a", "2", qos=1)
+    client = keeper(world)
+    assert [(p["payload"], p["properties"]) for p in client.messages()] == [(b"1", {0x0B: [7]}), (b"2", {0x0B: [7]})]
+
+
+def test_clean_sessions_are_not_stored():
+    for version in VERSIONS:
+        world = World(store=Disk())
+        client = world.connect("c", version)
+        client.subscribe("a", qos=2)
+        client.publish("a", "x", 2)
+        client.messages()
+        client.unsubscribe("a")
+        client.disconnect()
+        assert kinds(world) == {}
+        assert restart(world).broker.sessions == {}
+
+
+def test_a_session_that_ends_leaves_nothing_in_the_store():
+    def ended_by_disconnect(world):
+        keeper(world).disconnect(properties={SESSION_EXPIRY_INTERVAL: 0})
+
+    def ended_by_clean_start(world):
+        world.connect("c", clean_start=True).lose()
+
+    def ended_by_expiry_zero(world):
+        world.connect("c", clean_start=False).lose()
+
+    def ended_by_time(world):
+        world.advance(1001000)
+
+    for end in (ended_by_disconnect, ended_by_clean_start, ended_by_expiry_zero, ended_by_time):
+        world = World(store=Disk())
+        client = keeper(world)
+        client.subscribe("a/#", qos=2)
+        client.subscribe("b", qos=1)
+        client.send_publish("x", "", 2)
+        client.inbox.clear()
+        for i in range(3):
+            world.broker.publish("a/b", str(i), qos=2)
+            world.broker.publish("b", str(i), qos=1)
+        client.pubrec(client.inbox[0])
+        client.lose()
+        world.broker.publish("b", "later", qos=1)
+        assert kinds(world) == {2: 1, 3: 2, 4: 1, 5: 6, 6: 7}, kinds(world)
+        end(world)
+        assert kinds(world) == {}, (end, kinds(world))
+        assert not restart(world).broker.sessions
+        assert world.broker.journal.refs == {}
+
+
+def test_a_session_expires_while_the_broker_is_away():
+    world = World(store=Disk())
+    keeper(world).lose()
+    keeper(world, "connected")
+    assert sorted(restart(world, 999000).broker.sessions) == [b"c", b"connected"]
+    world = restart(world, 1001000)
+    assert list(world.broker.sessions) == [b"connected"]  # it was connected until the broker ended
+    world.advance(1001000)
+    assert kinds(world) == {}
+
+
+def test_a_clock_that_is_not_set_does_not_end_sessions():
+    world = World(store=Disk(), now=1000000000)
+    keeper(world).lose()
+    world = World(store=world.broker.store, now=1000)
+    world.advance(999000)
+    assert list(world.broker.sessions) == [b"c"]
+    world.advance(2000)
+    assert not world.broker.sessions
+
+
+def test_a_user_keeps_his_session():
+    world = World(store=Disk())
+    client = keeper(world)
+    world.session("c").user = b"alice"
+    client.lose()
+    world = restart(world)
+    assert world.session("c").user == b"alice"
+    other = world.client()
+    other.connect("c", clean_start=False)
+    assert other.connack["code"] == 0x87
+
+
+# -- messages ----------------------------------------------------------------------------------
+
+
+def test_what_was_queued_comes_after_the_restart_in_order():
+    for disk in disks():
+        for version in VERSIONS:
+            world = World(store=disk)
+            client = keeper(world, "c%d" % version, version)
+            client.subscribe("a/#", qos=2)
+            client.lose()
+            for i in range(20):
+                world.broker.publish("a/%d" % (i % 3), str(i), qos=i % 3)
+            world = restart(world)
+            world.broker.publish("a/b", "20", qos=1)
+            client = keeper(world, "c%d" % version, version)
+            expected = [b"%d" % i for i in range(20) if i % 3] + [b"20"]
+            assert client.payloads() == expected
+            client.disconnect()
+            assert restart(world).broker.sessions[b"c%d" % version].queue is None
+            world.broker.end_session(world.session("c%d" % version))
+
+
+def test_what_was_in_flight_goes_out_again_under_its_identifier():
+    world = World(store=Disk())
+    client = keeper(world)
+    client.subscribe("a", qos=2)
+    for i in range(6):
+        world.broker.publish("a", str(i), qos=1 + i % 2)
+    sent = client.messages(False)
+    client.ack(sent[2])
+    client.pubrec(sent[1])
+    world = restart(world)
+    client = keeper(world)
+    # The released one by PUBREL alone.
+    got = [(p["type"], p["packet_id"], p.get("payload", b""), p.get("dup", False)) for p in client.inbox]
+    expected = [(PUBLISH, p["packet_id"], p["payload"], True) for p in sent if p is not sent[2] and p is not sent[1]]
+    expected.insert(1, (PUBREL, sent[1]["packet_id"], b"", False))
+    assert got == expected
+    for packet in client.inbox[:]:
+        if packet["type"] == PUBREL:
+            client.inbox.remove(packet)
+            client.pubcomp(packet)
+    client.messages()
+    world.broker.publish("a", "new", qos=1)
+    assert client.messages(False)[0]["packet_id"] not in [p["packet_id"] for p in sent]
+    client.disconnect()
+    assert kinds(restart(world)) == {2: 1, 3: 1, 5: 1, 6: 1}
+
+
+def test_a_message_is_stored_once_for_many_sessions():
+    world = World(store=Disk())
+    clients = [keeper(world, "c%d" % i) for i in range(4)]
+    for client in clients:
+        client.subscribe("a", qos=1)
+    world.broker.publish("a", "x" * 1000, qos=1)
+    assert kinds(world)[5] == 1 and kinds(world)[6] == 4
+    for client in clients[:3]:
+        client.messages()
+    assert kinds(world)[5] == 1 and kinds(world)[6] == 1
+    world = restart(world)
+    assert keeper(world, "c3").payloads() == [b"x" * 1000]
+    assert 5 not in kinds(world) and 6 not in kinds(world)
+
+
+def test_message_properties_and_expiry_are_kept():
+    for disk in disks():
+        world = World(store=disk)
+        keeper(world).subscribe("a", qos=1)
+        world.session("c").conn.lost()
+        world.broker.publish("a", "x", 1, properties={USER_PROPERTY: [(b"k", b"v")]}, expiry=100)
+        world.broker.publish("a", "y", 1, expiry=10)
+        world = restart(world, 30000)
+        packets = keeper(world).messages()
+        assert [(p["payload"], p["properties"]) for p in packets] == [
+            (b"x", {USER_PROPERTY: [(b"k", b"v")], MESSAGE_EXPIRY_INTERVAL: 70})
+        ]
+
+
+def test_more_messages_than_the_limit_now_allows_are_kept():
+    world = World(store=Disk())
+    keeper(world).subscribe("a", qos=1)
+    world.session("c").conn.lost()
+    for i in range(10):
+        world.broker.publish("a", str(i), qos=1)
+    world = restart(world, max_queued_messages=4)
+    world.broker.publish("a", "one more", qos=1)
+    assert keeper(world).payloads() == [b"%d" % i for i in range(10)]
+
+
+def test_what_is_dropped_from_a_queue_goes_from_the_store():
+    world = World(store=Disk(), max_queued_messages=3, queue_full="oldest")
+    keeper(world).subscribe("a", qos=1)
+    world.session("c").conn.lost()
+    for i in range(10):
+        world.broker.publish("a", str(i), qos=1, expiry=5 if i == 8 else None)
+    assert kinds(world)[6] == 3
+    world.advance(6000)
+    world = restart(world)
+    client = keeper(world)
+    assert client.payloads() == [b"7", b"9"]
+    assert 6 not in kinds(world)
+
+
+# -- QoS 2 from clients ------------------------------------------------------------------------
+
+
+def test_a_qos_2_message_sent_again_after_a_restart_is_not_delivered_twice():
+    for disk in disks():
+        world = World(store=disk)
+        receiver = keeper(world, "r")
+        receiver.subscribe("a", qos=2)
+        receiver.lose()
+        sender = keeper(world, "s")
+        sender.send_publish("a", "x", 2, packet_id=7)
+        sender.take(PUBREC, 7, 0)
+        world = restart(world)
+        sender = keeper(world, "s")
+        sender.send_publish("a", "x", 2, packet_id=7, dup=True)
+        sender.take(PUBREC, 7, 0)
+        sender.say(PUBREL, packet_id=7)
+        sender.take(PUBCOMP, 7, 0)
+        assert keeper(world, "r").payloads() == [b"x"]
+        world = restart(world)
+        sender = keeper(world, "s")
+        sender.send_publish("a", "y", 2, packet_id=7)  # the identifier is free again
+        assert keeper(world, "r").payloads() == [b"y"]
+        world.broker.end_session(world.session("r"))
+        world.broker.end_session(world.session("s"))
+
+
+# -- retained messages ---------------------------------------------------------------------------
+
+
+def test_retained_messages_are_kept():
+    for sessions in (True, False):
+        for disk in (Disk(sessions=sessions), Disk(as_log=True, sessions=sessions)):
+            world = World(store=disk)
+            broker = world.broker
+            broker.publish("a", "old", retain=True)
+            broker.publish("a", "1", 1, retain=True, properties={USER_PROPERTY: [(b"k", b"v")]}, expiry=100)
+            broker.publish("b", "2", retain=True)
+            broker.publish("b", "", retain=True)
+            broker.publish("c", "3", 2, retain=True)
+            broker.publish("d", "4", retain=True, expiry=10)
+            world.advance(2000)
+            world = restart(world, 28000)
+            client = world.connect()
+            client.subscribe("#", qos=2)
+            assert sorted([(p["topic"], p["payload"], p["qos"]) for p in client.messages()]) == [
+                (b"a", b"1", 1), (b"c", b"3", 2)
+            ]  # fmt: skip
+            assert world.broker.retained.count == 3
+            world.advance(61000)
+            assert sorted([key for key in disk.records if key[0] == 7]) == [b"\7a", b"\7c"]
+            world.broker.publish("a", "", retain=True)
+            world.broker.publish("c", "", retain=True)
+            world.advance(2000)
+            assert restart(world).broker.retained.count == 0
+
+
+def test_retained_messages_beyond_the_limits_are_kept():
+    world = World(store=Disk())
+    for i in range(5):
+        world.broker.publish("t/%d" % i, "x", retain=True)
+    world = restart(world, max_retained_messages=2)
+    assert world.broker.retained.count == 5
+    client = world.connect()
+    client.publish("t/9", "x", 1, code=0x97, retain=True)
+
+
+def test_a_retained_message_that_changes_often_is_written_once():
+    disk = Disk(waits=False, sessions=False)
+    disk.interval = 60
+    world = World(store=disk)
+    world.advance(1000)
+    for i in range(600):
+        world.broker.publish("t", str(i), retain=True)
+        world.advance(1000)
+    assert 9 <= len(disk.written(7)) <= 11
+
+
+# -- wills ---------------------------------------------------------------------------------------
+
+
+def test_the_will_of_a_client_that_was_connected_is_sent_after_the_restart():
+    for disk in disks():
+        world = World(store=disk)
+        watcher = keeper(world, "w")
+        watcher.subscribe("will/#", qos=1)
+        will = {"topic": b"will/1", "payload": b"gone", "qos": 1}
+        world.connect("clean", will=will)
+        keeper(world, "kept", will=dict(will, topic=b"will/2"))
+        keeper(world, "late", will=dict(will, topic=b"will/3", properties={WILL_DELAY_INTERVAL: 60}))
+        keeper(world, "back", will=dict(will, topic=b"will/4", properties={WILL_DELAY_INTERVAL: 60}))
+        world.connect("left", will=will).disconnect()
+        world = restart(world)
+        watcher = keeper(world, "w")
+        assert sorted([p["topic"] for p in watcher.messages()]) == [b"will/1", b"will/2"]
+        keeper(world, "back")
+        world.advance(61000)
+        assert [p["topic"] for p in watcher.messages()] == [b"will/3"]
+        world = restart(world)
+        watcher = keeper(world, "w")
+        watcher.expect_nothing()
+        for session in list(world.broker.sessions.values()):
+            if session.conn is None:
+                world.broker.end_session(session)
+        assert 8 not in kinds(world)
+        watcher.disconnect()
+        world.broker.end_session(world.session("w"))
+
+
+def test_a_delayed_will_is_sent_when_it_is_due():
+    world = World(store=Disk())
+    will = {"topic": b"will", "retain": True, "payload": b"x", "properties": {WILL_DELAY_INTERVAL: 60}}
+    keeper(world, will=will).lose()
+    world.advance(30000)
+    world = restart(world, 20000)
+    world.advance(8000)
+    assert world.broker.retained.count == 0
+    world.advance(3000)
+    assert world.broker.retained.count == 1
+
+
+# -- the rest --------------------------------------------------------------------------------------
+
+
+def test_totals_go_on():
+    world = World(store=Disk())
+    client = world.connect()
+    for i in range(200):
+        client.publish("a", "x", 1, code=0x10)
+    world.advance(11000)
+    world.broker.publish("a", "x", retain=True)
+    broker = world.broker
+    again = restart(world).broker
+    assert again.publishes_received == broker.publishes_received == 200
+    assert again.packets_received == broker.packets_received
+    assert again.connections_total == 1 and again.clients_maximum == 1
+
+
+def test_records_of_another_version_are_refused():
+    world = World(store=Disk())
+    world.broker.publish("a", "x", retain=True)
+    disk = world.broker.store
+    disk.records[b"\0"] = b"\x09"
+    assert "version" in str(raises(ValueError, World, disk))
+    disk.records[b"\0"] = b"\x01"
+    disk.records[b"\x09"] = b""
+    assert "unknown kind" in str(raises(ValueError, World, disk))
+
+
+def test_sessions_go_from_the_store_when_they_are_no_longer_kept():
+    disk = Disk()
+    world = World(store=disk)
+    client = keeper(world, will={"topic": b"w"})
+    client.subscribe("a", qos=1)
+    world.broker.publish("a", "x", qos=1)
+    world.broker.publish("r", "x", retain=True)
+    disk.sessions = False
+    world = restart(world)
+    assert not world.broker.sessions
+    world.broker.journal.commit()
+    assert kinds(world) == {7: 1}
+
+
+def test_records_that_refer_to_nothing_are_cleared_away():
+    world = World(store=Disk())
+    client = keeper(world)
+    client.subscribe("a", qos=1)
+    client.lose()
+    world.broker.publish("a", "x", qos=1)
+    records = world.broker.store.records
+    del records[b"\2\0\0\0\1"]
+    world = restart(world)
+    world.broker.journal.commit()
+    assert kinds(world) == {}
+
+
+def test_a_restarted_broker_that_is_restarted_again_has_all():
+    for disk in disks():
+        world = World(store=disk)
+        keeper(world).subscribe("a", qos=2)
+        world.session("c").conn.lost()
+        for i in range(30):
+            world.broker.publish("a", str(i), qos=1 + i % 2)
+            world = restart(world)
+            if i % 10 == 9:
+                client = keeper(world)
+                sent = client.messages(False)
+                client.ack(sent[0])
+                client.lose()
+        client = keeper(world)
+        assert [int(p) for p in client.payloads()] == list(range(3, 30))
