@@ -79,6 +79,12 @@ def describe(
     return ListenerConfig(values)
 
 
+def check_tls(config: "ListenerConfig", tls: bool) -> None:
+    """Raise ValueError when an open listener, with or without TLS, is to be the other."""
+    if (config.tls is not None) != tls:
+        raise ValueError("listener %s: TLS cannot be switched on or off while it is open" % config.id)
+
+
 def _wanted(config: "ListenerConfig", made: "Made") -> "list[Authenticator]":
     if config.auth is None:
         return list(made)

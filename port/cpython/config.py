@@ -131,12 +131,15 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _resolved(value: Any, folder: Path) -> Any:
-    """The same with paths made absolute."""
+    """The same with paths made absolute; users may be called anything."""
     if isinstance(value, dict):
-        return {
-            key: str(folder / item) if key in _FILES and isinstance(item, str) else _resolved(item, folder)
-            for key, item in value.items()
-        }
+        found = {}
+        for key, item in value.items():
+            if key in _FILES and isinstance(item, str):
+                found[key] = str(folder / item)
+            else:
+                found[key] = item if key == "users" else _resolved(item, folder)
+        return found
     return [_resolved(item, folder) for item in value] if isinstance(value, list) else value
 
 

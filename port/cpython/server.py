@@ -125,7 +125,8 @@ class Server(Broker):
         contexts = {}
         for entrance in self._entrances:
             entry = by_id.get(entrance.listener.id)
-            if entry is not None and entrance.tls is not None:
+            if entry is not None:
+                setup.check_tls(entry, entrance.tls is not None)
                 contexts[entrance] = _context(entry.tls)
         old = self.all_authenticators()
         for authenticator in made:

@@ -29,8 +29,10 @@ def toml(program: Program) -> str:
         lines += _line(row[0], "%s (%s)" % (texts[row[0]], hint(row)), values, row[2])
     lines += _line("acl_file", "rules from a mosquitto ACL file, after those of [[acl]]", values, "")
     keys = descriptions(ListenerConfig)
-    for listener in program.config.listeners:
-        given: dict[str, Any] = next((table for table in values.get("listener", []) if table.get("id") == listener.id), {})
+    tables: list[dict[str, Any]] = values.get("listener", [])
+    # The one that host and port describe stands before those of the list.
+    tables = [{}] * (len(program.config.listeners) - len(tables)) + tables
+    for listener, given in zip(program.config.listeners, tables, strict=True):
         shown = {"id": listener.id, "type": listener.type, **given}
         if listener.type != "unix":
             shown.update(host=listener.host, port=listener.port)

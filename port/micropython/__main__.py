@@ -1,4 +1,4 @@
-"""`micropython -m port.micropython [--host HOST] [--port PORT] [--config FILE] [-v] [--OPTION VALUE ...]`."""
+"""`micropython -m port.micropython [--host HOST] [--port PORT] [--config FILE] [-v] [--OPTION VALUE ...]`; see --help."""
 
 import asyncio
 import sys
@@ -6,8 +6,7 @@ import sys
 from port.core import TYPE_CHECKING
 from port.core.config import unknown
 from port.core.options import TABLE
-from port.micropython.config import read, server
-from port.micropython.server import log, log_all
+from port.micropython.config import LEVELS, read, server
 
 if TYPE_CHECKING:
     from typing import Any
@@ -16,12 +15,18 @@ if TYPE_CHECKING:
 
 _HELP = """usage: micropython -m port.micropython [--host HOST] [--port PORT] [--config FILE] [-v] [--OPTION VALUE ...]
 
-  --host HOST    address to listen on (default 127.0.0.1; 0.0.0.0 for all)
-  --port PORT    port to listen on (default 1883)
-  --config FILE  read this JSON file: {"max_connections": 10}; listeners, authentication and ACL: port/core/config.py
-  -v             log clients as they come and go
-  --OPTION       any option of the broker; what they mean: port/core/options.py
+  --host HOST        address to listen on (default 127.0.0.1; 0.0.0.0 for all)
+  --port PORT        port to listen on (default 1883)
+  --config FILE      read this JSON file: {"max_connections": 10}; listeners, authentication and ACL: port/core/config.py
+  --check-config     say whether the configuration is right, and end
+  --print-config     print the effective configuration, and end
+  --log-level LEVEL  debug, info, warning or error (default warning)
+  -v                 log clients as they come and go
+  --OPTION           any option of the broker; what they mean: port/core/options.py
 """
+
+
+_OTHERS = ("host", "port", "config", "log_level")  # arguments with a value that are no options of the broker
 
 
 def _rows() -> "dict[str, tuple[Any, ...]]":
@@ -53,35 +58,39 @@ def _value(name: str, text: str, default: "Any") -> "Any":
         raise ValueError("%s must be a whole number, not %s" % (name, text))
 
 
-def load(arguments: "list[str]") -> "tuple[dict[str, Any], bool]":
-    """(configuration, verbose) from the command line; ValueError says what is wrong."""
+def load(arguments: "list[str]") -> "tuple[dict[str, Any], str]":
+    """(configuration, check_config, print_config or empty) from the command line; ValueError says what is wrong."""
     rows = _rows()
     values: "dict[str, Any]" = {}
     given: "dict[str, Any]" = {}
-    verbose = False
+    only = ""
     i = 0
     while i < len(arguments):
         argument = arguments[i]
         i += 1
-        if argument == "-v":
-            verbose = True
-            continue
         name = argument[2:].replace("-", "_")
-        if not argument.startswith("--") or name not in rows and name not in ("host", "port", "config"):
-            raise ValueError(unknown("argument", argument, ["--" + row.replace("_", "-") for row in rows]))
+        if argument == "-v":
+            given["log_level"] = LEVELS[1]
+            continue
+        if argument in ("--check-config", "--print-config"):
+            only = name
+            continue
+        if not argument.startswith("--") or name not in rows and name not in _OTHERS:
+            known = list(_OTHERS) + ["check_config", "print_config"] + list(rows)
+            raise ValueError(unknown("argument", argument, ["--" + row.replace("_", "-") for row in known]))
         if i >= len(arguments):
             raise ValueError("%s needs a value" % argument)
         if name == "config":
             values = read(arguments[i])
         elif name == "port":
             given[name] = _value(name, arguments[i], 0)
-        elif name == "host":
+        elif name in _OTHERS:
             given[name] = arguments[i]
         else:
             given[name] = _value(name, arguments[i], rows[name][1])
         i += 1
     values.update(given)
-    return values, verbose
+    return values, only
 
 
 async def _run(server: "Server") -> None:
@@ -97,11 +106,19 @@ def main(arguments: "list[str]") -> int:
         _help()
         return 0
     try:
-        values, verbose = load(arguments)
-        broker = server(values, log_all if verbose else log)
+        values, only = load(arguments)
+        broker = server(values)
     except (ValueError, TypeError) as e:
         print("ucomqtt:", e)
         return 2
+    if only:
+        if only == "check_config":
+            print("ucomqtt: the configuration is right")
+        else:
+            from port.micropython.show import text
+
+            print(text(values))
+        return 0
     try:
         asyncio.run(_run(broker))
     except OSError as e:

@@ -1,20 +1,30 @@
-"""A configuration on MicroPython: a JSON file, or a dict, with the names of port.core.config."""
+"""A configuration on MicroPython: a JSON file, or a dict, with the names of port.core.config and `log_level`.
+
+    broker = server(read("broker.json"))    # ValueError names what is wrong
+    await broker.start()
+    change(broker, read("broker.json"))     # later: what SIGHUP is on CPython
+"""
 
 import json
 
 from port.core import TYPE_CHECKING
 from port.core.config import Config
 from port.core.setup import check_settings, make_authenticator
-from port.micropython.server import Server, log
+from port.micropython.server import Server, logger
 
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Optional
 
     from port.core.auth import Authenticator
 
 
+PROGRAM = ("log_level",)  # keys at the top level that are no option of the broker
+LEVELS = ("debug", "info", "warning", "error")
+_FILES = ("file", "certificate", "key", "client_ca")  # keys that name a file, wherever they stand
+
+
 def read(path: str) -> "dict[str, Any]":
-    """The JSON object in a file. Raises ValueError naming the file."""
+    """The JSON object in a file; names of files in it are relative to its folder. Raises ValueError naming the file."""
     try:
         with open(path) as file:
             text = file.read()
@@ -26,21 +36,56 @@ def read(path: str) -> "dict[str, Any]":
         values = None
     if not isinstance(values, dict):
         raise ValueError("%s: not a JSON object" % path)
-    return values
+    found: "dict[str, Any]" = _resolved(values, path[: path.rfind("/") + 1])
+    return found
 
 
-def server(values: "dict[str, Any]", log: "Callable[..., None]" = log) -> Server:
-    """A server with this configuration. Raises ValueError naming what is wrong."""
-    config = Config(values, True)
-    found = Server(config.options, log)
+def _resolved(value: "Any", folder: str) -> "Any":
+    """The same with the names of files in this folder; users may be called anything."""
+    if isinstance(value, list):
+        return [_resolved(item, folder) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = {}
+    for key in value:
+        item = value[key]
+        if key in _FILES and isinstance(item, str):
+            found[key] = item if item.startswith("/") else folder + item
+        else:
+            found[key] = item if key == "users" else _resolved(item, folder)
+    return found
+
+
+def server(values: "dict[str, Any]", log: "Optional[Callable[..., None]]" = None) -> Server:
+    """A server with this configuration; `log` in place of what prints from `log_level` on.
+
+    Raises ValueError naming what is wrong: whoever wants to check a configuration makes a server of it.
+    """
+    level = log_level(values)
+    config = Config(values, True, PROGRAM)
+    found = Server(config.options, log or logger(level))
     found.configure(config, _authenticators(config))
     return found
 
 
-def change(server: Server, values: "dict[str, Any]") -> None:
-    """Give a running server another configuration. Raises ValueError naming what is wrong, and nothing has changed."""
-    config = Config(values, True)
-    server.change(config, _authenticators(config))
+def change(running: Server, values: "dict[str, Any]") -> None:
+    """Give a running server another configuration, and the `log_level` in it if there is one.
+
+    Raises ValueError naming what is wrong, and then nothing has changed.
+    """
+    level = log_level(values)
+    config = Config(values, True, PROGRAM)
+    running.change(config, _authenticators(config))
+    if "log_level" in values:
+        running.log = logger(level)
+
+
+def log_level(values: "dict[str, Any]") -> int:
+    """The number of its log level. Raises ValueError."""
+    level = values.get("log_level", "warning")
+    if level not in LEVELS:
+        raise ValueError("log_level must be one of %s, not %r" % (", ".join(LEVELS), level))
+    return LEVELS.index(level)
 
 
 def _authenticators(config: Config) -> "list[Authenticator]":

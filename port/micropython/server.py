@@ -33,20 +33,19 @@ _GC_THRESHOLD = const(32768)
 _RESERVE = const(2048)  # bytes put by for saying goodbye to a client when memory has run out
 
 
-def log(level: int, text: str, *args: "Any") -> None:
-    """Print warnings and errors, one line each."""
-    if level >= 2:
-        print("WE"[level - 2], text % args)
-        if level == 3 and args and isinstance(args[-1], Exception):
-            sys.print_exception(args[-1])
+def logger(least: int) -> "Callable[..., None]":
+    """A log that prints one line each, from the level `least` on: 0 debug, 1 information, 2 warning, 3 error."""
+
+    def log(level: int, text: str, *args: "Any") -> None:
+        if level >= least:
+            print("DIWE"[level], text % args)
+            if level == 3 and args and isinstance(args[-1], Exception):
+                sys.print_exception(args[-1])
+
+    return log
 
 
-def log_all(level: int, text: str, *args: "Any") -> None:
-    """Print everything, one line each."""
-    if level >= 2:
-        log(level, text, *args)
-    else:
-        print("DI"[level], text % args)
+log = logger(2)
 
 
 class _Clock:
@@ -141,7 +140,8 @@ class Server(Broker):
         contexts = []
         for entrance in self._entrances:
             for entry in config.listeners:
-                if entry.id == entrance.listener.id and entrance.tls is not None:
+                if entry.id == entrance.listener.id:
+                    setup.check_tls(entry, entrance.tls is not None)
                     contexts.append((entrance, context(entry)))
         for entrance, tls in contexts:
             entrance.tls = tls

@@ -16,6 +16,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from certificates import certificates  # noqa: F401
+from configuration import write
 from server_process import free_port
 from toolchain import NODE_MODULES
 
@@ -57,9 +58,7 @@ def listeners(start_broker, certificates, tmp_path):  # noqa: F811
                 {"id": "http", "type": "http", "port": ports["http"]},
             ],
         }
-        path = tmp_path / ("broker." + ("toml" if runtime == "cpython" else "json"))
-        path.write_text(_toml(values) if runtime == "cpython" else json.dumps(values))
-        broker = start_broker(runtime, "--config", str(path))
+        broker = start_broker(runtime, "--config", write(tmp_path / "broker.conf", runtime, values))
         deadline = time.monotonic() + 20
         while broker.output.count("listening on") < len(ports) + 1:  # the default one opens first
             assert time.monotonic() < deadline, broker.output
@@ -67,18 +66,6 @@ def listeners(start_broker, certificates, tmp_path):  # noqa: F811
         return broker, ports
 
     return start
-
-
-def _toml(values):
-    lines = ["%s = %d" % (key, value) for key, value in values.items() if isinstance(value, int)]
-    for listener in values["listener"]:
-        lines.append("[[listener]]")
-        for key, value in listener.items():
-            text = json.dumps(value)
-            if isinstance(value, dict):
-                text = "{ %s }" % ", ".join("%s = %s" % (k, json.dumps(v)) for k, v in value.items())
-            lines.append("%s = %s" % (key, text))
-    return "\n".join(lines)
 
 
 EXPECTED = "got web/0:0:20 web/1:1:20 web/2:2:%d"

@@ -1,12 +1,14 @@
-"""SIGHUP: another configuration for a running broker, whole or not at all."""
+"""Another configuration for a running broker, whole or not at all: SIGHUP on CPython, `change` on MicroPython."""
 
 import contextlib
+import queue
 import signal
 import socket
 import ssl
 import struct
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -15,30 +17,40 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 
 from certificates import certificates  # noqa: F401
+from configuration import write
 from port.cpython import passwords
 from server_process import free_port
 
+MAIN = Path(__file__).parent / "clients" / "board_reload.py"
+
 
 class Client:
-    """A paho client that notes why it was disconnected and what it got."""
+    """A paho client that notes how it was received and why it was disconnected."""
 
-    def __init__(self, port, user, password):
+    def __init__(self, port, user, password=None):
         self.reason: Any = None
-        self.got: list[str] = []
         self.ready = threading.Event()
         self.gone = threading.Event()
         self.paho: Any = paho.Client(CallbackAPIVersion.VERSION2, client_id=user, protocol=paho.MQTTv5)
-        self.paho.username_pw_set(user, password)
+        if password is not None:
+            self.paho.username_pw_set(user, password)
         self.paho.on_connect = self._connected
         self.paho.on_disconnect = self._disconnected
-        self.paho.on_message = lambda _, __, message: self.got.append(message.topic)
         self.paho.connect("127.0.0.1", port, properties=Properties(1))
         self.paho.loop_start()
         assert self.ready.wait(20)
 
     def _connected(self, client, userdata, flags, reason, properties):
         self.connack = reason.value
+        self.properties = properties
         self.ready.set()
+
+    def publish(self, topic):
+        """Publish at QoS 1; the reason code of the acknowledgement."""
+        codes: queue.Queue[int] = queue.Queue()
+        self.paho.on_publish = lambda client, userdata, mid, reason, properties: codes.put(reason.value)
+        self.paho.publish(topic, "x", 1)
+        return codes.get(timeout=20)
 
     def _disconnected(self, client, userdata, flags, reason, properties):
         self.reason = reason.value
@@ -46,65 +58,152 @@ class Client:
         self.gone.set()
 
 
-def written(tmp_path, users, rest=""):
-    """Write users and configuration; the latter's path."""
-    lines = ["%s:%s" % (name, passwords.hash_password(password, iterations=10)) for name, password in users.items()]
-    (tmp_path / "users.txt").write_text("\n".join(lines) + "\n")
-    path = tmp_path / "broker.toml"
-    path.write_text("[[auth]]\ntype = 'password_file'\nfile = 'users.txt'\n" + rest)
-    return str(path)
+class Broker:
+    """A broker with a configuration of its own that is read again: on SIGHUP, or by a call of the board's program."""
+
+    def __init__(self, runtime, start, path):
+        self.runtime = runtime
+        self._start = start
+        self._path = path
+
+    def start(self, values):
+        """Start it; `port` is where it listens."""
+        self.port = free_port()
+        path = self.write(values)
+        if self.runtime == "cpython":
+            self._process = self._start("cpython", "--config", path)
+            self.port = self._process.port
+        else:
+            self._process = self._start("micropython", path, script=MAIN)
+
+    def write(self, values):
+        """Write another configuration, or text in place of one."""
+        if isinstance(values, str):
+            self._path.write_text(values)
+            return str(self._path)
+        return write(self._path, self.runtime, {"port": self.port, **values})
+
+    @property
+    def output(self):
+        """What the broker has printed so far."""
+        return self._process.output
+
+    def reload(self, text):
+        """Have it read again, and wait for what the broker says to it."""
+        before = self._process.output.count(text)
+        if self.runtime == "cpython":  # there --port counts more than the file
+            self._process.signal(signal.SIGHUP)
+        else:
+            socket.create_connection(("127.0.0.1", self._process.port), 20).close()
+        deadline = time.monotonic() + 20
+        while self._process.output.count(text) == before:
+            assert time.monotonic() < deadline, self._process.output
+            time.sleep(0.05)
 
 
-def reload(broker, text):
-    """Send SIGHUP and wait for what the broker says to it."""
-    before = broker.output.count(text)
-    broker.signal(signal.SIGHUP)
-    deadline = time.monotonic() + 20
-    while broker.output.count(text) == before:
-        assert time.monotonic() < deadline, broker.output
-        time.sleep(0.05)
+AGAIN = "the configuration was read again"
+REFUSED = "the configuration was not changed"
+NOBODY = 0x10  # no matching subscribers: the message was accepted
 
 
-def test_users_and_rules(start_broker, tmp_path):
-    path = written(tmp_path, {"alice": b"1", "bob": b"2"})
-    broker = start_broker("cpython", "--config", path)
-    alice, bob = Client(broker.port, "alice", "1"), Client(broker.port, "bob", "2")
+@pytest.fixture
+def broker(runtime, start_broker, tmp_path):
+    return Broker(runtime, start_broker, tmp_path / "broker.conf")
+
+
+USERS = {name: passwords.hash_password(name.encode(), iterations=10) for name in ("alice", "bob")}
+
+
+def users(*names):
+    """The configuration's part with these users."""
+    return {"auth": [{"type": "users", "users": {name: USERS[name] for name in names}}]}
+
+
+def test_users_and_rules(broker):
+    broker.start(users("alice", "bob"))
+    alice, bob = Client(broker.port, "alice", "alice"), Client(broker.port, "bob", "bob")
     assert (alice.connack, bob.connack) == (0, 0)
-    kept = (tmp_path / "users.txt").read_text().splitlines()[0]
-    written(tmp_path, {}, "[[acl]]\ntopic = 'home/#'\n")
-    (tmp_path / "users.txt").write_text(kept + "\n")
-    reload(broker, "the configuration was read again")
+    broker.write({**users("alice"), "acl": [{"topic": "home/#"}]})
+    broker.reload(AGAIN)
     assert bob.gone.wait(20) and bob.reason == 0x87
     assert not alice.gone.is_set()
-    info = alice.paho.publish("other", "x", 1)
-    info.wait_for_publish(20)
-    again = Client(broker.port, "bob", "2")
-    assert again.connack == 0x86
+    assert [alice.publish(topic) for topic in ("home/x", "other")] == [NOBODY, 0x87]
+    assert Client(broker.port, "bob", "bob").connack == 0x86
     alice.paho.disconnect()
 
 
-def test_a_wrong_configuration_changes_nothing(start_broker, tmp_path):
-    path = written(tmp_path, {"alice": b"1"})
-    broker = start_broker("cpython", "--config", path)
-    alice = Client(broker.port, "alice", "1")
-    for wrong in ("max_qos = 9\n", "[[acl]]\ntopic = 'a#'\n", "[[listener]]\nid = 'x'\nport = 1\nauth = ['nobody']\n", "= broken"):
-        users = (tmp_path / "users.txt").read_text()
-        (tmp_path / "broker.toml").write_text(wrong)
-        reload(broker, "the configuration was not changed")
-        (tmp_path / "users.txt").write_text(users)
+def test_password_files(broker, tmp_path):
+    path = tmp_path / "users.txt"
+    values = {"auth": [{"type": "password_file", "file": "users.txt"}]}  # relative to the configuration
+    path.write_text("alice:%s\n" % USERS["alice"])
+    broker.start(values)
+    assert Client(broker.port, "bob", "bob").connack == 0x86
+    path.write_text("bob:%s\n" % USERS["bob"])
+    broker.reload(AGAIN)
+    assert Client(broker.port, "bob", "bob").connack == 0
+    path.write_text("damaged\n")
+    broker.reload(REFUSED)
+    assert Client(broker.port, "bob", "bob").connack == 0
+
+
+def test_limits(broker):
+    broker.start({**users("alice", "bob"), "max_connections": 1})
+    alice = Client(broker.port, "alice", "alice")
+    assert Client(broker.port, "bob", "bob").connack == 0x97
+    broker.write({**users("alice", "bob"), "max_connections": 2, "client_limits": [{"user": "b*", "max_qos": 0}]})
+    broker.reload(AGAIN)
+    bob = Client(broker.port, "bob", "bob")
+    assert (bob.connack, bob.properties.MaximumQoS) == (0, 0)
     assert not alice.gone.is_set()
-    alice.paho.publish("t", "x", 1).wait_for_publish(20)
-    assert Client(broker.port, "alice", "1").connack == 0
+    again = Client(broker.port, "alice", "alice")
+    assert again.connack == 0 and not hasattr(again.properties, "MaximumQoS")
 
 
-def test_certificates(start_broker, tmp_path, certificates):  # noqa: F811
+def test_the_limits_of_a_listener(broker):
+    port = free_port()
+    broker.start({"listener": [{"id": "other", "port": port, "max_qos": 1}]})
+    assert Client(port, "alice").properties.MaximumQoS == 1
+    broker.write({"max_packet_size": 1000, "listener": [{"id": "other", "port": port, "max_qos": 0}]})
+    broker.reload(AGAIN)
+    client = Client(port, "alice")
+    assert (client.properties.MaximumQoS, client.properties.MaximumPacketSize) == (0, 1000)
+
+
+def test_a_wrong_configuration_changes_nothing(broker):
+    broker.start(users("alice"))
+    alice = Client(broker.port, "alice", "alice")
+    other = {"id": "x", "port": 1, "auth": ["nobody"]}
+    for wrong in (
+        {"max_qos": 9}, {"acl": [{"topic": "a#"}]}, {"listener": [other]}, {"log_level": "loud"}, {"auth": [{"type": "ldap"}]},
+        "= broken",
+    ):  # fmt: skip
+        broker.write(wrong)
+        broker.reload(REFUSED)
+    assert not alice.gone.is_set()
+    assert alice.publish("t") == NOBODY
+    assert Client(broker.port, "alice", "alice").connack == 0
+
+
+def test_the_log_level(broker):
+    broker.start({})
+    Client(broker.port, "thermometer").paho.disconnect()
+    broker.write({"log_level": "info"})
+    broker.reload(AGAIN)
+    Client(broker.port, "barometer").paho.disconnect()
+    deadline = time.monotonic() + 20
+    while "barometer" not in broker.output:
+        assert time.monotonic() < deadline, broker.output
+        time.sleep(0.05)
+    assert "thermometer" not in broker.output
+
+
+def test_certificates(broker, tmp_path, certificates):  # noqa: F811
     port = free_port()
     made, others = certificates(), certificates("others")
     for source, name in ((made.server, "server.pem"), (made.key, "server.key")):
         (tmp_path / name).write_bytes(open(source, "rb").read())
-    path = tmp_path / "broker.toml"
-    path.write_text("[[listener]]\nid = 'tls'\nport = %d\ntls = { certificate = 'server.pem', key = 'server.key' }\n" % port)
-    broker = start_broker("cpython", "--config", str(path))
+    values = {"listener": [{"id": "tls", "port": port, "tls": {"certificate": "server.pem", "key": "server.key"}}]}
+    broker.start(values)
 
     def connect(authority, client_id=b"n"):
         context = ssl.create_default_context(cafile=authority)
@@ -117,12 +216,14 @@ def test_certificates(start_broker, tmp_path, certificates):  # noqa: F811
     old = connect(made.ca, b"o")
     for source, name in ((others.server, "server.pem"), (others.key, "server.key")):
         (tmp_path / name).write_bytes(open(source, "rb").read())
-    reload(broker, "the configuration was read again")
+    broker.reload(AGAIN)
     with pytest.raises(ssl.SSLError):
         connect(made.ca)
     connect(others.ca).close()
     (tmp_path / "server.key").write_text("damaged")
-    reload(broker, "the configuration was not changed")
+    broker.reload(REFUSED)
+    broker.write({"listener": [{"id": "tls", "port": port}]})  # without TLS, all of a sudden
+    broker.reload(REFUSED)
     connect(others.ca).close()
     old.sendall(b"\xc0\0")
     assert old.recv(2) == b"\xd0\0"  # it never noticed

@@ -1,6 +1,5 @@
 """The brokers' TLS listeners with clients that are slow, unknown or known by their certificate."""
 
-import json
 import os
 import socket
 import ssl
@@ -9,6 +8,7 @@ import time
 import pytest
 
 from certificates import certificates  # noqa: F401
+from configuration import write
 from server_process import free_port
 from tests.host.drivers import TIMEOUT
 
@@ -62,28 +62,19 @@ class Client:
 
 
 class Starter:
-    """Starts a broker with a plain and a TLS listener: start(runtime, tables, options, **more TLS settings) -> both ports."""
+    """Starts a broker with a plain and a TLS listener: start(runtime, more keys, **more TLS settings) -> both ports."""
 
     def __init__(self, start_broker, ours, path):
         self._start = start_broker
         self._ours = ours
         self._path = path
 
-    def __call__(self, runtime, tables=None, values=None, **more):
+    def __call__(self, runtime, values=None, **more):
         tls = {"certificate": self._ours.server, "key": self._ours.key, **more}
         port = free_port()
-        if runtime == "cpython":
-            lines = ["%s = %s" % item for item in (values or {}).items()]
-            table = ", ".join("%s = %s" % (key, json.dumps(value)) for key, value in tls.items())
-            lines += ["[[listener]]", "id = 'tls'", "port = %d" % port, "tls = { %s }" % table]
-            for kind, table in (tables or {}).items():
-                lines += ["[[%s]]" % kind, *("%s = %s" % (key, json.dumps(value)) for key, value in table.items())]
-            self._path.write_text("\n".join(lines))
-        else:
-            other = {kind: [table] for kind, table in (tables or {}).items()}
-            listener = [{"id": "tls", "port": port, "tls": tls}]
-            self._path.write_text(json.dumps({**(values or {}), "listener": listener, **other}))
-        self._broker = self._start(runtime, "--config", str(self._path))
+        listener = [{"id": "tls", "port": port, "tls": tls}]
+        path = write(self._path, runtime, {**(values or {}), "listener": listener})
+        self._broker = self._start(runtime, "--config", path)
         return self._broker.port, port
 
     def files(self):
@@ -162,8 +153,8 @@ def test_only_known_clients_get_in(start, runtime, certificates):
 
 def test_the_name_in_the_certificate_is_the_user(start, runtime, certificates):
     ours = certificates()
-    tables: dict[str, object] = {"auth": {"type": "certificate"}, "acl": {"topic": "home/%u"}}
-    plain, port = start(runtime, tables, client_ca=ours.ca)
+    rights = {"auth": [{"type": "certificate"}], "acl": [{"topic": "home/%u"}]}
+    plain, port = start(runtime, rights, client_ca=ours.ca)
     clients = {name: Client(port, name[:1], trusting(ours, ours.client(name.decode()))) for name in (b"alice", b"bob")}
     for name, client in clients.items():
         assert client.subscribe(b"home/" + name) == (0x90, b"\0\1\0")
@@ -174,7 +165,7 @@ def test_the_name_in_the_certificate_is_the_user(start, runtime, certificates):
 @pytest.mark.parametrize("start_of_handshake", [b"", b"\x16\x03\x01\x01\x00\x01\x00\x00\xfc\x03\x03"])
 def test_a_handshake_that_is_never_finished(start, runtime, certificates, start_of_handshake):
     """As many as may be without CONNECT: they go when their time is over, and others get in."""
-    plain, port = start(runtime, values={"connect_timeout": 1})
+    plain, port = start(runtime, {"connect_timeout": 1})
     first = Client(port, b"a", trusting(certificates()))
     before = start.files()
     socks = [socket.create_connection(("127.0.0.1", port), TIMEOUT) for _ in range(16)]
