@@ -46,6 +46,8 @@ class Authenticator:
 
         Returns (code, data to send): CONTINUE_AUTHENTICATION for another step, SUCCESS, or a
         reason code of 0x80 or more. `client.auth_state` is free for what must be kept between steps.
+        A connected client may go through it again (clause 4.12.1): `rules`, `authorizer` and `expires_at`
+        hold as they are at its end, another `user` is refused.
         """
         return BAD_AUTHENTICATION_METHOD, None
 
@@ -87,6 +89,7 @@ def still_admitted(conn: "Connection") -> bool:
         return may_be_anonymous(conn.listener, conn.address)
     for candidate in authenticators:
         if candidate is authenticator or candidate.name and candidate.name == authenticator.name:
+            identity.authenticator = candidate  # type: ignore[union-attr]  # it re-authenticates with this one
             return candidate.valid(identity)  # type: ignore[arg-type]
     return False
 
@@ -116,7 +119,7 @@ class Identity:
     authorizer     asked when no rule decides, or None: `authorizer.ask(client, action, topic)`, which has to
                    call `client.authorized(action, topic, verdict, ttl)` later
     expires_at     ms on the broker's clock when the client is disconnected, or None
-    authenticator  the one that let the client in, or with whom it talks
+    authenticator  the one that let the client in, or that is asked
     auth_state     free for the authenticator
     access         what the client may do, None: everything, or not known yet
     """
@@ -162,21 +165,29 @@ class Identity:
 
     @property
     def gone(self) -> bool:
-        """True when the client has not waited for the answer."""
-        return self.conn not in self.broker.connections
+        """True when nobody waits for the answer: the client has gone, or others were asked about it after a reload."""
+        return not self.conn.knows(self)
 
     @property
     def enhanced(self) -> bool:
         """True when the client authenticates, or has done so, by an authentication method (clause 4.12)."""
         return self.asked < 0 and self.authenticator is not None
 
+    @property
+    def current(self) -> bool:
+        """True while the authenticator that was asked last is where it was."""
+        row = self.conn.listener.authenticators
+        return self.asked < len(row) and row[self.asked] is self.authenticator
+
     def authenticated(self, code: "Optional[int]") -> None:
         """The decision that was left PENDING: 0, a reason code of 0x80 or more, or None for the next one."""
-        self.conn.authenticated(code)
+        if not self.gone:
+            self.conn.authenticated(code)
 
     def authorized(self, action: int, topic: bytes, verdict: int, ttl: int) -> None:
         """The answer to `authorizer.ask`, to be remembered for `ttl` ms."""
-        self.conn.authorized(action, topic, verdict, ttl)
+        if not self.gone:
+            self.conn.authorized(action, topic, verdict, ttl)
 
     def decide(self) -> int:
         """Ask the authenticators, from the next one on; a reason code, or PENDING."""
@@ -184,12 +195,11 @@ class Identity:
         authenticators = self.conn.listener.authenticators
         while connect is not None and self.asked + 1 < len(authenticators):
             self.asked += 1
-            authenticator = authenticators[self.asked]
-            code = authenticator.authenticate(self, connect.user, connect.password)
+            self.authenticator = authenticators[self.asked]
+            code = self.authenticator.authenticate(self, connect.user, connect.password)
             if code is not None:
-                self.authenticator = authenticator
                 return code
-        self.authenticator = None  # the last one may have asked for time and then had no opinion
+        self.authenticator = None
         if self.user is not None and authenticators:
             return BAD_USER_NAME_OR_PASSWORD
         self.user = None  # nobody has vouched for it

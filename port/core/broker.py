@@ -126,6 +126,7 @@ class Broker:
         self.clients_expired = 0
         self.refused = 0  # connections turned away before CONNECT
         self.auth_failed = 0  # CONNECTs refused by authentication
+        self.auth_timeouts = 0  # clients ended because an authenticator or authorizer did not answer
         self.auth_blocked = 0  # connections refused because their address has to wait
         self.denied_publishes = 0
         self.denied_subscriptions = 0
@@ -594,12 +595,12 @@ class Broker:
         """Do what time asks for; call it about once a second."""
         now = self.clock()
         for conn in list(self.connections):
-            if conn.held:
-                conn.tick(now)
             identity = conn.identity
             if identity is not None and identity.expires_at is not None and identity.expires_at <= now:
                 conn.fail(MQTTError(MAXIMUM_CONNECT_TIME, "the time allowed is over"))
-            if conn.active and conn.silence:
+            if conn.held:
+                conn.tick(now)
+            elif conn.active and conn.silence:
                 conn.active = False
                 conn.deadline = now + conn.silence
             elif now >= conn.deadline and (conn.silence or conn.session is None):

@@ -55,7 +55,7 @@ from port.core.reason import (
     USE_ANOTHER_SERVER,
     MQTTError,
 )
-from port.core.rights import client_options, find_access, set_access
+from port.core.rights import Judged, client_options, find_access, renew, set_access
 from port.core.routing import check_name
 from port.core.topics import has_wildcard, valid_name
 
@@ -81,6 +81,7 @@ _PASSWORD = const(0x40)
 _USER_NAME = const(0x80)
 # From port.core.acl, which is loaded when there is a rule.
 _PUBLISH = const(1)
+_SUBSCRIBE = const(2)
 _UNDECIDED = const(-2)
 
 
@@ -107,6 +108,7 @@ class Connect:
         self.properties: "Properties" = decode(reader, CONNECT) if version == 5 else {}
         self.client_id = _client_id(reader)
         self.assigned = False
+        self.undecided()
         self.extra: "Optional[Properties]" = None  # what authentication adds to the CONNACK
         self.will: "Optional[Message]" = None
         self.will_delay = 0
@@ -121,6 +123,11 @@ class Connect:
         self.password: "Optional[bytes]" = reader.binary() if flags & _PASSWORD else None
         if reader.left():
             raise MQTTError(MALFORMED_PACKET, "CONNECT too long")
+
+    def undecided(self) -> None:
+        """The authorizer's answers so far count no more."""
+        self.may_leave_will = False
+        self.judged: "Optional[Judged]" = None  # the subscriptions of the session to be resumed
 
     def _read_will(self, reader: Reader, version: int, qos: int, retain: bool) -> None:
         if qos == 3:  # [MQTT-3.1.2-12]
@@ -222,6 +229,8 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
     identity: Identity = conn.identity  # type: ignore[assignment]
     authenticator: "Authenticator" = identity.authenticator  # type: ignore[assignment]
     code, answer = authenticator.exchange(identity, data)
+    if code == SUCCESS and conn.state == _OPEN and identity.user != conn.session.user:  # type: ignore[union-attr]
+        code = NOT_AUTHORIZED  # the session is nobody else's
     if code >= 0x80:
         _failed(conn, code)
         raise MQTTError(code, "authentication failed")  # [MQTT-4.12.0-4] [MQTT-4.12.1-2]
@@ -235,6 +244,8 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
     if conn.state == _OPEN:  # a re-authentication goes on, or has come to its end
         identity.renewing = code == CONTINUE_AUTHENTICATION
     conn.reply(packet(0xF0, bytes((code,)) + encode(properties)))  # [MQTT-4.12.0-2]
+    if code == SUCCESS:
+        renew(conn.broker, conn.session)  # type: ignore[arg-type]
 
 
 def _failed(conn: "Connection", code: int) -> None:
@@ -258,7 +269,8 @@ def _check_will(will: Message, options: "Options") -> None:
 
 def _may_leave_will(conn: "Connection", will: Message, access: "Optional[Access]") -> bool:
     """False while the authorizer is being asked. Raises MQTTError when the will is not allowed."""
-    if access is None:
+    connect: Connect = conn.identity.connect  # type: ignore[union-attr, assignment]
+    if access is None or connect.may_leave_will:
         return True
     verdict = access.judge(will, conn.broker.clock())
     if verdict == _UNDECIDED:
@@ -266,7 +278,21 @@ def _may_leave_will(conn: "Connection", will: Message, access: "Optional[Access]
         return False
     if verdict < 0:
         raise MQTTError(NOT_AUTHORIZED, "not authorized for the topic of the will")
+    connect.may_leave_will = True
     return True
+
+
+def _may_resume(conn: "Connection", session: "Session", access: "Optional[Access]") -> bool:
+    """Judge the subscriptions of a session that was another connection's; False while the authorizer is being asked."""
+    connect: Connect = conn.identity.connect  # type: ignore[union-attr, assignment]
+    if access is None or access is session.access:
+        return True
+    if connect.judged is None:
+        connect.judged = Judged(session)
+    topic_filter = connect.judged.go_on(access, conn.broker.clock())
+    if topic_filter is not None:
+        conn.ask(_SUBSCRIBE, topic_filter)
+    return topic_filter is None
 
 
 def authenticated(conn: "Connection", code: int) -> None:
@@ -296,6 +322,8 @@ def authenticated(conn: "Connection", code: int) -> None:
         raise MQTTError(NOT_AUTHORIZED, "the client id belongs to another user")
     if broker.journal is not None and broker.journal.refusing() and _asked_expiry(conn, connect):
         raise MQTTError(SERVER_UNAVAILABLE, "sessions cannot be stored")
+    if session is not None and not connect.clean_start and not _may_resume(conn, session, identity.access):
+        return
     replaced = None if session is None else session.conn
     if (replaced is None and broker.connected >= broker.options.max_connections) or (
         (replaced is None or replaced.listener is not conn.listener)
@@ -341,7 +369,7 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     session.listener = conn.listener
     session.set_options(options)
     set_access(conn.broker, session, identity.access)
-    session.purge()
+    session.purge(() if connect.judged is None else connect.judged.enforce(conn.broker, session))
     if not conn.listener.authenticators:
         conn.identity = None
     conn.rate = renewed(None, options, conn.broker.clock())

@@ -9,6 +9,7 @@ client, OPEN while a session is attached, CLOSED for ever.
 """
 
 from port.core import TYPE_CHECKING, const
+from port.core.auth import Identity
 from port.core.codec import (
     AUTH,
     CONNECT,
@@ -28,9 +29,11 @@ from port.core.publish import handle_publish
 from port.core.reason import (
     MALFORMED_PACKET,
     MESSAGE_RATE_TOO_HIGH,
+    NOT_AUTHORIZED,
     PACKET_TOO_LARGE,
     PROTOCOL_ERROR,
     QUOTA_EXCEEDED,
+    SERVER_BUSY,
     SERVER_MOVED,
     SERVER_SHUTTING_DOWN,
     SERVER_UNAVAILABLE,
@@ -40,12 +43,12 @@ from port.core.reason import (
     MQTTError,
     connect_return_code,
 )
+from port.core.rights import find_access
 from port.core.subscribe import handle_subscribe, handle_unsubscribe
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional, Protocol
 
-    from port.core.auth import Identity
     from port.core.broker import Broker
     from port.core.codec import Buffer
     from port.core.listener import Listener
@@ -303,10 +306,12 @@ class Connection:
         self.hold(_RATE)
 
     def tick(self, now: int) -> None:
-        """A second has passed: a client that was too fast is read again when it has waited long enough."""
-        if self.held:
-            self.active = True  # it cannot be heard; its silence is not its fault
-        if self.held & _RATE and (self.rate is None or self.rate.take(self.options, 0, 0, now)):
+        """A second has passed for a client that is held: it is read again, or there will be no answer about it."""
+        self.active = True  # it cannot be heard; its silence is not its fault
+        if self.held & _ASKING and now >= self.deadline:
+            self.broker.auth_timeouts += 1
+            self.fail(MQTTError(SERVER_BUSY, "no answer in time whether this is allowed"))
+        elif self.held & _RATE and (self.rate is None or self.rate.take(self.options, 0, 0, now)):
             self.go_on(_RATE)
 
     def _long(self, data: "Buffer", i: int, end: int) -> int:
@@ -369,6 +374,8 @@ class Connection:
         """Stop reading from the client; `why` is a bit of `held`."""
         if not self.held:
             self.transport.hold(True)
+        if why == _ASKING:
+            self.deadline = self.broker.clock() + self.options.auth_timeout * 1000
         self.held |= why
 
     def go_on(self, why: int) -> None:
@@ -387,6 +394,28 @@ class Connection:
         if self.state != _AUTHENTICATING or not self.held or identity is None:
             return  # it has gone meanwhile
         self._decide(identity.decide if code is None else lambda: code)
+
+    def knows(self, identity: "Identity") -> bool:
+        """True while what is decided about this identity concerns the client."""
+        return self.identity is identity and self.state != _CLOSED
+
+    def reconsider(self) -> None:
+        """Rights and authenticators have changed: whether the client may come in is decided by the new ones."""
+        identity = self.identity
+        if self.state != _AUTHENTICATING or identity is None or identity.connect is None:
+            return
+        identity.connect.undecided()
+        if identity.enhanced:
+            if identity.authenticator not in self.listener.authenticators:
+                self.fail(MQTTError(NOT_AUTHORIZED, "the authentication method is not there any more"))
+                return
+        elif self.held & _ASKING and not identity.current:
+            # From the first one on; the answer that is under way is for nobody.
+            self.identity = identity = Identity(self, identity.connect)
+            self._decide(identity.decide)
+            return
+        if identity.access is not None:
+            identity.access = find_access(self.broker, self, identity)
 
     def authorized(self, action: int, topic: bytes, verdict: int, ttl: int) -> None:
         """The answer to what `ask` asked: see Identity.authorized."""

@@ -8,11 +8,11 @@
           ucomqtt_packets_received_total, ucomqtt_packets_sent_total, ucomqtt_messages_received_total,
           ucomqtt_messages_sent_total, ucomqtt_messages_dropped_total, ucomqtt_connections_total,
           ucomqtt_connections_refused_total, ucomqtt_sessions_expired_total, ucomqtt_auth_failed_total,
-          ucomqtt_auth_blocked_total, ucomqtt_publishes_denied_total, ucomqtt_subscriptions_denied_total,
-          ucomqtt_rate_limited_total. Gauges: ucomqtt_info (its label is the version), ucomqtt_uptime_seconds,
-          ucomqtt_clients_connected, ucomqtt_clients_disconnected, ucomqtt_clients_maximum,
-          ucomqtt_clients_total, ucomqtt_retained_messages, ucomqtt_inflight_messages,
-          ucomqtt_stored_messages, ucomqtt_subscriptions. Every other numeric figure of $SYS/broker/ is there, too,
+          ucomqtt_auth_timeouts_total, ucomqtt_auth_blocked_total, ucomqtt_publishes_denied_total,
+          ucomqtt_subscriptions_denied_total, ucomqtt_rate_limited_total. Gauges: ucomqtt_info (its label is
+          the version), ucomqtt_uptime_seconds, ucomqtt_clients_connected, ucomqtt_clients_disconnected,
+          ucomqtt_clients_maximum, ucomqtt_clients_total, ucomqtt_retained_messages,
+          ucomqtt_inflight_messages, ucomqtt_stored_messages, ucomqtt_subscriptions. Every other numeric figure of $SYS/broker/ is there, too,
           untyped, as ucomqtt_ and its topic, with _ for what a name cannot hold.
 """
 
@@ -46,6 +46,7 @@ _METRICS = (
     ("clients/expired", "sessions_expired_total", "counter", "Sessions that expired"),
     ("clients/rate/limited", "rate_limited_total", "counter", "Times a client sent too fast"),
     ("auth/failed", "auth_failed_total", "counter", "CONNECT packets refused by authentication"),
+    ("auth/timeouts", "auth_timeouts_total", "counter", "Clients about whom there was no answer in time"),
     ("auth/blocked", "auth_blocked_total", "counter", "Connections refused after too many failures"),
     ("acl/publish/denied", "publishes_denied_total", "counter", "Messages refused by the ACL"),
     ("acl/subscribe/denied", "subscriptions_denied_total", "counter", "Subscriptions refused by the ACL"),

@@ -45,6 +45,7 @@ TABLE: "tuple[tuple[str, Any, Any, Any, Any, str], ...]" = (
     ("max_connections_per_address", 16, 1000, 0, 1000000, ""),
     ("max_auth_failures", 10, 10, 0, 1000000, ""),
     ("auth_backoff", 300, 300, 1, 86400, "s"),
+    ("auth_timeout", 30, 30, 1, 3600, "s"),
     ("max_tracked_addresses", 32, 10000, 1, 1000000, ""),
     ("max_message_rate", 0, 0, 0, 1000000, "messages/s"),
     ("max_byte_rate", 0, 0, 0, 1000000000, "bytes/s"),
@@ -100,8 +101,9 @@ class Options:
     sys_interval: time between two rounds of $SYS messages (0: none)
     anonymous: who may connect without a user name: all, this machine (loopback), none; auto: loopback unless there is auth
     max_connections_per_address: connections one address (IPv6: /64 network) may have, this machine excepted (0: no limit)
-    max_auth_failures: failures to authenticate before an address has to wait, with 0x8A (3.x: 5) or no answer (0: never)
+    max_auth_failures: failures after which an address, this machine excepted, must wait: 0x8A (3.x: 5) or no answer (0: never)
     auth_backoff: longest time an address has to wait; it begins with one second and doubles with each failure
+    auth_timeout: longest wait for one answer of an authenticator or authorizer, then the client is refused with 0x89 (3.x: 3)
     max_tracked_addresses: addresses whose failures are remembered
     max_message_rate: PUBLISH packets one client may send on average (0: no limit)
     max_byte_rate: bytes one client may send on average (0: no limit)
@@ -143,6 +145,7 @@ class Options:
     max_connections_per_address: int
     max_auth_failures: int
     auth_backoff: int
+    auth_timeout: int
     max_tracked_addresses: int
     max_message_rate: int
     max_byte_rate: int

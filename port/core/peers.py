@@ -23,7 +23,8 @@ class Peers:
     """Counts connections per address, and makes those wait that fail to authenticate again and again.
 
     The first `max_auth_failures` failures cost nothing; from then on each one blocks the address, for
-    one second, then two, four and so on, `auth_backoff` at most. A success clears it.
+    one second, then two, four and so on, `auth_backoff` at most. A success clears it. This machine is
+    excepted from both: its address may stand for everybody who comes through a proxy on it.
     """
 
     def __init__(self) -> None:
@@ -33,7 +34,6 @@ class Peers:
     def enter(self, address: str, options: "Options") -> "Any":
         """Count a new connection: returns what `leave` takes, None when its address has too many.
 
-        Those of this machine are not limited.
         """
         if is_loopback(address):
             return ""
@@ -63,7 +63,7 @@ class Peers:
     def failed(self, address: str, now: int, options: "Options") -> None:
         """A client from this address could not authenticate."""
         allowed = options.max_auth_failures
-        if not allowed:
+        if not allowed or is_loopback(address):
             return
         failures = self._failures
         key = _key(address)

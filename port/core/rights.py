@@ -7,7 +7,8 @@ from port.core import TYPE_CHECKING, const
 from port.core.auth import fits, still_admitted
 from port.core.rate import renewed
 from port.core.reason import NOT_AUTHORIZED, MQTTError
-from port.core.topics import without_share
+from port.core.subscriptions import limited
+from port.core.topics import is_shared, without_share
 
 if TYPE_CHECKING:
     from typing import Any, Optional, Sequence
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from port.core.options import Options
     from port.core.session import Session
 
-_DENIED = const(-1)  # port.core.acl has it
+_DENIED = const(-1)  # port.core.acl has these two
+_UNDECIDED = const(-2)
 
 
 def new_acl(broker: "Broker", rules: "Sequence[Rule]" = ()) -> "Acl":
@@ -109,6 +111,11 @@ def set_rules(broker: "Broker", session: "Session", rules: "Optional[list[Rule]]
     else:  # they stay with its Access
         acl = session.listener.acl or broker.acl
         set_access(broker, session, acl.find(session.user, session.client_id, session.address, rules, None))
+    renew(broker, session)
+
+
+def renew(broker: "Broker", session: "Session") -> None:
+    """Settle a connected client's rights anew; it is disconnected if it has lost some."""
     _renew(broker, session)
     _enforce(broker, session)
 
@@ -117,16 +124,14 @@ def renew_all(broker: "Broker") -> None:
     """Settle all clients' rights anew, see Broker.rights_changed."""
     for listener in broker.listeners + [broker.default_listener]:
         listener.inherit(broker.options)
-    for conn in broker.connections:
-        identity = conn.identity
-        if conn.session is None and identity is not None and identity.access is not None:
-            identity.access = find_access(broker, conn, identity)  # its will is being asked about
     sessions = list(broker.sessions.values())
     # First everybody's: what one has lost must not go to another who is about to lose it.
     for session in sessions:
         _renew(broker, session)
     for session in sessions:
         _enforce(broker, session)
+    for conn in list(broker.connections):
+        conn.reconsider()
 
 
 def _renew(broker: "Broker", session: "Session") -> None:
@@ -163,3 +168,39 @@ def _enforce(broker: "Broker", session: "Session") -> None:
             lost = True
     if conn is not None and lost:
         conn.fail(MQTTError(NOT_AUTHORIZED, "not authorized any more"))
+
+
+class Judged:
+    """The verdicts on the subscriptions of a session that goes on under other rights, asked for one after the other."""
+
+    def __init__(self, session: "Session") -> None:
+        self._left = list(session.subscriptions)
+        self._verdicts: "list[tuple[bytes, int]]" = []
+
+    def go_on(self, access: "Access", now: int) -> "Optional[bytes]":
+        """The next filter the authorizer has to be asked about, None when all are judged; `now`: ms."""
+        left = self._left
+        while left:
+            plain = without_share(left[-1])
+            verdict = access.subscribe(plain, now)
+            if verdict == _UNDECIDED:
+                return plain
+            access.subscribed()
+            self._verdicts.append((left.pop(), verdict))
+        return None
+
+    def enforce(self, broker: "Broker", session: "Session") -> "list[bytes]":
+        """Take away, or down to a lower QoS, what is not allowed any more; returns the filters lost."""
+        lost = []
+        for topic_filter, verdict in self._verdicts:
+            options = session.subscriptions.get(topic_filter)
+            if options is None:
+                continue  # it has unsubscribed meanwhile
+            if verdict == _DENIED:
+                broker.denied_subscriptions += 1
+                broker.unsubscribe_session(session, topic_filter)
+                if not is_shared(topic_filter):
+                    lost.append(topic_filter)
+            elif limited(options, verdict) != options:
+                broker.subscribe_session(session, topic_filter, limited(options, verdict))
+        return lost

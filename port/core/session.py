@@ -23,9 +23,10 @@ from port.core.reason import (
 )
 from port.core.retained import expired
 from port.core.retained import message as retained_message
+from port.core.topics import matches
 
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Optional, Sequence
 
     from port.core.acl import Access
     from port.core.broker import Broker
@@ -299,10 +300,12 @@ class Session:
         if not replay:
             self.replay = None
 
-    def purge(self) -> None:
+    def purge(self, lost: "Sequence[bytes]" = ()) -> None:
         """Drop what waits and the client may not receive any more; of a shared subscription's, others may have it.
 
         What is in flight stays, it counts against the receive maximum; it is not sent again, see _resend.
+        `lost`: filters the client has lost while it was away. What has come through no other is dropped, in
+        flight or not.
         """
         access = self.access
         if access is None:
@@ -312,17 +315,32 @@ class Session:
         if queue:
             for _ in range(len(queue)):
                 entry = self._unqueue()
-                if access.receive(entry[0].name) < 0:
+                if access.receive(entry[0].name) < 0 or entry[3] is None and self._came_through(lost, entry[0].name):
                     self._drop(entry)
                     refused.append(entry)
                 else:
                     queue.append(entry)
                     self.queued_bytes += entry[0].size()
         if self.replay:
-            self.replay = [entry for entry in self.replay if access.receive(entry[0][0]) >= 0]
+            self.replay = [
+                entry
+                for entry in self.replay
+                if access.receive(entry[0][0]) >= 0 and not self._came_through(lost, entry[0][0])
+            ]
+        for packet_id in list(self.inflight) if lost else ():
+            sent = self.inflight[packet_id]
+            if sent[0] is not None and sent[3] is None and self._came_through(lost, sent[0].name):
+                del self.inflight[packet_id]
+                self._drop(sent)
         for entry in refused:
             if entry[3] is not None:
                 entry[3].hand_back([entry], self, self.broker.clock())
+
+    def _came_through(self, lost: "Sequence[bytes]", name: bytes) -> bool:
+        """True when a message of this name came through one of the filters that are lost, and through none that is left."""
+        if not any([matches(topic_filter, name) for topic_filter in lost]):
+            return False
+        return not any([matches(topic_filter, name) for topic_filter in self.subscriptions])
 
     # -- QoS 2 from the client --------------------------------------------------------------
 

@@ -72,6 +72,7 @@ class SysInfo:
             ("clients/expired", b.clients_expired),
             ("connections/refused", b.refused),
             ("auth/failed", b.auth_failed),
+            ("auth/timeouts", b.auth_timeouts),
             ("auth/blocked", b.auth_blocked),
             ("acl/publish/denied", b.denied_publishes),
             ("acl/subscribe/denied", b.denied_subscriptions),

@@ -7,6 +7,7 @@ from port.core.message import Message
 from port.core.packets import encode
 from port.core.properties import AUTHENTICATION_DATA, AUTHENTICATION_METHOD
 from port.core.reason import BAD_USER_NAME_OR_PASSWORD, CONTINUE_AUTHENTICATION, NOT_AUTHORIZED, RE_AUTHENTICATE, SUCCESS
+from rights import rules
 
 
 class Passwords(Authenticator):
@@ -177,13 +178,17 @@ def test_a_pending_client_may_leave():
 
 
 def test_a_pending_client_must_not_wait_for_ever():
-    world = world_with(Patient(), connect_timeout=5)
-    client = world.client()
-    client.connect("c", keep_alive=1)
-    world.advance(7000)
-    assert client.closed
-    client.conn.authenticated(SUCCESS)
-    assert world.broker.sessions == {}
+    for version, code in ((3, 3), (4, 3), (5, 0x89)):
+        world = world_with(Patient(), connect_timeout=5, auth_timeout=20)
+        client = world.client(version)
+        client.connect("c", keep_alive=1)
+        world.advance(19000)
+        assert not client.closed
+        world.advance(2000)
+        client.expect(CONNACK, code=code)
+        assert client.closed and world.broker.auth_timeouts == 1
+        client.conn.authenticated(SUCCESS)
+        assert world.broker.sessions == {} and not world.broker.connections
 
 
 def test_two_pending_clients_with_one_id():
@@ -348,6 +353,55 @@ def test_reauthentication_packets_must_be_in_order():
             challenged(client, challenge)
         step(client, b"again")
         client.expect(AUTH, code=SUCCESS)
+
+
+class Renewing(Authenticator):
+    """The data says who somebody is, for how long (s), and what he may do: `user lifetime topic,topic`."""
+
+    method = b"RENEW"
+
+    def exchange(self, client, data):
+        name, lifetime, allowed = str(data, "utf-8").split(" ")
+        client.user = name.encode()
+        client.expires_at = client.broker.clock() + int(lifetime) * 1000
+        client.rules = rules(*[{"topic": topic} for topic in allowed.split(",")], {"topic": "#", "allow": False})
+        return SUCCESS, None
+
+
+def renewing(text):
+    return {AUTHENTICATION_METHOD: b"RENEW", AUTHENTICATION_DATA: text.encode()}
+
+
+def test_a_reauthentication_gives_other_rights_and_another_time():
+    for acl in ((), ({"topic": "of/everybody"},)):
+        world = world_with(Renewing(), anonymous="none")
+        if acl:
+            world.broker.set_acl(rules(*acl))
+        client = world.connect("c", properties=renewing("ann 10 a,b"))
+        client.subscribe("a")
+        client.publish("b", "x", 1, code=0x10)
+        client.publish("c", "x", 1, code=0x87)
+        world.advance(8000)
+        client.say(AUTH, code=RE_AUTHENTICATE, properties=renewing("ann 10 a,c"))
+        client.expect(AUTH, code=SUCCESS)
+        client.publish("b", "x", 1, code=0x87)
+        client.publish("c", "x", 1, code=0x10)
+        client.publish("a", "x")
+        client.expect_message("a", "x")
+        world.advance(8000)
+        client.ping()
+        client.say(AUTH, code=RE_AUTHENTICATE, properties=renewing("ann 10 c"))
+        client.expect(AUTH, code=SUCCESS)
+        client.expect_close(0x87)  # it has lost a subscription, as when rights change
+
+
+def test_nobody_becomes_somebody_else_by_reauthentication():
+    world = world_with(Renewing(), anonymous="none", max_auth_failures=1)
+    client = world.connect("c", 5, "10.0.0.1:1", properties=renewing("ann 10 a"))
+    client.subscribe("a")
+    client.say(AUTH, code=RE_AUTHENTICATE, properties=renewing("bob 1000 #"))
+    client.expect_close(0x87)
+    assert world.session("c") is None and world.broker.auth_failed == 1
 
 
 def test_reauthentication_keeps_to_the_method():

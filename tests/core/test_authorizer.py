@@ -303,7 +303,7 @@ def test_an_authorizer_that_raises_ends_the_connection():
 
 
 def test_a_client_that_waits_is_not_taken_for_silent():
-    world, authorizer = world_asking()
+    world, authorizer = world_asking(auth_timeout=100)
     client = world.connect("c", user=b"u", keep_alive=10)
     client.send_publish("t", "x", 1)
     world.advance(60000)

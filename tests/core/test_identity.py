@@ -73,7 +73,7 @@ def test_the_first_with_an_opinion_decides():
         ((NEXT, 0), b"u", 0), ((NEXT, NEXT, 0x87), b"u", 0x87), ((0, 0x86), b"u", 0), ((0x86, 0), b"u", 0x86),
         (((late, 0),), b"u", 0), (((late, 0x86), 0), b"u", 0x86), (((late, NEXT), 0), b"u", 0), (((late, NEXT),), b"u", 0x86),
         (((late, NEXT),), None, 0x87), (((late, NEXT), (late, NEXT), (late, 0)), b"u", 0), ((NEXT, (late, 0x88), 0), b"u", 0x88),
-        (((late, NEXT), 0x87), None, 0x87), ((NEXT, DenyAll()), b"u", 0x87), ((NEXT, DenyAll()), None, 0x87),
+        (((late, NEXT), 0x87), None, 0x87), ((NEXT, DenyAll()), b"u", 0x86), ((NEXT, DenyAll()), None, 0x87),
     ):  # fmt: skip
         for version in VERSIONS:
             world = World()
@@ -109,7 +109,7 @@ def test_a_user_name_nobody_knows_does_not_make_a_client_anonymous():
 
 def test_answers_that_come_when_the_client_has_gone():
     for code in (0, 0x86, NEXT):
-        world = World(connect_timeout=5)
+        world = World(auth_timeout=5)
         slow, last = Saying(PENDING), Saying(0)
         world.broker.authenticators += [slow, last]
         client = world.client()

@@ -351,7 +351,7 @@ def test_who_leaves_half_way_makes_room():
 
 
 def test_a_check_that_takes_too_long_is_given_up():
-    world = world_with(PasswordAuthenticator(USERS), connect_timeout=5)
+    world = world_with(PasswordAuthenticator(USERS), auth_timeout=5)
     client = world.client()
     client.connect("c", user=b"ann", password=b"apple")
     world.broker.work()

@@ -179,6 +179,14 @@ def test_who_was_there_before_is_told_so_at_connect():
         assert world.broker.auth_failed == before and world.broker.auth_blocked == 1
 
 
+def test_this_machine_does_not_wait():
+    for address in ("127.0.0.1:1", "[::1]:1", "unix", "[::ffff:127.0.0.1]:1"):
+        world = world_with(Users(u="right"), max_auth_failures=1)
+        assert [attempt(world, address) for _ in range(20)] == [0x86] * 20
+        assert attempt(world, address, b"right") == 0  # somebody else, through the same proxy
+        assert world.broker.auth_failed == 20
+
+
 def test_what_counts_as_a_failure():
     for code, counts in ((0x86, True), (0x87, True), (0x88, False), (0x89, False), (0x80, False)):
         world = world_with(Failing(), max_auth_failures=1)

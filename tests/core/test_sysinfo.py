@@ -19,7 +19,7 @@ MOSQUITTO = (
 )  # fmt: skip
 # What was turned away.
 REFUSED = (
-    "connections/refused", "auth/failed", "auth/blocked", "acl/publish/denied", "acl/subscribe/denied",
+    "connections/refused", "auth/failed", "auth/timeouts", "auth/blocked", "acl/publish/denied", "acl/subscribe/denied",
     "clients/rate/limited",
 )  # fmt: skip
 
