@@ -12,6 +12,7 @@ from port.cpython.config import LEVELS, LOOPS, Program, descriptions, hint
 
 _SECRET = re.compile(r"password$|secret$|token$")
 _IN_URL = re.compile(r"(?<=://)[^/@]*:[^/@]*(?=@)")
+_IN_QUERY = re.compile(r"(?<==)[^&]+")
 _PROGRAM = (
     ("log_level", "warning", "what is logged: one of %s" % ", ".join(LEVELS)),
     ("loop", "auto", "event loop: one of %s (auto: uvloop when it is installed)" % ", ".join(LOOPS)),
@@ -66,9 +67,18 @@ def _literal(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps("***" if _SECRET.search(key) else _IN_URL.sub("***", value), ensure_ascii=False)
+        return json.dumps("***" if _SECRET.search(key) else _without_secrets(value), ensure_ascii=False)
     if isinstance(value, list):
         return "[%s]" % ", ".join(_literal(key, item) for item in value)
     if isinstance(value, dict):
-        return "{ %s }" % ", ".join("%s = %s" % (json.dumps(k), _literal(k, item)) for k, item in value.items())
+        hidden = "password" if key == "users" else ""  # what passwords can be guessed from
+        return "{ %s }" % ", ".join("%s = %s" % (json.dumps(k), _literal(hidden or k, item)) for k, item in value.items())
     return str(value)
+
+
+def _without_secrets(text: str) -> str:
+    """Text that may be a URL, without what may be secret in one: password, and the values of its query."""
+    if "://" not in text:
+        return text
+    place, mark, query = text.partition("?")
+    return _IN_URL.sub("***", place) + mark + _IN_QUERY.sub("***", query)

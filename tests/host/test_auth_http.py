@@ -1,9 +1,11 @@
 """A real HTTP service that decides who may connect and what he may do."""
 
 import asyncio
+import gzip
 import json
 import ssl
 import threading
+import tracemalloc
 
 import pytest
 
@@ -84,6 +86,7 @@ async def puback(client, topic):
         (200, '{"result": "allow", "user": "\\ud800"}', 0x88),
         (200, '{"result": "allow", "acl": [{"topic": "\\ud800"}]}', 0x88),
         (200, '{"result": "allow", "expire_at": Infinity}', 0),
+        (200, '{"result": "allow", "expire_at": 1%s}' % ("0" * 400), 0),
         (200, '{"result": "allow", "expire_at": "soon"}', 0x88),
         (200, "1" + " " * 1000, 0x88),
         (201, "1", 0x88),
@@ -153,6 +156,31 @@ async def test_no_redirects(service, make):
         assert not other.requests
     finally:
         other.stop()
+
+
+async def test_no_cookies(service, make):
+    """What a service gives one client is not shown on behalf of another."""
+    service.answer = lambda path, fields: (200, "allow", ("Set-Cookie", "session=%s; Path=/" % fields["user"]))
+    async with broker_with(make()) as world:
+        for user in (b"ann", b"bob"):
+            assert await answer(world, user, b"x", client_id=user) == 0
+            assert service.headers["Cookie"] is None
+
+
+async def test_nothing_is_decompressed(service, make):
+    """A small answer cannot become a large one."""
+    bomb = gzip.compress(b"1" + bytes(50_000_000))
+    data = {"ann": gzip.compress(b"1"), "bomb": bomb}
+    service.answer = lambda path, fields: (200, data[fields["user"]], ("Content-Encoding", "gzip"))
+    authenticator = make()
+    async with broker_with(authenticator) as world:
+        tracemalloc.start()
+        try:
+            assert [await answer(world, user, b"x") for user in (b"ann", b"bomb")] == [0x88, 0x88]
+            assert tracemalloc.get_traced_memory()[1] < 10_000_000
+        finally:
+            tracemalloc.stop()
+        assert service.headers["Accept-Encoding"] == "identity"
 
 
 async def test_no_proxy_from_the_environment(service, make, monkeypatch):

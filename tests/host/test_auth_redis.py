@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import ssl
 
 import bcrypt
 import pytest
 import redis
 
 from back_ends import Clock, admitted, answer, begin, broker_with, figure, finish, hanging_server, may
+from certificates import certificates  # noqa: F401
 from database_servers import PASSWORD, redis_server  # noqa: F401
 from port.core.codec import DISCONNECT
 from port.cpython import passwords
@@ -341,6 +343,32 @@ async def test_wrong_password_for_the_server(make, caplog):
     async with broker_with(authenticator) as world:
         assert await answer(world, b"ann", b"right") == 0x88
     assert "Authentication" in caplog.text and "not the server's" not in caplog.text
+
+
+async def _reply(reader, writer):
+    """A server that knows nobody."""
+    try:
+        while line := await reader.readline():
+            command = [await reader.readline() for _ in range(2 * int(line[1:]))]
+            writer.write((b"*3\r\n" + b"$-1\r\n" * 3) if command[1].upper() == b"HMGET\r\n" else b"+OK\r\n")
+    finally:
+        writer.close()
+
+
+async def test_tls(certificates):  # noqa: F811
+    """The server's certificate must be from who is trusted, and for the name that was asked for."""
+    ours, others = certificates(), certificates("others")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(ours.server, ours.key)
+    server = await asyncio.start_server(_reply, "0.0.0.0", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    for host, ca, code in (
+        ("localhost", ours.ca, 0x86), ("localhost", others.ca, 0x88), ("localhost", "", 0x88), ("127.0.0.2", ours.ca, 0x88),
+    ):  # fmt: skip
+        settings = {"url": "rediss://%s:%d/0" % (host, port), "ca_file": ca, "acl": False, "refresh": 0, "timeout": 20}
+        async with broker_with(RedisAuthenticator(settings)) as world:
+            assert await answer(world, b"ann", b"right") == code, (host, ca)
+    server.close()
 
 
 def test_password_file(make, tmp_path):

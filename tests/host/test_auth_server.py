@@ -101,7 +101,7 @@ async def test_http_with_questions_about_topics():
     server = server_with(HttpAuthenticator({**urls, "timeout": 20}))
     try:
         async with server:
-            assert await refusal(server, "x", "ann", "wrong") == 0x87
+            assert await refusal(server, "x", "ann", "wrong") == 0x86
             async with client(server, "a", "ann", "right") as ann, client(server, "b", "bob", "right") as bob:
                 assert codes(await bob.subscribe([("bob/#", 1), ("ann/#", 1), ("#", 1)])) == [1, 0x87, 0x87]
                 assert codes(await ann.subscribe("ann/#", 1)) == [1]

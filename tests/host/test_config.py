@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+from port.core.passwords import make_record
 from server_process import environment
 from toolchain import ROOT
 
@@ -31,6 +32,7 @@ def written(tmp_path):
     return write
 
 
+RECORD = "$pbkdf2-sha256$i=1000$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 FULL = """
 max_sessions = 50
 log_level = "info"
@@ -40,7 +42,7 @@ file = "users.txt"
 [[auth]]
 type = "users"
 name = "inline"
-users = { bob = "$pbkdf2-sha256$i=1000$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" }
+users = { bob = "RECORD" }
 [[listener]]
 id = "lan"
 port = 1900
@@ -54,7 +56,7 @@ qos = 1
 [[client_limits]]
 user = "bob"
 max_message_rate = 10
-"""
+""".replace("RECORD", RECORD)
 
 
 def test_a_right_configuration_is_said_to_be_right(written, tmp_path):
@@ -66,6 +68,7 @@ def test_a_right_configuration_is_said_to_be_right(written, tmp_path):
 
 
 def test_what_is_printed_is_a_configuration_again(written, tmp_path):
+    """When the secrets are put in again."""
     path = written(FULL)
     (tmp_path / "users.txt").write_text("")
     done = run("--config", path, "--print-config", "--max-qos", "1", UCOMQTT_MAX_SESSIONS="70")
@@ -76,7 +79,8 @@ def test_what_is_printed_is_a_configuration_again(written, tmp_path):
     assert values["listener"][1]["port"] == 8083
     assert values["acl"] == [{"topic": "home/%u/#", "qos": 1}]
     assert values["auth"][0]["file"] == str(tmp_path / "users.txt")
-    again = run("--config", written(done.stdout), "--print-config")
+    assert values["auth"][1]["users"] == {"bob": "***"}
+    again = run("--config", written(done.stdout.replace("***", RECORD)), "--print-config")
     assert again.stdout == done.stdout
 
 
@@ -89,10 +93,17 @@ def test_every_key_is_explained():
 
 
 def test_secrets_are_not_printed(written):
-    path = written('[[auth]]\ntype = "redis"\nurl = "redis://127.0.0.1:6379/0"\npassword = "hidden"\n')
+    record = make_record(b"hidden", bytes(16), 1)
+    path = written(
+        '[[auth]]\ntype = "redis"\nurl = "redis://127.0.0.1:6379/0?password=hidden"\npassword = "hidden"\n'
+        '[[auth]]\ntype = "http"\nuser_url = "https://example.org/check?key=hidden&more=hidden"\ntoken = "hidden"\n'
+        '[[auth]]\ntype = "users"\nusers = { ann = "%s" }\n' % record
+    )
     done = run("--config", path, "--print-config")
     assert done.returncode == 0, done.stderr
-    assert "hidden" not in done.stdout and "127.0.0.1:6379" in done.stdout
+    assert "hidden" not in done.stdout and record[-20:] not in done.stdout
+    for shown in ("127.0.0.1:6379/0?password=", "https://example.org/check?key=", "ann"):
+        assert shown in done.stdout
 
 
 def test_later_sources_override_earlier_ones(written):

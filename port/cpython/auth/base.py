@@ -136,7 +136,8 @@ class BackEnd(Authenticator):
         client.authorizer = self.authorizer
         client.auth_state = verdict.state
         if verdict.expires_at is not None:
-            left = min(max(0.0, verdict.expires_at - self.wall()), _LONGEST)
+            now = self.wall()
+            left = max(0.0, min(verdict.expires_at, now + _LONGEST) - now)  # of integers, too, that no float can hold
             client.expires_at = client.broker.clock() + int(left * 1000)
         return SUCCESS
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -92,7 +93,10 @@ class HttpAuthenticator(AsyncAuthenticator):
             verify=self._context,
             timeout=values["timeout"],
             limits=self._httpx.Limits(max_connections=count, max_keepalive_connections=count),
-            headers={"Authorization": "Bearer " + self._token} if self._token else None,
+            # What is compressed could be larger than max_answer before anybody sees it.
+            headers={"Accept-Encoding": "identity", **({"Authorization": "Bearer " + self._token} if self._token else {})},
+            # A cookie set when one client was let in would go along with the questions about others.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             follow_redirects=False,
             trust_env=False,  # no proxy from a variable gets to see passwords
         )
@@ -206,7 +210,7 @@ class HttpAuthenticator(AsyncAuthenticator):
                 return _IGNORE
             if status not in (200, 204):
                 raise BackEndError("the service answers with HTTP status %d" % status)
-            async for chunk in response.aiter_bytes():
+            async for chunk in response.aiter_raw():
                 data += chunk
                 if len(data) > most:
                     raise BackEndError("the service's answer is longer than max_answer")

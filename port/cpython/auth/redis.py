@@ -84,8 +84,10 @@ class RedisAuthenticator(AccountAuthenticator):
             "decode_responses": True,
             "protocol": 2,
         }
-        if url.scheme == "rediss" and values["ca_file"]:
-            self._options["ssl_ca_certs"] = values["ca_file"]
+        if url.scheme == "rediss":
+            self._options["ssl_check_hostname"] = True  # which is not the default of all versions
+            if values["ca_file"]:
+                self._options["ssl_ca_certs"] = values["ca_file"]
         self._client: Any = None
 
     async def connect(self) -> None:
