@@ -7,6 +7,7 @@ queue limit, so that nothing is dropped, no log line per client, and what a work
 import contextlib
 import dataclasses
 import getpass
+import json
 import os
 import shlex
 import shutil
@@ -18,13 +19,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from bench_workloads import Load, rules
-from toolchain import ROOT, VENV, find
+from bench_workloads import Workload, rules
+from toolchain import NODE_MODULES, ROOT, VENV, find
 
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0
-AMQTT_SHARE = 0.04  # amqtt needs some 25 times the CPU of the others: it gets so much of the messages
+AMQTT_SHARE = 0.04  # amqtt needs some 25 times the CPU of the others: it gets so much of each workload
 
 
 class BenchError(Exception):
@@ -43,20 +45,20 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Broker:
-    """How to start one broker; {port} and {config} in the command are filled in."""
+    """How to start one broker; {port}, {config}, {way}, {certificate} and {key} in the command are filled in."""
 
     name: str
-    version: str
+    describe: Callable[[], str]  # its version, which takes a moment to ask for
     command: tuple[str, ...]
-    configure: Callable[[Load, Place], str] | None = None  # the text of the configuration file
-    share: float = 1.0  # part of a workload's messages it gets
-    lacks: frozenset[str] = frozenset()  # features it has not, see Load.needs
+    configure: Callable[[Workload, Place], str] | None = None  # the text of the configuration file
+    share: float = 1.0  # part of a workload's amount it gets
+    lacks: frozenset[str] = frozenset()  # features it has not, see Workload.needs
 
 
 # -- what each broker's configuration looks like -----------------------------------------------------------------------
 
 
-def ucomqtt(load: Load, place: Place) -> str:
+def ucomqtt(load: Workload, place: Place) -> str:
     """TOML; the rules are in mosquitto's own form, too."""
     lines = [f'acl_file = "{acl_file(load, place)}"'] if load.rules else []
     lines += [
@@ -69,7 +71,7 @@ def ucomqtt(load: Load, place: Place) -> str:
     return "\n".join(lines) + "\n"
 
 
-def mosquitto(load: Load, place: Place) -> str:
+def mosquitto(load: Workload, place: Place) -> str:
     """mosquitto.conf."""
     user = getpass.getuser()  # started by root it would become somebody who cannot read the files
     lines = [f"user {user}", "allow_anonymous true", "persistence false", "max_queued_messages 0", "log_type error"]
@@ -85,7 +87,7 @@ def mosquitto(load: Load, place: Place) -> str:
     return "\n".join(lines) + "\n"
 
 
-def amqtt(load: Load, place: Place) -> str:
+def amqtt(load: Workload, place: Place) -> str:
     """YAML."""
     lines = [
         "listeners:", "  default:", f"    type: {'ws' if load.way.startswith('ws') else 'tcp'}",
@@ -102,7 +104,23 @@ def amqtt(load: Load, place: Place) -> str:
     return "\n".join(lines) + "\n"
 
 
-def acl_file(load: Load, place: Place) -> Path:
+def iotcore(load: Workload, place: Place) -> str:
+    """rumqttd's TOML."""
+    section = "ws" if load.way.startswith("ws") else "v5" if load.version == 5 else "v4"
+    lines = [
+        "id = 0", "[router]", "id = 0", "max_connections = 20000", "max_outgoing_packet_count = 200",
+        "max_segment_size = 104857600", "max_segment_count = 10",
+        f"[{section}.1]", 'name = "bench"', f'listen = "127.0.0.1:{place.port}"', "next_connection_delay_ms = 0",
+        f"[{section}.1.connections]", "connection_timeout_ms = 60000", "max_payload_size = 1048576",
+        "max_inflight_count = 100", "dynamic_filters = true",
+    ]
+    if load.way in ("tls", "wss"):
+        certificate, key = (place.certificates / name for name in ("server.pem", "server.key"))
+        lines += [f"[{section}.1.tls]", f'certpath = "{certificate}"', f'keypath = "{key}"']
+    return "\n".join(lines) + "\n"
+
+
+def acl_file(load: Workload, place: Place) -> Path:
     """Write the workload's rules as mosquitto wants them."""
     path = place.folder / "acl"
     path.write_text("".join(f"topic readwrite {topic}\n" for topic in rules(load.rules)))
@@ -123,24 +141,47 @@ def answer(*command: str) -> str:
     return done.stdout.partition("\n")[0].strip()
 
 
+def _commit() -> str:
+    return answer("git", "describe", "--always", "--dirty") or "uncommitted"
+
+
 def find_brokers(python: str, peers: list[str]) -> dict[str, Broker]:
     """All brokers that can take part, by name. Raises BenchError for a peer that is not NAME=COMMAND."""
-    found = {}
-    commit = answer("git", "describe", "--always", "--dirty") or "uncommitted"
     ours = (python, "-m", "port.cpython", "--config", "{config}")
-    found["ucomqtt"] = Broker("ucomqtt", f"{commit}, {answer(python, '-VV')}", ours, ucomqtt)
+    found = {"ucomqtt": Broker("ucomqtt", lambda: f"{_commit()}, {answer(python, '-VV')}", ours, ucomqtt)}
+
+    def add(name: str, describe: Callable[[], str], *command: str, **more: Any) -> None:
+        found[name] = Broker(name, describe, command, **more)
+
     if program := find("mosquitto"):
-        found["mosquitto"] = Broker("mosquitto", answer(program, "-h"), (program, "-c", "{config}"), mosquitto)
-    if program := find("amqtt") or shutil.which("amqtt", path=Path(sys.executable).parent):
-        version = f"{answer(program, '--version')}, with {AMQTT_SHARE:.0%} of the messages"
-        command = (program, "-c", "{config}")
-        found["amqtt"] = Broker("amqtt", version, command, amqtt, AMQTT_SHARE, frozenset({"MQTT 5"}))
+        add("mosquitto", lambda: answer(program, "-h"), program, "-c", "{config}", configure=mosquitto)
+    if amqtt_program := find("amqtt") or shutil.which("amqtt", path=Path(sys.executable).parent):
+        add("amqtt", lambda: f"{answer(amqtt_program, '--version')}, with {AMQTT_SHARE:.0%} of each workload",
+            amqtt_program, "-c", "{config}", configure=amqtt, share=AMQTT_SHARE,
+            lacks=frozenset({"MQTT 5", "shared subscriptions"}))  # fmt: skip
+    venv = str(VENV / "bin" / "python")
+    packages = next(iter((VENV / "lib").glob("python3.*/site-packages")), VENV)
+    if (packages / "uvloop").exists():
+        add("ucomqtt-uvloop", lambda: "the same with uvloop",
+            "env", f"PYTHONPATH={packages}", *ours, "--loop", "uvloop", configure=ucomqtt)  # fmt: skip
+    if (packages / "iotcore").exists():
+        add("iotcore", lambda: answer(venv, "-m", "iotcore", "--version").removeprefix("iotcore "),
+            venv, "-m", "iotcore", "--config", "{config}", "--log-level", "CRITICAL", configure=iotcore,
+            lacks=frozenset({"ACL"}))  # fmt: skip
+    node = find("node")
+    if node and (NODE_MODULES / "aedes").exists():
+        about = json.loads((NODE_MODULES / "aedes" / "package.json").read_text())
+        add("aedes", lambda: f"{about['version']}, Node {answer(node, '--version')}",
+            node, str(ROOT / "tools" / "bench_aedes.mjs"), str(NODE_MODULES), "{way}", "{port}", "{certificate}", "{key}",
+            # It tells of a session only where that has subscriptions.
+            lacks=frozenset({"MQTT 5", "ACL", "shared subscriptions", "sessions"}))  # fmt: skip
     for peer in peers:
         name, equals, command_line = peer.partition("=")
         if not equals or "{port}" not in command_line and "{config}" not in command_line:
             raise BenchError(f"--peer wants NAME=COMMAND with {{port}} or {{config}} in it, not {peer!r}")
         lacks = frozenset() if "{config}" in command_line else frozenset({"ACL", "TLS", "WebSocket"})
-        found[name] = Broker(name, f"`{command_line}`", tuple(shlex.split(command_line)), ucomqtt, lacks=lacks)
+        add(name, lambda command_line=command_line: f"`{command_line}`", *shlex.split(command_line),  # type: ignore[misc]
+            configure=ucomqtt, lacks=lacks)  # fmt: skip
     return found
 
 
@@ -177,15 +218,21 @@ def wait_for_port(process: subprocess.Popen[str], port: int) -> None:
 
 
 @contextlib.contextmanager
-def running(broker: Broker, load: Load, certificates: Path) -> Iterator[tuple[int, int]]:
+def running(broker: Broker, load: Workload, certificates: Path) -> Iterator[tuple[int, int]]:
     """Start a broker for a workload on a free loopback port, give its process id and port, stop it in the end."""
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
         port, spare = (probe.getsockname()[1] for probe in (first, second))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, tempfile.TemporaryFile("w+") as log:
-        config = Path(folder, "config")
+        config = Path(folder, "config.toml")  # iotcore goes by the suffix, the others do not care
         if broker.configure:
             config.write_text(broker.configure(load, Place(port, spare, Path(folder), certificates)))
-        command = [word.replace("{port}", str(port)).replace("{config}", str(config)) for word in broker.command]
+        known = {
+            "{port}": str(port), "{config}": str(config), "{way}": load.way,
+            "{certificate}": str(certificates / "server.pem"), "{key}": str(certificates / "server.key"),
+        }
+        command = list(broker.command)
+        for name, value in known.items():
+            command = [word.replace(name, value) for word in command]
         try:
             process = subprocess.Popen(  # nosec B603 # no shell
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True, start_new_session=True

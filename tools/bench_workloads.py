@@ -1,64 +1,237 @@
-"""The workloads of tools/bench: what each one asks of a broker."""
+"""The workloads of tools/bench: what each one asks of a broker, and what is read from it."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 
 @dataclasses.dataclass(frozen=True)
-class Load:
-    """The shape of one workload: `publishers` flows, each with its own topic and `subscribers` receivers."""
+class Sample:
+    """What the broker's process had used up, and what it held, at one moment."""
+
+    cpu: float  # seconds
+    memory: int  # bytes, resident
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """What all have in common."""
 
     name: str
-    messages: int  # per publisher
-    publishers: int = 1
-    subscribers: int = 1
-    qos: int = 0
-    size: int = 16  # payload bytes
-    window: int = 0  # messages of one flow in flight; 0 floods
+    amount: int  # of messages, connections or filters: what --scale multiplies
     version: int = 4  # protocol level: 4 is MQTT 3.1.1, 5 is MQTT 5
-    properties: bool = False  # each PUBLISH has some (MQTT 5)
     rules: int = 0  # of the broker's ACL, the last of which allows everything that is sent
     way: str = "tcp"  # tcp, ws, tls or wss
     patience: float = 10.0  # seconds without anything arriving after which the rest is lost
     beside: str = ""  # the workload without this one's feature: both are measured in turns and compared
 
-    @property
-    def deliveries(self) -> int:
-        """How many messages the broker must deliver."""
-        return self.messages * self.publishers * self.subscribers
+    FRESH: ClassVar[bool] = False  # True: each round wants a broker that has just started
+    LEAST: ClassVar[int] = 1  # of the amount
+
+    def scaled(self, factor: float) -> Self:
+        """The same with more or less to do."""
+        return dataclasses.replace(self, amount=max(self.LEAST, round(self.amount * factor)))
+
+    def figures(self, samples: Mapping[str, Sample], outcome: Mapping[str, float]) -> dict[str, float]:
+        """What one round gave, by unit, the most important first.
+
+        samples: what was read when the load generator said so, "start" and "end" at least; outcome: what it said.
+        """
+        raise NotImplementedError
 
     @property
     def needs(self) -> frozenset[str]:
-        """What a broker must be able to do beyond MQTT 3.1.1 over TCP."""
-        has = {
+        """What a broker must be able to do beyond MQTT 3.1.1 with QoS 0 and 1 over TCP."""
+        return frozenset(feature for feature, needed in self._features().items() if needed)
+
+    def _features(self) -> dict[str, bool]:
+        return {
             "MQTT 5": self.version == 5, "ACL": self.rules > 0,
             "WebSocket": self.way.startswith("ws"), "TLS": self.way in ("tls", "wss"),
         }
-        return frozenset(feature for feature, needed in has.items() if needed)
 
-    def __str__(self) -> str:
+    @property
+    def said(self) -> str:
+        """What it does, in words."""
+        raise NotImplementedError
+
+    def _said(self, what: str) -> str:
+        parts = [what]
+        if self.version == 5:
+            parts.append("MQTT 5")
+        if self.rules:
+            parts.append(f"{self.rules} ACL rules")
+        if self.way != "tcp":
+            parts.append({"ws": "WebSocket", "tls": "TLS", "wss": "WebSocket over TLS"}[self.way])
+        return ", ".join(parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flows(Workload):
+    """Traffic: `flows` topics, each with its publishers and its subscribers; `amount`: messages a flow."""
+
+    flows: int = 1
+    publishers: int = 1  # of each flow
+    subscribers: int = 1  # of each flow
+    shared: bool = False  # the subscribers share one subscription
+    qos: int = 0
+    size: int = 16  # payload bytes
+    window: int = 0  # messages of one flow in flight; 0 floods (QoS 0 only)
+    properties: bool = False  # each PUBLISH has some (MQTT 5)
+
+    @property
+    def deliveries(self) -> int:
+        """How many messages the broker must deliver."""
+        return self.amount * self.flows * (1 if self.shared else self.subscribers)
+
+    def figures(self, samples: Mapping[str, Sample], outcome: Mapping[str, float]) -> dict[str, float]:
+        return {"CPU us/message": (samples["end"].cpu - samples["start"].cpu) * 1e6 / self.deliveries}
+
+    def _features(self) -> dict[str, bool]:
+        return super()._features() | {"QoS 2": self.qos == 2, "shared subscriptions": self.shared}
+
+    @property
+    def said(self) -> str:
+        flows = f"{self.flows} x " if self.flows > 1 else ""
         window = f"window {self.window}" if self.window else "flood"
-        ways = {"tcp": "", "ws": ", WebSocket", "tls": ", TLS", "wss": ", WebSocket over TLS"}
-        return (
-            f"{self.name:<12} {self.publishers} x {self.subscribers}, QoS {self.qos}, {self.size} B, {window}, "
-            f"MQTT {'5' if self.version == 5 else '3.1.1'}{' with properties' if self.properties else ''}"
-            f"{f', {self.rules} ACL rules' if self.rules else ''}{ways[self.way]}, {self.deliveries:,} deliveries"
-        )
+        size = f"{self.size // 1024} KB" if self.size >= 1024 else f"{self.size} B"
+        to = f"{self.publishers} to {self.subscribers}{' that share' if self.shared else ''}"
+        return self._said(f"{flows}{to}, QoS {self.qos}, {size}, {window}{', properties' if self.properties else ''}")
 
 
-def _beside(base: Load, suffix: str, **changes: object) -> Load:
-    return dataclasses.replace(base, name=f"{base.name}-{suffix}", beside=base.name, **changes)  # type: ignore[arg-type]
+@dataclasses.dataclass(frozen=True)
+class Latency(Workload):
+    """Messages at a fixed rate, timed from the moment each was due; `amount`: messages."""
+
+    rate: int = 1000  # messages/s
+    pairs: int = 10  # of publishers and subscribers, in turn
+    qos: int = 0
+    size: int = 16
+    LEAST: ClassVar[int] = 100
+
+    def figures(self, samples: Mapping[str, Sample], outcome: Mapping[str, float]) -> dict[str, float]:
+        cpu = (samples["end"].cpu - samples["start"].cpu) * 1e6 / self.amount
+        return {"p50 us": outcome["p50_us"], "p99 us": outcome["p99_us"], "CPU us/message": cpu}
+
+    @property
+    def said(self) -> str:
+        return self._said(f"{self.rate:,} messages/s, {self.pairs} x 1 to 1, QoS {self.qos}, {self.size} B")
 
 
-_FLOOD = Load("qos0-flood", 300_000)
-_QOS0 = Load("qos0-w100", 30_000, publishers=10, window=100)
-_ONE_EACH = Load("qos0-500", 200, publishers=500, window=1)
-_QOS1 = Load("qos1", 10_000, publishers=10, qos=1, window=20)
+@dataclasses.dataclass(frozen=True)
+class Idle(Workload):
+    """Connections that do nothing; `amount`: connections."""
+
+    hold: float = 3.0  # seconds they do nothing
+    FRESH: ClassVar[bool] = True
+
+    def figures(self, samples: Mapping[str, Sample], outcome: Mapping[str, float]) -> dict[str, float]:
+        start, connected, end = samples["start"], samples["connected"], samples["end"]
+        return {
+            "bytes/connection": (connected.memory - start.memory) / self.amount,
+            "CPU us/s held": (end.cpu - connected.cpu) * 1e6 / outcome["held"],
+        }
+
+    def scaled(self, factor: float) -> Self:
+        return dataclasses.replace(super().scaled(factor), hold=self.hold * min(1, factor ** 0.5))
+
+    @property
+    def said(self) -> str:
+        return self._said(f"{self.amount:,} idle connections")
+
+
+@dataclasses.dataclass(frozen=True)
+class Filters(Workload):
+    """A quarter each of filters without wildcard, with + within, # at the end, + at the front; `amount`: filters."""
+
+    messages: int = 20_000  # each of which three filters match
+    FRESH: ClassVar[bool] = True
+    LEAST: ClassVar[int] = 400
+
+    def figures(self, samples: Mapping[str, Sample], outcome: Mapping[str, float]) -> dict[str, float]:
+        start, subscribed, missed, hit, end = (samples[name] for name in ("start", "subscribed", "missed", "warm", "end"))
+        new = (missed.cpu - subscribed.cpu) * 1e6 / self.messages
+        same = (end.cpu - hit.cpu) * 1e6 / self.messages
+        return {
+            "bytes/subscription": (subscribed.memory - start.memory) / self.amount,
+            "CPU us/subscribe": (subscribed.cpu - start.cpu) * 1e6 / self.amount,
+            "CPU us/message, other topics": new,
+            "CPU us/message, same topics": same,
+            "CPU us/match": new - same,
+        }
+
+    def scaled(self, factor: float) -> Self:
+        return dataclasses.replace(super().scaled(factor), messages=max(50, round(self.messages * factor)))
+
+    @property
+    def said(self) -> str:
+        return self._said(f"{self.amount:,} filters, three of which match each message")
+
+
+@dataclasses.dataclass(frozen=True)
+class Retained(Workload):
+    """Retained messages on as many topics, then a subscriber to all of them; `amount`: messages."""
+
+    size: int = 16
+    FRESH: ClassVar[bool] = True
+
+    def figures(self, samples: Mapping[str, Sample], outcome: Mapping[str, float]) -> dict[str, float]:
+        start, stored, end = samples["start"], samples["stored"], samples["end"]
+        return {
+            "CPU us/delivered": (end.cpu - stored.cpu) * 1e6 / self.amount,
+            "ms to deliver all": outcome["seconds"] * 1e3,
+            "CPU us/stored": (stored.cpu - start.cpu) * 1e6 / self.amount,
+            "bytes/retained": (stored.memory - start.memory) / self.amount,
+        }
+
+    @property
+    def said(self) -> str:
+        return self._said(f"{self.amount:,} retained messages of {self.size} B")
+
+
+@dataclasses.dataclass(frozen=True)
+class Storm(Workload):
+    """Clients that connect and disconnect; `amount`: clients."""
+
+    persistent: bool = False  # every client comes twice: the second time it finds its session
+    FRESH: ClassVar[bool] = True
+
+    def figures(self, samples: Mapping[str, Sample], outcome: Mapping[str, float]) -> dict[str, float]:
+        count = self.amount * (2 if self.persistent else 1)
+        return {
+            "CPU us/connect": (samples["end"].cpu - samples["start"].cpu) * 1e6 / count,
+            "connects/s": count / outcome["seconds"],
+        }
+
+    def _features(self) -> dict[str, bool]:
+        return super()._features() | {"sessions": self.persistent}
+
+    @property
+    def said(self) -> str:
+        sessions = "twice, with a session that stays" if self.persistent else "with a clean session"
+        return self._said(f"{self.amount:,} clients connect {sessions}, and disconnect, 50 at a time")
+
+
+KINDS: dict[str, type[Workload]] = {kind.__name__: kind for kind in (Flows, Latency, Idle, Filters, Retained, Storm)}
+
+
+def _beside(base: Flows, suffix: str, **changes: Any) -> Flows:
+    return dataclasses.replace(base, name=f"{base.name}-{suffix}", beside=base.name, **changes)
+
+
+_FLOOD = Flows("qos0-1-flood", 300_000)
+_QOS0 = Flows("qos0-10-w100", 30_000, flows=10, window=100)
+_ONE_EACH = Flows("qos0-500-w1", 200, flows=500, window=1)
+_QOS1 = Flows("qos1-10", 10_000, flows=10, qos=1, window=20)
 _RULES = 100
 
-# Sized to keep mosquitto busy for one to three seconds.
-WORKLOADS = (
+# Sized to keep mosquitto busy for one to three seconds. The names of stressers: QoS, flows, window.
+WORKLOADS: tuple[Workload, ...] = (
     _FLOOD,
     _beside(_FLOOD, "acl", rules=_RULES),
+    Flows("qos0-1-w100", 150_000, window=100),
+    Flows("qos0-1-w1", 15_000, window=1),
+    Flows("qos0-10-flood", 30_000, flows=10),
     _QOS0,
     _beside(_QOS0, "acl", rules=_RULES),
     _beside(_QOS0, "v5", version=5),
@@ -66,19 +239,40 @@ WORKLOADS = (
     _beside(_QOS0, "ws", way="ws"),
     _beside(_QOS0, "tls", way="tls"),
     _beside(_QOS0, "wss", way="wss"),
+    Flows("qos0-10-w1", 3_000, flows=10, window=1),
+    Flows("qos0-500-flood", 600, flows=500),
+    Flows("qos0-500-w100", 600, flows=500, window=100),
     _ONE_EACH,
     _beside(_ONE_EACH, "acl", rules=_RULES),
+    Flows("qos1-1", 60_000, qos=1, window=20),
     _QOS1,
     _beside(_QOS1, "acl", rules=_RULES),
-    Load("qos2", 5_000, publishers=10, qos=2, window=20),
-    Load("payload-1k", 20_000, publishers=10, size=1024, window=100),
-    Load("fanout-100", 4_000, subscribers=100, window=50),
+    _beside(_QOS1, "v5", version=5),
+    Flows("qos1-500-w1", 100, flows=500, qos=1, window=1),
+    Flows("qos2-1", 30_000, qos=2, window=20),
+    Flows("qos2-10", 5_000, flows=10, qos=2, window=20),
+    Flows("payload-1k", 20_000, flows=10, size=1024, window=100),
+    Flows("payload-1k-qos1", 8_000, flows=10, size=1024, qos=1, window=20),
+    Flows("payload-64k", 1_000, flows=10, size=65536, window=2),
+    Flows("fanout-100", 4_000, subscribers=100, window=50),
+    Flows("fanout-1000", 400, subscribers=1000, window=10),
+    Flows("fanout-100-qos1", 1_000, subscribers=100, qos=1, window=10),
+    Flows("fanin-100", 100_000, publishers=100, window=1000),
+    Flows("shared-10", 100_000, subscribers=10, shared=True, window=100),
+    Latency("latency-1000", 5_000, rate=1000),
+    Latency("latency-10000", 30_000, rate=10000),
+    Idle("idle-1000", 1_000),
+    Idle("idle-10000", 10_000),
+    Filters("filters-100000", 100_000),
+    Retained("retained-100000", 100_000),
+    Storm("storm", 5_000),
+    Storm("storm-sessions", 3_000, persistent=True),
 )
 
 
-def topic_of(flow: int) -> str:
-    """The topic a flow publishes to."""
-    return f"bench/{flow:04}"
+def topic_of(flow: int, publisher: int | None = None) -> str:
+    """The topic a flow, or one publisher of it, publishes to."""
+    return f"bench/{flow:04}" if publisher is None else f"bench/{flow:04}/{publisher:04}"
 
 
 def rules(count: int) -> list[str]:
