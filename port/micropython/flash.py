@@ -1,0 +1,162 @@
+"""The flash store: retained messages, and sessions if wanted, in a folder on littlefs or FAT.
+
+    server = Server(store=FlashStore("/store"))
+
+It needs nothing but `os` and `time`, and so runs on CPython too.
+"""
+
+import os
+import time
+
+from port.core import TYPE_CHECKING, const
+from port.core.flashlog import BLOCK, FlashLog
+from port.core.store import Store
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterator, Optional
+
+    from port.core.store import Record
+
+_SEGMENT = const(16384)  # bytes
+_DAY = const(86400)  # s
+_SKIPPED = const(63)  # attempts at most that are left out while writing fails
+
+
+class Folder:
+    """The files of a log, for port.core.flashlog; a file's name is its number."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def numbers(self) -> "list[int]":
+        """The files that are there; the folder is made if need be."""
+        try:
+            os.mkdir(self.place)
+        except OSError:
+            pass
+        return [int(name[:-4]) for name in os.listdir(self.place) if name[-4:] == ".log" and name[:-4].isdigit()]
+
+    def free(self) -> int:
+        """Bytes there is room for."""
+        found = os.statvfs(self.place)
+        return found[1] * found[4]
+
+    def path(self, number: int) -> str:
+        """The path of a file."""
+        return "%s/%08d.log" % (self.place, number)
+
+    def open(self, number: int, mode: str) -> "Any":
+        """Open a file."""
+        return open(self.path(number), mode)
+
+    def remove(self, number: int) -> None:
+        """Remove a file."""
+        os.remove(self.path(number))
+
+    def sync(self) -> None:
+        """Closing a file is enough on littlefs; boards that need more than that have os.sync."""
+        if hasattr(os, "sync"):
+            os.sync()  # subset: ok, asked for before
+
+
+class FlashStore(Store):
+    """A log in `folder`, and how often and how much may be written to it.
+
+    interval       s between two batches; longer when the budget is used up
+    bytes_per_day  the budget: as much may be written at once, then it fills up again at this rate. The file system copies
+                   the last block at each append: 4,096 bytes for it count, too. 8 MiB a day wear out 75 free blocks that
+                   last 100,000 cycles in ten years, and are enough for a batch of 1.7 KB a minute
+    sessions       keep sessions
+    durability     none, or batch: acknowledgements wait until what they promise is written; the budget only warns
+    log            log(level, text, *values), that of the server if None
+
+    ValueError names a wrong value.
+    """
+
+    def __init__(
+        self,
+        folder: str = "/store",
+        interval: int = 60,
+        bytes_per_day: int = 8388608,
+        sessions: bool = False,
+        durability: str = "none",
+        log: "Optional[Callable[..., None]]" = None,
+        clock: "Callable[[], float]" = time.time,
+    ) -> None:
+        if durability not in ("none", "batch"):
+            raise ValueError("durability must be none or batch, not %r" % durability)
+        for name, value, least in (("interval", interval, 1), ("bytes_per_day", bytes_per_day, BLOCK)):
+            if value < least:
+                raise ValueError("%s must be at least %d, not %r" % (name, least, value))
+        if log is None:
+            from port.micropython.server import log as log_of_server
+
+            log = log_of_server
+        self.sessions = sessions
+        self.waits = durability == "batch"
+        self.on_failure = "refuse" if self.waits else "degrade"
+        self.interval = self._interval = interval
+        self.backlog_bytes = _SEGMENT
+        self._place = folder
+        self._write_log = log
+        self._log = FlashLog(Folder(folder), _SEGMENT, self._report)
+        self._clock = clock
+        self._budget = self._left = bytes_per_day
+        self._at = self._day = int(clock())
+        self._counted = self._before = 0  # bytes taken off the budget, and before this day
+        self._warned = False
+        self._failures = 0
+        self._skip = 0
+        self._error: "Optional[Exception]" = None
+
+    def _report(self, text: str, *values: "Any") -> None:
+        self._write_log(2, "store: " + text, *values)
+
+    def load(self) -> "Iterator[tuple[bytes, bytes]]":
+        """See Store: in the order of the keys."""
+        self._log.open()
+        return self._log.live()
+
+    def commit(self, batch: "list[Record]", done: "Callable[[Optional[Exception]], None]") -> None:
+        """See Store. While it fails attempts get rarer: each wears out flash."""
+        if self._skip:
+            self._skip -= 1
+        else:
+            try:
+                self._log.commit(batch)
+                self._error = None
+                self._failures = 0
+            except (OSError, MemoryError) as e:
+                self._error = OSError("cannot write to %s: %r" % (self._place, e))
+                self._failures = self._skip = min(2 * self._failures + 1, _SKIPPED)
+            self._count()
+        done(self._error)
+
+    def _count(self) -> None:
+        """Take what was written off the budget, and make the interval as long as it then has to be."""
+        now = int(self._clock())
+        budget = self._budget
+        written = self._log.written
+        filled = min(self._left + max(now - self._at, 0) * budget // _DAY, budget)
+        if not 0 <= now - self._day < _DAY:
+            self._day = now
+            self._before = self._counted
+        left = self._left = filled - written + self._counted
+        self._at = now
+        self._counted = written
+        self.interval = max(self._interval, -left * _DAY // budget)
+        if left < 0 and not self._warned:
+            self._report("%s: the budget of %d bytes a day is used up", self._place, budget)
+        self._warned = left < budget // 2 and (self._warned or left < 0)
+
+    def figures(self) -> "list[tuple[str, int]]":
+        """Bytes written count as the budget does."""
+        log = self._log
+        return [
+            ("appends", log.appends),
+            ("bytes", log.size),
+            ("bytes/written", log.written),
+            ("bytes/today", log.written - self._before),
+            ("bytes/cut", log.cut),
+            ("compactions", log.compactions),
+        ]
