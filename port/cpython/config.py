@@ -18,7 +18,8 @@ from typing import Any
 
 from port.core import __version__
 from port.core.auth import Authenticator
-from port.core.config import Config, unknown
+from port.core.config import Config
+from port.core.nearest import unknown
 from port.core.options import TABLE, Options
 from port.cpython import authenticators, mosquitto
 

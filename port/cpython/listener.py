@@ -17,7 +17,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from port.core.address import host, is_loopback
-from port.core.config import ListenerConfig
+from port.core.listener_config import ListenerConfig
 from port.core.listener import Listener
 from port.core.options import Options
 from port.core.peers import Peers

@@ -22,6 +22,7 @@ from port.core.auth import Authenticator
 from port.core.broker import Broker
 from port.core.config import Config
 from port.core.listener import Listener
+from port.core.listener_config import describe, new_listener
 from port.core.options import Options
 from port.core.store import Store
 from port.cpython.client import LINGER
@@ -94,12 +95,12 @@ class Server(Broker):
         tls     an SSLContext, or its settings as in the configuration (port.cpython.tls)
         auth    its authenticators in place of the server's
         acl     rules for it in place of the server's, see port.core.acl.rule
-        values  any other key of port.core.config.ListenerConfig: id, file, paths, origins, and options
+        values  any other key of port.core.listener_config.ListenerConfig: id, file, paths, origins, and options
 
         Raises ValueError naming what is wrong.
         """
-        config = setup.describe(self, host, port, type, tls, acl, values)
-        listener = setup.new_listener(self, config, [])
+        config = describe(self, host, port, type, tls, acl, values)
+        listener = new_listener(self, config, [])
         listener.authenticators = self.authenticators if auth is None else list(auth)
         self._entrances.append(Entrance(self, config, listener, _context(config.tls, tls)))
         return listener
@@ -112,7 +113,7 @@ class Server(Broker):
         setup.begin(self, config)
         for entry in config.listeners:
             context = _context(entry.tls)
-            self._entrances.append(Entrance(self, entry, setup.new_listener(self, entry, made), context))
+            self._entrances.append(Entrance(self, entry, new_listener(self, entry, made), context))
 
     async def change(self, config: Config, made: list[Authenticator]) -> None:
         """Take over another configuration while running: see port.core.setup.change; certificates are read again.

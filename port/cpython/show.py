@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from port.core.config import ListenerConfig
+from port.core.listener_config import ListenerConfig
 from port.core.options import TABLE, Options
 from port.cpython.config import LEVELS, LOOPS, Program, descriptions, hint
 

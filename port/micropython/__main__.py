@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from port.core import TYPE_CHECKING
-from port.core.config import unknown
+from port.core.nearest import unknown
 from port.core.options import TABLE
 from port.micropython.config import LEVELS, read, server
 

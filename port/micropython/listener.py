@@ -8,7 +8,7 @@ from port.core import TYPE_CHECKING, const
 if TYPE_CHECKING:
     from typing import Any, Optional
 
-    from port.core.config import ListenerConfig
+    from port.core.listener_config import ListenerConfig
     from port.core.listener import Listener
     from port.micropython.link import Link
     from port.micropython.server import Server
@@ -87,6 +87,8 @@ def check(config: "ListenerConfig") -> None:
     """Raise ValueError for a listener that this firmware cannot serve."""
     if config.type == "unix" or config.proxy_protocol or config.trusted_proxies:
         raise ValueError("listener %s: Unix sockets and PROXY protocol are for CPython only" % config.id)
+    if not config.port:  # nobody could be told which one it is
+        raise ValueError("listener %s: port must be from 1 to 65535, not 0" % config.id)
     if config.type == "websocket":
         import hashlib
 

@@ -13,7 +13,7 @@ import gc
 import sys
 import time
 
-from port.core import TYPE_CHECKING, const, setup
+from port.core import TYPE_CHECKING, const
 from port.core.broker import Broker
 from port.core.options import Options
 from port.micropython.listener import Entrance, check, context
@@ -107,16 +107,16 @@ class Server(Broker):
         tls     an SSLContext of the module tls or ssl, or its settings as in the configuration (port.micropython.tls)
         auth    its authenticators in place of the server's
         acl     rules for it in place of the server's, see port.core.acl.rule
-        values  any other key of port.core.config.ListenerConfig: id, paths, origins, and options
+        values  any other key of port.core.listener_config.ListenerConfig: id, paths, origins, and options
 
         Raises ValueError naming what is wrong.
         """
-        config = setup.describe(self, host, port, type, tls, acl, values)
-        if not config.port:
-            raise ValueError("port must be from 1 to 65535, not 0")
+        from port.core.listener_config import describe, new_listener
+
+        config = describe(self, host, port, type, tls, acl, values)
         given = context(config, tls)
         check(config)
-        listener = setup.new_listener(self, config, [])
+        listener = new_listener(self, config, [])
         listener.authenticators = self.authenticators if auth is None else auth
         self._entrances.append(Entrance(self, config, listener, given))
         return listener
@@ -126,17 +126,22 @@ class Server(Broker):
 
         `made`: the authenticators of its [[auth]], in order.
         """
-        setup.begin(self, config)
+        from port.core.listener_config import new_listener
+        from port.core.setup import begin
+
+        begin(self, config)
         for entry in config.listeners:
             tls = context(entry)
             check(entry)
-            self._entrances.append(Entrance(self, entry, setup.new_listener(self, entry, made), tls))
+            self._entrances.append(Entrance(self, entry, new_listener(self, entry, made), tls))
 
     def change(self, config: "Config", made: "list[Authenticator]") -> None:
         """Take over another configuration while running: see port.core.setup.change; certificates are read again.
 
         Raises ValueError or OSError naming what is wrong, and then nothing has changed.
         """
+        from port.core import setup
+
         contexts = []
         for entrance in self._entrances:
             for entry in config.listeners:

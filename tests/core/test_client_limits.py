@@ -3,9 +3,10 @@
 from harness import VERSIONS, World
 from port.core.config import Config
 from port.core.listener import Listener
+from port.core.listener_config import new_listener
 from port.core.options import Options
 from port.core.properties import MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, TOPIC_ALIAS
-from port.core.setup import begin, change, new_listener
+from port.core.setup import begin, change
 from rights import ALL, will, world_asking, world_with
 
 KEEP = {SESSION_EXPIRY_INTERVAL: 1000}

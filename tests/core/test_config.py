@@ -3,9 +3,10 @@
 from harness import World, raises
 from port.core import TYPE_CHECKING
 from port.core.auth import AllowAll, Authenticator
-from port.core.config import Config, ListenerConfig
+from port.core.config import Config
+from port.core.listener_config import ListenerConfig, new_listener
 from port.core.options import Options
-from port.core.setup import begin, change, make_authenticator, new_listener
+from port.core.setup import begin, change, make_authenticator
 
 if TYPE_CHECKING:
     from typing import Any

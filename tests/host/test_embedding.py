@@ -2,13 +2,14 @@
 
 import asyncio
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
 import pytest
 
 from port.cpython import Message, Server
-from server_process import free_port
+from server_process import environment, free_port
 from tests.host.drivers import TIMEOUT
 from tests.host.drivers.paho import Paho
 
@@ -147,6 +148,25 @@ def board(server_process):
             yield process
         assert not process.trouble()
         process.kill()
+
+
+LOADED = """
+import sys
+from port.micropython import Server
+Server().listen("127.0.0.1", 1883)
+print([name for name in sys.modules if name.startswith("port.")])
+"""
+
+
+def test_only_what_is_needed_is_loaded(tool):
+    """Each module takes memory; those for a configuration, rules, passwords, WebSocket and TLS come when they are asked for."""
+    command = [tool("micropython"), "-c", LOADED]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=TIMEOUT)
+    assert "'port.core.broker'" in done.stdout, done.stderr
+    for name in ("config", "setup", "acl", "passwords", "certificate", "websocket", "http"):
+        assert "'port.core.%s'" % name not in done.stdout
+    for name in ("config", "tls", "weblink"):
+        assert "'port.micropython.%s'" % name not in done.stdout
 
 
 def say(board, text):

@@ -209,6 +209,7 @@ def test_what_boards_do_not_know(program, tmp_path):
         ({"auth": [{"type": "jwt"}]}, "auth jwt: unknown type jwt"),
         ({"listener": [{"type": "unix", "file": "s"}]}, "listener unix: Unix sockets and PROXY protocol are for CPython only"),
         ({"listener": [{"id": "x", "proxy_protocol": True}]}, "listener x: Unix sockets"),
+        ({"port": 0}, "listener default: port must be from 1 to 65535, not 0"),
     ):
         path = configuration.write(tmp_path / "broker.conf", "micropython", values)
         status, output = program("micropython", "--config", path, "--check-config")
