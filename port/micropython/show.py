@@ -1,4 +1,4 @@
-"""The effective configuration as JSON that is a configuration again: each option, each listener with its defaults."""
+"""The effective configuration as JSON: each option, each listener with its defaults; users' hashes are hidden."""
 
 import json
 
@@ -29,8 +29,16 @@ def text(values: "dict[str, Any]") -> str:
         shown.update(given[i])
         found.append(shown)
     lines.append(_list("listener", found))
-    lines += [_list(key, values[key]) for key in _TABLES if key in values]
+    lines += [_list(key, [_hidden(table) for table in values[key]]) for key in _TABLES if key in values]
     return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _hidden(table: "dict[str, Any]") -> "dict[str, Any]":
+    users = table.get("users")
+    if isinstance(users, dict):
+        table = dict(table)
+        table["users"] = {name: "***" for name in users}
+    return table
 
 
 def _line(key: str, value: "Any") -> str:
