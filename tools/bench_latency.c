@@ -68,7 +68,7 @@ static void write_exactly(int fd, const uint8_t *data, size_t size)
 static Client dial(int port, char role, int number)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    uint8_t packet[64] = {0x10, 0, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 0}, answer[4];
+    uint8_t packet[64] = {0x10, 0, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 4, 176, 0, 0}, answer[4]; /* keep alive: 1200 s */
     Client client = {.fd = socket(AF_INET, SOCK_STREAM, 0), .kept = malloc(role == 's' ? READ_BYTES * 2 : BACKLOG)};
     struct timeval patience = {.tv_sec = 30};
     int one = 1, id = snprintf((char *)packet + 14, 32, "%c%d", role, number);

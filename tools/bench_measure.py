@@ -134,7 +134,7 @@ def measure(
     runs = []
     for load in loads:
         for broker in brokers:
-            own = load.scaled(scale * broker.share)
+            own = load.scaled(scale * broker.shares.get(type(load).__name__, broker.share))
             results[load.name][broker.name] = Figures(own.amount)
             if not load.needs & broker.lacks:
                 runs.append((own, broker))

@@ -7,6 +7,7 @@ CONNACK, SUBACK, PINGRESP = 0x20, 0x90, 0xD0
 PINGREQ_PACKET = b"\xc0\0"
 DISCONNECT_PACKET = b"\xe0\0"
 MQTT5 = 5
+KEEP_ALIVE = (1200).to_bytes(2, "big")  # seconds; iotcore refuses 0
 
 
 class LoadError(Exception):
@@ -45,8 +46,8 @@ def no_properties(version: int) -> bytes:
 
 
 def connect_packet(name: str, version: int, clean: bool = True) -> bytes:
-    """CONNECT without keep-alive: nothing but the load itself shall be on the wire."""
-    return packet(0x10, text("MQTT") + bytes((version, 2 * clean, 0, 0)) + no_properties(version) + text(name))
+    """CONNECT. Its keep-alive ends after all workloads: nothing but the load itself shall be on the wire."""
+    return packet(0x10, text("MQTT") + bytes((version, 2 * clean)) + KEEP_ALIVE + no_properties(version) + text(name))
 
 
 def subscribe_packet(topic_filter: str, qos: int, version: int, packet_id: int = 1) -> bytes:

@@ -184,6 +184,9 @@ class Retained(Workload):
             "bytes/retained": (stored.memory - start.memory) / self.amount,
         }
 
+    def _features(self) -> dict[str, bool]:
+        return super()._features() | {"many retained messages": True}
+
     @property
     def said(self) -> str:
         return self._said(f"{self.amount:,} retained messages of {self.size} B")
