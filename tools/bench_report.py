@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench_brokers import Broker
+from bench_brokers import BenchError, Broker
 from bench_measure import Figures, Results
 from bench_workloads import Workload
 
@@ -107,6 +107,16 @@ class Report:
     def workloads(self) -> str:
         """What each workload does."""
         return "\n".join(f"- {load.name}: {load.said}" for load in self.loads)
+
+    def known(self, data: dict[str, Any]) -> Results:
+        """The figures of an earlier run, as `data` gave them. Raises BenchError for one of other brokers."""
+        if data["brokers"] != self.versions:
+            raise BenchError(f"other brokers were measured then: {data['brokers']}")
+        self.rounds = min(self.rounds, data["rounds"])
+        self.scale = min(self.scale, data["scale"])
+        return {
+            name: {broker: Figures(**own) for broker, own in figures.items()} for name, figures in data["workloads"].items()
+        }
 
     def data(self) -> dict[str, Any]:
         """All figures of all rounds."""

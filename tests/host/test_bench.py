@@ -46,8 +46,10 @@ def test_every_way_and_every_kind_of_message(tmp_path):
 
 def test_rounds(tmp_path):
     """One workload with a new broker each round, one with the same for all rounds."""
-    found = measured(tmp_path, ["qos0-1-flood", "storm"], "--rounds", 3, "--scale", 0.002)
-    assert len(found["qos0-1-flood"]["CPU us/message"]) == len(found["storm"]["CPU us/connect"]) == 3
+    found = measured(tmp_path, ["qos0-10-flood", "storm"], "--rounds", 3, "--scale", 0.002)
+    assert len(found["qos0-10-flood"]["CPU us/message"]) == len(found["storm"]["CPU us/connect"]) == 3
+    again = measured(tmp_path, ["qos0-10-flood", "storm"], "--known", tmp_path / "bench.json")
+    assert again == found
 
 
 def test_latency_memory_and_scale_as_a_report(tmp_path, tool):
