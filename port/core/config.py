@@ -9,6 +9,7 @@ broker's options (port.core.options), and
     [[acl]]          rules in order, see port.core.acl.rule
     acl_file         rules from a mosquitto ACL file (CPython only); they come after those of [[acl]]
     [[client_limits]]  options of single clients: `user` and `client_id` say whose, either may end in `*`
+    [store]          what outlives the broker, see port.core.store_config
 """
 
 from port.core import TYPE_CHECKING
@@ -18,6 +19,8 @@ from port.core.options import GLOBAL, TABLE, Options
 
 if TYPE_CHECKING:
     from typing import Any, Optional
+
+    from port.core.store_config import StoreConfig
 
 
 class Config:
@@ -29,12 +32,13 @@ class Config:
     rules          those of [[acl]]
     acl_file       path of a mosquitto ACL file, or an empty string
     client_limits  see Broker.client_limits
+    store          StoreConfig, or None
     """
 
     def __init__(self, values: "dict[str, Any]", board: bool = False, extra: "tuple[str, ...]" = ()) -> None:
         """`extra`: further keys at the top level, for the host. Raises ValueError naming what is wrong."""
         names = [row[0] for row in TABLE]
-        others = ["host", "port", "listener", "auth", "acl", "acl_file", "client_limits"] + list(extra)
+        others = ["host", "port", "listener", "auth", "acl", "acl_file", "client_limits", "store"] + list(extra)
         for key in values:
             if key not in names and key not in others:
                 raise ValueError(unknown("option", key, names + others))
@@ -45,6 +49,12 @@ class Config:
         self.acl_file: str = values.get("acl_file", "")
         check_type("acl_file", self.acl_file, str)
         self.client_limits = [self._limits(table) for table in _tables(values, "client_limits")]
+        self.store: "Optional[StoreConfig]" = None
+        if "store" in values:
+            from port.core.store_config import StoreConfig  # where there is none it need not be loaded
+
+            check_type("store", values["store"], dict)
+            self.store = StoreConfig(values["store"])
 
     def _auth(self, tables: "list[dict[str, Any]]") -> "list[dict[str, Any]]":
         found: "list[dict[str, Any]]" = []

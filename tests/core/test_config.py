@@ -90,8 +90,24 @@ def test_what_is_wrong_is_named():
         ({"client_limits": [{"user": "a", "max_qs": 1}]}, "client_limits: unknown key max_qs, did you mean max_qos?"),
         ({"client_limits": [{"user": "a", "max_qos": 9}]}, "client_limits: max_qos must be from 0 to 2, not 9"),
         ({"acl_file": 5}, "acl_file must be a string, not 5"),
+        ({"store": []}, "store must be a table, not []"),
+        ({"store": {"type": "sqllite"}}, "store: type must be one of memory, sqlite, redis, flash, not 'sqllite'"),
+        ({"store": {"type": ["sqlite"]}}, "store: type must be one of memory, sqlite, redis, flash, not ['sqlite']"),
+        ({"store": {"type": "sqlite", "fil": "x"}}, "store: unknown key fil, did you mean file?"),
+        ({"store": {"type": "sqlite", "file": 5}}, "store: file must be a string, not 5"),
+        ({"store": {"type": "sqlite"}}, "store: file is missing"),
+        ({"store": {"file": "x"}}, "store: file is for type sqlite"),
+        ({"store": {"type": "flash", "on_failure": "refuse"}}, "store: on_failure is for type sqlite or redis"),
     ):  # fmt: skip
         assert str(raises(ValueError, Config, values)) == text
+
+
+def test_the_store():
+    assert Config({}).store is None
+    empty: "Any" = Config({"store": {}}).store
+    assert empty.type == "memory" and empty.settings == {}
+    store: "Any" = Config({"store": {"type": "flash", "folder": "/store", "interval": 60, "sessions": False}}).store
+    assert store.type == "flash" and store.settings == {"folder": "/store", "interval": 60, "sessions": False}
 
 
 def test_authenticators_by_type():
