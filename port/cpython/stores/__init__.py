@@ -1,0 +1,34 @@
+"""The stores a configuration can ask for on CPython, by `type` of its table [store].
+
+    memory    nothing outlives the broker
+    sqlite    a file, see port.cpython.stores.sqlite
+    redis     a Redis server, see port.cpython.stores.redis; needs the extra `redis`
+"""
+
+from __future__ import annotations
+
+from port.core.config import StoreConfig
+from port.cpython.stores.writer import WriterStore
+
+TYPES = ("memory", "sqlite", "redis")
+
+
+def make(config: StoreConfig) -> WriterStore | None:
+    """The store of a configuration, not opened yet; None for memory.
+
+    Raises ValueError naming what is wrong, OSError for a file with a password.
+    """
+    if config.type == "memory":
+        return None
+    try:
+        if config.type == "sqlite":
+            from port.cpython.stores.sqlite import SQLiteStore
+
+            return SQLiteStore(**config.settings)
+        if config.type == "redis":
+            from port.cpython.stores.redis import RedisStore
+
+            return RedisStore(**config.settings)
+    except ValueError as e:
+        raise ValueError("store: %s" % e) from None
+    raise ValueError("store: type must be one of %s, not %r" % (", ".join(TYPES), config.type))

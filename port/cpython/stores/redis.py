@@ -1,0 +1,167 @@
+"""The broker's state in a Redis server; needs the extra `redis`.
+
+    server = Server(store=RedisStore("redis://127.0.0.1:6379/0"))
+
+All records are fields of one hash, PREFIX:records; a batch is one script, of which Redis does all or nothing. What can be
+lost is up to the server as well as to `durability`:
+
+none     What clients were told within the last second or so, when the broker crashes: acknowledgements do not wait.
+batch    Nothing when the broker crashes: what was acknowledged Redis has answered for. What Redis keeps when it, or its
+         machine, stops: with `appendonly no` the state of its last snapshot, or nothing; with `appendonly yes` and
+         `appendfsync everysec` all but the last second or two; with `appendfsync always` everything. `maxmemory-policy`
+         must be noeviction.
+
+One broker at a time uses a prefix: it holds the key PREFIX:broker, which expires LEASE seconds after a crash; until then
+another one, or the same started again on another machine, is refused. Each batch asks whether the records are still those
+this broker has loaded. When they are not (another has loaded them since, Redis was emptied, or has come back without its
+last data set), nothing is written any more until the broker is started again.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from port.cpython.auth.settings import library, secret
+from port.cpython.stores.writer import BACKLOG_BYTES, WriterStore, logger
+
+LEVELS = ("none", "batch")
+LEASE = 15.0  # s
+TIMEOUT = 5.0  # s to connect, and for an answer
+_MARK = b""  # a field of the hash that is no record: who has loaded it
+_ROWS = 1000  # fields fetched at a time
+
+# KEYS: records, lease. ARGV: who we are, ms of the lease, number of fields to put, those with their values, fields to remove.
+_WRITE = """
+if redis.call('HGET', KEYS[1], '') ~= ARGV[1] then return 0 end
+local put = 3 + 2 * tonumber(ARGV[3])
+for i = 4, put, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+for i = put + 1, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+_RENEW = """
+if redis.call('HGET', KEYS[1], '') == ARGV[1] then redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2]) end
+"""
+_LEAVE = """
+if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+"""
+
+
+class RedisStore(WriterStore):
+    """See the module for what `durability` means.
+
+    url            redis://HOST:PORT/DATABASE, rediss:// with TLS, or unix:///FILE?db=DATABASE
+    prefix         beginning of the keys
+    user           user name at the server; empty: its default user
+    password       its password; password_file: file whose first line is that
+    ca_file        certificate authorities to trust with rediss://; empty: those of the system
+    on_failure, backlog_bytes  see Store
+    """
+
+    pulse = LEASE / 3
+
+    def __init__(
+        self, url: str = "redis://127.0.0.1:6379/0", prefix: str = "ucomqtt", durability: str = "batch",
+        on_failure: str = "refuse", backlog_bytes: int = BACKLOG_BYTES, user: str = "", password: str = "",  # nosec B107
+        password_file: str = "", ca_file: str = "",
+    ) -> None:  # fmt: skip
+        """Raises ValueError naming what is wrong, OSError for a file; does not connect."""
+        super().__init__(durability, LEVELS, on_failure, backlog_bytes)
+        parts = urlsplit(url)
+        if parts.scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("url must begin with redis://, rediss:// or unix://")
+        if parts.username or parts.password:
+            raise ValueError("url must not hold a user name or password, set user and password_file")
+        if not prefix:
+            raise ValueError("prefix must not be empty")
+        if ca_file and not Path(ca_file).is_file():
+            raise ValueError("ca_file: there is no file %s" % ca_file)
+        self.url = url
+        self.prefix = prefix
+        self._redis: Any = library("redis", "redis")
+        retry = library("redis.retry", "redis")
+        backoff = library("redis.backoff", "redis")
+        self._options: dict[str, Any] = {
+            "username": user or None,
+            "password": secret({"password": password, "password_file": password_file}, "password") or None,
+            "socket_timeout": TIMEOUT,
+            "socket_connect_timeout": TIMEOUT,
+            # One more time, at once: a connection from before a restart of the server is dead. A batch done twice is done once.
+            "retry": retry.Retry(backoff.NoBackoff(), 1),
+            "protocol": 2,
+        }
+        if parts.scheme == "rediss" and ca_file:
+            self._options["ssl_ca_certs"] = ca_file
+        self._keys = (prefix + ":records", prefix + ":broker")
+        self._client: Any = None
+        self._token = b""
+
+    def open(self) -> None:
+        """See WriterStore.open."""
+        self._token = ("%s %d %s" % (socket.gethostname(), os.getpid(), uuid.uuid4().hex)).encode()
+        try:
+            self._client = self._redis.Redis.from_url(self.url, **self._options)
+            records, lease = self._keys
+            if not self._client.set(lease, self._token, nx=True, px=int(LEASE * 1000)):
+                holder = self._client.get(lease) or b"?"
+                if holder != self._token:  # the answer to a first attempt may have been lost
+                    raise OSError(
+                        "%s: prefix %s is in use by another broker (host and process %s); after a crash it is free in %d s"
+                        % (self.url, self.prefix, holder.decode(errors="replace").rpartition(" ")[0], LEASE)
+                    )
+            self._client.hset(records, _MARK, self._token)
+        except self._redis.RedisError as e:
+            self._client.close()
+            raise self._error(e) from None
+        except OSError:
+            self._client.close()
+            raise
+
+    def read(self) -> Iterator[tuple[bytes, bytes]]:
+        """See WriterStore.read. Redis has them in no order, so all are fetched first."""
+        try:
+            found = dict(self._client.hscan_iter(self._keys[0], count=_ROWS))
+        except self._redis.RedisError as e:
+            raise self._error(e) from None
+        found.pop(_MARK, None)
+        for key in sorted(found):
+            yield key, found.pop(key)
+
+    def write(self, puts: list[tuple[bytes, bytes]], removed: list[bytes]) -> None:
+        """See WriterStore.write."""
+        fields = [item for record in puts for item in record]
+        if not self._run_script(_WRITE, len(puts), *fields, *removed):
+            raise OSError(
+                "%s: the records of prefix %s are not those this broker has loaded: another broker has taken them, or Redis "
+                "has lost them; start the broker again" % (self.url, self.prefix)
+            )
+
+    def idle(self) -> None:
+        """Renew the lease."""
+        try:
+            self._run_script(_RENEW)
+        except OSError as e:
+            logger.warning("%s", e)
+
+    def shut(self) -> None:
+        """See WriterStore.shut."""
+        try:
+            self._run_script(_LEAVE)
+        except OSError as e:
+            logger.warning("%s", e)
+        self._client.close()
+
+    def _run_script(self, script: str, *arguments: Any) -> Any:
+        try:
+            return self._client.eval(script, 2, *self._keys, self._token, int(LEASE * 1000), *arguments)
+        except (self._redis.RedisError, OSError) as e:
+            raise self._error(e) from None
+
+    def _error(self, e: Exception) -> OSError:
+        return OSError("%s: %s" % (self.url, e))

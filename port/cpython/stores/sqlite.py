@@ -1,0 +1,278 @@
+"""The broker's state in a file, by the SQLite of the standard library.
+
+    server = Server(store=SQLiteStore("broker.db"))
+
+What can be lost is chosen with `durability`:
+
+none     What clients were told within the last second or so: acknowledgements do not wait for the store. An orderly stop
+         loses nothing; a crash of the broker (kill -9) loses the changes of that time; a power cut those of the last
+         minutes, or the file may be damaged.
+batch    Nothing when the broker crashes: what was acknowledged is with the operating system. A power cut or a crash of the
+         operating system can lose the last moments, as far as they were not on the disk yet: all from some batch on, never
+         part of a batch, and never the file.
+sync     Nothing that was acknowledged, in a power cut neither: each batch is on the disk (fsync) before anybody is told.
+         That costs the time of an fsync, a few to some ten ms on SD cards, once for all clients that wait for the batch.
+
+The disk has to keep its word at that: some do not write what they were told to.
+
+One transaction a batch, in WAL mode. The file belongs to one broker at a time, which holds a lock on it. Each record has a
+checksum: what the disk has garbled is noticed, not believed. When the file cannot be read at the start, the broker does not
+start (on_failure `refuse`), or the file is moved aside (FILE.corrupt-1 ...) and it starts with nothing (`degrade`).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from zlib import crc32
+
+from port.cpython.stores.writer import BACKLOG_BYTES, WriterStore, logger
+
+T = TypeVar("T")
+
+_SYNCHRONOUS = {"none": "OFF", "batch": "NORMAL", "sync": "FULL"}
+LEVELS = tuple(_SYNCHRONOUS)
+_OLDEST = (3, 32, 0)  # before that a statement has at most 999 parameters
+_APPLICATION = 0x75635154  # tells our files from others'
+# What takes a file from version i to i + 1; PRAGMA user_version has the version.
+STEPS = ["CREATE TABLE record (key BLOB PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID"]
+_SMALLEST = 512  # bytes of a database
+_CHECKPOINT = 4000  # pages of 4 KB in the log at which they go to the file; fewer writes than with SQLite's 1000
+_CACHE = 8192  # KB of pages in memory
+_ROWS = 1000  # fetched at a time
+
+# A statement takes the GIL once, however many rows it has; so a batch is as few of them as possible. There are statements of
+# some sizes only: each is compiled once. What is missing to the next size is filled up.
+_SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512)
+_PUT = {n: "INSERT OR REPLACE INTO record VALUES " + ",".join(["(?,?,?)"] * n) for n in _SIZES}
+_REMOVE = {n: "DELETE FROM record WHERE key IN (%s)" % ",".join("?" * n) for n in _SIZES}  # nosec B608 # numbers of our own
+
+_REASONS = {
+    sqlite3.SQLITE_BUSY: "is in use, by another broker it seems",
+    sqlite3.SQLITE_LOCKED: "is in use, by another broker it seems",
+    sqlite3.SQLITE_FULL: "cannot be written, the disk is full",
+    sqlite3.SQLITE_READONLY: "may not be written, or its folder may not",
+    sqlite3.SQLITE_PERM: "must not be opened",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: its folder must be there, and may be written to",
+    sqlite3.SQLITE_IOERR: "cannot be read or written",
+}
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class _DamagedError(Exception):
+    """The file cannot be read; the text says why."""
+
+
+class SQLiteStore(WriterStore):
+    """See the module for what `durability` and `on_failure` mean.
+
+    file           its name; it is made at the start of the broker, readable by its owner only
+    backlog_bytes  see Store
+    """
+
+    def __init__(
+        self, file: str | os.PathLike[str], durability: str = "batch", on_failure: str = "refuse",
+        backlog_bytes: int = BACKLOG_BYTES,
+    ) -> None:  # fmt: skip
+        """Raises ValueError naming what is wrong; touches no file."""
+        super().__init__(durability, LEVELS, on_failure, backlog_bytes)
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise ValueError("needs SQLite %d.%d or newer, this is %s" % (*_OLDEST[:2], sqlite3.sqlite_version))
+        if not os.fspath(file):
+            raise ValueError("file must not be empty")
+        self.file = Path(file).absolute()
+        self._connection: Any = None
+
+    # -- opening --------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """See WriterStore.open."""
+        try:
+            self._open()
+        except _DamagedError as e:
+            text = "%s: %s" % (self.file, e)
+            if self.on_failure == "refuse":
+                raise ValueError(
+                    '%s; put a copy in its place, or move it away, or set on_failure = "degrade" to have that done' % text
+                ) from None
+            logger.error("%s; moved to %s, the broker starts with nothing", text, self._move_aside())
+            try:
+                self._open()
+            except _DamagedError as again:
+                raise ValueError("%s: %s" % (self.file, again)) from None
+
+    def _open(self) -> None:
+        self._create()
+        try:
+            self._connection = sqlite3.connect(
+                self.file.as_uri() + "?mode=rw", uri=True, timeout=0, isolation_level=None, check_same_thread=False
+            )
+            self._prepare()
+            self._check()
+        except BaseException as e:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            if isinstance(e, sqlite3.Error):
+                if _code(e) in _DAMAGE:
+                    raise _DamagedError(str(e)) from None
+                raise self._error(e) from None
+            raise
+
+    def _create(self) -> None:
+        """Make the file unless it is there; SQLite would make one that everybody may read."""
+        try:
+            os.close(os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            # Asked without opening it: whoever closes a file gives up the locks his process has on it.
+            if not os.access(self.file, os.R_OK | os.W_OK) or not os.access(self.file.parent, os.W_OK | os.X_OK):
+                raise OSError("%s: may not be written, or its folder may not" % self.file) from None
+            # SQLite would take such a file for a new one, and delete its log.
+            if self.file.stat().st_size < (_SMALLEST if self.size() else 0):
+                raise _DamagedError("the file is cut off") from None
+        except OSError as e:
+            raise OSError(e.errno, "%s: cannot be made: %s" % (self.file, e.strerror)) from None
+
+    def _prepare(self) -> None:
+        """Lock the file, bring it to the newest version, and write to it: whether that works is known now."""
+        execute = self._connection.execute
+        execute("PRAGMA locking_mode=EXCLUSIVE")
+        execute("PRAGMA synchronous=FULL")
+        execute("PRAGMA cache_size=-%d" % _CACHE)
+        application = execute("PRAGMA application_id").fetchone()[0]
+        version = execute("PRAGMA user_version").fetchone()[0]
+        tables = execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if application != _APPLICATION and (application or version or tables):
+            raise ValueError("%s: is a database of another program" % self.file)
+        if version > len(STEPS):
+            raise ValueError(
+                "%s: was written by a newer version (format %d, this one knows %d)" % (self.file, version, len(STEPS))
+            )
+        execute("PRAGMA journal_mode=WAL")
+        execute("BEGIN EXCLUSIVE")
+        for step in STEPS[version:]:
+            execute(step)
+        execute("PRAGMA application_id=%d" % _APPLICATION)
+        execute("PRAGMA user_version=%d" % len(STEPS))
+        execute("COMMIT")
+        execute("PRAGMA synchronous=" + _SYNCHRONOUS[self.durability])
+        execute("PRAGMA wal_autocheckpoint=%d" % _CHECKPOINT)
+        execute("PRAGMA journal_size_limit=%d" % (2 * _CHECKPOINT * 4096))
+
+    def _check(self) -> None:
+        """Raise _DamagedError unless everything can be read and is what was written."""
+        found = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if found != "ok":
+            raise _DamagedError("the file is damaged (%s)" % " ".join(found.split()))
+        for rows in self._rows("key, value, sum"):
+            for key, value, total in rows:
+                if _sum(key, value) != total:
+                    raise _DamagedError("the file is damaged (wrong checksum of record %s)" % key[:20].hex())
+
+    def _beside(self, ending: str) -> Path:
+        return self.file.with_name(self.file.name + ending)
+
+    def _move_aside(self) -> Path:
+        """Rename the file and its log to the first free name; the new name."""
+        number = 1
+        while self._beside(".corrupt-%d" % number).exists():
+            number += 1
+        aside = self._beside(".corrupt-%d" % number)
+        for ending in ("-wal", "-journal", "-shm", ""):
+            if self._beside(ending).exists():
+                os.replace(self._beside(ending), aside.with_name(aside.name + ending))
+        return aside
+
+    # -- reading and writing --------------------------------------------------------------------
+
+    def _rows(self, columns: str) -> Iterator[list[Any]]:
+        cursor = self._connection.execute("SELECT %s FROM record ORDER BY key" % columns)  # nosec B608 # columns of our own
+        while rows := cursor.fetchmany(_ROWS):
+            yield rows
+
+    def read(self) -> Iterator[tuple[bytes, bytes]]:
+        """See WriterStore.read."""
+        try:
+            for rows in self._rows("key, value"):
+                yield from rows
+        except sqlite3.Error as e:
+            raise self._error(e) from None
+
+    def write(self, puts: list[tuple[bytes, bytes]], removed: list[bytes]) -> None:
+        """See WriterStore.write."""
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for keys, size in _portions(removed):
+                connection.execute(_REMOVE[size], keys)
+            for records, size in _portions(puts):
+                row = [column for key, value in records for column in (key, value, _sum(key, value))]
+                connection.execute(_PUT[size], row)
+            connection.execute("COMMIT")
+        except BaseException as e:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if isinstance(e, sqlite3.Error):
+                raise self._error(e) from None
+            raise
+
+    def shut(self) -> None:
+        """See WriterStore.shut. Afterwards there is no log: a copy of the file is a whole copy."""
+        try:
+            if self.durability == "none":
+                self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as e:
+            logger.error("%s; what it lacks stays in its log", self._error(e))
+        try:
+            self._connection.close()
+        except sqlite3.Error as e:
+            logger.error("%s", self._error(e))
+        self._connection = None
+
+    def compact(self) -> tuple[int, int]:
+        """Give the space of what was removed back to the file system; bytes before and after. Raises OSError."""
+        execute = self._connection.execute
+        try:
+            execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            before = self.size()
+            execute("VACUUM")
+            execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as e:
+            raise self._error(e) from None
+        return before, self.size()
+
+    def size(self) -> int:
+        """Bytes of the file and its log."""
+        return sum(path.stat().st_size for path in (self.file, self._beside("-wal")) if path.exists())
+
+    def figures(self) -> list[tuple[str, int]]:
+        """See Store.figures; `longest` in ms, `bytes` of file and log."""
+        return [*super().figures(), ("bytes", self.size())]
+
+    def _error(self, e: sqlite3.Error) -> OSError:
+        reason = _REASONS.get(_code(e))
+        if _code(e) in _DAMAGE:
+            reason = "is damaged"
+        return OSError("%s: %s" % (self.file, "%s (%s)" % (reason, e) if reason else e))
+
+
+def _code(e: sqlite3.Error) -> int:
+    """SQLite's primary result code."""
+    return getattr(e, "sqlite_errorcode", 0) & 0xFF
+
+
+def _sum(key: bytes, value: bytes) -> int:
+    return crc32(value, crc32(key))
+
+
+def _portions(rows: Sequence[T]) -> Iterator[tuple[list[T], int]]:
+    """Parts of `rows` as long as there are statements for, and that length; the last row again fills up the last part."""
+    for start in range(0, len(rows), _SIZES[-1]):
+        part = list(rows[start : start + _SIZES[-1]])
+        size = _SIZES[bisect_left(_SIZES, len(part))]
+        yield part + part[-1:] * (size - len(part)), size
