@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 
 from port.core.address import is_loopback
-from port.cpython import config, passwd, show
+from port.cpython import config, passwd, show, store
 from port.cpython.config import ConfigError, Program
 from port.cpython.server import Server, logger
 
@@ -22,6 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["passwd"]:
         return passwd.main(arguments[1:])
+    if arguments[:1] == ["store"]:
+        return store.main(arguments[1:])
     args = config.parser().parse_args(arguments)
     try:
         program = config.check(config.gather(args))
@@ -54,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _server(program: Program) -> Server:
     """A server with this configuration. Raises ConfigError."""
-    server = Server(program.config.options)
+    server = Server(program.config.options, store=program.store)
     try:
         server.configure(program.config, program.authenticators)
     except (OSError, ValueError) as e:

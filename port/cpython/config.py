@@ -2,7 +2,7 @@
 
 Each overrides the one before. The file's keys are those of port.core.config and, for the program
 itself, `log_level` and `loop`. An environment variable is UCOMQTT_ and an option in capitals. Paths of
-files are relative to the folder of the configuration file.
+files are relative to the folder of the configuration file; `store` as an option is a file for its [store].
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from port.core.auth import Authenticator
 from port.core.config import Config
 from port.core.nearest import unknown
 from port.core.options import TABLE, Options
-from port.cpython import authenticators, mosquitto
+from port.cpython import authenticators, mosquitto, stores
+from port.cpython.stores.writer import WriterStore
 
 PROGRAM = ("log_level", "loop")  # keys at the top level that are no option of the broker
 LEVELS = ("debug", "info", "warning", "error")
@@ -42,11 +43,13 @@ class Program:
     values          the effective configuration, before it was checked
     config          the same, checked
     authenticators  those of its [[auth]]
+    store           that of its [store], not opened, or None
     """
 
     values: dict[str, Any]
     config: Config
     authenticators: list[Authenticator]
+    store: WriterStore | None
 
     @property
     def log_level(self) -> str:
@@ -87,6 +90,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--host", help="address to listen on (default 127.0.0.1; 0.0.0.0 for all)")
     found.add_argument("--port", help="port to listen on (default 1883; 0: any free one)")
     found.add_argument("--config", metavar="FILE", help="read this TOML file; SIGHUP reads it again")
+    text = "keep sessions and messages in this file, so that nothing is lost at a restart; more in [store] of the configuration"
+    found.add_argument("--store", metavar="FILE", help=text)
     found.add_argument("--check-config", action="store_true", help="say whether the configuration is right, and end")
     found.add_argument("--print-config", action="store_true", help="print the effective configuration, with explanations, and end")
     found.add_argument("--loop", help="event loop: %s (default auto: uvloop when it is installed, else asyncio)" % ", ".join(LOOPS))
@@ -118,7 +123,7 @@ def _value(name: str, text: str) -> Any:
 
 def _defaults() -> dict[str, Any]:
     """What can be given as text: name -> default."""
-    return {"host": "", "port": 0, "log_level": "", "loop": "", **{row[0]: row[2] for row in TABLE}}
+    return {"host": "", "port": 0, "log_level": "", "loop": "", "store": "", **{row[0]: row[2] for row in TABLE}}
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -157,15 +162,24 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
+def _store(table: Any, file: str) -> dict[str, Any]:
+    """The table [store] with this file in place of its own."""
+    kept = table if isinstance(table, dict) and table.get("type") == "sqlite" else {}
+    return {**kept, "type": "sqlite", "file": os.path.abspath(file)}
+
+
 def gather(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """The effective configuration, not checked yet. Raises ConfigError."""
     path = args.config or environ.get(_PREFIX + "CONFIG")
     values = _resolved(_read(path), Path(path).resolve().parent) if path else {}
-    values.update(_from_environment(environ))
+    given = _from_environment(environ)
     for name in _defaults():
         text = getattr(args, name)
         if text is not None:
-            values[name] = _value(name, text)
+            given[name] = _value(name, text)
+    if "store" in given:
+        given["store"] = _store(values.get("store"), given["store"])
+    values.update(given)
     if args.verbose and args.log_level is None:
         values["log_level"] = LEVELS[max(0, 2 - args.verbose)]
     return values
@@ -184,8 +198,9 @@ def check(values: dict[str, Any], running: list[Authenticator] | None = None) ->
         if config.acl_file:
             config.rules += mosquitto.rules(config.acl_file)
         made = [authenticators.make(entry, running or []) for entry in config.auth]
+        store = stores.make(config.store)
     except OSError as e:
         raise ConfigError("cannot read %s: %s" % (e.filename, e.strerror)) from None
     except ValueError as e:
         raise ConfigError(str(e)) from None
-    return Program(values, config, made)
+    return Program(values, config, made, store)

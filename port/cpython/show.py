@@ -8,6 +8,7 @@ from typing import Any
 
 from port.core.listener_config import ListenerConfig
 from port.core.options import TABLE, Options
+from port.core.store_config import StoreConfig
 from port.cpython.config import LEVELS, LOOPS, Program, descriptions, hint
 
 _SECRET = re.compile(r"password$|secret$|token$")
@@ -45,6 +46,15 @@ def toml(program: Program) -> str:
         lines += _tables("listener.acl", shown.get("acl", []))
     for kind in ("auth", "acl", "client_limits"):
         lines += _tables(kind, values.get(kind, []))
+    lines += ["", "[store]"]
+    keys = descriptions(StoreConfig)
+    store = program.config.store or StoreConfig({})
+    shown = {"type": store.type, **store.settings}
+    for key, text in keys.items():
+        if key in shown:
+            lines += ["# " + text, "%s = %s" % (key, _literal(key, shown[key]))]
+        elif "type flash" not in text:
+            lines.append("# %s: %s" % (key, text))
     return "\n".join(lines)
 
 

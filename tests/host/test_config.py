@@ -92,6 +92,21 @@ def test_every_key_is_explained():
         assert len(lines[at - 1]) > 20 and lines[at - 1].startswith("# ")
 
 
+def test_the_store(written, tmp_path):
+    path = written('[store]\ntype = "sqlite"\nfile = "state/x.db"\ndurability = "sync"\n')
+    done = run("--config", path, "--print-config", "--check-config")
+    assert done.returncode == 0, done.stderr
+    values = tomllib.loads(done.stdout)
+    assert values["store"] == {"type": "sqlite", "file": str(tmp_path / "state" / "x.db"), "durability": "sync"}
+    assert "# on_failure: while nothing can be written" in done.stdout and "folder" not in done.stdout
+    for arguments, variables in ((("--store", "y.db"), {}), ((), {"UCOMQTT_STORE": "y.db"})):
+        values = tomllib.loads(run("--config", path, "--print-config", *arguments, **variables).stdout)
+        assert values["store"] == {"type": "sqlite", "file": str(ROOT / "y.db"), "durability": "sync"}
+        values = tomllib.loads(run("--print-config", *arguments, **variables).stdout)
+        assert values["store"] == {"type": "sqlite", "file": str(ROOT / "y.db")}
+    assert os.listdir(tmp_path) == ["broker.toml"] and not (ROOT / "y.db").exists()
+
+
 def test_secrets_are_not_printed(written):
     record = make_record(b"hidden", bytes(16), 1)
     path = written(
@@ -104,6 +119,8 @@ def test_secrets_are_not_printed(written):
     assert "hidden" not in done.stdout and record[-20:] not in done.stdout
     for shown in ("127.0.0.1:6379/0?password=", "https://example.org/check?key=", "ann"):
         assert shown in done.stdout
+    done = run("--config", written('[store]\ntype = "redis"\npassword = "hidden"\n'), "--print-config")
+    assert done.returncode == 0 and "hidden" not in done.stdout
 
 
 def test_later_sources_override_earlier_ones(written):
@@ -133,6 +150,13 @@ def test_later_sources_override_earlier_ones(written):
         ("[[acl]]\ntopic = 'a/#/b'", "acl, rule 1: topic in an ACL rule must be a topic filter, not 'a/#/b'"),
         ("acl_file = 'nothing.acl'", "nothing.acl"),
         ("max_qos = = 1", "broker.toml"),
+        ("[store]\ntype = 'sqlite'", "store: file is missing"),
+        ("[store]\ntype = 'sqlite'\nfile = 'x'\ndurabilty = 'sync'", "store: unknown key durabilty, did you mean durability?"),
+        ("[store]\ntype = 'sqlite'\nfile = 'x'\ndurability = 'all'", "store: durability must be one of none, batch, sync, not 'all'"),
+        ("[store]\ntype = 'redis'\ndurability = 'sync'", "store: durability must be one of none, batch, not 'sync'"),
+        ("[store]\ntype = 'redis'\npassword_file = 'no.txt'", "no.txt"),
+        ("[store]\ntype = 'flash'", "store: type must be one of memory, sqlite, redis, not 'flash'"),
+        ("store = 'x.db'", "store must be a table, not 'x.db'"),
     ],
 )
 def test_a_wrong_file_is_refused_with_what_is_wrong(written, text, message):

@@ -7,18 +7,18 @@
 
 from __future__ import annotations
 
-from port.core.config import StoreConfig
+from port.core.store_config import StoreConfig
 from port.cpython.stores.writer import WriterStore
 
 TYPES = ("memory", "sqlite", "redis")
 
 
-def make(config: StoreConfig) -> WriterStore | None:
+def make(config: StoreConfig | None) -> WriterStore | None:
     """The store of a configuration, not opened yet; None for memory.
 
     Raises ValueError naming what is wrong, OSError for a file with a password.
     """
-    if config.type == "memory":
+    if config is None or config.type == "memory":
         return None
     try:
         if config.type == "sqlite":

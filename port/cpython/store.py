@@ -1,0 +1,199 @@
+"""`python3 -m port.cpython store`: check, export, import and compact the broker's store."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from port.core.store_config import StoreConfig
+from port.cpython import config, stores
+from port.cpython.stores.describe import References, describe
+from port.cpython.stores.sqlite import SQLiteStore
+from port.cpython.stores.writer import WriterStore
+
+_HEAD = {"ucomqtt": "store", "version": 1}
+_SHOWN = 20  # mistakes that are told one by one
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(
+        prog="python3 -m port.cpython store",
+        description="Look after the file or Redis server in which the broker keeps its state, while no broker uses it.",
+    )
+    commands = found.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (
+        ("check", "say whether all of it can be read and fits together; exit status 1 if not"),
+        ("export", "write all records as lines of JSON"),
+        ("import", "read what `export` has written into an empty store"),
+        ("compact", "give the space of what was removed back, type sqlite only"),
+    ):
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        where = command.add_mutually_exclusive_group(required=True)
+        where.add_argument("--config", metavar="FILE", help="the broker's configuration, whose [store] it is")
+        where.add_argument("--file", metavar="DB", help="a file of type sqlite")
+        if name == "export":
+            command.add_argument("output", nargs="?", help="a file, which must not be there yet (default: standard output)")
+        if name == "import":
+            command.add_argument("input", nargs="?", help="what was exported (default: standard input)")
+            command.add_argument("--replace", action="store_true", help="remove first what is in the store")
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; exit status 0 done, 1 failed, 2 misuse."""
+    args = parser().parse_args(arguments)
+    try:
+        store = _store(args)
+        if args.command != "import" and isinstance(store, SQLiteStore) and not store.file.exists():
+            raise ValueError("%s: there is no such file" % store.file)
+        return _COMMANDS[args.command](store, args)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is to be flushed into it at the end
+        return 1
+    except OSError as e:
+        return _fail("%s: %s" % (e.filename, e.strerror) if e.filename else e.strerror or str(e))
+    except (config.ConfigError, ValueError) as e:
+        return _fail(str(e))
+
+
+def _fail(text: str) -> int:
+    print("ucomqtt: " + text, file=sys.stderr)
+    return 1
+
+
+def _store(args: argparse.Namespace) -> WriterStore:
+    """The store the command is about, not opened."""
+    if args.file:
+        table = {"type": "sqlite", "file": args.file}
+    else:
+        table = config.gather(config.parser().parse_args(["--config", args.config])).get("store", {})
+    store = stores.make(StoreConfig(table))
+    if store is None:
+        raise ValueError("%s has no [store]" % args.config)
+    store.on_failure = "refuse"  # a damaged file stays where it is
+    return store
+
+
+@contextmanager
+def _opened(store: WriterStore) -> Iterator[Iterator[tuple[bytes, bytes]]]:
+    """Open a store, and close it; its records."""
+    store.open()
+    try:
+        yield store.read()
+    finally:
+        store.shut()
+
+
+def _check(store: WriterStore, args: argparse.Namespace) -> int:
+    kinds: Counter[str] = Counter()
+    mistakes = 0
+    references = References()
+    with _opened(store) as records:
+        for key, value in records:
+            try:
+                found = describe(key, value)
+                text = references.missing(found)
+                kinds[found["kind"]] += 1
+            except ValueError as e:
+                text = str(e)
+            if text:
+                mistakes += 1
+                if mistakes <= _SHOWN:
+                    _fail(text)
+    for kind, count in kinds.items():
+        print("%-12s %d" % (kind, count))
+    if mistakes:
+        return _fail("%d records do not fit" % mistakes)
+    print("the store is right")
+    return 0
+
+
+def _export(store: WriterStore, args: argparse.Namespace) -> int:
+    with _opened(store) as records:
+        if args.output is None:
+            _write(records, sys.stdout)
+            sys.stdout.flush()
+            return 0
+        with open(os.open(args.output, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+            _write(records, file)
+            file.flush()
+            os.fsync(file.fileno())
+    return 0
+
+
+def _write(records: Iterator[tuple[bytes, bytes]], file: IO[str]) -> None:
+    """A line that says what it is, one for each record, and one with their number: whether it is whole can be seen."""
+    count = 0
+    file.write(json.dumps(_HEAD) + "\n")
+    for key, value in records:
+        try:
+            line = describe(key, value)
+        except ValueError as e:
+            line = {"kind": "unknown", "error": str(e)}
+        line["record"] = [_text(key), _text(value)]
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        count += 1
+    file.write(json.dumps({"records": count}) + "\n")
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _import(store: WriterStore, args: argparse.Namespace) -> int:
+    if args.input is None:
+        puts = _read(sys.stdin.buffer, "standard input")
+    else:
+        with open(args.input, "rb") as file:
+            puts = _read(file, args.input)
+    with _opened(store) as records:
+        old = [key for key, _ in records]
+        if old and not args.replace:
+            raise ValueError("there are %d records in the store already; --replace removes them" % len(old))
+        store.write(list(puts.items()), [key for key in old if key not in puts])
+    print("%d records" % len(puts))
+    return 0
+
+
+def _read(file: IO[bytes], name: str) -> dict[bytes, bytes]:
+    """The records of an export. Raises ValueError unless it is whole and all records can be understood."""
+    found: dict[bytes, bytes] = {}
+    ended = False
+    for number, text in enumerate(file, 1):
+        try:
+            line: Any = json.loads(text)
+            if number == 1:
+                if line != _HEAD:
+                    raise ValueError("this is no export of a store")
+            elif "records" in line:
+                ended = line["records"] == len(found)
+            else:
+                key, value = (base64.b64decode(item, validate=True) for item in line["record"])
+                describe(key, value)
+                found[key] = value
+        except (ValueError, TypeError, KeyError) as e:
+            raise ValueError("%s, line %d: %s" % (name, number, e)) from None
+    if not ended:
+        raise ValueError("%s: the end is missing" % name)
+    return found
+
+
+def _compact(store: WriterStore, args: argparse.Namespace) -> int:
+    if not isinstance(store, SQLiteStore):
+        raise ValueError("only a store of type sqlite can be compacted")
+    with _opened(store):
+        before, after = store.compact()
+    print("%d bytes, before %d" % (after, before))
+    return 0
+
+
+_COMMANDS = {"check": _check, "export": _export, "import": _import, "compact": _compact}

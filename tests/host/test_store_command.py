@@ -1,0 +1,225 @@
+"""The store command: check, export, import, compact."""
+
+import base64
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+
+import pytest
+
+from port.core import records, session_records
+from port.core.codec import string, u16, u32, varint
+from port.core.message import Message
+from port.cpython.__main__ import main
+from port.cpython.stores.describe import References, describe
+from port.cpython.stores.sqlite import SQLiteStore
+from server_process import environment
+from stores import content
+from toolchain import ROOT
+
+SESSION = u32(3600) + records.u48(0) + string(b"car") + string(b"ann") + string(b"10.0.0.1:5") + string(b"tcp") + b"\3"
+MESSAGE = records.message_value(Message(b"a/b", b"\xff\0", 1, properties=b"\3" + string(b"text")), 0)
+RECORDS = [
+    (records.FORMAT, records.VERSION),
+    (records.TOTALS_KEY, records.totals_value([1_800_000_000, 5, 300])),
+    (records.SESSION + u32(1), SESSION),
+    (records.SUBSCRIPTION + u32(1) + b"a/#", session_records.subscription_value(2 | 7 << 8)),
+    (records.RECEIVED + u32(1) + u16(9), b""),
+    (records.MESSAGE + records.u48(4), MESSAGE),
+    (records.ENTRY + records.u48(4), session_records.entry_value(1, 0, (Message(b"a", b""), 2, (7, 300), None, 4), 4)),
+    (records.RETAINED + "grün/x".encode(),
+     records.message_value(Message(b"", "hällo".encode(), 0, True, b"", 1_800_000_000_000), 0, False)),
+    (records.WILL + b"car", u32(5) + records.u48(0) + MESSAGE),
+]  # fmt: skip
+
+
+def run(*arguments, input=""):
+    """Run the command in this process: its exit status and what it has said."""
+    given, out, err = sys.stdin, io.StringIO(), io.StringIO()
+    sys.stdin = io.TextIOWrapper(io.BytesIO(input.encode()))
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main(["store", *map(str, arguments)])
+    except SystemExit as e:
+        code = 2 if e.code == 2 else -1
+    finally:
+        sys.stdin = given
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def write(file, puts, removed=()):
+    store = SQLiteStore(file)
+    store.open()
+    store.write(puts, list(removed))
+    store.shut()
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A store with a record of each kind."""
+    write(tmp_path / "x.db", RECORDS)
+    return tmp_path / "x.db"
+
+
+def test_a_store_that_is_right(file):
+    done = run("check", "--file", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "retained     1\n" in done.stdout and done.stdout.endswith("the store is right\n")
+
+
+def test_as_a_program(file):
+    command = [sys.executable, "-m", "port.cpython", "store", "export", "--file", str(file)]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.stdout == run("export", "--file", file).stdout and not done.stderr
+    closed = subprocess.run("%s | true" % subprocess.list2cmdline(command), shell=True, cwd=ROOT, env=environment(),
+                            capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert closed.returncode == 0 and not closed.stderr
+
+
+def test_the_store_of_a_configuration(file, tmp_path):
+    (tmp_path / "broker.toml").write_text('[store]\ntype = "sqlite"\nfile = "x.db"\non_failure = "degrade"\n')
+    assert run("check", "--config", tmp_path / "broker.toml").returncode == 0
+    (tmp_path / "broker.toml").write_text("")
+    done = run("check", "--config", tmp_path / "broker.toml")
+    assert done.returncode == 1 and "broker.toml has no [store]" in done.stderr
+    (tmp_path / "broker.toml").write_text("[store]\ntyp = 1\n")
+    assert "unknown key typ, did you mean type?" in run("check", "--config", tmp_path / "broker.toml").stderr
+
+
+@pytest.mark.parametrize(
+    ("puts", "removed", "text"),
+    [
+        ([(b"\x0bx", b"")], [], "record 0b78: unknown kind"),
+        ([(records.FORMAT, b"\x09")], [], "record 00: written by another version"),
+        ([(records.SESSION + u32(2), SESSION[:-3])], [], "record 0200000002: packet too short"),
+        ([(records.SUBSCRIPTION + u32(5) + b"x", b"\0\0")], [], "subscription of session 5, which is not there"),
+        ([(records.RECEIVED + u32(1) + b"x", b"")], [], "record 040000000178: its key has the wrong length"),
+        ([], [RECORDS[5][0]], "entry 4 with message 4, which is not there"),
+        ([], [RECORDS[2][0]], "entry of session 1, which is not there"),
+        ([(records.RETAINED + b"x", b"\0\5ab")], [], "packet too short"),
+    ],
+)  # fmt: skip
+def test_a_store_that_does_not_fit_together(file, puts, removed, text):
+    write(file, puts, removed)
+    done = run("check", "--file", file)
+    assert done.returncode == 1 and text in done.stderr and "Traceback" not in done.stderr
+    assert "records do not fit" in done.stderr
+
+
+def test_a_damaged_file_is_said_to_be_and_left_where_it_is(file):
+    file.write_bytes(file.read_bytes().replace(b"h\xc3\xa4llo", b"hallo!"))
+    for command in ("check", "export", "compact"):
+        done = run(command, "--file", file)
+        assert done.returncode == 1 and "%s: the file is damaged (wrong checksum" % file in done.stderr
+    assert file.exists()
+
+
+def test_what_cannot_be_done(file, tmp_path):
+    for arguments, status, text in (
+        (("check", "--file", tmp_path / "no.db"), 1, "no.db: there is no such file"),
+        (("check",), 2, "--config"),
+        (("vacuum",), 2, "check"),
+        (("export", "--file", file, file), 1, "x.db: File exists"),
+        (("import", "--file", tmp_path / "y.db", tmp_path / "no"), 1, "no: No such file"),
+        (("check", "--config", tmp_path / "no.toml"), 1, "cannot read"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == status and text in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert not (tmp_path / "no.db").exists() and not (tmp_path / "y.db").exists()
+
+
+def test_refused_while_a_broker_has_it(file):
+    store = SQLiteStore(file)
+    store.open()
+    for command in ("check", "export", "compact", "import"):
+        done = run(command, "--file", file, input=run_export(RECORDS) if command == "import" else "")
+        assert done.returncode == 1 and "x.db: is in use, by another broker" in done.stderr
+    store.shut()
+
+
+def run_export(puts):
+    """What the export of these records is."""
+    lines = [json.dumps({"ucomqtt": "store", "version": 1})]
+    lines += [json.dumps({"record": [base64.b64encode(item).decode() for item in record]}) for record in puts]
+    return "\n".join([*lines, json.dumps({"records": len(puts)})]) + "\n"
+
+
+def test_there_and_back(file, tmp_path):
+    done = run("export", "--file", file)
+    assert done.returncode == 0 and not done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[0] == {"ucomqtt": "store", "version": 1} and lines[-1] == {"records": len(RECORDS)}
+    shown = {line["kind"]: line for line in lines[1:-1]}
+    assert shown["retained"]["topic"] == "grün/x" and shown["retained"]["text"] == "hällo"
+    assert shown["message"]["bytes"] == 2 and "text" not in shown["message"]
+    assert shown["session"]["client_id"] == "car" and shown["session"]["user"] == "ann"
+    out = tmp_path / "out"
+    assert run("export", "--file", file, out).returncode == 0
+    assert out.read_text() == done.stdout and out.stat().st_mode & 0o077 == 0
+
+    for arguments, given in (((out,), ""), ((), done.stdout)):
+        new = tmp_path / "new.db"
+        assert run("import", "--file", new, *arguments, input=given).stdout == "%d records\n" % len(RECORDS)
+        assert content(SQLiteStore(new)) == RECORDS
+        new.unlink()
+
+
+def test_an_import_replaces_only_what_it_may(file, tmp_path):
+    out = tmp_path / "out"
+    run("export", "--file", file, out)
+    other = tmp_path / "other.db"
+    write(other, [(records.RETAINED + b"other", b"\0\0"), (records.FORMAT, b"old")])
+    done = run("import", "--file", other, out)
+    assert done.returncode == 1 and "there are 2 records in the store already; --replace removes them" in done.stderr
+    assert len(content(SQLiteStore(other))) == 2
+    assert run("import", "--file", other, out, "--replace").returncode == 0
+    assert content(SQLiteStore(other)) == RECORDS
+
+
+def test_an_import_that_is_not_whole_changes_nothing(file, tmp_path):
+    text = run("export", "--file", file).stdout
+    lines = text.splitlines(keepends=True)
+    for wrong, message in (
+        ("", "standard input: the end is missing"),
+        ("".join(lines[:-1]), "standard input: the end is missing"),
+        ("".join(lines[:3] + lines[4:]), "standard input: the end is missing"),
+        ("".join(lines[1:]), "standard input, line 1: this is no export of a store"),
+        (text.replace("retained", "retained\n", 1), "standard input, line 9: "),
+        (text.replace('"record": ["', '"record": ["!', 1), "standard input, line 2: "),
+        ("".join([lines[0], '{"record": ["CQ==", ""]}\n']), "standard input, line 2: record 09: unknown kind"),
+        ("".join([lines[0], "5\n"]), "standard input, line 2: "),
+    ):
+        done = run("import", "--file", file, "--replace", input=wrong)
+        assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert content(SQLiteStore(file)) == RECORDS
+
+
+def test_compacting(file):
+    store = SQLiteStore(file)
+    store.open()
+    keys = [b"\7%d" % number for number in range(3000)]
+    store.write([(key, RECORDS[7][1] + b"x" * 100) for key in keys], [])
+    store.write([], keys)
+    store.shut()
+    before = file.stat().st_size
+    done = run("compact", "--file", file)
+    assert done.stdout == "%d bytes, before %d\n" % (file.stat().st_size, before)
+    assert file.stat().st_size < before / 5
+    assert content(SQLiteStore(file)) == RECORDS
+
+
+def test_records_are_told_apart():
+    found = [describe(key, value) for key, value in RECORDS]
+    assert [item["kind"] for item in found] == [
+        "format", "totals", "session", "subscription", "received", "message", "entry", "retained", "will",
+    ]  # fmt: skip
+    assert found[1]["written"] == 1_800_000_000 and found[1]["bytes_sent"] == 300
+    assert found[3] == {"kind": "subscription", "session": 1, "topic_filter": "a/#", "qos": 2, "identifier": 7}
+    assert found[4] == {"kind": "received", "session": 1, "packet_id": 9}
+    assert found[6]["identifiers"] == (7, 300) and found[6]["message"] == 4
+    assert found[7]["expires"] == 1_800_000_000_000
+    assert found[8]["delay"] == 5 and found[8]["topic"] == "a/b"
+    references = References()
+    assert not any(references.missing(item) for item in found)
