@@ -31,7 +31,7 @@ class StoreConfig:
     """[store]: what outlives the broker, and how; a change of it takes a restart.
 
     type: memory (default): nothing; sqlite: a file, redis: a Redis server, both CPython only; flash: a board's file system
-    durability: what may be lost, one of none, batch, sync: see the module of the type (default batch)
+    durability: what may be lost, one of none, batch, sync: see the module of the type (default batch; flash: none)
     on_failure: while nothing can be written: refuse (default): clients wait; degrade: the broker goes on without the store
     backlog_bytes: bytes of messages not written yet at which no more is read from those who send (default 16777216)
     file: the database, type sqlite only
@@ -41,10 +41,10 @@ class StoreConfig:
     password: password at the server, type redis only
     password_file: file whose first line is that password, type redis only
     ca_file: certificate authorities to trust with rediss://, type redis only (default: those of the system)
-    folder: where the files are, type flash only
-    interval: s between two writings that nobody waits for, type flash only
-    bytes_per_day: what the flash may be written in a day, type flash only
-    sessions: whether sessions are kept, not only retained messages, type flash only
+    folder: where the files are, type flash only (default /store)
+    interval: s between two writings that nobody waits for, type flash only (default 60)
+    bytes_per_day: bytes that may be written to the flash in a day, type flash only (default 8388608)
+    sessions: whether sessions are kept, not only retained messages, type flash only (default false)
     """
 
     def __init__(self, values: "dict[str, Any]") -> None:

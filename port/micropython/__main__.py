@@ -121,7 +121,7 @@ def main(arguments: "list[str]") -> int:
         return 0
     try:
         asyncio.run(_run(broker))
-    except OSError as e:
+    except (OSError, ValueError) as e:
         print("ucomqtt:", e.args[1] if len(e.args) > 1 else repr(e))
         return 1
     except KeyboardInterrupt:

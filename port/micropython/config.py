@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
     from port.core.auth import Authenticator
+    from port.core.store import Store
 
 
 PROGRAM = ("log_level",)  # keys at the top level that are no option of the broker
 LEVELS = ("debug", "info", "warning", "error")
-_FILES = ("file", "certificate", "key", "client_ca")  # keys that name a file, wherever they stand
+_FILES = ("file", "certificate", "key", "client_ca", "folder")  # keys that name a file or folder, wherever they stand
 
 
 def read(path: str) -> "dict[str, Any]":
@@ -63,7 +64,8 @@ def server(values: "dict[str, Any]", log: "Optional[Callable[..., None]]" = None
     """
     level = log_level(values)
     config = Config(values, True, PROGRAM)
-    found = Server(config.options, log or logger(level))
+    log = log or logger(level)
+    found = Server(config.options, log, _store(config, log))
     found.configure(config, _authenticators(config))
     return found
 
@@ -86,6 +88,20 @@ def log_level(values: "dict[str, Any]") -> int:
     if level not in LEVELS:
         raise ValueError("log_level must be one of %s, not %r" % (", ".join(LEVELS), level))
     return LEVELS.index(level)
+
+
+def _store(config: Config, log: "Callable[..., None]") -> "Optional[Store]":
+    """The store of its [store], not opened. Raises ValueError."""
+    if config.store is None or config.store.type == "memory":
+        return None
+    if config.store.type != "flash":
+        raise ValueError("store: type must be memory or flash, not %r" % config.store.type)
+    from port.micropython.flash import FlashStore
+
+    try:
+        return FlashStore(log=log, **config.store.settings)
+    except ValueError as e:
+        raise ValueError("store: %s" % e)
 
 
 def _authenticators(config: Config) -> "list[Authenticator]":

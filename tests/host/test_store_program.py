@@ -1,6 +1,7 @@
 """The program with a store: what clients find after a restart, and what stops the start."""
 
 import asyncio
+import re
 
 import pytest
 import redis
@@ -45,6 +46,32 @@ def test_a_restart(table, durability, tmp_path):
         assert found == [("a/b", b"while you were away"), ("kept", b"retained")]
         back.disconnect()
         assert not broker.trouble()
+
+
+def test_a_restart_of_a_board(tool, tmp_path):
+    path = tmp_path / "broker.json"
+    path.write_text('{"store": {"type": "flash", "folder": "kept", "sessions": true, "durability": "batch"}}')
+    tool("micropython")
+    with ServerProcess("micropython", "--config", str(path)) as broker:
+        away = Paho(broker.port, "away", 5, persistent=True)
+        away.subscribe("a/#", 1)
+        away.disconnect()
+        sender = Paho(broker.port, "sender", 5)
+        sender.publish("a/b", b"while you were away", 1)
+        sender.disconnect()
+    assert (tmp_path / "kept").is_dir()
+    with ServerProcess("micropython", "--config", str(path)) as broker:
+        back = Paho(broker.port, "away", 5, persistent=True)
+        assert back.session_present and back.messages.get(timeout=TIMEOUT).payload == b"while you were away"
+        back.disconnect()
+    for table, text in (
+        ('"type": "sqlite", "file": "x"', "store: type must be memory or flash, not 'sqlite'"),
+        ('"type": "flash", "interval": 0', "store: interval must be at least 1, not 0"),
+        ('"type": "flash", "foldr": "x"', "store: unknown key foldr, did you mean folder?"),
+    ):
+        path.write_text('{"store": {%s}}' % table)
+        with pytest.raises(ServerError, match=re.escape(text)):
+            ServerProcess("micropython", "--config", str(path))
 
 
 def test_a_store_on_the_command_line(tmp_path):
