@@ -56,6 +56,7 @@ class Archive:
     def unpack(self, target: Path, *packages: str) -> None:
         """Put the contents of packages, and of all that they depend on, into a folder."""
         self._apt("install", "-y", "--no-install-recommends", "--download-only", *packages)
+        target.mkdir(parents=True, exist_ok=True)
         for package in (self._folder / "cache" / "archives").glob("*.deb"):
             run("dpkg", "-x", str(package), str(target))
 
