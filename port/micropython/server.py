@@ -10,6 +10,7 @@
 import asyncio
 import errno
 import gc
+import socket
 import sys
 import time
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _BUFFER = const(1024)  # bytes of each of the two buffers that all clients share
 _GC_THRESHOLD = const(32768)
+_TCP_NODELAY = getattr(socket, "TCP_NODELAY", 1)  # lwIP has a number of its own; the unix port has no name for it
 _RESERVE = const(2048)  # bytes put by for saying goodbye to a client when memory has run out
 
 
@@ -206,7 +208,7 @@ class Server(Broker):
         """Serve a new client. Raises OSError or MemoryError when that cannot be done."""
         sock.setblocking(False)
         try:
-            sock.setsockopt(6, 1, 1)  # TCP_NODELAY: acknowledgements must not wait for a full segment
+            sock.setsockopt(6, _TCP_NODELAY, 1)  # acknowledgements must not wait for a full segment
         except OSError:
             pass
         link = entrance.link(sock)
