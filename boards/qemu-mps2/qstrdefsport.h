@@ -1,0 +1,2 @@
+// Names that are no identifiers.
+Q(/lib)

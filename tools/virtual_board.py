@@ -1,0 +1,220 @@
+"""The virtual board of boards/qemu-mps2: builds its firmware, and runs it in QEMU."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess  # nosec B404 # programs are started from lists of arguments
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+from debian import RELEASE, Archive, Unavailable, run
+from server_process import free_port
+from toolchain import CACHE, ROOT, find
+
+BOARD = ROOT / "boards" / "qemu-mps2"
+FOLDER = CACHE / "qemu-mps2"
+PROGRAMS = ("arm-none-eabi-gcc", "dpkg-source", "make", "mpy-cross", "qemu-system-arm")
+FROZEN = (ROOT / "manifest.py", ROOT / "port" / "__init__.py", ROOT / "port" / "core", ROOT / "port" / "micropython")
+
+PCBS = 24  # TCP connections the firmware has room for
+STOCK_PCBS = 5  # and a stock Pico W
+
+# Where the firmware finds its settings, see mphalport.h: four words of seed, the PCBs to leave unused, the heap's size.
+SETTINGS = 0x21FFFF00
+ADDRESS = "10.0.2.15"  # of the board, in QEMU's network
+
+START_SECONDS = 60.0
+ANSWER_SECONDS = 10.0
+
+_TROUBLE = re.compile(r'FATAL|File "(port/|main\.py)|internal error|hook failed|never retrieved|not implemented')
+_CONNECT = b"\x10\x0c\0\x04MQTT\x04\x02\0\0\0\0"
+
+
+def build() -> Path:
+    """The firmware as an ELF file, made unless it is there for these very sources. Raises Unavailable."""
+    missing = [program for program in PROGRAMS if not find(program)]
+    if missing:
+        raise Unavailable("missing: " + " ".join(missing))
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sources = _sources()
+        stamp = FOLDER / "firmware.stamp"
+        firmware = FOLDER / "firmware.elf"
+        wanted = _inputs(sources)
+        if not (firmware.exists() and stamp.exists() and stamp.read_text() == wanted):
+            stamp.unlink(missing_ok=True)
+            made = FOLDER / "build"
+            run("make", "-C", str(BOARD), "-j", str(os.cpu_count() or 1), f"TOP={sources / 'micropython'}",
+                f"NEWLIB={sources / 'newlib' / 'usr' / 'include' / 'newlib'}", f"BUILD={made}", f"TCP_PCBS={PCBS}",
+                f"MICROPY_MPYCROSS={find('mpy-cross')}", "MICROPY_MPYCROSS_DEPENDENCY=")
+            shutil.copyfile(made / "firmware.elf", firmware.with_suffix(".new"))
+            firmware.with_suffix(".new").rename(firmware)
+            stamp.write_text(wanted)
+        return firmware
+
+
+def _sources() -> Path:
+    """Debian's sources of MicroPython and lwIP and the headers of a C library, fetched once."""
+    folder = FOLDER / ("sources-" + RELEASE)
+    if not folder.exists():
+        shutil.rmtree(FOLDER / "build", ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=FOLDER, prefix="apt-") as name:
+            work = Path(name)
+            archive = Archive(work / "apt", "amd64", sources=True)
+            archive.unpack(work / "sources" / "newlib", "libnewlib-dev")
+            for package in ("micropython", "lwip"):
+                archive.unpack_source(work / "sources" / package, package)
+            place = work / "sources" / "micropython" / "lib" / "lwip"
+            shutil.rmtree(place)
+            place.symlink_to(Path("..", "..", "lwip"))
+            (work / "sources").rename(folder)
+    return folder
+
+
+def _inputs(sources: Path) -> str:
+    """A hash of all that the firmware is made of."""
+    compiler = run("arm-none-eabi-gcc", "--version") + run(find("mpy-cross") or "", "--version")
+    found = hashlib.sha256(f"{sources} {compiler} {PCBS}".encode())
+    paths = [path for folder in (BOARD, *FROZEN) for path in (sorted(folder.rglob("*")) if folder.is_dir() else [folder])]
+    for path in paths:
+        if path.is_file() and path.suffix not in (".md", ".pyc"):
+            found.update(f"{path.relative_to(ROOT)} {path.stat().st_size} ".encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+class BoardError(Exception):
+    """The board does not do what it should; the text holds its output."""
+
+
+class Board:
+    """A running board.
+
+    port, websocket_port, http_port   on 127.0.0.1, of its ports 1883, 8083 and 8080
+    console                           its serial console, for mpremote, ampy or a terminal program
+    pid                               of QEMU
+    runtime                           "micropython", as a ServerProcess has it
+
+    `pcbs` TCP connections (at most PCBS) and `heap` bytes (0: all), at a Pico's speed if `slow`.
+    """
+
+    runtime = "micropython"
+
+    def __init__(
+        self, *, port: int = 0, websocket_port: int = 0, http_port: int = 0, pcbs: int = PCBS, heap: int = 0,
+        slow: bool = False
+    ) -> None:
+        """Raises Unavailable when there is no firmware, BoardError when it does not start."""
+        self.port = port or free_port()
+        self.websocket_port = websocket_port or free_port()
+        self.http_port = http_port or free_port()
+        firmware = build()
+        self._folder = tempfile.TemporaryDirectory(prefix="board-")
+        self._log = Path(self._folder.name) / "console"
+        self._monitor = Path(self._folder.name) / "monitor"
+        words = [secrets.randbits(32) for _ in range(4)] + [PCBS - pcbs, heap]
+        forwarded = ((self.port, 1883), (self.websocket_port, 8083), (self.http_port, 8080))
+        command = [
+            find("qemu-system-arm") or "qemu-system-arm", "-machine", "mps2-an385", "-display", "none", "-monitor", "none",
+            "-kernel", str(firmware), "-qmp", f"unix:{self._monitor},server=on,wait=off",
+            "-chardev", f"pty,id=console,logfile={self._log}", "-serial", "chardev:console",
+            # restrict: the board reaches neither the host nor any network.
+            "-nic", "user,id=lan,model=lan9118,restrict=on" + "".join(
+                f",hostfwd=tcp:127.0.0.1:{outside}-{ADDRESS}:{inside}" for outside, inside in forwarded),
+        ]
+        for i, word in enumerate(words):
+            command += ["-device", f"loader,addr={SETTINGS + 4 * i:#x},data={word:#x},data-len=4"]
+        if slow:
+            command += ["-icount", "shift=6,sleep=on"]
+        self._process = subprocess.Popen(  # nosec B603 # no shell
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.pid = self._process.pid
+        try:
+            self.console = self._find_console()
+            self.wait_until_it_answers()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def output(self) -> str:
+        """What has come over the console so far."""
+        return self._log.read_bytes().decode(errors="replace") if self._log.exists() else ""
+
+    def trouble(self) -> str:
+        """Empty, or what a healthy board would not have done."""
+        if self._process.poll() is not None:
+            return "QEMU has ended\n" + self.output
+        return self.output if _TROUBLE.search(self.output) else ""
+
+    def set_link(self, up: bool) -> None:
+        """Pull the network cable out, or put it in again."""
+        self._command("set_link", {"name": "lan", "up": up})
+
+    def wait_until_it_answers(self) -> None:
+        """Wait for the broker: it must accept a client. Raises BoardError when it does not."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and not self.trouble():
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), ANSWER_SECONDS) as sock:
+                    sock.sendall(_CONNECT)
+                    if sock.recv(4)[:1] == b"\x20":
+                        sock.sendall(b"\xe0\0")
+                        sock.recv(1)  # it has closed the connection
+                        return
+            except OSError:
+                pass
+            time.sleep(0.1)
+        raise BoardError("the broker does not answer\n" + self.output)
+
+    def wait(self) -> None:
+        """Wait until QEMU ends."""
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Switch it off."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
+        self._folder.cleanup()
+
+    def __enter__(self) -> Board:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def _find_console(self) -> str:
+        """QEMU prints the name of the terminal it has made."""
+        lines = []
+        for line in self._process.stdout or ():
+            found = re.search(r"redirected to (\S+)", line)
+            if found:
+                return found[1]
+            lines.append(line)
+        raise BoardError("QEMU does not start\n" + "".join(lines))
+
+    def _command(self, name: str, arguments: dict[str, object]) -> None:
+        """Have QEMU's monitor do something."""
+        with socket.socket(socket.AF_UNIX) as sock, sock.makefile("rw") as monitor:
+            sock.settimeout(ANSWER_SECONDS)
+            sock.connect(str(self._monitor))
+            for command in ({"execute": "qmp_capabilities"}, {"execute": name, "arguments": arguments}):
+                monitor.write(json.dumps(command))
+                monitor.flush()
+                for line in monitor:
+                    answer = json.loads(line)
+                    if "error" in answer:
+                        raise BoardError(f"QEMU cannot {name}: {answer['error']['desc']}")
+                    if "return" in answer:
+                        break
