@@ -116,6 +116,8 @@ class FlashLog:
         """The keys of all records, and where in the log they are."""
         start = 0
         for number, end in self._segments:
+            if not end:  # perhaps it cannot even be opened
+                continue
             with self._files.open(number, "rb") as file:
                 at = 0
                 while at < end:

@@ -114,7 +114,10 @@ class FlashStore(Store):
 
     def load(self) -> "Iterator[tuple[bytes, bytes]]":
         """See Store: in the order of the keys."""
-        self._log.open()
+        try:
+            self._log.open()
+        except OSError as e:
+            raise OSError(e.errno, "cannot open %s: %r" % (self._place, e))
         return self._log.live()
 
     def commit(self, batch: "list[Record]", done: "Callable[[Optional[Exception]], None]") -> None:

@@ -236,7 +236,7 @@ def test_a_folder_that_cannot_be_made():
     try:
         case.reopen()
     except OSError as e:
-        assert e.errno == 2
+        assert e.errno == 2 and e.args[1].startswith("cannot open %s: " % case.place)
     else:
         raise AssertionError
     case.clear()

@@ -294,3 +294,25 @@ def test_a_file_that_cannot_be_read_to_its_end():
     assert dict(log.live()) == whole
     log.commit([(b"\7more", b"more")])
     assert dict(opened(broken).live()) == apply(whole, [(b"\7more", b"more")])
+
+
+def test_a_file_that_cannot_be_opened():
+    files = MemoryFiles()
+    for i in range(2):
+        opened(files).commit([(b"\7%d" % i, b"value %d" % i)])
+        files.contents[i + 1] += b"torn"
+    assert sorted(files.contents) == [1, 2]
+    for lost in (1, 2):
+
+        class Files(MemoryFiles):
+            def open(self, number, mode):
+                if number == lost:
+                    raise OSError(5, "broken")
+                return MemoryFiles.open(self, number, mode)
+
+        broken = Files(files.contents)
+        log = opened(broken, 1 << 20)
+        left = {b"\7%d" % i: b"value %d" % i for i in range(2) if i + 1 != lost}
+        assert dict(log.live()) == left
+        log.commit([(b"\7more", b"more")])
+        assert dict(opened(broken, 1 << 20).live()) == apply(left, [(b"\7more", b"more")])
