@@ -94,6 +94,7 @@ def test_the_store_of_a_configuration(file, tmp_path):
         ([(b"\x0bx", b"")], [], "record 0b78: unknown kind"),
         ([(records.FORMAT, b"\x09")], [], "record 00: written by another version"),
         ([(records.SESSION + u32(2), SESSION[:-3])], [], "record 0200000002: packet too short"),
+        ([(records.SESSION + u32(2), SESSION + b"x")], [], "record 0200000002: 1 bytes too many"),
         ([(records.SUBSCRIPTION + u32(5) + b"x", b"\0\0")], [], "subscription of session 5, which is not there"),
         ([(records.RECEIVED + u32(1) + b"x", b"")], [], "record 040000000178: its key has the wrong length"),
         ([], [RECORDS[5][0]], "entry 4 with message 4, which is not there"),
