@@ -232,7 +232,7 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
     if code == SUCCESS and conn.state == _OPEN and identity.user != conn.session.user:  # type: ignore[union-attr]
         code = NOT_AUTHORIZED  # the session is nobody else's
     if code >= 0x80:
-        _failed(conn, code)
+        failed(conn, code)
         raise MQTTError(code, "authentication failed")  # [MQTT-4.12.0-4] [MQTT-4.12.1-2]
     properties: "Properties" = {AUTHENTICATION_METHOD: authenticator.method}
     if answer is not None:
@@ -248,7 +248,7 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
         renew(conn.broker, conn.session)  # type: ignore[arg-type]
 
 
-def _failed(conn: "Connection", code: int) -> None:
+def failed(conn: "Connection", code: int) -> None:
     """Authentication has come to `code`: count it, and remember the address of who does not know the password."""
     broker = conn.broker
     broker.auth_failed += 1
@@ -303,7 +303,7 @@ def authenticated(conn: "Connection", code: int) -> None:
     identity: Identity = conn.identity  # type: ignore[assignment]
     connect: Connect = identity.connect  # type: ignore[assignment]
     if code != SUCCESS:
-        _failed(conn, code)
+        failed(conn, code)
         raise MQTTError(code, "connection refused")
     broker.peers.succeeded(conn.address)
     conn.options = options = client_options(broker, conn.listener, identity.user, conn.client_id)

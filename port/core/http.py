@@ -5,7 +5,10 @@ body. `parse` is given all that came so far and says None until the head is comp
 is not plainly a request is refused with HTTPError. Everything is bytes, as it came.
 """
 
+import binascii
+
 from port.core import TYPE_CHECKING, const
+from port.core.codec import is_utf8
 
 if TYPE_CHECKING:
     from typing import Optional
@@ -16,17 +19,22 @@ MAX_HEAD = const(4096)  # bytes of request line and header fields, the empty lin
 MAX_HEADERS = const(64)  # header fields
 
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_BASE64 = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/="
 _METHOD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _TEXTS = {
     101: "Switching Protocols",
     200: "OK",
     400: "Bad Request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     413: "Content Too Large",
     426: "Upgrade Required",
+    429: "Too Many Requests",
     431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
     505: "HTTP Version Not Supported",
 }
 
@@ -72,6 +80,28 @@ class Request:
         """The members of a field that is a comma-separated list, empty if there is no such field."""
         members = [member.strip(b" \t") for member in self.headers.get(name, b"").split(b",")]
         return [member for member in members if member]
+
+    def credentials(self) -> "Optional[tuple[bytes, bytes]]":
+        """User name and password of the scheme Basic (RFC 7617), or None. Raises HTTPError 401 for what is nothing like it."""
+        value = self.headers.get(b"authorization")
+        if value is None:
+            return None
+        scheme, _, encoded = value.partition(b" ")
+        try:
+            if scheme.lower() != b"basic" or encoded.strip(_BASE64):
+                raise ValueError
+            user, colon, password = binascii.a2b_base64(encoded).partition(b":")
+            if not colon or not is_utf8(user):
+                raise ValueError
+        except ValueError:
+            raise unauthorized()
+        return user, password
+
+
+def unauthorized() -> HTTPError:
+    """What asks for a user name and password."""
+    text = "user name and password are needed"
+    return HTTPError(401, text, (("WWW-Authenticate", 'Basic realm="ucomqtt", charset="UTF-8"'),))
 
 
 def parse(data: bytes) -> "Optional[tuple[Request, int]]":

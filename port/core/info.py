@@ -3,7 +3,7 @@
 /         JSON with the fields and names of CoMQTT's system.Info. Two differ in what they can say here:
           memory_alloc is 0 where the host tells no heap figures, and inflight_dropped is always 0, because
           messages in flight go only with their session.
-/healthz  "ok"
+/healthz  "ok"; whoever asks from this machine is told
 /metrics  Prometheus text format 0.0.4. Counters: ucomqtt_bytes_received_total, ucomqtt_bytes_sent_total,
           ucomqtt_packets_received_total, ucomqtt_packets_sent_total, ucomqtt_messages_received_total,
           ucomqtt_messages_sent_total, ucomqtt_messages_dropped_total, ucomqtt_connections_total,
@@ -12,19 +12,55 @@
           ucomqtt_subscriptions_denied_total, ucomqtt_rate_limited_total. Gauges: ucomqtt_info (its label is
           the version), ucomqtt_uptime_seconds, ucomqtt_clients_connected, ucomqtt_clients_disconnected,
           ucomqtt_clients_maximum, ucomqtt_clients_total, ucomqtt_retained_messages,
-          ucomqtt_inflight_messages, ucomqtt_stored_messages, ucomqtt_subscriptions. Every other numeric figure of $SYS/broker/ is there, too,
-          untyped, as ucomqtt_ and its topic, with _ for what a name cannot hold.
+          ucomqtt_inflight_messages, ucomqtt_stored_messages, ucomqtt_subscriptions. Every other numeric
+          figure of $SYS/broker/ is there, too, untyped, as ucomqtt_ and its topic, with _ for what a name
+          cannot hold.
+
+Who may see them: those whom the listener's authenticators admit, with user name and password by HTTP Basic
+authentication, or by a client certificate; and those who may be anonymous. No ACL holds here.
 """
 
 from port.core import TYPE_CHECKING
-from port.core.http import HTTPError, parse, response
+from port.core.address import is_loopback
+from port.core.auth import PENDING, Identity, may_be_anonymous
+from port.core.connect import failed
+from port.core.http import HTTPError, parse, response, unauthorized
+from port.core.reason import SERVER_BUSY, SERVER_UNAVAILABLE, SUCCESS
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Optional, Protocol
 
     from port.core.broker import Broker
     from port.core.codec import Buffer
     from port.core.http import Request
+    from port.core.listener import Listener
+
+    class Host(Protocol):
+        """What an InfoConnection needs of the socket's side."""
+
+        def answer(self, data: bytes) -> None:
+            """Send the whole answer and close."""
+            ...
+
+        def certificate(self) -> "Optional[dict[str, Any]]":
+            """See port.core.connection.Transport."""
+            ...
+
+
+def may_ask(listener: "Listener", address: str) -> bool:
+    """False for those who would get no page whatever they send: they can be turned away at once."""
+    return bool(listener.authenticators) or is_loopback(address) or may_be_anonymous(listener, address)
+
+
+class _Credentials:
+    """User name and password, as of a CONNECT."""
+
+    def __init__(self, given: "Optional[tuple[bytes, bytes]]") -> None:
+        self.user: "Optional[bytes]" = None
+        self.password: "Optional[bytes]" = None
+        if given is not None:
+            self.user, self.password = given
+
 
 _GET = ("GET", "HEAD")
 # (figure of $SYS, metric, type, help)
@@ -64,31 +100,98 @@ _LEFT_OUT = (
 
 
 class InfoConnection:
-    """One connection of the info listener."""
+    """One connection of the info listener; for authenticators it is what a Connection is for MQTT."""
 
-    __slots__ = ("_broker", "_held", "_done")
+    __slots__ = ("broker", "listener", "address", "transport", "identity", "client_id", "_held", "_request", "_done")
 
-    def __init__(self, broker: "Broker") -> None:
-        self._broker = broker
+    def __init__(self, broker: "Broker", listener: "Listener", address: str, host: "Host") -> None:
+        """`address`: the peer's, `host:port`."""
+        self.broker = broker
+        self.listener = listener
+        self.address = address
+        self.transport = host
+        self.identity: "Optional[Identity]" = None
+        self.client_id = b""
         self._held = b""
+        self._request: "Optional[Request]" = None
         self._done = False
 
-    def receive(self, data: "Buffer") -> bytes:
-        """Take what came from the socket; the whole answer, after which the socket is to be closed, b"" until then."""
-        if self._done:
-            return b""
+    def receive(self, data: "Buffer") -> None:
+        """Take what came from the socket. The host is given the answer at once, or when an authenticator has decided."""
+        if self._done or self._request is not None:
+            return
         held = self._held + bytes(data)
         try:
             found = parse(held)
-            if found is None:
-                self._held = held
-                return b""
-            reply = answer(self._broker, found[0])
         except HTTPError as e:
-            reply = e.answer()
+            self._answer(e.answer())
+            return
+        if found is None:
+            self._held = held
+            return
         self._held = b""
+        self._request = found[0]
+        self._go_on(None)
+
+    def lost(self) -> None:
+        """The socket is closed; no answer is wanted any more."""
         self._done = True
-        return reply
+
+    def knows(self, identity: "Identity") -> bool:
+        """See Connection.knows."""
+        return self.identity is identity and not self._done
+
+    def authenticated(self, code: "Optional[int]") -> None:
+        """See Identity.authenticated. Who was asked before a reload, and is not asked now, admits nobody."""
+        self._go_on(code if self.identity.current else SERVER_BUSY)  # type: ignore[union-attr]
+
+    def _go_on(self, code: "Optional[int]") -> None:
+        """Ask the authenticators, from the next one on unless one has decided, and answer."""
+        request: "Request" = self._request  # type: ignore[assignment]
+        try:
+            if request.path != b"/healthz" or not is_loopback(self.address):
+                code = self._decide(request) if code is None else code
+                if code == PENDING:
+                    return
+                self._admit(code)
+            data = answer(self.broker, request)
+        except HTTPError as e:
+            data = e.answer()
+        except MemoryError:
+            self.broker.out_of_memory()
+            data = HTTPError(503, "out of memory").answer()
+        except Exception as e:
+            self.broker.crashed(None, e)
+            data = HTTPError(500, "internal error").answer()
+        self._answer(data)
+
+    def _decide(self, request: "Request") -> int:
+        if self.identity is None:
+            credentials = _Credentials(request.credentials())
+            if credentials.user is not None and self.broker.peers.blocked(self.address, self.broker.clock()):
+                self.broker.auth_blocked += 1
+                raise HTTPError(429, "too many failures to authenticate")
+            self.identity = Identity(self, credentials)  # type: ignore[arg-type]
+        return self.identity.decide()
+
+    def _admit(self, code: int) -> None:
+        """Raise HTTPError unless `code` allows. Who gave no user name has not failed, only to be asked for one."""
+        identity: Identity = self.identity  # type: ignore[assignment]
+        if code == SUCCESS:
+            if identity.authenticator is not None:
+                self.broker.peers.succeeded(self.address)
+            return
+        if identity.connect.user is not None:  # type: ignore[union-attr]
+            failed(self, code)  # type: ignore[arg-type]
+        if code in (SERVER_BUSY, SERVER_UNAVAILABLE):
+            raise HTTPError(503, "try again later")
+        if not self.listener.authenticators:
+            raise HTTPError(403, "not one of those who may be anonymous")
+        raise unauthorized()
+
+    def _answer(self, data: bytes) -> None:
+        self._done = True
+        self.transport.answer(data)
 
 
 def answer(broker: "Broker", request: "Request") -> bytes:

@@ -11,8 +11,7 @@ import socket
 from typing import TYPE_CHECKING, Any, cast
 
 from port.core.address import text
-from port.core.auth import may_be_anonymous
-from port.core.info import InfoConnection
+from port.core.info import InfoConnection, may_ask
 from port.core.websocket import WebSocket
 from port.cpython.tls import peer_certificate
 
@@ -171,7 +170,7 @@ class WebSocketClient(Client):
 
 
 class InfoClient(asyncio.Protocol):
-    """Somebody who asks for one of the info pages: he comes in as a client without a user name would."""
+    """Somebody who asks for one of the info pages."""
 
     __slots__ = ("_server", "_entrance", "_transport", "_address", "_info", "_deadline", "_counted")
 
@@ -190,12 +189,12 @@ class InfoClient(asyncio.Protocol):
         if listener.connected >= listener.options.max_connections:
             self._turn_away(address, "too many connections")
             return
-        if not may_be_anonymous(listener, address):
+        if not may_ask(listener, address):
             self._turn_away(address, "not one of those who may be anonymous")
             return
         listener.connected += 1
         self._counted = True
-        self._info = InfoConnection(self._server)
+        self._info = InfoConnection(self._server, listener, address, self)
         seconds = listener.options.connect_timeout
         self._deadline = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
 
@@ -204,13 +203,21 @@ class InfoClient(asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        answer = self._info.receive(data) if self._info is not None else b""
-        if answer:
-            self._info = None
-            self._transport.write(answer)
-            self._transport.close()
+        if self._info is not None:
+            self._info.receive(data)
+
+    def answer(self, data: bytes) -> None:
+        """See port.core.info.Host."""
+        self._transport.write(data)
+        self._transport.close()
+
+    def certificate(self) -> dict[str, Any] | None:
+        """See Transport.certificate."""
+        return peer_certificate(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._info is not None:
+            self._info.lost()
         if self._counted:
             self._entrance.listener.connected -= 1
         if self._deadline is not None:

@@ -3,8 +3,7 @@
 import select
 
 from port.core import TYPE_CHECKING
-from port.core.auth import may_be_anonymous
-from port.core.info import InfoConnection
+from port.core.info import InfoConnection, may_ask
 from port.core.websocket import WebSocket
 from port.micropython.link import Link
 
@@ -78,10 +77,10 @@ class InfoLink(Link):
         listener = self._entrance.listener
         if listener.connected > listener.options.max_connections:
             self._server.turn_away(listener, address, "too many connections")
-        elif not may_be_anonymous(listener, address):
+        elif not may_ask(listener, address):
             self._server.turn_away(listener, address, "not one of those who may be anonymous")
         else:
-            self._info = InfoConnection(self._server)
+            self._info = InfoConnection(self._server, listener, address, self)
             return True
         return False
 
@@ -96,15 +95,19 @@ class InfoLink(Link):
         else:
             count = self._sock.readinto(self._server.buffer)
             if count:
-                answer = self._info.receive(self._server.view[:count])
-                if answer:
-                    self._info = None
-                    self._write(answer)
-                    self.close(False, True)
+                self._info.receive(self._server.view[:count])
             elif count == 0:
                 self._finish()
 
+    def answer(self, data: bytes) -> None:
+        """See port.core.info.Host."""
+        self._info = None
+        self.send([data])
+        self.close(False, True)
+
     def _finish(self) -> None:
+        if self._info is not None:
+            self._info.lost()
         if self._sock is not None:
             self._entrance.listener.connected -= 1
         super()._finish()

@@ -1,5 +1,6 @@
 """Answers that come late, never, or from somebody who is not asked any more; and what is asked again at a resumption."""
 
+from disk import Disk, restart
 from harness import VERSIONS, World
 from port.core import TYPE_CHECKING, codec
 from port.core.acl import ALLOWED, DENIED, PUBLISH, SUBSCRIBE, Acl
@@ -243,7 +244,7 @@ def test_subscriptions_are_asked_about_again_before_anything_goes_out():
 
 def test_what_was_in_flight_is_not_sent_again_without_the_right():
     for qos in (1, 2):
-        world, authorizer = world_asking()
+        world, authorizer = world_asking(store=Disk())
         client = coming_back(world)
         granted(client, authorizer, "a", "b", qos=qos)
         for topic in ("a", "b"):
@@ -254,6 +255,21 @@ def test_what_was_in_flight_is_not_sent_again_without_the_right():
         again.expect(CONNACK, code=0)
         assert [(packet["topic"], packet["dup"]) for packet in again.messages()] == [(b"b", True)]
         assert not world.session("c").inflight
+        assert not [key for key in world.broker.store.records if key[0] in (5, 6)]  # messages, and who gets them
+
+
+def test_it_is_asked_after_a_restart_of_the_broker():
+    world, authorizer = world_asking(store=Disk())
+    granted(coming_back(world), authorizer, "a", "b")
+    for topic in ("a", "b"):
+        world.broker.publish(topic, "x", 1)
+    world = restart(world)
+    world.broker.authenticators.append(authorizer)
+    world.broker.publish("b", "y", 1)
+    again = coming_back(world)
+    assert len(answer_all(authorizer, {b"a": DENIED})) == 2
+    again.expect(CONNACK, code=0)
+    assert topics(again) == ["b", "b"] and sorted(world.session("c").subscriptions) == [b"b"]
 
 
 def test_retained_messages_that_wait_are_not_sent_without_the_right():
@@ -313,6 +329,9 @@ def test_with_a_will_and_answers_that_do_not_last():
     assert authorizer.answer(ALLOWED, 0) == (PUBLISH, b"w")
     assert len(answer_all(authorizer, {}, 0)) == 3  # each once, the will not again
     again.expect(CONNACK, code=0)
+    again.say(codec.SUBSCRIBE, packet_id=9, filters=[(b"a", 1)])
+    assert authorizer.answer(DENIED) == (SUBSCRIBE, b"a")  # an answer without time to hold counted once
+    again.expect(SUBACK, codes=b"\x87")
 
 
 def test_who_never_gets_an_answer_does_not_come_back():

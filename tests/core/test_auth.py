@@ -395,6 +395,22 @@ def test_a_reauthentication_gives_other_rights_and_another_time():
         client.expect_close(0x87)  # it has lost a subscription, as when rights change
 
 
+def test_a_successor_takes_the_reauthentication():
+    class Stricter(Renewing):
+        def exchange(self, client, data):
+            return NOT_AUTHORIZED, None
+
+    world = world_with(Renewing(), anonymous="none")
+    world.broker.authenticators[0].name = "renewing"
+    client = world.connect("c", properties=renewing("ann 10 a"))
+    world.broker.authenticators[0] = Stricter()
+    world.broker.authenticators[0].name = "renewing"
+    world.broker.rights_changed()
+    client.ping()
+    client.say(AUTH, code=RE_AUTHENTICATE, properties=renewing("ann 10 a"))
+    client.expect_close(0x87)
+
+
 def test_nobody_becomes_somebody_else_by_reauthentication():
     world = world_with(Renewing(), anonymous="none", max_auth_failures=1)
     client = world.connect("c", 5, "10.0.0.1:1", properties=renewing("ann 10 a"))

@@ -127,16 +127,19 @@ def test_a_listener_may_allow_longer_names_than_the_broker():
 
 
 def test_names_after_a_reload():
-    world = World()
-    client, seen = world.connect("c"), world.connect("r")
-    seen.subscribe("#")
-    client.publish("a/b/c", "x")
-    world.broker.options.assign(Options(sys_interval=0, max_topic_levels=2))
-    world.broker.rights_changed()
-    client.publish("a/b", "x")
-    client.send_publish("a/b/c", "x")
-    client.expect_close(0x90)
-    assert len(seen.payloads()) == 2
+    for named in (False, True):
+        world = World()
+        if named:
+            world.broker.client_limits = [(None, b"c", {"max_qos": 1})]
+        client, seen = world.connect("c"), world.connect("r")
+        seen.subscribe("#")
+        client.publish("a/b/c", "x")
+        world.broker.options.assign(Options(sys_interval=0, max_topic_levels=2))
+        world.broker.rights_changed()
+        client.publish("a/b", "x")
+        client.send_publish("a/b/c", "x")
+        client.expect_close(0x90)
+        assert len(seen.payloads()) == 2
 
 
 # -- queues -----------------------------------------------------------------------------------------------

@@ -1,9 +1,16 @@
 """The pages of the info listener."""
 
+import binascii
+
 from harness import World
 from port.core import __version__
+from port.core.auth import PENDING, AllowAll, Authenticator, DenyAll
+from port.core.certificate import CertificateAuthenticator
 from port.core.http import MAX_HEAD
-from port.core.info import InfoConnection
+from port.core.info import InfoConnection, may_ask
+from port.core.listener import Listener
+from port.core.passwords import SALT_SIZE, PasswordAuthenticator, make_record
+from rights import Users
 
 # The fields of CoMQTT's system.Info.
 COMQTT = (
@@ -13,15 +20,40 @@ COMQTT = (
 )  # fmt: skip
 
 
+class Host:
+    """The socket's side: what was answered, and what certificate the client has."""
+
+    def __init__(self, certificate=None):
+        self.data = b""
+        self.verified = certificate
+
+    def answer(self, data):
+        assert not self.data and data  # once
+        self.data = data
+
+    def certificate(self):
+        return self.verified
+
+
+def connection(world, address="127.0.0.1:1", listener=None, certificate=None):
+    """(connection, its host)"""
+    host = Host(certificate)
+    return InfoConnection(world.broker, listener or world.broker.default_listener, address, host), host
+
+
 def ask(world, target="/", method="GET", size=1 << 30):
     """(status, {field: value}, body) of an answer, the request being sent in pieces of `size`."""
-    connection = InfoConnection(world.broker)
+    info, host = connection(world)
     request = ("%s %s HTTP/1.1\r\nHost: h\r\n\r\n" % (method, target)).encode()
-    answer = b""
     for i in range(0, len(request), size):
-        assert not answer
-        answer = connection.receive(memoryview(request)[i : i + size])
-    assert connection.receive(request) == b""  # one request a connection
+        assert not host.data
+        info.receive(memoryview(request)[i : i + size])
+    info.receive(request)  # one request a connection
+    return read(host.data, method)
+
+
+def read(answer, method="GET"):
+    """(status, {field: value}, body) of an answer."""
     head, _, body = answer.partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
     fields = {}
@@ -202,17 +234,176 @@ def test_refusals():
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "HEADS"):
         status, fields, _ = ask(world, "/metrics", method)
         assert (status, fields["Allow"]) == (405, "GET, HEAD"), method
-    connection = InfoConnection(world.broker)
-    assert connection.receive(b"\x10\x0e\x00\x04MQTT").startswith(b"HTTP/1.1 400 ")
-    assert connection.receive(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") == b""
+    info, host = connection(world)
+    info.receive(b"\x10\x0e\x00\x04MQTT")
+    assert host.data.startswith(b"HTTP/1.1 400 ")
+    info.receive(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 
 
 def test_an_endless_request_is_refused():
-    connection = InfoConnection(World().broker)
+    info, host = connection(World())
     fed = 0
-    answer = b""
-    while not answer:
-        answer = connection.receive(b"GET / HTTP/1.1\r\n" if not fed else b"A: b\r\n")
+    while not host.data:
+        info.receive(b"GET / HTTP/1.1\r\n" if not fed else b"A: b\r\n")
         fed += 6
         assert fed <= MAX_HEAD + 6
-    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert host.data.startswith(b"HTTP/1.1 431 ")
+
+
+# -- who may ask --------------------------------------------------------------------------------------------
+
+HERE, THERE = "127.0.0.1:1", "10.0.0.1:1"
+PAGES = ("/", "/metrics", "/healthz", "/nothing")
+
+
+def basic(user, password):
+    return b"Basic " + binascii.b2a_base64(b"%s:%s" % (user, password)).strip()
+
+
+def request(path, authorization=None):
+    extra = b"" if authorization is None else b"Authorization: %s\r\n" % authorization
+    return b"GET %s HTTP/1.1\r\nHost: h\r\n%s\r\n" % (path.encode(), extra)
+
+
+def status(world, path="/metrics", authorization=None, address=THERE, listener=None, certificate=None):
+    """The status of an answer; 401 has to ask for a user name and password."""
+    info, host = connection(world, address, listener, certificate)
+    info.receive(request(path, authorization))
+    code, fields, _ = read(host.data)
+    asks = fields.get("WWW-Authenticate") == 'Basic realm="ucomqtt", charset="UTF-8"'
+    assert asks == (code == 401)
+    return code
+
+
+def world_of(*authenticators, **options):
+    world = World(**options)
+    world.broker.authenticators += authenticators
+    return world
+
+
+def test_users_of_the_listener_may_ask():
+    for anonymous in ("auto", "none", "loopback", "all"):
+        world = world_of(Users(ann="apple", bob=""), anonymous=anonymous)
+        for authorization, code in (
+            (basic(b"ann", b"apple"), 200), (basic(b"ann", b"wrong"), 401), (basic(b"eve", b"apple"), 401), (basic(b"bob", b""), 200),
+            (basic(b"ann", b"apple").replace(b"Basic", b"bAsIc"), 200), (basic(b"ann", b"apple").replace(b"Y", b"!Y", 1), 401),
+            (b"Basic", 401), (b"Basic YQ", 401),
+            (basic(b"\xff", b"x"), 401), (b"Bearer abc", 401), (b"", 401), (b"Basic " + binascii.b2a_base64(b"ann").strip(), 401),
+            (basic(b"ann", b"apple") + b", " + basic(b"ann", b"apple"), 401), (None, 200 if anonymous == "all" else 401),
+        ):  # fmt: skip
+            for path in PAGES:
+                assert status(world, path, authorization) == (404 if code == 200 and path == "/nothing" else code), authorization
+
+
+def test_the_health_of_the_broker_is_told_to_this_machine():
+    for authenticators in ([], [DenyAll()], [Users(ann="apple")]):
+        world = world_of(*authenticators, anonymous="none")
+        assert status(world, "/healthz", None, HERE) == status(world, "/healthz", basic(b"x", b"y"), "[::1]:1") == 200
+        for path in ("/", "/metrics", "/nothing"):
+            assert status(world, path, None, HERE) == (401 if authenticators else 403)
+        assert may_ask(world.broker.default_listener, HERE)
+        assert may_ask(world.broker.default_listener, THERE) == bool(authenticators)
+    world = World()
+    assert status(world, "/", None, HERE) == 200 and not may_ask(world.broker.default_listener, THERE)
+    assert may_ask(World(anonymous="all").broker.default_listener, THERE)
+
+
+def test_a_listener_asks_its_own_authenticators():
+    world = world_of(Users(ann="apple"))
+    broker = world.broker
+    listener = broker.add_listener(Listener("x", "http", broker.options, [Users(bob="banana")]))
+    assert status(world, "/", basic(b"ann", b"apple")) == status(world, "/", basic(b"bob", b"banana"), THERE, listener) == 200
+    assert status(world, "/", basic(b"ann", b"apple"), THERE, listener) == 401
+
+
+def test_a_certificate_will_do():
+    world = world_of(CertificateAuthenticator(), Users(ann="apple"))
+    assert status(world, "/", None, THERE, None, {"cn": "tom", "san": []}) == 200
+    assert status(world) == 401
+
+
+def test_failures_count_and_make_an_address_wait():
+    world = world_of(Users(ann="apple"), max_auth_failures=2)
+    broker = world.broker
+    for _ in range(5):
+        assert status(world) == 401  # only asked
+    assert broker.auth_failed == 0
+    for _ in range(2):
+        for _ in range(2):
+            assert status(world, "/", basic(b"ann", b"wrong")) == 401
+        assert status(world, "/", basic(b"ann", b"apple")) == 200  # which clears it
+    assert [status(world, "/", basic(b"ann", b"wrong")) for _ in range(4)] == [401, 401, 401, 429]
+    assert broker.auth_failed == 7 and broker.auth_blocked == 1
+    assert world.client(5, THERE).conn is None  # neither by MQTT
+    assert status(world, "/", basic(b"ann", b"apple")) == 429
+    assert status(world, "/", basic(b"ann", b"apple"), "10.0.0.2:1") == 200
+    assert [status(world, "/", basic(b"ann", b"wrong"), HERE) for _ in range(9)] == [401] * 9
+    world.advance(2000)
+    assert status(world, "/", basic(b"ann", b"apple")) == 200
+    assert world.client(5, THERE).conn is not None
+
+
+class Later(Authenticator):
+    """Decides later."""
+
+    def __init__(self):
+        self.clients = []
+
+    def authenticate(self, client, user, password):
+        assert (user, password) == (b"ann", b"apple") and client.client_id == b"" and client.address == THERE
+        self.clients.append(client)
+        return PENDING
+
+
+def test_an_authenticator_may_take_its_time():
+    for answers, code in (((0,), 200), ((0x86,), 401), ((0x88,), 503), ((0x89,), 503), ((None, 0), 200), ((None, None), 401)):
+        row = [Later() for _ in answers]
+        world = world_of(*row)
+        info, host = connection(world, THERE)
+        info.receive(request("/", basic(b"ann", b"apple")))
+        for i in range(len(answers)):
+            assert not host.data
+            info.receive(b"more")
+            row[i].clients[0].authenticated(answers[i])
+        assert read(host.data)[0] == code
+        row[0].clients[0].authenticated(0)  # answered already
+        assert world.broker.auth_failed == (code > 200) and not world.errors() and not world.broker.connections
+
+
+def test_who_has_gone_and_who_is_not_asked_any_more():
+    for gone in (True, False):
+        slow = Later()
+        world = world_of(slow)
+        info, host = connection(world, THERE)
+        info.receive(request("/", basic(b"ann", b"apple")))
+        if gone:
+            info.lost()
+            assert slow.clients[0].gone
+        else:
+            world.broker.authenticators[0] = AllowAll()
+            world.broker.rights_changed()
+        slow.clients[0].authenticated(0)
+        assert host.data == b"" if gone else read(host.data)[0] == 503
+
+
+def test_an_authenticator_that_raises_shows_nothing():
+    class Failing(Authenticator):
+        def authenticate(self, client, user, password):
+            raise ValueError("secret")
+
+    world = world_of(Failing())
+    info, host = connection(world, THERE)
+    info.receive(request("/", basic(b"ann", b"apple")))
+    assert read(host.data)[0] == 500 and b"secret" not in host.data and len(world.errors()) == 1
+
+
+def test_passwords_are_checked_in_the_background():
+    users = {b"ann": make_record(b"apple", b"s" * SALT_SIZE, 20)}
+    for password, code in ((b"apple", 200), (b"pear", 401)):
+        world = world_of(PasswordAuthenticator(users))
+        info, host = connection(world, THERE)
+        info.receive(request("/", basic(b"ann", password)))
+        assert not host.data
+        while world.broker.work():
+            pass
+        assert read(host.data)[0] == code

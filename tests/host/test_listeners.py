@@ -1,5 +1,6 @@
 """WebSocket and TLS listeners of both runtimes, used by MQTT.js in Node, a browser, paho and mosquitto's clients."""
 
+import base64
 import http.server
 import json
 import socket
@@ -17,6 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from certificates import certificates  # noqa: F401
 from configuration import write
+from port.core.passwords import SALT_SIZE, make_record
 from server_process import free_port
 from toolchain import NODE_MODULES
 
@@ -224,3 +226,31 @@ def test_the_info_pages(listeners, runtime):
     assert "# TYPE ucomqtt_connections_refused_total counter" in text
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(root + "/nothing", timeout=10)
+
+
+def test_the_info_pages_for_users(start_broker, runtime, tmp_path):  # noqa: F811
+    port = free_port()
+    values = {
+        "anonymous": "all",
+        "auth": [{"type": "users", "users": {"ann": make_record(b"apple", b"s" * SALT_SIZE, 1000)}}],
+        "listener": [{"type": "http", "port": port, "anonymous": "none"}],
+    }
+    broker = start_broker(runtime, "--config", write(tmp_path / "broker.conf", runtime, values))
+    deadline = time.monotonic() + 20
+    while broker.output.count("listening on") < 2:
+        assert time.monotonic() < deadline, broker.output
+        time.sleep(0.02)
+
+    def status(path, password=None):
+        request = urllib.request.Request("http://127.0.0.1:%d%s" % (port, path))
+        if password is not None:
+            request.add_header("Authorization", "Basic " + base64.b64encode(b"ann:" + password).decode())
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    for _ in range(2):
+        assert status("/metrics", b"apple") == status("/", b"apple") == status("/healthz") == 200
+        assert status("/metrics") == status("/metrics", b"pear") == 401
