@@ -5,6 +5,9 @@ feeds it what arrives and then calls `flush`; once a second it calls `tick`. Tim
 `clock` says, ms from any start; the broker never waits.
 """
 
+from binascii import hexlify
+from os import urandom
+
 from port.core import TYPE_CHECKING, const, rights
 from port.core.connection import Connection
 from port.core.hooks import Hooks
@@ -112,7 +115,6 @@ class Broker:
         self.dirty: "list[Any]" = []  # connections with something in their outbox
         self.due: "dict[Session, bool]" = {}  # sessions with a will or an expiry to come
         self._unsettled = False  # True when there are offline sessions that ought to be in _due, or ended
-        self._client_ids = 0
         self._sweep_at = 0  # when what has expired is looked for next, ms
         self.bytes_received = 0
         self.bytes_sent = 0
@@ -127,6 +129,7 @@ class Broker:
         self.refused = 0  # connections turned away before CONNECT
         self.auth_failed = 0  # CONNECTs refused by authentication
         self.auth_timeouts = 0  # clients ended because an authenticator or authorizer did not answer
+        self.expected = 0  # bytes of incomplete packets of connections that are not open, see Connection.feed
         self.auth_blocked = 0  # connections refused because their address has to wait
         self.denied_publishes = 0
         self.denied_subscriptions = 0
@@ -175,10 +178,9 @@ class Broker:
         return ""
 
     def new_client_id(self) -> bytes:
-        """A client id nobody has."""
+        """A client id nobody has, nor can guess: who knew it could take over the session of an anonymous client."""
         while True:
-            self._client_ids += 1
-            client_id = b"auto-%d" % self._client_ids
+            client_id = b"auto-" + hexlify(urandom(8))
             if client_id not in self.sessions:
                 return client_id
 

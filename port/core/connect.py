@@ -26,6 +26,7 @@ from port.core.properties import (
     SHARED_SUBSCRIPTION_AVAILABLE,
     SUBSCRIPTION_IDENTIFIER_AVAILABLE,
     TOPIC_ALIAS_MAXIMUM,
+    USER_PROPERTY,
     WILDCARD_SUBSCRIPTION_AVAILABLE,
     WILL,
     WILL_DELAY_INTERVAL,
@@ -172,6 +173,8 @@ def handle_connect(conn: "Connection", body: bytes) -> None:
     broker = conn.broker
     connect = Connect(body, conn)
     properties = connect.properties
+    # Nobody asks for them, and thirty times their bytes would be kept until the client is let in.
+    properties.pop(USER_PROPERTY, None)
     conn.max_packet = properties.get(MAXIMUM_PACKET_SIZE, 0xFFFFFFFF)
     # Allowed unless it is 0; but there are clients that cannot read properties in a PUBACK.
     conn.problem_information = properties.get(REQUEST_PROBLEM_INFORMATION) == 1
@@ -251,9 +254,11 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
 def failed(conn: "Connection", code: int) -> None:
     """Authentication has come to `code`: count it, and remember the address of who does not know the password."""
     broker = conn.broker
+    identity: Identity = conn.identity  # type: ignore[assignment]
     broker.auth_failed += 1
     if code in (BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED):
-        broker.peers.failed(conn.address, broker.clock(), broker.options)
+        user = identity.user if identity.connect is None else identity.connect.user
+        broker.peers.failed(conn.address, broker.clock(), broker.options, user)
 
 
 def _check_will(will: Message, options: "Options") -> None:
@@ -305,7 +310,7 @@ def authenticated(conn: "Connection", code: int) -> None:
     if code != SUCCESS:
         failed(conn, code)
         raise MQTTError(code, "connection refused")
-    broker.peers.succeeded(conn.address)
+    broker.peers.succeeded(conn.address, connect.user)
     conn.options = options = client_options(broker, conn.listener, identity.user, conn.client_id)
     if identity.access is None:
         identity.access = find_access(broker, conn, identity)

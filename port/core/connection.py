@@ -337,26 +337,27 @@ class Connection:
         """Handle what comes before the connection is open: CONNECT, then AUTH if that is asked for."""
         i = 0
         while end > i and self.state != _OPEN:
-            if self.held:
-                return i  # an authenticator is thinking
+            if self.held:  # an authenticator is thinking
+                self._expect(end - i)
+                return i
+            self._expect(0)
             first = data[i]
             if self.state == _NEW and first != 0x10:  # [MQTT-3.1.0-1]
                 self.close(PROTOCOL_ERROR, "first packet is not a CONNECT")
                 return end
             if self.state == _AUTHENTICATING and first & 0xF0 not in (0xF0, 0xE0):
                 raise MQTTError(PROTOCOL_ERROR, "packet before authentication is done")
-            self.need = 0
             at = self._long(data, i, end)
             if not at:
                 return i
             stop = at + self.need
+            self.need = 0
             if stop - i > self.options.max_connect_size:
                 self.close(PACKET_TOO_LARGE, "CONNECT of %d bytes" % (stop - i))
                 return end
-            self.need = stop - i
             if stop > end:
+                self._expect(stop - i)
                 return i
-            self.need = 0
             body = bytes(view[at:stop])
             i = stop
             self.broker.packets_received += 1
@@ -367,6 +368,17 @@ class Connection:
             if self.state == _CLOSED:
                 return end
         return i
+
+    def _expect(self, size: int) -> None:
+        """Before the connection is open: `size` bytes are kept, or will be, until a packet is complete or it goes on.
+
+        Raises MQTTError when all such connections together keep too much.
+        """
+        broker = self.broker
+        broker.expected += size - self.need
+        self.need = size
+        if size and broker.expected > broker.options.max_connecting_bytes:
+            raise MQTTError(QUOTA_EXCEEDED, "too much that is incomplete")
 
     # -- held --------------------------------------------------------------------------------
 
@@ -444,9 +456,11 @@ class Connection:
         except Exception as e:
             self.broker.crashed(self, e)
             self.fail(MQTTError(UNSPECIFIED_ERROR, "internal error"))
-        if self.state == _OPEN and not self.held:
-            self.transport.hold(False)
-            self.take(b"")
+        if self.state == _OPEN:
+            self._expect(0)
+            if not self.held:
+                self.transport.hold(False)
+                self.take(b"")
         self.broker.flush()
 
     def ask(self, action: int, topic: bytes) -> None:
@@ -640,6 +654,9 @@ class Connection:
         self.state = _CLOSED
         self.rest = None
         broker = self.broker
+        if not was_open:
+            broker.expected -= self.need
+            self.need = 0
         try:
             if self.promised > broker.durable:
                 broker.journal.closing(self, told)
@@ -657,7 +674,7 @@ class Connection:
         client_id = self.client_id
         name = str(client_id, "utf-8") if client_id else "-"
         for c in client_id:
-            if c < 33 or c == 127:
+            if c < 33 or c > 126:
                 name = repr(name)  # what a client calls itself must not break up the log
                 break
         return "%s %s" % (name, self.address)

@@ -17,6 +17,7 @@ TABLE: "tuple[tuple[str, Any, Any, Any, Any, str], ...]" = (
     ("max_sessions", 64, 200000, 1, 10000000, ""),
     ("max_packet_size", 8192, 8388608, 128, 268435460, "bytes"),
     ("max_connect_size", 2048, 131072, 64, 268435460, "bytes"),
+    ("max_connecting_bytes", 8192, 16777216, 128, 1099511627776, "bytes"),
     ("connect_timeout", 10, 10, 1, 3600, "s"),
     ("max_keep_alive", 0, 0, 0, 65535, "s"),
     ("max_session_expiry", 86400, 4294967295, 0, 4294967295, "s"),
@@ -58,6 +59,7 @@ TABLE: "tuple[tuple[str, Any, Any, Any, Any, str], ...]" = (
 # Options of the broker as a whole: a listener cannot have others.
 GLOBAL = (
     "max_sessions",
+    "max_connecting_bytes",
     "max_retained_messages",
     "max_retained_bytes",
     "route_cache",
@@ -75,6 +77,7 @@ class Options:
     max_sessions: sessions kept, connected or not; one more is refused with 0x97 (3.x: return code 3)
     max_packet_size: largest packet accepted; a larger one ends the connection with 0x95
     max_connect_size: largest CONNECT accepted, before anyone is authenticated
+    max_connecting_bytes: bytes kept of clients that are not let in yet, all together, until their packets are complete
     connect_timeout: how long a new connection may take to complete its CONNECT
     max_keep_alive: longest keep alive; MQTT 5 clients that ask for more, or for none, are told this (0: no limit)
     max_session_expiry: longest a session outlives its connection, MQTT 3.x ones included (4294967295: for ever)
@@ -117,6 +120,7 @@ class Options:
     max_sessions: int
     max_packet_size: int
     max_connect_size: int
+    max_connecting_bytes: int
     connect_timeout: int
     max_keep_alive: int
     max_session_expiry: int

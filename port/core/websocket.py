@@ -9,7 +9,7 @@ those of RFC 6455.
 import hashlib
 from binascii import b2a_base64
 
-from port.core import TYPE_CHECKING, const
+from port.core import TYPE_CHECKING, address, const
 from port.core.codec import is_utf8
 from port.core.http import HTTPError, parse, response
 
@@ -274,8 +274,9 @@ def _check(request: "Request", rules: "tuple[Sequence[str], Sequence[str]]") -> 
     """The subprotocol for a request that may become a WebSocket; raises HTTPError for any other.
 
     rules: (paths, origins). The request's path must be one of the paths. Browsers say in Origin which page
-    they act for; empty origins allow only pages of the host and port that is asked, else each is
-    scheme://host[:port] or "*" for any. Without Origin it is no browser, and could say what it likes.
+    they act for; empty origins allow only pages of the host and port that is asked, if that is an IP address
+    or localhost: the owner of any other name can let it lead here, and his page would be one of "here". Else
+    each is scheme://host[:port] or "*" for any. Without Origin it is no browser, and could say what it likes.
     """
     paths, origins = rules
     headers = request.headers
@@ -309,8 +310,16 @@ def _lower(members: "list[bytes]") -> "list[bytes]":
     return [member.lower() for member in members]
 
 
+def _leads_here(authority: bytes) -> bool:
+    """True for a host that leads to the same machine whoever says so."""
+    if not is_utf8(authority):
+        return False
+    name = address.host(str(authority, "utf-8"))
+    return name == "localhost" or address.parse(name) is not None
+
+
 def _allowed(origin: bytes, host: bytes, origins: "Sequence[str]") -> bool:
     if not origins:
         scheme, _, authority = origin.partition(b"://")
-        return authority == host and scheme in (b"http", b"https")
+        return authority == host and scheme in (b"http", b"https") and _leads_here(host)
     return "*" in origins or origin in [allowed.lower().encode() for allowed in origins]

@@ -7,9 +7,16 @@ all topics, `$SYS` too, and `v`, the other user, keeps its session.
 from harness import World, raw
 from port.core.acl import ALLOWED
 from port.core.auth import PENDING, Authenticator
-from port.core.codec import AUTH, CONNACK, CONNECT, DISCONNECT, PUBACK, PUBLISH, PUBREC, SUBACK, SUBSCRIBE
+from port.core.codec import AUTH, CONNACK, CONNECT, DISCONNECT, PINGREQ, PUBACK, PUBLISH, PUBREC, SUBACK, SUBSCRIBE
 from port.core.packets import encode
-from port.core.properties import AUTHENTICATION_DATA, AUTHENTICATION_METHOD, SESSION_EXPIRY_INTERVAL, TOPIC_ALIAS
+from port.core.properties import (
+    AUTHENTICATION_DATA,
+    AUTHENTICATION_METHOD,
+    RECEIVE_MAXIMUM,
+    SESSION_EXPIRY_INTERVAL,
+    TOPIC_ALIAS,
+    USER_PROPERTY,
+)
 from rights import Asked, Users, rules, topics, will
 
 KEEP = {SESSION_EXPIRY_INTERVAL: 1000}
@@ -338,3 +345,89 @@ def test_waiting_for_a_verdict_is_no_way_past_it():
         assert seen == [b"ask"] and client.held
         authorizer.answer(-1, 0)
         assert seen == [b"ask"] and not client.held
+
+
+def test_unfinished_packets_of_strangers_take_so_much_memory_and_no_more():
+    """However many connections they come from; who is in a hurry, or inside, does not notice."""
+    world = World(anonymous="all", max_connecting_bytes=1000, max_connect_size=300, max_connections=200)
+    inside = world.connect("inside")
+    payload = encode({"type": PUBLISH, "topic": b"t", "payload": bytes(2000), "qos": 1, "packet_id": 1}, 5)
+    inside.feed(payload[:1500])
+    long = encode({"type": CONNECT, "client_id": b"c" * 220, "clean_start": True}, 5)
+    assert 230 < len(long) < 250
+    for _ in range(3):
+        waiting = [world.client() for _ in range(10)]
+        for i in range(10):
+            waiting[i].feed(long[:3])
+            assert waiting[i].closed == (i > 3), i
+        for i in range(4):
+            waiting[i].feed(long[3:-1])  # what was announced has its place
+        more = world.client()
+        more.feed(long[:3])
+        assert more.closed
+        world.connect("whole").ping()
+        waiting[0].feed(long[-1:])
+        waiting[0].expect(CONNACK, code=0)
+        waiting[1].lose()
+        world.advance(3000)
+        for _ in range(2):
+            again = world.client()
+            again.feed(long[:3])
+            assert not again.closed
+        more = world.client()
+        more.feed(long[:3])
+        assert more.closed
+        world.advance(12000)
+        assert waiting[2].closed and waiting[3].closed and again.closed
+    inside.feed(payload[1500:])
+    assert answer(inside) == 0x10
+    assert not world.errors()
+
+
+def test_what_is_sent_ahead_of_the_answer_takes_so_much_memory_and_no_more():
+    for code in (0, 0x86):
+        world = World(anonymous="all", max_connecting_bytes=1000)
+        thinking = Thinking()
+        world.broker.authenticators.append(thinking)
+        ping = encode({"type": PINGREQ}, 5)
+        clients = [world.client() for _ in range(3)]
+        asked = []
+        for i in range(3):
+            connect = {"type": CONNECT, "client_id": b"c%d" % i, "user": b"u", "clean_start": True}
+            clients[i].conn.take(encode(connect, 5) + ping * 200)
+            asked.append(thinking.client)
+            world.broker.flush()
+        for client in clients[2:]:
+            client.expect(CONNACK, code=0x97)
+            assert client.closed
+        for i in range(2):
+            asked[i].authenticated(code)
+            clients[i].expect(CONNACK, code=code)
+            assert len(clients[i].inbox) == (0 if code else 200)
+        for i in range(2):  # there is room again
+            client = world.client()
+            client.feed(b"\x10\xe0\7")  # 995 bytes
+            assert client.closed == (i > 0)
+
+
+def test_user_properties_of_strangers_are_not_kept():
+    world = World(anonymous="all")
+    thinking = Thinking()
+    world.broker.authenticators.append(thinking)
+    many = {USER_PROPERTY: [(b"", b"")] * 300}
+    for properties in (many, {USER_PROPERTY: [(b"a", b"b")], RECEIVE_MAXIMUM: 5}):
+        client = world.client()
+        client.say(CONNECT, client_id=b"c", user=b"u", clean_start=True, properties=properties)
+        assert USER_PROPERTY not in thinking.client.connect.properties
+        thinking.client.authenticated(0)
+        client.expect(CONNACK, code=0)
+
+
+def test_what_a_client_calls_itself_does_not_break_up_the_log():
+    for name in ("a\nb", "a\r", "\x1b[2J", "\x7f", "\x85", "\x9b2J", "\u2028", "\u2029", "\u202e", "a b", "\xa0", "\ufeff"):
+        world = World(anonymous="all")
+        world.connect("x" + name + "y").lose()
+        lines = [text for level, text in world.log]
+        assert len(lines) == 2
+        for line in lines:
+            assert line.startswith("'x") and all([" " <= c <= "~" for c in line]), (name, line)

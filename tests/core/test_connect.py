@@ -1,6 +1,7 @@
 """CONNECT and CONNACK (clauses 3.1 and 3.2)."""
 
 from harness import VERSIONS, World, raw
+from port.core import broker
 from port.core.auth import PENDING, Authenticator
 from port.core.codec import CONNACK, CONNECT, DISCONNECT, PINGREQ, PUBLISH, SUBACK, SUBSCRIBE
 from port.core.packets import decode, encode
@@ -57,6 +58,7 @@ def test_the_connack_tells_what_is_limited():
     )  # fmt: skip
     wishes = {SESSION_EXPIRY_INTERVAL: 100, REQUEST_RESPONSE_INFORMATION: 1}
     client = world.connect("", keep_alive=60, properties=wishes)
+    assert client.connack["properties"].pop(ASSIGNED_CLIENT_IDENTIFIER).startswith(b"auto-")
     assert client.connack["properties"] == {
         RECEIVE_MAXIMUM: 5,
         TOPIC_ALIAS_MAXIMUM: 3,
@@ -69,7 +71,6 @@ def test_the_connack_tells_what_is_limited():
         SERVER_KEEP_ALIVE: 30,
         SESSION_EXPIRY_INTERVAL: 60,
         RESPONSE_INFORMATION: b"base/",
-        ASSIGNED_CLIENT_IDENTIFIER: b"auto-1",
     }
 
 
@@ -109,9 +110,24 @@ def test_an_assigned_client_id_can_be_used_to_come_back():
 
 
 def test_an_assigned_client_id_is_never_one_in_use():
-    world = World()
-    world.connect("auto-1")
-    assert world.connect("").connack["properties"][ASSIGNED_CLIENT_IDENTIFIER] == b"auto-2"
+    numbers = [b"\1" * 8, b"\2" * 8]
+    urandom = broker.urandom
+    broker.urandom = lambda size: numbers.pop(0)
+    try:
+        world = World()
+        world.connect("auto-" + "01" * 8)
+        assert world.connect("").connack["properties"][ASSIGNED_CLIENT_IDENTIFIER] == b"auto-" + b"02" * 8
+    finally:
+        broker.urandom = urandom
+
+
+def test_an_assigned_client_id_cannot_be_guessed():
+    seen = {}
+    for _ in range(50):
+        client_id = World().connect("").connack["properties"][ASSIGNED_CLIENT_IDENTIFIER]
+        assert len(client_id) == 21 and len(bytes.fromhex(str(client_id[5:], "utf-8"))) == 8
+        seen[client_id] = True
+    assert len(seen) == 50
 
 
 def test_an_empty_client_id_in_mqtt_3():

@@ -155,6 +155,22 @@ def test_a_success_clears_the_failures():
     assert attempt(world, HERE, b"right") is None
 
 
+def test_a_success_clears_no_failures_of_others():
+    """Or whoever has an account, or needs none, would get new attempts at another's password by it."""
+    for own in ((b"me", b"mine"), (None, None), (b"x" * 65, b"long")):
+        world = world_with(Users(u="right", me="mine", **{"x" * 65: "long"}), max_auth_failures=4, anonymous="all")
+        answers = []
+        for _ in range(3):
+            answers += [attempt(world, HERE), attempt(world, HERE), attempt(world, HERE, own[1], user=own[0])]
+        assert answers[:6] == [0x86, 0x86, 0] * 2 and answers[6] == 0x86 and answers[7] is None, own
+    # Nor does it help to fail oneself, before or after.
+    world = world_with(Users(u="right", me="mine"), max_auth_failures=4)
+    for first, second in ((b"u", b"me"), (b"me", b"u")):
+        assert [attempt(world, HERE, user=first), attempt(world, HERE, user=second)] == [0x86] * 2
+        assert attempt(world, HERE, b"mine", user=b"me") == 0
+    assert attempt(world, HERE) == 0x86 and attempt(world, HERE) is None
+
+
 def test_time_clears_the_failures():
     world = world_with(Users(u="right"), max_auth_failures=2, auth_backoff=4)
     assert [attempt(world, HERE) for _ in range(3)] == [0x86] * 3

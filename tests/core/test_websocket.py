@@ -429,8 +429,8 @@ def test_origins():
     for origins, origin, expected in (
         # pages from here alone, "here" being what Host says
         ((), None, 101),
-        ((), b"http://broker:9001", 101),
-        ((), b"https://BROKER:9001", 101),
+        ((), b"http://broker:9001", 403),  # whoever owns the name may let it lead here
+        ((), b"https://BROKER:9001", 403),
         ((), b"http://broker", 403),
         ((), b"http://broker:80", 403),
         ((), b"http://evil:9001", 403),
@@ -456,6 +456,17 @@ def test_origins():
     ):
         head = HEAD if origin is None else HEAD.replace(b"Host:", b"Origin: " + origin + b"\r\nHost:")
         assert status(head, origins) == expected, (origins, origin)
+    for host, origin, expected in (
+        (b"192.168.1.5:9001", b"http://192.168.1.5:9001", 101), (b"localhost:9001", b"https://LocalHost:9001", 101),
+        (b"[fd00::1]:9001", b"http://[fd00::1]:9001", 101), (b"127.0.0.1", b"http://127.0.0.1", 101),
+        (b"192.168.1.5:9001", b"http://192.168.1.5", 403), (b"192.168.1.5", b"http://192.168.1.5:80", 403),
+        (b"192.168.1.5:9001", b"http://192.168.1.6:9001", 403), (b"192.168.1.5:9001", b"file://192.168.1.5:9001", 403),
+        (b"192.168.1.5.evil:9001", b"http://192.168.1.5.evil:9001", 403), (b"localhost.evil", b"http://localhost.evil", 403),
+        (b"1.2.3.4:5:6", b"http://1.2.3.4:5:6", 403), (b"", b"http://", 403), (b":80", b"http://:80", 403),
+        (b"\xff", b"http://\xff", 403), (b"[", b"http://[", 403), (b"user@localhost", b"http://user@localhost", 403),
+    ):  # fmt: skip
+        head = HEAD.replace(b"Host: broker:9001", b"Origin: " + origin + b"\r\nHost: " + host)
+        assert status(head) == expected, (host, origin)
     twice = HEAD.replace(b"Host:", b"Origin: https://example.com\r\nOrigin: https://example.com\r\nHost:")
     assert status(twice, listed) == 403
 
