@@ -6,7 +6,6 @@ feeds it what arrives and then calls `flush`; once a second it calls `tick`. Tim
 """
 
 from binascii import hexlify
-from os import urandom
 
 from port.core import TYPE_CHECKING, const, rights
 from port.core.connection import Connection
@@ -129,6 +128,8 @@ class Broker:
         self.refused = 0  # connections turned away before CONNECT
         self.auth_failed = 0  # CONNECTs refused by authentication
         self.auth_timeouts = 0  # clients ended because an authenticator or authorizer did not answer
+        self.random: "Callable[[int], bytes]" = self._count  # (size) -> bytes nobody can guess, from the host
+        self._counted = 0
         self.expected = 0  # bytes of incomplete packets of connections that are not open, see Connection.feed
         self.auth_blocked = 0  # connections refused because their address has to wait
         self.denied_publishes = 0
@@ -177,10 +178,15 @@ class Broker:
             return "too many failures to authenticate"
         return ""
 
+    def _count(self, size: int) -> bytes:
+        """In place of random bytes where the host has none, as in tests that have to be the same each time."""
+        self._counted += 1
+        return self._counted.to_bytes(size, "big")
+
     def new_client_id(self) -> bytes:
         """A client id nobody has, nor can guess: who knew it could take over the session of an anonymous client."""
         while True:
-            client_id = b"auto-" + hexlify(urandom(8))
+            client_id = b"auto-" + hexlify(self.random(8))
             if client_id not in self.sessions:
                 return client_id
 

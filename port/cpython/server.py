@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -66,6 +67,7 @@ class Server(Broker):
         **values: Any,
     ) -> None:
         super().__init__(options or Options(**values), milliseconds, log, store)
+        self.random = os.urandom
         self.sys.wall = lambda: int(time.time())
         self._load = LoadAverages(self)
         self.sys.extras.append(self._load.figures)

@@ -10,6 +10,7 @@
 import asyncio
 import errno
 import gc
+import os
 import socket
 import sys
 import time

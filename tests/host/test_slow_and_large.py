@@ -185,3 +185,15 @@ def test_large(doors, runtime):
                 assert head.startswith(b"HTTP/1.1 101 ")
             assert answer.startswith(expected) and bool(answer) == bool(expected), (kind, data, answer)
         guest.is_served()
+
+
+def test_client_ids_are_not_counted(doors):
+    """Who can guess the client id that a client without a user name was given can take its session over."""
+    seen = set()
+    for _ in range(5):
+        with doors.open("tcp") as sock:
+            sock.sendall(b"\x10\x0d\0\4MQTT\5\2\0\0\0\0\0")
+            connack = sock.recv(100)
+        at = connack.index(b"auto-") + 5
+        seen.add(int(connack[at : at + 16], 16))
+    assert len(seen) == 5 and all(number > 1 << 24 for number in seen)
