@@ -48,7 +48,7 @@ class ListenerConfig:
     mode: the socket file's access rights in octal, type unix only (default 660)
     tls: table with certificate, key and more, see the TLS module of the runtime; without it there is no TLS
     paths: paths of the URL that are served, type websocket only (default ["/mqtt"])
-    origins: web pages that may connect, type websocket only (default: those of the host and port asked for, if an IP address or localhost; ["*"]: all)
+    origins: web pages that may connect, type websocket only (default: those of the host and port asked for, if an address or localhost; ["*"]: all)
     proxy_protocol: whether a load balancer in front tells the client's address by PROXY protocol (default false)
     trusted_proxies: networks such load balancers are in (default: all)
     auth: names of the authenticators that are asked, in order (default: all)

@@ -85,6 +85,7 @@ class Server(Broker):
         self.joined = bytearray(_BUFFER)  # what is written is joined here
         self.joined_view = memoryview(self.joined)
         self.links: "dict[Link, bool]" = {}
+        self.random = os.urandom
         self.sys.wall = lambda: int(time.time())  # on the unix port a float
         self.sys.extras.append(_heap)
         self._lost: "list[tuple[Link, Exception]]" = []
