@@ -415,10 +415,8 @@ class Session:
         if not entry[4] or not self.number:
             self.inflight[packet_id] = _RELEASED
             return 0
-        journal = self.broker.journal
         if entry[0] is not None:
-            self.inflight[packet_id] = journal.released(self, entry, packet_id)
-        journal.wait(self.conn)
+            self.inflight[packet_id] = self.broker.journal.released(self, entry, packet_id)
         return 0
 
     def pubcomp(self, packet_id: int) -> None:

@@ -361,3 +361,19 @@ def test_after_it_has_recovered_a_degraded_store_has_all_and_is_waited_for_again
     sender.expect(PUBACK)
     world = restart(world)
     assert keeper(world, "r").payloads(False) == [b"1", b"2", b"3"]
+
+
+def test_the_first_after_a_failure_waits_too():
+    world, disk = world_with_disk(on_failure="degrade")
+    subscriber(world).lose()
+    disk.complete_all()
+    sender = world.connect("s")
+    sender.send_publish("a", "1", 1)
+    disk.complete(OSError("disk full"))
+    sender.expect(PUBACK)
+    world.advance(1000)
+    disk.complete_all()
+    sender.send_publish("a", "2", 1)
+    sender.expect_nothing()
+    disk.complete_all()
+    sender.expect(PUBACK)
