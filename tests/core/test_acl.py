@@ -214,6 +214,7 @@ def test_a_filter_covers_another():
         (b"#", b"$SYS/#", False), (b"+/x", b"$SYS/x", False), (b"$SYS/#", b"$SYS/+/x", True), (b"$SYS/#", b"#", False),
         (b"+/+", b"a/+", True), (b"+", b"#", False), (b"a/#", b"a", True), (b"a/#", b"a/#", True), (b"a/+", b"a/#", False),
         (b"a/+/#", b"a/#", False), (b"a/+/#", b"a/+", True), (b"a", b"a/#", False), (b"a/b", b"a/+", False),
+        (b"a/+/c", b"a/b/c", True), (b"a", b"a/b", False),
         (b"a/", b"a", False), (b"/a", b"a", False), (b"+/a", b"/a", True), (b"a/+", b"a/", True), (b"+", b"/", False),
     ):  # fmt: skip
         assert covers(wide, narrow) == expected, (wide, narrow)
