@@ -9,11 +9,12 @@ An Access holds what applies to one client, with user name and client id filled 
 whose rules come out the same share one. Decisions on topic names are remembered there.
 """
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.address import Network
 from port.core.auth import fits
 from port.core.topics import has_wildcard, matches, valid_filter
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

@@ -1,7 +1,8 @@
 """Peer addresses as text: the host in `host:port`, networks, and who is on this machine."""
 
-from port.core import TYPE_CHECKING
+from port.core import const
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Optional
 

@@ -5,10 +5,11 @@ A listener's authenticators are asked in order. Each decides on a CONNECT, or an
 refused, unless there is no authenticator at all; for the others the option `anonymous` decides.
 """
 
-from port.core import TYPE_CHECKING
+from port.core import const
 from port.core.address import is_loopback
 from port.core.reason import BAD_AUTHENTICATION_METHOD, BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED, SUCCESS
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

@@ -7,7 +7,7 @@ feeds it what arrives and then calls `flush`; once a second it calls `tick`. Tim
 
 from binascii import hexlify
 
-from port.core import TYPE_CHECKING, const, rights
+from port.core import const, rights
 from port.core.connection import Connection
 from port.core.hooks import Hooks
 from port.core.listener import Listener
@@ -36,6 +36,7 @@ from port.core.subscriptions import limited
 from port.core.sysinfo import SysInfo
 from port.core.topics import valid_filter, valid_name
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional, Union
 

@@ -3,12 +3,13 @@
 Whether a certificate is good the TLS library has to say; nothing is verified here.
 """
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.auth import Authenticator
 from port.core.codec import is_utf8
 from port.core.reason import SUCCESS
 from port.core.setup import check_settings
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Iterator, Optional
 

@@ -5,9 +5,10 @@ MALFORMED_PACKET for anything the standard does not allow and never reads past t
 PUBLISH, the hot one, is parsed in place by `connection.Connection.feed`.
 """
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.reason import MALFORMED_PACKET, MQTTError
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Union
 

@@ -12,11 +12,12 @@ broker's options (port.core.options), and
     [store]          what outlives the broker, see port.core.store_config
 """
 
-from port.core import TYPE_CHECKING
+from port.core import const
 from port.core.listener_config import LISTENER_KEYS, ListenerConfig, check_type, rules
 from port.core.nearest import unknown
 from port.core.options import GLOBAL, TABLE, Options
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

@@ -4,7 +4,7 @@
 client may come in, at once or later.
 """
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.auth import PENDING, Identity
 from port.core.codec import AUTH, CONNECT, Reader, is_utf8, packet
 from port.core.message import Message
@@ -60,6 +60,7 @@ from port.core.rights import Judged, client_options, find_access, renew, set_acc
 from port.core.routing import check_name
 from port.core.topics import has_wildcard, valid_name
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Optional
 

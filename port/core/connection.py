@@ -8,7 +8,7 @@ Life: NEW until CONNECT, then AUTHENTICATING while an authenticator thinks or ta
 client, OPEN while a session is attached, CLOSED for ever.
 """
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.auth import Identity
 from port.core.codec import (
     AUTH,
@@ -46,6 +46,7 @@ from port.core.reason import (
 from port.core.rights import find_access
 from port.core.subscribe import handle_subscribe, handle_unsubscribe
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional, Protocol
 

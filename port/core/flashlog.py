@@ -24,9 +24,10 @@ The files are an object of the host's, where a file is called by its number; all
 
 from binascii import crc32
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.codec import u32
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, Optional
 

@@ -17,9 +17,10 @@ raises is logged and told to the error hook; a subscription or message it was as
 refused or dropped then.
 """
 
-from port.core import TYPE_CHECKING
+from port.core import const
 from port.core.reason import UNSPECIFIED_ERROR
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 

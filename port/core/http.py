@@ -7,9 +7,10 @@ is not plainly a request is refused with HTTPError. Everything is bytes, as it c
 
 import binascii
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.codec import is_utf8
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Optional
 

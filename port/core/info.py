@@ -20,13 +20,14 @@ Who may see them: those whom the listener's authenticators admit, with user name
 authentication, or by a client certificate; and those who may be anonymous. No ACL holds here.
 """
 
-from port.core import TYPE_CHECKING
+from port.core import const
 from port.core.address import is_loopback
 from port.core.auth import PENDING, Identity, may_be_anonymous
 from port.core.connect import failed
 from port.core.http import HTTPError, parse, response, unauthorized
 from port.core.reason import SERVER_BUSY, SERVER_UNAVAILABLE, SUCCESS
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional, Protocol
 

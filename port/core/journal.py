@@ -6,10 +6,11 @@ left goes to the store as one batch while the next one is being gathered. Nothin
 This one keeps retained messages and nobody waits for it; port.core.session_journal keeps the sessions, too.
 """
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.message import Message
 from port.core.records import RETAINED, TOTALS, TOTALS_KEY, message_value, totals_value
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

@@ -1,8 +1,9 @@
 """A way in, and what the connections that come through it share."""
 
-from port.core import TYPE_CHECKING
+from port.core import const
 from port.core.options import GLOBAL, Options
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

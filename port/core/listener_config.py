@@ -1,11 +1,12 @@
 """What one listener is to be, from a [[listener]] of a configuration or a program's own words, and the listener itself."""
 
-from port.core import TYPE_CHECKING
+from port.core import const
 from port.core.address import text
 from port.core.listener import Listener
 from port.core.options import GLOBAL, TABLE
 from port.core.rights import new_acl
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

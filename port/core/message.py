@@ -4,10 +4,11 @@ A message is stored once and shared by all who wait for it; its wire forms are b
 most once per protocol family, QoS and retain flag.
 """
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.codec import PUBLISH, Reader, string, u16, u32, varint
 from port.core.properties import decode
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

@@ -5,8 +5,9 @@ means is told in the docstring of `Options`, which MicroPython drops when it com
 `python -m port.cpython --help` prints.
 """
 
-from port.core import TYPE_CHECKING
+from port.core import const
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 

@@ -22,7 +22,7 @@ port.core.properties, empty in MQTT 3.x. `encode` takes the fields that may be l
 b"", 0, False, None or no properties.
 """
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.codec import (
     AUTH,
     CONNACK,
@@ -60,6 +60,7 @@ from port.core.properties import encode as encode_properties
 from port.core.reason import CLIENT_IDENTIFIER_NOT_VALID, MALFORMED_PACKET, PROTOCOL_ERROR, TOPIC_ALIAS_INVALID, MQTTError
 from port.core.topics import has_wildcard, is_shared, split_share, valid_filter, valid_name
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 

@@ -9,11 +9,12 @@ so that even a slow board goes on serving everybody else.
 import binascii
 from hashlib import sha256
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.auth import PENDING, Authenticator
 from port.core.codec import is_utf8
 from port.core.reason import BAD_USER_NAME_OR_PASSWORD, SERVER_BUSY, SUCCESS
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Optional
 

@@ -3,9 +3,10 @@
 An IPv6 peer is known by its /64 network, which is what one subscriber usually has.
 """
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.address import host, is_loopback, parse
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

@@ -5,7 +5,7 @@ list of (name, value) pairs and SUBSCRIPTION_IDENTIFIER a list of ints, both in 
 order received, duplicates kept [MQTT-3.1.3-10]. Strings stay UTF-8 bytes.
 """
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.codec import (
     AUTH,
     CONNACK,
@@ -28,6 +28,7 @@ from port.core.codec import (
 )
 from port.core.reason import MALFORMED_PACKET, PROTOCOL_ERROR, MQTTError
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 

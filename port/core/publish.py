@@ -1,6 +1,6 @@
 """PUBLISH from a client (clause 3.3): parse, check, hand to the broker, acknowledge."""
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.codec import PUBLISH, Reader, varint
 from port.core.message import Message
 from port.core.properties import (
@@ -21,6 +21,7 @@ from port.core.reason import (
 )
 from port.core.topics import has_wildcard
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Optional
 

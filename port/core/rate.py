@@ -1,7 +1,8 @@
 """How fast one client may send: two token buckets, for messages and for bytes."""
 
-from port.core import TYPE_CHECKING
+from port.core import const
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Optional
 

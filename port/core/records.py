@@ -20,10 +20,11 @@ The first byte of a key tells the kind; keys of one kind sort in the order in wh
 is that of the first entry that refers to it.
 """
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.codec import Reader, string, varint
 from port.core.message import Message
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

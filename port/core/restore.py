@@ -3,10 +3,11 @@
 port.core.session_restore does the same for sessions.
 """
 
-from port.core import TYPE_CHECKING
+from port.core import const
 from port.core.records import FORMAT, RETAINED, TOTALS, TOTALS_KEY, VERSION, read_message, read_totals
 from port.core.retained import record
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Optional
 

@@ -4,9 +4,10 @@ They are kept as records, tuples (name, payload, qos, properties, expires) that 
 half of what Message objects do; `message` makes one when it is needed.
 """
 
-from port.core import TYPE_CHECKING, trie
+from port.core import const, trie
 from port.core.message import Message
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Optional
 

@@ -3,13 +3,14 @@
 An Access (port.core.acl) says what a client may do; clients without one may do everything.
 """
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.auth import fits, still_admitted
 from port.core.rate import renewed
 from port.core.reason import NOT_AUTHORIZED, MQTTError
 from port.core.subscriptions import limited
 from port.core.topics import is_shared, without_share
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional, Sequence
 

@@ -1,7 +1,8 @@
 """A ring buffer of bytes on a fixed bytearray: what a socket would not take yet."""
 
-from port.core import TYPE_CHECKING
+from port.core import const
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from port.core.codec import Buffer
 

@@ -1,10 +1,11 @@
 """From a topic name to its receivers: resolve once, cache, hand each one its copy."""
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.reason import MALFORMED_PACKET, TOPIC_NAME_INVALID, MQTTError
 from port.core.subscriptions import LocalSubscriber, Route, Subscriptions
 from port.core.topics import has_wildcard, valid_name, without_share
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 

@@ -13,7 +13,7 @@ is out.
 
 from collections import deque
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.reason import (
     PACKET_IDENTIFIER_NOT_FOUND,
     PROTOCOL_ERROR,
@@ -25,6 +25,7 @@ from port.core.retained import expired
 from port.core.retained import message as retained_message
 from port.core.topics import matches
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional, Sequence
 

@@ -7,13 +7,14 @@ must not be forgotten once it was sent (a QoS 2 PUBLISH with its identifier, PUB
 durable, and with it all that follows to the same client: the order stays.
 """
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.codec import u16, u32
 from port.core.journal import Journal
 from port.core.message import Message
 from port.core.records import ENTRY, MESSAGE, RECEIVED, SESSION, SUBSCRIPTION, WILL, message_value, u48
 from port.core.session_records import entry_value, session_value, subscription_value, will_value
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

@@ -1,9 +1,10 @@
 """The records of sessions and what belongs to them, see port.core.records."""
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.codec import Reader, string, u16, u32, varint
 from port.core.records import message_value, read_u48, u48
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Optional
 

@@ -2,13 +2,14 @@
 
 from collections import deque
 
-from port.core import TYPE_CHECKING
+from port.core import const
 from port.core.codec import Reader
 from port.core.records import ENTRY, MESSAGE, RECEIVED, SESSION, SUBSCRIPTION, WILL, read_message, read_u48, u48
 from port.core.restore import Restored
 from port.core.rights import client_options, restored_access
 from port.core.session_records import read_entry, read_subscription
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

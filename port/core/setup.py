@@ -1,9 +1,10 @@
 """From a checked configuration to a broker's listeners, rights and limits, at start and while it runs."""
 
-from port.core import TYPE_CHECKING
+from port.core import const
 from port.core.auth import AllowAll, DenyAll
 from port.core.listener_config import acl_of, check_type, wanted
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable
 

@@ -1,8 +1,9 @@
 """Shared subscriptions (MQTT 5 clause 4.8.2): each message goes to one member of the group."""
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.subscriptions import limited
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Optional
 

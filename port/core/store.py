@@ -5,8 +5,9 @@ hold), gathers the changes of a while in a batch (port.core.journal) and hands i
 nothing of it. A store never looks into keys or values; it needs no more than three methods.
 """
 
-from port.core import TYPE_CHECKING
+from port.core import const
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Callable, Iterable, Optional
 

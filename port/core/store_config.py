@@ -1,9 +1,10 @@
 """The table [store] of a configuration, the same on both runtimes."""
 
-from port.core import TYPE_CHECKING
+from port.core import const
 from port.core.listener_config import check_type
 from port.core.nearest import unknown
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 

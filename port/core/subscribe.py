@@ -1,6 +1,6 @@
 """SUBSCRIBE and UNSUBSCRIBE (clauses 3.8 to 3.11)."""
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.codec import SUBSCRIBE, UNSUBSCRIBE, Reader, packet, u16
 from port.core.properties import SUBSCRIPTION_IDENTIFIER, decode
 from port.core.reason import (
@@ -17,6 +17,7 @@ from port.core.reason import (
 )
 from port.core.topics import has_wildcard, is_shared, valid_filter, without_share
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from port.core.connection import Connection
     from port.core.session import Session

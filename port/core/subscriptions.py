@@ -9,9 +9,10 @@ retain as published, retain handling; clause 3.8.3.1) with the subscription iden
 above it (bits 8 and up).
 """
 
-from port.core import TYPE_CHECKING, const, trie
+from port.core import const, trie
 from port.core.topics import has_wildcard, is_shared, split_share
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

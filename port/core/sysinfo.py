@@ -4,10 +4,11 @@ Nothing is stored: a round is published every `sys_interval` seconds to whoever 
 and a new subscriber gets the values of the moment, as if they were retained.
 """
 
-from port.core import TYPE_CHECKING, __version__
+from port.core import __version__, const
 from port.core.message import Message
 from port.core.topics import matches
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable
 

@@ -6,9 +6,10 @@ that it shares with no other: a lone `home/attic/#` takes one entry, not three n
 dicts and tuples cost a board half of what objects do.
 """
 
-from port.core import TYPE_CHECKING
+from port.core import const
 from port.core.topics import matches
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 

@@ -9,10 +9,11 @@ those of RFC 6455.
 import hashlib
 from binascii import b2a_base64
 
-from port.core import TYPE_CHECKING, address, const
+from port.core import address, const
 from port.core.codec import is_utf8
 from port.core.http import HTTPError, parse, response
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Optional, Sequence
 

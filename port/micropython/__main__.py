@@ -3,11 +3,12 @@
 import asyncio
 import sys
 
-from port.core import TYPE_CHECKING
+from port.core import const
 from port.core.nearest import unknown
 from port.core.options import TABLE
 from port.micropython.config import LEVELS, read, server
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 

@@ -7,11 +7,12 @@
 
 import json
 
-from port.core import TYPE_CHECKING
+from port.core import const
 from port.core.config import Config
 from port.core.setup import check_settings, make_authenticator
 from port.micropython.server import Server, logger
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 

@@ -8,10 +8,11 @@ It needs nothing but `os` and `time`, and so runs on CPython too.
 import os
 import time
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.flashlog import BLOCK, FlashLog
 from port.core.store import Store
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, Optional
 

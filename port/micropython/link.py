@@ -7,9 +7,10 @@ there is something in it.
 import asyncio
 import select
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.ring import Ring
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

@@ -3,8 +3,9 @@
 import select
 import socket
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

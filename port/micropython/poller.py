@@ -11,8 +11,9 @@ import select
 import sys
 from asyncio import core  # type: ignore[attr-defined,unused-ignore]
 
-from port.core import TYPE_CHECKING
+from port.core import const
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 

@@ -15,12 +15,13 @@ import socket
 import sys
 import time
 
-from port.core import TYPE_CHECKING, const
+from port.core import const
 from port.core.broker import Broker
 from port.core.options import Options
 from port.micropython.listener import Entrance, check, context
 from port.micropython.poller import install
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 

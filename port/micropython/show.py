@@ -2,11 +2,12 @@
 
 import json
 
-from port.core import TYPE_CHECKING
+from port.core import const
 from port.core.config import Config
 from port.core.options import TABLE
 from port.micropython.config import LEVELS, PROGRAM, log_level
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 

@@ -15,9 +15,10 @@ is looked at every millisecond there (extmod/modselect.c). Boards look at plain 
 
 import binascii
 
-from port.core import TYPE_CHECKING
+from port.core import const
 from port.core.setup import check_settings
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 

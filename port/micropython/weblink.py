@@ -2,11 +2,12 @@
 
 import select
 
-from port.core import TYPE_CHECKING
+from port.core import const
 from port.core.info import InfoConnection, may_ask
 from port.core.websocket import WebSocket
 from port.micropython.link import Link
 
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 
