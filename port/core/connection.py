@@ -266,9 +266,20 @@ class Connection:
                 handle_publish(self, first, bytes(view[i:stop]), at - i)
                 fast_get = self.fast.get
             elif size == 2 and first == 0x62:
-                self._pubrel(data[at] << 8 | data[at + 1])
+                session.pubrel(data[at] << 8 | data[at + 1])  # type: ignore[union-attr]
+                out = self.out  # `reply`, written out here and below
+                if not out:
+                    dirty.append(self)
+                out.append(b"\x70\x02" + data[at:stop])
             elif size == 2 and first == 0x50:
-                self._pubrec(data[at] << 8 | data[at + 1], SUCCESS)
+                code = session.pubrec(data[at] << 8 | data[at + 1], SUCCESS)  # type: ignore[union-attr]
+                if code:
+                    self._pubrel(data[at] << 8 | data[at + 1], code)
+                else:
+                    out = self.out
+                    if not out:
+                        dirty.append(self)
+                    out.append(b"\x62\x02" + data[at:stop])
             elif size == 2 and first == 0x70:
                 session.pubcomp(data[at] << 8 | data[at + 1])  # type: ignore[union-attr]
             else:
@@ -517,26 +528,17 @@ class Connection:
         if kind == PUBACK:
             self.session.puback(packet_id)  # type: ignore[union-attr]
         elif kind == PUBREL:
-            self._pubrel(packet_id)
+            self.session.pubrel(packet_id)  # type: ignore[union-attr]
+            self.acknowledge(0x70, packet_id, SUCCESS)
         elif kind == PUBREC:
-            self._pubrec(packet_id, code)
+            self._pubrel(packet_id, self.session.pubrec(packet_id, code))  # type: ignore[union-attr]
         else:
             self.session.pubcomp(packet_id)  # type: ignore[union-attr]
 
-    def _pubrec(self, packet_id: int, code: int) -> None:
-        """PUBREC: the receiver has the message; release its packet identifier."""
-        code = self.session.pubrec(packet_id, code)  # type: ignore[union-attr]
-        if not code:
-            self.reply(bytes((0x62, 2, packet_id >> 8, packet_id & 255)))
-        elif code > 0:
+    def _pubrel(self, packet_id: int, code: int) -> None:
+        """Answer a PUBREC with PUBREL and a reason code, -1: not at all."""
+        if code >= 0:
             self.acknowledge(0x62, packet_id, code)
-
-    def _pubrel(self, packet_id: int) -> None:
-        """PUBREL: the sender has done its part, its packet identifier is free again [MQTT-4.3.3-11]."""
-        if not packet_id:
-            raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
-        self.session.note_released(packet_id)  # type: ignore[union-attr]
-        self.reply(bytes((0x70, 2, packet_id >> 8, packet_id & 255)))
 
     def _disconnect(self, body: bytes) -> None:
         """DISCONNECT from the client (clause 3.14)."""

@@ -180,7 +180,7 @@ class InfoConnection:
         identity: Identity = self.identity  # type: ignore[assignment]
         if code == SUCCESS:
             if identity.authenticator is not None:
-                self.broker.peers.succeeded(self.address)
+                self.broker.peers.succeeded(self.address, identity.connect.user)  # type: ignore[union-attr]
             return
         if identity.connect.user is not None:  # type: ignore[union-attr]
             failed(self, code)  # type: ignore[arg-type]

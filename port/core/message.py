@@ -42,7 +42,9 @@ class Message:
         retain: bool = False,
         properties: bytes = b"",
         expires: "Optional[int]" = None,
+        form: "Any" = None,
     ) -> None:
+        """`form`: what `form` would build, if it is there already: (flags, with 16 for MQTT 5, (head, tail))."""
         self.name = name
         self.payload = payload
         self.qos = qos
@@ -51,7 +53,7 @@ class Message:
         self.expires = expires
         self.clients: "Optional[list[bytes]]" = None
         # None, the one form (key, (head, tail)), or a dict key -> (head, tail)
-        self._forms: "Any" = None
+        self._forms: "Any" = form
 
     @property
     def topic(self) -> str:
@@ -69,10 +71,6 @@ class Message:
     def decoded_properties(self) -> "Properties":
         """The forwarded MQTT 5 properties as `properties.decode` gives them."""
         return decode(Reader(varint(len(self.properties)) + self.properties), PUBLISH)
-
-    def came_as(self, version5: bool, flags: int, head: bytes, tail: bytes) -> None:
-        """Remember the packet it came in as a form, so that it need not be built; see `form`."""
-        self._forms = (flags | 16 if version5 else flags, (head, tail))
 
     def changed(self) -> None:
         """Forget the forms; to be called when something of the message was set."""

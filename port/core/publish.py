@@ -16,6 +16,7 @@ from port.core.reason import (
     PROTOCOL_ERROR,
     QOS_NOT_SUPPORTED,
     RETAIN_NOT_SUPPORTED,
+    SUCCESS,
     TOPIC_ALIAS_INVALID,
     MQTTError,
 )
@@ -82,22 +83,29 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
     if retain and not options.retain_available:  # [MQTT-3.2.2-14]
         raise MQTTError(RETAIN_NOT_SUPPORTED, "retained messages are not supported")
 
-    limit = options.receive_maximum if version5 else options.max_unreleased
-    if qos == 2 and session.was_received(packet_id, limit):  # sent again: it has been handed on [MQTT-4.3.3-10]
-        conn.acknowledge(_PUBREC, packet_id, 0)
-        return
-    message = Message(name, packet[at:], qos, retain, properties, expires)
+    if qos == 2 and session.received:
+        limit = options.receive_maximum if version5 else options.max_unreleased
+        if session.was_received(packet_id, limit):  # sent again: it has been handed on [MQTT-4.3.3-10]
+            conn.acknowledge(_PUBREC, packet_id, 0)
+            return
+    form = None
     if as_it_came:
-        if qos:
-            message.came_as(version5, first & 6, packet[:name_end], packet[name_end + 2 :])
-        else:
-            message.came_as(version5, 0, packet, b"")
+        key = first & 6 | 16 if version5 else first & 6
+        form = (key, (packet[:name_end], packet[name_end + 2 :]) if qos else (packet, b""))
+    message = Message(name, packet[at:], qos, retain, properties, expires, form)
     journal = broker.journal
     serial = 0 if journal is None else journal.serial
-    code, text = broker.accept_message(message, session)
-    if code == _UNDECIDED:
-        conn.ask(_MAY_PUBLISH, name)
-        return
+    receivers = None if retain or session.access is not None else broker.router.quick.get(name)
+    if receivers is not None:
+        code, text = SUCCESS, ""
+        for receiver, option in receivers:
+            granted = option & 3  # QoS is the lower of the two [MQTT-3.8.4-8]
+            receiver.deliver(message, (qos if qos < granted else granted) << 1)
+    else:
+        code, text = broker.accept_message(message, session)
+        if code == _UNDECIDED:
+            conn.ask(_MAY_PUBLISH, name)
+            return
     if not qos:
         return
     if qos == 2 and code < 0x80:
@@ -105,12 +113,10 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
         code = 0
     if journal is not None and journal.serial != serial:
         journal.wait(conn)
-    if qos == 2:
-        conn.acknowledge(_PUBREC, packet_id, code, text)
-    elif code and version5:
-        conn.acknowledge(_PUBACK, packet_id, code, text)
+    if code and version5:
+        conn.acknowledge(_PUBACK if qos == 1 else _PUBREC, packet_id, code, text)
     else:
-        conn.reply(bytes((_PUBACK, 2, packet_id >> 8, packet_id & 255)))
+        conn.reply((b"\x40\x02" if qos == 1 else b"\x50\x02") + packet[name_end : name_end + 2])
 
 
 def _properties(conn: "Connection", body: bytes, at: int) -> "tuple[int, int, Optional[int], bytes]":

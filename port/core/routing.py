@@ -34,11 +34,14 @@ class Router:
     fast: for MQTT 3.x and MQTT 5 publishers, topic name -> the sessions that take a plain QoS 0
     packet as it came. A name is only there when all its receivers do, no message hook is set, and
     it is within the limits of all clients there have been.
+    quick: topic name -> (session, option) of its receivers, where that is all of the route and the same holds: what is
+    published there needs no more than Session.deliver. Only for clients without an ACL.
     """
 
     def __init__(self, broker: "Broker") -> None:
         self.subscriptions = Subscriptions()
         self.fast: "tuple[dict[bytes, tuple[Session, ...]], dict[bytes, tuple[Session, ...]]]" = ({}, {})
+        self.quick: "dict[bytes, list[tuple[Session, int]]]" = {}
         self.generation = 0
         self._access: "Optional[Access]" = None  # that of the client whose packets are being handled
         self._broker = broker
@@ -85,6 +88,7 @@ class Router:
             self._routes.pop(topic_filter, None)
             self.fast[0].pop(topic_filter, None)
             self.fast[1].pop(topic_filter, None)
+            self.quick.pop(topic_filter, None)
             self._outdate()
 
     def forget(self) -> None:
@@ -92,6 +96,7 @@ class Router:
         self._routes.clear()
         self.fast[0].clear()
         self.fast[1].clear()
+        self.quick.clear()
         self._outdate()
 
     def _outdate(self) -> None:
@@ -143,6 +148,8 @@ class Router:
                     fast = route.fast(4 + i)
                     if fast is not None:
                         self.fast[i][name] = fast
+                if route.plain and not route.special and not route.groups and not route.locals:
+                    self.quick[name] = route.plain
         elif route.long:
             check_name(name, options)
         return route

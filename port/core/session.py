@@ -138,7 +138,8 @@ class Session:
             broker.published += 1
         else:
             key = self.broker.journal.new_key() if self.number else 0
-            if self.has_room():
+            # has_room, written out
+            if out is not None and not self.queue and not self.resends and len(self.inflight) < self.window:
                 self._transmit((message, flags, identifiers, group, key))
             else:
                 self._enqueue((message, flags, identifiers, group, key))
@@ -370,10 +371,12 @@ class Session:
         if new and self.number:
             self.broker.journal.received(self, packet_id, True)
 
-    def note_released(self, packet_id: int) -> None:
+    def pubrel(self, packet_id: int) -> None:
         """PUBREL came: the sender has done its part, its packet identifier is free again [MQTT-4.3.3-11]."""
         received = self.received
         if received is None or packet_id not in received:
+            if not packet_id:
+                raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
             return
         del received[packet_id]
         if self.number:
@@ -395,43 +398,45 @@ class Session:
         del inflight[packet_id]
         if entry[4]:
             self._drop(entry)
-        if self.waiting():
+        if self.queue or self.replay or self.resends:
             self.pump()
 
     def pubrec(self, packet_id: int, code: int) -> int:
         """PUBREC came; returns the reason code for the PUBREL to send, or -1 for none (clause 4.3.3)."""
-        if packet_id not in self.inflight:
+        inflight = self.inflight
+        if packet_id not in inflight:
             if not packet_id:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
             return -1 if code >= 0x80 else PACKET_IDENTIFIER_NOT_FOUND
-        entry = self.inflight[packet_id]
+        entry = inflight[packet_id]
         if entry[1] & _QOS_BITS != 4:
             raise MQTTError(PROTOCOL_ERROR, "PUBREC for a QoS 1 message")
         if code >= 0x80:
-            del self.inflight[packet_id]
+            del inflight[packet_id]
             self._drop(entry)
             if self.waiting():
                 self.pump()
             return -1
         if not entry[4] or not self.number:
-            self.inflight[packet_id] = _RELEASED
-            return 0
-        if entry[0] is not None:
-            self.inflight[packet_id] = self.broker.journal.released(self, entry, packet_id)
+            inflight[packet_id] = _RELEASED
+        elif entry[0] is not None:
+            inflight[packet_id] = self.broker.journal.released(self, entry, packet_id)
         return 0
 
     def pubcomp(self, packet_id: int) -> None:
         """PUBCOMP came: the QoS 2 message is done."""
-        if packet_id not in self.inflight:
+        inflight = self.inflight
+        if packet_id not in inflight:
             if not packet_id:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
             return
-        entry = self.inflight[packet_id]
+        entry = inflight[packet_id]
         if entry[0] is not None:
             raise MQTTError(PROTOCOL_ERROR, "PUBCOMP before PUBREC")
-        del self.inflight[packet_id]
-        self._drop(entry)
-        if self.waiting():
+        del inflight[packet_id]
+        if entry[4]:
+            self._drop(entry)
+        if self.queue or self.replay or self.resends:
             self.pump()
 
     # -- coming and going ------------------------------------------------------------------
