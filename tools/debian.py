@@ -4,10 +4,13 @@ import os
 import platform
 import shutil
 import subprocess  # nosec B404 # programs are started from lists of arguments
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 RELEASE = "trixie"
+# Where the index of RELEASE does not fit its signature, as while a mirror is brought up to date.
+FALLBACKS = ("forky", "sid")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 APT_CONFIGURATION = """\
@@ -31,7 +34,7 @@ class Unavailable(Exception):
 
 
 class Archive:
-    """RELEASE for one architecture. Raises Unavailable when something cannot be had."""
+    """RELEASE, or the first of FALLBACKS, for one architecture. Raises Unavailable when something cannot be had."""
 
     def __init__(self, folder: Path, architecture: str, sources: bool = False) -> None:
         """`folder` is for apt's state and must not exist yet; `sources` are fetched only if wanted."""
@@ -42,16 +45,24 @@ class Archive:
         if mirror is None:
             raise Unavailable("no Debian mirror in the sources of apt")
         self._folder = folder
-        for part in ("state/lists/partial", "cache/archives/partial"):
-            (folder / part).mkdir(parents=True)
-        (folder / "status").touch()
-        (folder / "sources.list").write_text("".join(
-            f"{kind} [arch={architecture} signed-by={KEYRING}] {mirror} {RELEASE} main\n"
-            for kind in ("deb", "deb-src")[:1 + sources]))
-        configuration = folder / "apt.conf"
-        configuration.write_text(APT_CONFIGURATION.format(folder=folder, architecture=architecture))
-        self._environment = dict(os.environ, APT_CONFIG=str(configuration))
-        self._apt("update")
+        self._environment = dict(os.environ, APT_CONFIG=str(folder / "apt.conf"))
+        failure = None
+        for release in (RELEASE, *FALLBACKS):
+            shutil.rmtree(folder, ignore_errors=True)
+            for part in ("state/lists/partial", "cache/archives/partial"):
+                (folder / part).mkdir(parents=True)
+            (folder / "status").touch()
+            (folder / "sources.list").write_text("".join(
+                f"{kind} [arch={architecture} signed-by={KEYRING}] {mirror} {release} main\n"
+                for kind in ("deb", "deb-src")[:1 + sources]))
+            (folder / "apt.conf").write_text(APT_CONFIGURATION.format(folder=folder, architecture=architecture))
+            try:
+                self._apt("update")
+                return
+            except Unavailable as error:
+                failure = failure or error
+                print(f"{release} is not to be had now:\n{error}", file=sys.stderr)
+        raise failure or Unavailable("no release")
 
     def unpack(self, target: Path, *packages: str) -> None:
         """Put the contents of packages, and of all that they depend on, into a folder."""
