@@ -87,6 +87,15 @@ def generator(load: Workload, port: int, certificates: Path) -> list[str]:
     return [sys.executable, bench_load.__file__, json.dumps(arguments)]
 
 
+def hurry(pid: int) -> None:
+    """Let a process go before others, where we may: not the neighbours' work is to be measured, which comes in slices of
+    milliseconds. Whether that was enough shows in how late the generator was.
+    """
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(int(task.name), os.SCHED_RR, os.sched_param(1))
+
+
 def run_load(load: Workload, pid: int, port: int, certificates: Path) -> tuple[dict[str, float], dict[str, float]]:
     """One round: drive the load through the broker; the outcome as the generator told it, and the figures.
 
@@ -99,6 +108,9 @@ def run_load(load: Workload, pid: int, port: int, certificates: Path) -> tuple[d
     assert process.stdin and process.stdout  # nosec B101 # for mypy, which cannot know it
     samples = {}
     try:
+        if isinstance(load, Latency):
+            hurry(pid)
+            hurry(process.pid)
         while True:
             said = json.loads(process.stdout.readline() or '{"error": "the load generator died"}')
             if "mark" not in said:
