@@ -34,6 +34,7 @@ class Report:
         self.rounds = rounds
         self.scale = scale
         self.machine = machine()
+        self.more = ""  # " or more" where several runs are put together
         self.versions = {broker.name: broker.describe() for broker in brokers}
         self.results: Results = {}
         self.loads: list[Workload] = []
@@ -44,10 +45,11 @@ class Report:
         names = [broker.name for broker in self.brokers]
         return (
             f"Machine: {self.machine}; load generator on Python {platform.python_version()}\n\n{versions}\n\n"
-            f"Medians of {self.rounds} rounds in turns, at scale {self.scale:g}. `CPU us` are microseconds of the broker's "
-            f"processor time, a message counts as often as it is delivered, memory is the growth of the resident set. "
-            f"In brackets: {OURS}'s figure divided by that one; a dash: the broker lacks the feature. Spread: how far the "
-            "rounds of one broker are apart at most, as a part of their median.\n\n"
+            f"Medians of {self.rounds} rounds{self.more} in turns, at scale {self.scale:g}{self.more}. `CPU us` are "
+            "microseconds of the broker's processor time, a message counts as often as it is delivered, memory is the growth "
+            f"of the resident set. In brackets: {OURS}'s figure divided by that one (below 1 it needs less, but for "
+            "connects/s, where more is better); a dash: the broker lacks the feature. Spread: how far the rounds of one "
+            "broker are apart at most, as a part of their median.\n\n"
             f"| workload | figure | {' | '.join(names)} | spread |\n|---|---|{'---:|' * (len(names) + 1)}"
         )
 
@@ -110,8 +112,11 @@ class Report:
 
     def known(self, data: dict[str, Any]) -> Results:
         """The figures of an earlier run, as `data` gave them. Raises BenchError for one of other brokers."""
-        if data["brokers"] != self.versions:
-            raise BenchError(f"other brokers were measured then: {data['brokers']}")
+        if list(data["brokers"]) != list(self.versions):
+            raise BenchError(f"other brokers were measured then: {', '.join(data['brokers'])}")
+        self.versions = data["brokers"]
+        self.machine = data["machine"]
+        self.more = " or more"
         self.rounds = min(self.rounds, data["rounds"])
         self.scale = min(self.scale, data["scale"])
         return {
@@ -176,6 +181,7 @@ def draw(report: Report, path: Path) -> None:
             axis.barh(at, values, height=width, label=broker.name)
         axis.set_yticks(range(len(loads)), [load.name for load in loads], fontsize=7)
         axis.set_xscale("log")
+        axis.margins(y=0.01)
         axis.invert_yaxis()
         axis.set_title(title, fontsize=9)
         axis.tick_params(axis="x", labelsize=7)
