@@ -7,14 +7,9 @@ feeds it what arrives and then calls `flush`; once a second it calls `tick`. Tim
 
 from binascii import hexlify
 
-from port.core import const, rights
-from port.core.connection import Connection
-from port.core.hooks import Hooks
-from port.core.listener import Listener
-from port.core.message import Message
-from port.core.options import Options
-from port.core.peers import Peers
-from port.core.properties import encode_all
+from port.core import const
+
+# In this order imports do not nest deep: a board has little stack.
 from port.core.reason import (
     ADMINISTRATIVE_ACTION,
     KEEP_ALIVE_TIMEOUT,
@@ -28,13 +23,21 @@ from port.core.reason import (
     UNSPECIFIED_ERROR,
     MQTTError,
 )
+from port.core.topics import valid_filter, valid_name
+from port.core.properties import encode_all
+from port.core.message import Message
 from port.core.retained import Retained, expired
 from port.core.retained import message as retained_message
+from port.core.subscriptions import limited
+from port.core.options import Options
+from port.core.listener import Listener
+from port.core.peers import Peers
+from port.core.hooks import Hooks
 from port.core.routing import Router, check_name
 from port.core.session import Session
-from port.core.subscriptions import limited
 from port.core.sysinfo import SysInfo
-from port.core.topics import valid_filter, valid_name
+from port.core import rights
+from port.core.connection import Connection
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
