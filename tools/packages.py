@@ -20,8 +20,8 @@ PARTS = {
     "access": ("core/acl", "core/certificate", "core/passwords"),
     "tls": ("core/certificate", "micropython/tls"),
     "config": (
-        "core/config", "core/nearest", "core/setup", "core/store_config", "micropython/__main__", "micropython/config",
-        "micropython/show",
+        "core/config", "core/nearest", "core/setup", "core/store_config", "micropython/__main__", "micropython/board",
+        "micropython/config", "micropython/show", "micropython/wifi",
     ),
 }
 NEVER = ("core/packets",)  # packets as a client sees them, for tests and tools

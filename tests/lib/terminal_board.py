@@ -12,10 +12,10 @@ import termios
 import threading
 import tty
 
-from toolchain import find
+from toolchain import ROOT, find
 
-_MACHINE = "import sys\n\n\ndef reset():\n    sys.exit(%d)\n"
-_RESET = 66  # exit status
+STUBS = ROOT / "tests" / "lib" / "board_stubs"  # modules that boards have and the unix port lacks
+_RESET = 66  # exit status of machine.reset() there
 
 
 class TerminalBoard:
@@ -23,10 +23,8 @@ class TerminalBoard:
 
     def __init__(self, folder, micropython=None):
         self.folder = folder
+        self.port = 0  # for tests to say where its broker is
         self.output = ""
-        self._stubs = folder.parent / (folder.name + "-stubs")
-        self._stubs.mkdir()
-        (self._stubs / "machine.py").write_text(_MACHINE % _RESET)
         self._program = str(micropython or find("micropython"))
         self._line, self._slave = pty.openpty()
         tty.setraw(self._slave)
@@ -49,7 +47,7 @@ class TerminalBoard:
             termios.tcsetattr(0, termios.TCSANOW, mode)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # until it has a handler for it
             os.chdir(self.folder)
-            os.environ["MICROPYPATH"] = "%s::.frozen:%s" % (self._stubs, self.folder / "lib")
+            os.environ["MICROPYPATH"] = "%s::.frozen:%s" % (STUBS, self.folder / "lib")
             os.execv(self._program, [self._program, "-X", "heapsize=1m", *script])
 
     def _run(self):
@@ -74,19 +72,29 @@ class TerminalBoard:
                 raw, friendly = data.rfind(b"raw REPL; CTRL-B"), data.rfind(b">>> ")
                 if raw != friendly:
                     self._raw = raw > friendly
-                os.write(self._line, data)
+                self._print(data)
                 if self._resume and friendly >= 0:
                     self._resume = False
                     os.write(self._tty, b"\x01")
 
+    def _print(self, data):
+        """To whoever is at the other end; if nobody reads, it is lost."""
+        if not select.select([], [self._line], [], 2)[1]:
+            termios.tcflush(self._slave, termios.TCIFLUSH)
+        os.write(self._line, data)
+
     def _restart(self):
         os.close(self._tty)
         status = os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
-        os.write(self._line, b"MPY: soft reboot\r\n")
+        self._print(b"MPY: soft reboot\r\n")
         raw = self._raw and status != _RESET
         self._raw = False
         self._resume = raw
         self._start(boots=not raw)
+
+    def type(self, text):
+        """Type on its console, as a terminal program would."""
+        os.write(self._slave, text.encode())
 
     def close(self):
         """Switch it off."""

@@ -1,0 +1,39 @@
+"""A `network` with one Wi-Fi, for the unix port: the file /tmp-like `air` in the current folder says what is in the air."""
+
+STA_IF = 0
+AP_IF = 1
+AUTH_WPA2_PSK = 3
+
+
+def hostname(name=None):
+    print("hostname", name)
+
+
+class WLAN:
+    def __init__(self, kind):
+        self._kind = "ap" if kind else "station"
+        self._wanted = None
+
+    def active(self, on=None):
+        print(self._kind, "active", on)
+
+    def config(self, **settings):
+        print(self._kind, "config", sorted(settings.items()))
+
+    def ifconfig(self, values=None):
+        if values:
+            print("static", values)
+        return ("127.0.0.1", "255.0.0.0", "127.0.0.1", "127.0.0.1")
+
+    def connect(self, ssid, password=None):
+        self._wanted = "%s %s" % (ssid, password)
+
+    def disconnect(self):
+        self._wanted = None
+
+    def isconnected(self):
+        with open("air") as file:
+            return self._wanted is not None and file.read().strip() == self._wanted
+
+    def status(self):
+        return -3
