@@ -686,9 +686,12 @@ class Broker:
 
             self.journal = Journal(self, store)
             restored = Restored(self, self.journal)
-        for key, value in store.load():
-            restored.take(key, value)
-        restored.finish()
+        try:
+            restored.all_of(store)
+        except (OSError, ValueError):
+            self.journal = None
+            store.close()
+            raise
         self._end_due(self.clock())
         self.flush()
 

@@ -28,6 +28,8 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 
+    from port.core.retained import Record
+
 FORMAT = b"\0"
 TOTALS_KEY = b"\1"
 SESSION = b"\2"
@@ -99,6 +101,16 @@ def message_value(message: "Any", offset: int, named: bool = True) -> bytes:
 
 def _expiring(flags: int, at: int) -> bytes:
     return bytes((flags | _EXPIRES,)) + u48(max(at, 0))
+
+
+def read_retained(data: bytes, offset: int, name: bytes) -> "Record":
+    """The record of the retained message (port.core.retained) that `message_value` wrote, not `named`."""
+    reader = Reader(data)
+    flags = reader.u8()
+    expires = read_u48(reader) - offset if flags & _EXPIRES else None
+    size = reader.varint()
+    properties = reader.take(size) if size else b""
+    return name, data[reader.pos :], flags & 3, properties, expires
 
 
 def read_message(data: bytes, at: int, offset: int, name: "Optional[bytes]" = None) -> Message:

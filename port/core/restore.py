@@ -4,8 +4,8 @@ port.core.session_restore does the same for sessions.
 """
 
 from port.core import const
-from port.core.records import FORMAT, RETAINED, TOTALS, TOTALS_KEY, VERSION, read_message, read_totals
-from port.core.retained import record
+from port.core.reason import MQTTError
+from port.core.records import FORMAT, RETAINED, TOTALS, TOTALS_KEY, VERSION, read_retained, read_totals
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -13,10 +13,17 @@ if TYPE_CHECKING:
 
     from port.core.broker import Broker
     from port.core.journal import Journal
+    from port.core.store import Store
+
+# What reading a record raises that is not what was written.
+_UNREADABLE = (MQTTError, ValueError, LookupError, OverflowError)
 
 
 class Restored:
-    """Takes the records one by one, in the order of their keys or in that in which they were written; then `finish`."""
+    """Takes the records one by one, in the order of their keys or in that in which they were written; then `finish`.
+
+    key  that of the record that is being read
+    """
 
     def __init__(self, broker: "Broker", journal: "Journal") -> None:
         self._broker = broker
@@ -24,15 +31,27 @@ class Restored:
         self._written = 0  # s since 1970
         self._known = False
         self._offset = broker.sys.wall() * 1000 - broker.clock()
+        self.key = b""
+
+    def all_of(self, store: "Store") -> None:
+        """Take all records of a store. Raises OSError, or ValueError naming the store and the record that is wrong."""
+        found = store.load()
+        try:
+            for key, value in found:
+                self.key = key
+                self.take(key, value)
+            self.finish()
+        except _UNREADABLE as e:
+            raise ValueError("%s: record %s: %s" % (store.place, self.key.hex(), e))
 
     def take(self, key: bytes, value: "Optional[bytes]") -> None:
         """A record that was put, or removed (None). Raises ValueError when it cannot be understood."""
         kind = key[:1]
         if kind == RETAINED:
-            retained = self._broker.retained
-            retained.remove(key[1:])
-            if value is not None:
-                retained.load(record(read_message(value, 0, self._offset, key[1:])))
+            if value is None:
+                self._broker.retained.remove(key[1:])
+            else:
+                self._broker.retained.load(read_retained(value, self._offset, key[1:]))
         elif kind == TOTALS_KEY:
             self._read_totals(read_totals(value or b"\0"))
         elif kind == FORMAT:

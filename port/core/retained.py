@@ -67,15 +67,20 @@ class Retained:
         return True
 
     def load(self, record: "Record") -> None:
-        """Take in the record of a topic that has none, whatever the limits: it was promised before."""
-        self._set(record)
+        """Take in a record whatever the limits: it was promised before."""
+        old = self._set(record)
         self.count += 1
         self.bytes += _size(record)
+        if old is not None:
+            self.count -= 1
+            self.bytes -= _size(old)
 
-    def _set(self, record: "Record") -> None:
-        trie.put(self._root, record)
+    def _set(self, record: "Record") -> "Optional[Record]":
+        """Put a record in place of the one that is returned, or None."""
         if record[4] is not None:
             self.expiring = True
+        old: "Optional[Record]" = trie.put(self._root, record)
+        return old
 
     def remove(self, name: bytes) -> bool:
         """Forget the topic's retained message [MQTT-3.3.1-6]; False when there was none."""

@@ -3,7 +3,7 @@
 from collections import deque
 
 from port.core import const
-from port.core.codec import Reader
+from port.core.codec import Reader, u32
 from port.core.records import ENTRY, MESSAGE, RECEIVED, SESSION, SUBSCRIPTION, WILL, read_message, read_u48, u48
 from port.core.restore import Restored
 from port.core.rights import client_options, restored_access
@@ -53,11 +53,14 @@ class RestoredSessions(Restored):
         keys = max(max(self._entries, default=0), max(self._messages, default=0))
         journal.begin(self._written, max(self._by_number, default=0), keys)
         for number in sorted(self._by_number):
+            self.key = SESSION + u32(number)
             self._make_session(number, self._by_number[number])
         for key in self._parts:
             if key[:1] != WILL:
+                self.key = key
                 self._add_part(key, self._parts[key])
         for entry_key in sorted(self._entries):
+            self.key = ENTRY + u48(entry_key)
             self._add_entry(entry_key, read_entry(self._entries[entry_key]))
         for session in self._queues:
             entries = self._queues[session]
@@ -68,6 +71,7 @@ class RestoredSessions(Restored):
                 journal.put(MESSAGE + u48(message_key), None)
         for key in self._parts:
             if key[:1] == WILL:
+                self.key = key
                 self._add_will(key, self._parts[key])
         self._mark()
         for session in self._sessions.values():
@@ -132,6 +136,7 @@ class RestoredSessions(Restored):
     def _message(self, key: int) -> "Optional[Message]":
         found = self._messages.get(key)
         if isinstance(found, bytes):
+            self.key = MESSAGE + u48(key)
             found = self._messages[key] = read_message(found, 0, self._offset)
             self._journal.refs[found] = [key, 0]
         message: "Optional[Message]" = found

@@ -21,6 +21,7 @@ class Store:
     waits          True: an acknowledgement is sent when what it promises is durable, never before
     interval       s between two batches where nobody waits; changes in between that cancel out are never written
     backlog_bytes  bytes of messages not durable yet at which no more is read from the clients that send them
+    place          which file, server or folder it is, for messages
     on_failure     what happens while batches fail: `refuse` (acknowledgements wait, new persistent sessions are refused
                    with 0x88, 3.x: 3) or `degrade` (the broker goes on as if it had no store, and says so); the batch is
                    tried again every second either way
@@ -31,6 +32,7 @@ class Store:
     interval = 1
     backlog_bytes = 16777216
     on_failure = "refuse"
+    place = "the store"
 
     def load(self) -> "Iterable[Record]":
         """Open the store and return all records, before anything is committed.

@@ -30,8 +30,8 @@ def get(root: "Node", path: bytes) -> "Any":
     return node.get(None)
 
 
-def put(root: "Node", value: "Value") -> None:
-    """Put a value at its path, in place of the one that was there."""
+def put(root: "Node", value: "Value") -> "Any":
+    """Put a value at its path; returns the one that was there, or None."""
     path = value[0]
     node = root
     depth = 0
@@ -41,12 +41,14 @@ def put(root: "Node", value: "Value") -> None:
         if child is None or isinstance(child, tuple) and child[0] == path:
             # The wildcards are constants: a piece of `path` would be kept for each of them.
             node[b"+" if level == b"+" else b"#" if level == b"#" else level] = value
-            return
+            return child
         if isinstance(child, tuple):  # two share this level: the other one moves one further down
             rest = child[0].split(b"/")
             child = node[level] = {rest[depth] if depth < len(rest) else None: child}
         node = child
+    old = node.get(None)
     node[None] = value
+    return old
 
 
 def remove(root: "Node", path: bytes) -> "Any":

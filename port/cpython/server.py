@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import ssl
@@ -155,7 +156,7 @@ class Server(Broker):
         Raises OSError naming a listener that cannot be opened, OSError or ValueError saying what is wrong with the store.
         """
         self._stopped.clear()
-        self.open_store()
+        self._restore()
         opened: list[Entrance] = []
         try:
             for entrance in self._entrances:
@@ -172,6 +173,16 @@ class Server(Broker):
         for authenticator in self.all_authenticators():
             await _call(authenticator, "open")
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
+
+    def _restore(self) -> None:
+        """Open the store. Much is made at that and nothing thrown away: the cycle collector would only look at it again."""
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            self.open_store()
+        finally:
+            if collecting:
+                gc.enable()
 
     async def stop(self) -> None:
         """Close the listeners, say goodbye to the clients and wait until they have heard it, 2 s at most."""

@@ -98,7 +98,7 @@ class FlashStore(Store):
         self.on_failure = "refuse" if self.waits else "degrade"
         self.interval = self._interval = interval
         self.backlog_bytes = _SEGMENT
-        self._place = folder
+        self.place = folder
         self._write_log = log
         self._log = FlashLog(Folder(folder), _SEGMENT, self._report)
         self._clock = clock
@@ -118,7 +118,7 @@ class FlashStore(Store):
         try:
             self._log.open()
         except OSError as e:
-            raise OSError(e.errno, "cannot open %s: %r" % (self._place, e))
+            raise OSError(e.errno, "cannot open %s: %r" % (self.place, e))
         return self._log.live()
 
     def commit(self, batch: "list[Record]", done: "Callable[[Optional[Exception]], None]") -> None:
@@ -131,7 +131,7 @@ class FlashStore(Store):
                 self._error = None
                 self._failures = 0
             except (OSError, MemoryError) as e:
-                self._error = OSError("cannot write to %s: %r" % (self._place, e))
+                self._error = OSError("cannot write to %s: %r" % (self.place, e))
                 self._failures = self._skip = min(2 * self._failures + 1, _SKIPPED)
             self._count()
         done(self._error)
@@ -150,7 +150,7 @@ class FlashStore(Store):
         self._counted = written
         self.interval = max(self._interval, -left * _DAY // budget)
         if left < 0 and not self._warned:
-            self._report("%s: the budget of %d bytes a day is used up", self._place, budget)
+            self._report("%s: the budget of %d bytes a day is used up", self.place, budget)
         self._warned = left < budget // 2 and (self._warned or left < 0)
 
     def figures(self) -> "list[tuple[str, int]]":

@@ -11,6 +11,7 @@ class Disk(Store):
     as_log   True: `load` gives what was committed in its order, as a log would
     records  key -> value
     batches  all that was committed, in order
+    closed   how often it was closed
     """
 
     def __init__(self, manual=False, as_log=False, sessions=True, waits=True, on_failure="refuse", backlog_bytes=1000000):
@@ -22,6 +23,7 @@ class Disk(Store):
         self.backlog_bytes = backlog_bytes
         self.records = {}
         self.batches = []
+        self.closed = 0
         self._waiting = None
 
     def load(self):
@@ -37,6 +39,9 @@ class Disk(Store):
         self._waiting = batch, done
         if not self.manual:
             self.complete()
+
+    def close(self):
+        self.closed += 1
 
     def busy(self):
         return self._waiting is not None

@@ -401,6 +401,47 @@ def test_records_of_another_version_are_refused():
     assert "unknown kind" in str(raises(ValueError, World, disk))
 
 
+def filled():
+    """A store with all kinds of records."""
+    world = World(store=Disk())
+    away = keeper(world, "away", will={"topic": b"w", "properties": {WILL_DELAY_INTERVAL: 100}})
+    away.subscribe("a", qos=1)
+    away.lose()
+    sender = keeper(world, "sender")
+    sender.send_publish("a", "x", qos=2)
+    sender.lose()
+    world.broker.publish("r", "x", retain=True)
+    disk = world.broker.store
+    assert sorted({key[0] for key in disk.records}) == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    return disk
+
+
+def test_a_record_that_cannot_be_read_stops_the_start():
+    for kind in (1, 2, 3, 5, 6, 7, 8):
+        disk = filled()
+        key = [key for key in disk.records if key[0] == kind][0]
+        disk.records[key] = b"\x80" if kind == 1 else disk.records[key][: {5: 2, 7: 1}.get(kind, -3)]
+        text = str(raises(ValueError, World, disk))
+        assert text.startswith("the store: record %s: " % key.hex()), (kind, text)
+        assert disk.closed == 1
+
+
+def test_a_start_that_failed_is_tried_again():
+    disk = filled()
+    key = [key for key in disk.records if key[0] == 6][0]
+    good = disk.records[key]
+    disk.records[key] = good[:-3]
+    world = World()
+    world.broker.store = disk
+    raises(ValueError, world.broker.open_store)
+    disk.records[key] = good
+    world.broker.open_store()
+    world.broker.publish("r", "y", retain=True)
+    back = keeper(world, "away")
+    assert back.connack["session_present"] and back.payloads() == [b"x"]
+    assert world.broker.retained.count == 1
+
+
 def test_sessions_go_from_the_store_when_they_are_no_longer_kept():
     disk = Disk()
     world = World(store=disk)

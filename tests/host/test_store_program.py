@@ -85,6 +85,17 @@ def test_a_store_on_the_command_line(tmp_path):
     assert file.exists()
 
 
+def test_an_unreadable_record(tmp_path):
+    store = SQLiteStore(tmp_path / "x.db")
+    store.open()
+    store.write([(b"\2\0\0\0\1", b"no session")], [])
+    store.shut()
+    with pytest.raises(ServerError, match="x.db: record 0200000001: packet too short") as e:
+        ServerProcess("cpython", "--store", str(tmp_path / "x.db"))
+    assert "Traceback" not in str(e.value)
+    assert not (tmp_path / "x.db-wal").exists()  # it was closed
+
+
 def test_an_unreadable_file(tmp_path):
     path = tmp_path / "broker.toml"
     (tmp_path / "x.db").write_bytes(b"this is no database " * 100)

@@ -1,6 +1,9 @@
 """The store in Redis: a server that goes away, comes back, and has forgotten."""
 
 import asyncio
+import os
+import socket
+import subprocess
 
 import pytest
 import redis
@@ -77,6 +80,23 @@ async def test_a_broker_that_was_overtaken_writes_nothing_more(server, make):
         fast.close()
         assert not client.exists("ucomqtt:broker")
     assert content(make()) == numbered([1, 3])
+
+
+async def test_a_broker_that_was_killed_is_started_again_at_once(make, server):
+    """The lease of a process of this machine that is gone is none; that of one that lives, or of another machine, holds."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    with redis.Redis(port=server.port, password=PASSWORD) as client:
+        for host, pid in (("another", gone.pid), (socket.gethostname(), os.getpid()), (socket.gethostname(), 1)):
+            client.set("ucomqtt:broker", "%s %d x" % (host, pid))
+            with pytest.raises(OSError, match="in use by another broker"):
+                make().load()
+        client.set("ucomqtt:broker", "%s %d x" % (socket.gethostname(), gone.pid))
+        store = make()
+        assert list(store.load()) == []
+        assert 0 < client.pttl("ucomqtt:broker") <= 15000
+        await kept(store, *numbered([1]))
+        store.close()
 
 
 async def test_the_lease_is_renewed_while_nothing_happens(server, make, monkeypatch):

@@ -12,7 +12,7 @@ batch    Nothing when the broker crashes: what was acknowledged Redis has answer
          must be noeviction.
 
 One broker at a time uses a prefix: it holds the key PREFIX:broker, which expires LEASE seconds after a crash; until then
-another one, or the same started again on another machine, is refused. Each batch asks whether the records are still those
+another one, or the same started again on another machine, is refused; on the same machine it is let in at once. Each batch asks whether the records are still those
 this broker has loaded. When they are not (another has loaded them since, Redis was emptied, or has come back without its
 last data set), nothing is written any more until the broker is started again.
 """
@@ -53,6 +53,20 @@ if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 """
 
 
+def _crashed(holder: bytes) -> bool:
+    """True for the token of a process of this machine that is gone; one that is alive after all writes nothing more."""
+    host, _, rest = holder.decode(errors="replace").rpartition(" ")[0].rpartition(" ")
+    if host != socket.gethostname() or not rest.isdigit():
+        return False
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False
+
+
 class RedisStore(WriterStore):
     """See the module for what `durability` means.
 
@@ -83,6 +97,7 @@ class RedisStore(WriterStore):
         if ca_file and not Path(ca_file).is_file():
             raise ValueError("ca_file: there is no file %s" % ca_file)
         self.url = url
+        self.place = "%s, prefix %s" % (url, prefix)
         self.prefix = prefix
         self._redis: Any = library("redis", "redis")
         retry = library("redis.retry", "redis")
@@ -110,7 +125,9 @@ class RedisStore(WriterStore):
             records, lease = self._keys
             if not self._client.set(lease, self._token, nx=True, px=int(LEASE * 1000)):
                 holder = self._client.get(lease) or b"?"
-                if holder != self._token:  # the answer to a first attempt may have been lost
+                if _crashed(holder):
+                    self._client.set(lease, self._token, px=int(LEASE * 1000))
+                elif holder != self._token:  # the answer to a first attempt may have been lost
                     raise OSError(
                         "%s: prefix %s is in use by another broker (host and process %s); after a crash it is free in %d s"
                         % (self.url, self.prefix, holder.decode(errors="replace").rpartition(" ")[0], LEASE)

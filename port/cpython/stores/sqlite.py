@@ -85,6 +85,7 @@ class SQLiteStore(WriterStore):
         if not os.fspath(file):
             raise ValueError("file must not be empty")
         self.file = Path(file).absolute()
+        self.place = str(self.file)
         self._connection: Any = None
 
     # -- opening --------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ class SQLiteStore(WriterStore):
             raise _DamagedError("the file is damaged (%s)" % " ".join(found.split()))
         for rows in self._rows("key, value, sum"):
             for key, value, total in rows:
-                if _sum(key, value) != total:
+                if crc32(value, crc32(key)) != total:  # _sum without a call
                     raise _DamagedError("the file is damaged (wrong checksum of record %s)" % key[:20].hex())
 
     def _beside(self, ending: str) -> Path:
