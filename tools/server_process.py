@@ -58,12 +58,13 @@ class ServerProcess:
 
     By default that is the runtime's own program, with `arguments` and with options given by
     name; `script` is run in its place with the port and `arguments`. `heapsize` is MicroPython's,
-    such as "380k".
+    such as "380k". `variables` are further environment variables; unless `listening` it is not waited for.
     """
 
     def __init__(
-        self, runtime: str, *arguments: str, script: Path | None = None, heapsize: str = "", **options: object
-    ) -> None:
+        self, runtime: str, *arguments: str, script: Path | None = None, heapsize: str = "", listening: bool = True,
+        variables: dict[str, str] | None = None, **options: object,
+    ) -> None:  # fmt: skip
         self.runtime = runtime
         self.port = free_port()
         command = [interpreter(runtime)]
@@ -78,11 +79,13 @@ class ServerProcess:
                 command += ["--" + name.replace("_", "-"), text]
         self._output = tempfile.TemporaryFile()
         self._process = subprocess.Popen(  # nosec B603 # no shell
-            command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output
-        )
+            command, cwd=ROOT, env={**environment(), **(variables or {})}, stdin=subprocess.DEVNULL, stdout=self._output,
+            stderr=self._output,
+        )  # fmt: skip
         self.pid = self._process.pid
         try:
-            self._wait_for_port()
+            if listening:
+                self._wait_for_port()
         except BaseException:
             self.kill()
             raise
@@ -98,13 +101,18 @@ class ServerProcess:
         """The exit status, None while the broker runs."""
         return self._process.poll()
 
+    def resident(self) -> int:
+        """Resident memory of the process, bytes."""
+        pages = int(Path("/proc/%d/statm" % self.pid).read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
     def signal(self, number: int) -> None:
         """Send the process a signal."""
         self._process.send_signal(number)
 
-    def wait(self) -> int:
-        """Wait for the process to end; its exit status."""
-        return self._process.wait(STOP_SECONDS)
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """Wait for the process to end; its exit status. Raises TimeoutExpired."""
+        return self._process.wait(seconds)
 
     def trouble(self) -> str:
         """Empty, or what a healthy broker would not have done."""

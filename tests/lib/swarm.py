@@ -196,6 +196,14 @@ class Swarm:
         """True when the broker answers this client."""
         return (0xD0, b"") in self.exchange(client, b"\xc0\0")
 
+    def figure(self, client, name):
+        """A number below $SYS/broker; for a client of MQTT 3.1.1."""
+        topic = b"$SYS/broker/" + name
+        packets = self.exchange(client, fuzz_packets.subscribe(4, 77, [(topic, 0)]), 2)
+        assert [first for first, _ in packets] == [0x90, 0x31], packets
+        self.exchange(client, b"\xa2" + bytes((4 + len(topic),)) + b"\0\x4e" + len(topic).to_bytes(2, "big") + topic)
+        return int(packets[1][1][2 + len(topic):])
+
 
 def topic_of(body):
     """The topic name of a PUBLISH."""

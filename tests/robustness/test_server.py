@@ -8,14 +8,6 @@ from fuzz_packets import connect, publish, subscribe
 from swarm import packet_id_of, topic_of
 
 
-def resident(server):
-    """Resident memory of the broker's process, bytes."""
-    for line in Path(f"/proc/{server.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no VmRSS")
-
-
 def open_files(server):
     """How many files and sockets the broker has open."""
     return len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
@@ -27,30 +19,21 @@ def closed_down_to(swarm, server, files):
         swarm.step(0.05)
 
 
-def figure(swarm, client, name):
-    """A value below $SYS/broker."""
-    topic = b"$SYS/broker/" + name
-    packets = swarm.exchange(client, subscribe(4, 77, [(topic, 0)]), 2)
-    assert [first for first, _ in packets] == [0x90, 0x31]
-    swarm.exchange(client, b"\xa2" + bytes((4 + len(topic),)) + b"\0\x4e" + len(topic).to_bytes(2, "big") + topic)
-    return int(packets[1][1][2 + len(topic):])
-
-
 def test_ten_thousand_idle_clients(start_broker, swarm_of, many_files):
     count = min(10000, many_files - 200)
     server = start_broker("cpython")
     swarm = swarm_of(server)
-    before = resident(server)
+    before = server.resident()
     clients = swarm.connect_many(count, lambda i: connect(4 + i % 2, b"idle-%d" % i) + subscribe(4 + i % 2, 1, [(b"all", 0)]))
     swarm.wait(lambda: all(client.packets for client in clients))
     assert all(client.take()[0][0] == 0x90 for client in clients)
     publisher = swarm.connect(b"publisher")
-    assert figure(swarm, publisher, b"clients/connected") == count + 1
+    assert swarm.figure(publisher, b"clients/connected") == count + 1
     swarm.send(publisher, publish(4, b"all", b"to everybody"))
     swarm.wait(lambda: all(client.packets for client in clients))
     for i, client in enumerate(clients):
         assert client.take() == [(0x30, b"\0\x03all" + (b"\0" if i % 2 else b"") + b"to everybody")]
-    assert (resident(server) - before) / count < 16 * 1024
+    assert (server.resident() - before) / count < 16 * 1024
 
 
 def stalled(swarm, client_id, options):
@@ -74,18 +57,18 @@ def test_stalled_subscriber(start_broker, swarm_of, full, loop):
     swarm = swarm_of(server)
     good, slow = stalled(swarm, b"slow", 0)
     publisher = swarm.connect(b"publisher")
-    before = resident(server)
+    before = server.resident()
     batch = 250  # less than outbox_bytes: who reads is never taken for slow
     for start in range(0, messages, batch):
         swarm.send(publisher, b"".join(publish(4, b"flow", b"%08d" % i + bytes(size)) for i in range(start, start + batch)))
         swarm.wait(lambda: len(good.packets) >= batch or good.closed)
         assert [int(body[6:14]) for _, body in good.take()] == list(range(start, start + batch))
-    assert resident(server) - before < 12e6  # of 100 MB that passed, of 500 at full size
+    assert server.resident() - before < 12e6  # of 100 MB that passed, of 500 at full size
     swarm.watch(slow)
     swarm.wait(lambda: slow.packets)
     numbers = [int(body[6:14]) for _, body in slow.take()]
     assert numbers == list(range(len(numbers)))
-    assert figure(swarm, good, b"publish/messages/dropped") > messages // 2
+    assert swarm.figure(good, b"publish/messages/dropped") > messages // 2
 
 
 def test_stalled_subscriber_qos1(start_broker, swarm_of, full):
@@ -95,7 +78,7 @@ def test_stalled_subscriber_qos1(start_broker, swarm_of, full):
     swarm = swarm_of(server)
     good, slow = stalled(swarm, b"slow", 1)
     publisher = swarm.connect(b"publisher")
-    before = resident(server)
+    before = server.resident()
     batch = 100
     for start in range(0, messages, batch):
         swarm.send(publisher, b"".join(publish(4, b"flow", b"%08d" % i + bytes(500), 1, i % 60000 + 1)
@@ -109,7 +92,7 @@ def test_stalled_subscriber_qos1(start_broker, swarm_of, full):
         assert got == list(range(start, start + batch))
         swarm.wait(lambda: len(publisher.packets) >= batch)
         publisher.take()
-    assert resident(server) - before < 12e6
+    assert server.resident() - before < 12e6
     swarm.watch(slow)
     late: list[int] = []
     while len(late) < 520:
@@ -134,7 +117,7 @@ def test_silent_clients_are_disconnected_and_their_wills_sent(start_broker, swar
         swarm.forget(client)  # open, but dead: it neither reads nor writes nor closes
     swarm.wait(lambda: len(watcher.packets) >= count)
     assert sorted(topic_of(body) for _, body in watcher.take()) == sorted(b"will/%d" % i for i in range(count))
-    assert figure(swarm, watcher, b"clients/connected") == 1
+    assert swarm.figure(watcher, b"clients/connected") == 1
     for client in clients:
         client.read()
         assert client.closed
@@ -179,9 +162,9 @@ def test_reconnect_storm(start_broker, swarm_of, full):
             swarm.forget(client)
             client.abort()
             swarm.clients.remove(client)
-    while figure(swarm, guest, b"clients/total") > 1:
+    while swarm.figure(guest, b"clients/total") > 1:
         swarm.step(0.01)
-    assert figure(swarm, guest, b"subscriptions/count") == 1  # its own, to the figure
+    assert swarm.figure(guest, b"subscriptions/count") == 1  # its own, to the figure
     closed_down_to(swarm, server, files)
 
 
