@@ -6,6 +6,7 @@ queue limit, so that nothing is dropped, no log line per client, and what a work
 
 import contextlib
 import dataclasses
+import functools
 import getpass
 import json
 import os
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench_workloads import Workload, rules
+from bench_workloads import Flows, Workload, rules
 from toolchain import NODE_MODULES, ROOT, VENV, find
 
 START_SECONDS = 20.0
@@ -30,6 +31,8 @@ STOP_SECONDS = 5.0
 AMQTT_SHARE = 0.04
 AEDES_SHARE = 0.1
 IOTCORE_FILTERS = 0.1
+EACH_SHARE = 0.03  # of what is kept, with an fsync for each operation
+EACH_NORMAL_SHARE = 0.1
 
 
 class BenchError(Exception):
@@ -55,16 +58,18 @@ class Broker:
     command: tuple[str, ...]
     configure: Callable[[Workload, Place], str] | None = None  # the text of the configuration file
     share: float = 1.0  # part of a workload's amount it gets
-    shares: Mapping[str, float] = dataclasses.field(default_factory=dict)  # the same for single kinds of workload
+    shares: Mapping[str, float] = dataclasses.field(default_factory=dict)  # the same for single kinds of workload, or all `kept`
     lacks: frozenset[str] = frozenset()  # features it has not, see Workload.needs
 
 
 # -- what each broker's configuration looks like -----------------------------------------------------------------------
 
 
-def ucomqtt(load: Workload, place: Place) -> str:
-    """TOML; the rules are in mosquitto's own form, too."""
-    lines = [f'acl_file = "{acl_file(load, place)}"'] if load.rules else []
+def ucomqtt(load: Workload, place: Place, durability: str = "") -> str:
+    """TOML; the rules are in mosquitto's own form, too. With a `durability` it has a store."""
+    lines = ["max_queued_messages = 65535"]
+    if load.rules:
+        lines.append(f'acl_file = "{acl_file(load, place)}"')
     lines += [
         "[[listener]]", f'type = "{"websocket" if load.way.startswith("ws") else "tcp"}"', 'host = "127.0.0.1"',
         f"port = {place.port}",
@@ -72,13 +77,21 @@ def ucomqtt(load: Workload, place: Place) -> str:
     if load.way in ("tls", "wss"):
         certificate, key = (place.certificates / name for name in ("server.pem", "server.key"))
         lines.append(f'tls = {{ certificate = "{certificate}", key = "{key}" }}')
+    if durability:
+        lines += ["[store]", 'type = "sqlite"', f'file = "{place.folder / "broker.db"}"', f'durability = "{durability}"']
     return "\n".join(lines) + "\n"
 
 
-def mosquitto(load: Workload, place: Place) -> str:
-    """mosquitto.conf."""
+def mosquitto(load: Workload, place: Place, saving: bool = False) -> str:
+    """mosquitto.conf; `saving`: it writes its state after each turn of its loop that has changed something."""
     user = getpass.getuser()  # started by root it would become somebody who cannot read the files
-    lines = [f"user {user}", "allow_anonymous true", "persistence false", "max_queued_messages 0", "log_type error"]
+    lines = [f"user {user}", "allow_anonymous true", "max_queued_messages 0", "log_type error"]
+    if isinstance(load, Flows) and load.kept:
+        lines.append(f"max_inflight_messages {load.window}")  # it ends a connection with more at QoS 2
+    if saving:
+        lines += ["persistence true", f"persistence_location {place.folder}/", "autosave_interval 1", "autosave_on_changes true"]
+    else:
+        lines.append("persistence false")
     if load.rules:
         lines.append(f"acl_file {acl_file(load, place)}")
     if load.way.startswith("ws"):
@@ -157,8 +170,18 @@ def find_brokers(python: str, peers: list[str]) -> dict[str, Broker]:
     def add(name: str, describe: Callable[[], str], *command: str, **more: Any) -> None:
         found[name] = Broker(name, describe, command, **more)
 
+    for durability in ("none", "batch", "sync"):
+        add(f"ucomqtt-{durability}", lambda durability=durability: f"the same with a store (SQLite), durability {durability}",  # type: ignore[misc]
+            *ours, configure=functools.partial(ucomqtt, durability=durability))  # fmt: skip
+    each = (python, "-m", "tools.bench_each", "--config", "{config}")
+    for name, durability, share in (("ucomqtt-each", "sync", EACH_SHARE), ("ucomqtt-each-normal", "batch", EACH_NORMAL_SHARE)):
+        said = f"the same with one transaction per operation, durability {durability}, with {share:.0%} of what is kept"
+        add(name, lambda said=said: said, *each, configure=functools.partial(ucomqtt, durability=durability),  # type: ignore[misc]
+            shares={"kept": share})  # fmt: skip
     if program := find("mosquitto"):
         add("mosquitto", lambda: answer(program, "-h"), program, "-c", "{config}", configure=mosquitto)
+        add("mosquitto-saving", lambda: "the same with autosave_on_changes true, autosave_interval 1",
+            program, "-c", "{config}", configure=functools.partial(mosquitto, saving=True))  # fmt: skip
     if amqtt_program := find("amqtt") or shutil.which("amqtt", path=Path(sys.executable).parent):
         add("amqtt", lambda: f"{answer(amqtt_program, '--version')}, with {AMQTT_SHARE:.0%} of each workload",
             amqtt_program, "-c", "{config}", configure=amqtt, share=AMQTT_SHARE,

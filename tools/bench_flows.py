@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 
 from bench_packets import (
-    PROPERTIES, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, LoadError, connect_packet, no_properties, packet,
-    read_connack, read_packet, subscribe_packet, text,
+    DISCONNECT_PACKET, PROPERTIES, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, LoadError, connect_packet,
+    no_properties, packet, read_first, read_packet, subscribe_packet, text,
 )
 from bench_wire import READ_BYTES, Wire
-from bench_workloads import Flows, topic_of
+from bench_workloads import Away, Flows, topic_of
 
 WRITE_BYTES = 64 * 1024  # the most one write of a publisher holds
 FLOOD_BYTES = 4 * WRITE_BYTES  # a flood pauses with so much undelivered: no broker has to drop anything
@@ -46,13 +46,13 @@ class Client:
         self.epoll = epoll
         self.settled = 0
         self.unsent = b""  # what the socket did not take yet
-        self._rest = b""  # the start of a packet whose end is still to come
         self._received = 0
         self._settling = 0  # the packet type which settles a message, see expect()
         self._publish_size = self._id_at = 0
         self._properties = PROPERTIES if load.properties else no_properties(load.version)
-        wire.send(connect_packet(name, load.version))
-        read_connack(wire)
+        wire.send(connect_packet(name, load.version, clean=not load.kept))
+        # `_rest` is the start of a packet whose end is still to come.
+        self.present, self._rest = read_first(wire)
 
     def subscribe(self, topic_filter: str) -> None:
         """Subscribe with the QoS of the load and wait for the broker's consent."""
@@ -66,7 +66,7 @@ class Client:
         body = text(topic)
         if self.load.qos:
             body += packet_id.to_bytes(2, "big")
-        return packet(PUBLISH | self.load.qos << 1, body + self._properties + b"x" * self.load.size)
+        return packet(PUBLISH | self.load.qos << 1 | self.load.retain, body + self._properties + b"x" * self.load.size)
 
     def expect(self, topic: str, publisher: bool) -> None:
         """From here on the connection does not block, and packets of this topic and their acknowledgements arrive."""
@@ -78,6 +78,17 @@ class Client:
             self._settling = (PUBLISH, PUBLISH | 1 << 1, PUBREL)[self.load.qos]
         self.socket.setblocking(False)
         self.epoll.register(self.socket, select.EPOLLIN)
+        if self._rest:
+            self._answer(self._rest)
+
+    def leave(self) -> None:
+        """Disconnect, and wait until the broker has closed, too."""
+        self.epoll.unregister(self.socket)
+        self.socket.settimeout(self.load.patience)
+        self.wire.send(DISCONNECT_PACKET)
+        while self.socket.recv(READ_BYTES):
+            pass
+        self.socket.close()
 
     def write(self, data: bytes | memoryview) -> None:
         """Send framed packets now; keep what the socket refuses until it is writable."""
@@ -151,19 +162,20 @@ class Client:
 
 
 class Publisher(Client):
-    """A client that publishes to one topic."""
+    """A client that publishes to some topics in turn, whose names are equally long."""
 
-    def __init__(self, wire: Wire, name: str, load: Flows, epoll: select.epoll, topic: str) -> None:
+    def __init__(self, wire: Wire, name: str, load: Flows, epoll: select.epoll, topics: list[str]) -> None:
         super().__init__(wire, name, load, epoll)
-        self.expect(topic, publisher=True)
+        self.expect(topics[0], publisher=True)
         self._sent = 0
-        self.size = len(wire.frame(self.publish_packet(topic, 1)))
+        self.size = len(wire.frame(self.publish_packet(topics[0], 1)))
         self.window = load.window or max(1, min(FLOOD_BYTES, FLOODS_BYTES // load.flows) // self.size)  # of the flow
         self.burst = max(1, min(self.window // load.publishers, WRITE_BYTES // self.size))
         # A packet id is used again after so many messages: more than are in flight.
         self._cycle = min(65535, 4 * self.window) if load.qos else 1
         packets = [
-            wire.frame(self.publish_packet(topic, number % self._cycle + 1)) for number in range(self._cycle + self.burst)
+            wire.frame(self.publish_packet(topics[number % len(topics)], number % self._cycle + 1))
+            for number in range(self._cycle + self.burst)
         ]
         self._blob = memoryview(b"".join(packets))
 
@@ -180,29 +192,55 @@ class Flow:
     def __init__(self, connect: Callable[[], Wire], number: int, load: Flows, epoll: select.epoll) -> None:
         self.load = load
         self.sent = 0
-        topic_filter = topic = topic_of(number)
+        self._connect, self._number, self._epoll = connect, number, epoll
+        topic_filter = self._topic = topic_of(number)
         if load.publishers > 1:
-            topic_filter, topic = topic + "/+", topic_of(number, 0)
+            topic_filter, self._topic = self._topic + "/+", topic_of(number, 0)
         if load.shared:
             topic_filter = f"$share/bench/{topic_filter}"
-        self.subscribers = [Client(connect(), f"s{number}_{n}", load, epoll) for n in range(load.subscribers)]
+        self.subscribers = self._come()
         for subscriber in self.subscribers:
             subscriber.subscribe(topic_filter)
-            subscriber.expect(topic, publisher=False)
+            subscriber.expect(self._topic, publisher=False)
         self.publishers = []
         for n in range(load.publishers):
-            own = topic if load.publishers == 1 else topic_of(number, n)
+            own = [self._topic] if load.publishers == 1 else [topic_of(number, n)]
+            if load.topics > 1:
+                own = [topic_of(number, topic) for topic in range(load.topics)]
             self.publishers.append(Publisher(connect(), f"p{number}_{n}", load, epoll, own))
-        self.clients: list[Client] = [*self.publishers, *self.subscribers]
         self._window = self.publishers[0].window
         self._burst = self.publishers[0].burst
         # A flood waits until a full write fits, a window is refilled as soon as it opens.
         self._least = 1 if load.window else self._burst
         self._turn = 0
 
+    def _come(self) -> list[Client]:
+        return [Client(self._connect(), f"s{self._number}_{n}", self.load, self._epoll) for n in range(self.load.subscribers)]
+
+    def leave(self) -> None:
+        """The subscribers go, their sessions stay."""
+        for subscriber in self.subscribers:
+            subscriber.leave()
+        self.subscribers = []
+
+    def come_back(self) -> None:
+        """They come again, and begin to receive."""
+        self.subscribers = self._come()
+        for subscriber in self.subscribers:
+            if not subscriber.present:
+                raise LoadError("the broker has forgotten a session")
+            subscriber.expect(self._topic, publisher=False)
+
+    @property
+    def clients(self) -> list[Client]:
+        """All of them."""
+        return [*self.publishers, *self.subscribers]
+
     @property
     def received(self) -> int:
-        """Messages that all subscribers have, or, of a shared subscription, one of them."""
+        """Messages that all subscribers have, or, of a shared subscription, one of them; all where there are none."""
+        if not self.subscribers:
+            return self.load.amount
         counts = [subscriber.settled for subscriber in self.subscribers]
         return sum(counts) if self.load.shared else min(counts)
 
@@ -256,8 +294,9 @@ def poll(owners: dict[int, tuple[Client, Flow]], epoll: select.epoll, seconds: f
     return touched
 
 
-def drive(flows: list[Flow], epoll: select.epoll, patience: float) -> None:
-    """Drive all flows to their end, or until nothing arrives any more."""
+def drive(flows: list[Flow], epoll: select.epoll, patience: float) -> float:
+    """Drive all flows to their end, or until nothing arrives any more; the seconds until then."""
+    started = time.monotonic()
     owners = {client.socket.fileno(): (client, flow) for flow in flows for client in flow.clients}
     unfinished = {flow for flow in flows if not flow.pump()}
     while unfinished:
@@ -267,8 +306,10 @@ def drive(flows: list[Flow], epoll: select.epoll, patience: float) -> None:
         for flow in touched:
             if flow.pump():
                 unfinished.discard(flow)
+    seconds = time.monotonic() - started
     while poll(owners, epoll, SURPLUS_SECONDS):
         pass
+    return seconds
 
 
 def run(load: Flows, connect: Callable[[], Wire], mark: Callable[[str], None]) -> dict[str, float]:
@@ -276,11 +317,32 @@ def run(load: Flows, connect: Callable[[], Wire], mark: Callable[[str], None]) -
     epoll = select.epoll()
     flows = [Flow(connect, number, load, epoll) for number in range(load.flows)]
     mark("start")
-    started, cpu_before = time.monotonic(), time.process_time()
-    drive(flows, epoll, load.patience)
+    cpu_before = time.process_time()
+    seconds = drive(flows, epoll, load.patience)
     return {
         "lost": sum(flow.lost for flow in flows),
         "surplus": sum(flow.surplus for flow in flows),
-        "seconds": time.monotonic() - started,
+        "seconds": seconds,
         "load_cpu_seconds": time.process_time() - cpu_before,
+    }
+
+
+def away(load: Away, connect: Callable[[], Wire], mark: Callable[[str], None]) -> dict[str, float]:
+    """The workload; `mark` is called when the subscribers have left, and when all messages wait for them."""
+    epoll = select.epoll()
+    flows = [Flow(connect, number, load, epoll) for number in range(load.flows)]
+    for flow in flows:
+        flow.leave()
+    mark("start")
+    queueing = drive(flows, epoll, load.patience)
+    mark("queued")
+    started = time.monotonic()
+    for flow in flows:
+        flow.come_back()
+    came = time.monotonic() - started
+    return {
+        "queueing": queueing,
+        "seconds": came + drive(flows, epoll, load.patience),
+        "lost": sum(flow.lost for flow in flows),
+        "surplus": sum(flow.surplus for flow in flows),
     }

@@ -15,10 +15,11 @@ import bench_flows
 import bench_scale
 from bench_packets import LoadError
 from bench_wire import Wire, WireError
-from bench_workloads import KINDS, Filters, Flows, Idle, Retained, Storm
+from bench_workloads import KINDS, Away, Filters, Flows, Idle, Retained, Storm
 
 RUN: dict[type, Any] = {
     Flows: bench_flows.run,
+    Away: bench_flows.away,
     Idle: bench_scale.idle,
     Filters: bench_scale.filters,
     Retained: bench_scale.retained,

@@ -146,7 +146,8 @@ def measure(
     runs = []
     for load in loads:
         for broker in brokers:
-            own = load.scaled(scale * broker.shares.get(type(load).__name__, broker.share))
+            kind = "kept" if load.kept else type(load).__name__
+            own = load.scaled(scale * broker.shares.get(kind, broker.share))
             results[load.name][broker.name] = Figures(own.amount)
             if not load.needs & broker.lacks:
                 runs.append((own, broker))

@@ -66,8 +66,18 @@ def read_packet(wire: Wire, head: int) -> bytes:
 
 
 def read_connack(wire: Wire) -> bool:
-    """Read the answer to a CONNECT, return whether the session was there."""
-    reply = read_packet(wire, CONNACK)
-    if reply[1:2] != b"\0":
-        raise LoadError(f"the broker refused a client: CONNACK {reply.hex()}")
-    return reply[0] == 1
+    """Read the answer to a CONNECT, after which nothing follows, return whether the session was there."""
+    present, more = read_first(wire)
+    if more:
+        raise LoadError(f"the broker sent more than CONNACK: {more[:20].hex()}")
+    return present
+
+
+def read_first(wire: Wire) -> tuple[bool, bytes]:
+    """Read the answer to a CONNECT, return whether the session was there, and what came with it."""
+    got = b""
+    while len(got) < 2 or len(got) < 2 + got[1]:
+        got += wire.receive()
+    if got[0] != CONNACK or got[3:4] != b"\0":
+        raise LoadError(f"the broker refused a client: {got[:20].hex()}")
+    return got[2] == 1, got[2 + got[1] :]

@@ -11,9 +11,6 @@ from bench_brokers import BenchError, Broker
 from bench_measure import Figures, Results
 from bench_workloads import Workload
 
-OURS = "ucomqtt"
-
-
 def machine() -> str:
     """What it ran on."""
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
@@ -27,10 +24,11 @@ def number(value: float) -> str:
 
 
 class Report:
-    """The text of a run, in parts that can be printed as soon as they are known."""
+    """The text of a run, in parts that can be printed as soon as they are known; `ours`: what others are compared with."""
 
-    def __init__(self, brokers: Sequence[Broker], rounds: int, scale: float) -> None:
+    def __init__(self, brokers: Sequence[Broker], rounds: int, scale: float, ours: str) -> None:
         self.brokers = brokers
+        self.ours = ours
         self.rounds = rounds
         self.scale = scale
         self.machine = machine()
@@ -47,8 +45,8 @@ class Report:
             f"Machine: {self.machine}; load generator on Python {platform.python_version()}\n\n{versions}\n\n"
             f"Medians of {self.rounds} rounds{self.more} in turns, at scale {self.scale:g}{self.more}. `CPU us` are "
             "microseconds of the broker's processor time, a message counts as often as it is delivered, memory is the growth "
-            f"of the resident set. In brackets: {OURS}'s figure divided by that one (below 1 it needs less, but for "
-            "connects/s, where more is better); a dash: the broker lacks the feature. Spread: how far the rounds of one "
+            f"of the resident set. In brackets: {self.ours}'s figure divided by that one (below 1 it needs less, but for "
+            "what is told per second, where more is better); a dash: the broker lacks the feature. Spread: how far the rounds of one "
             "broker are apart at most, as a part of their median.\n\n"
             f"| workload | figure | {' | '.join(names)} | spread |\n|---|---|{'---:|' * (len(names) + 1)}"
         )
@@ -65,7 +63,7 @@ class Report:
         units = dict.fromkeys(unit for own in figures.values() for unit in own.values) or {"": None}
         rows = []
         for unit in units:
-            ours = figures[OURS].median(unit) if OURS in figures else None
+            ours = figures[self.ours].median(unit) if self.ours in figures else None
             cells = []
             spreads = []
             for name, own in figures.items():
@@ -73,7 +71,7 @@ class Report:
                 if value is None:
                     cells.append("FAILED" if own.failure else "-")
                     continue
-                ratio = f" ({number(ours / value)})" if name != OURS and ours is not None and value > 0 else ""
+                ratio = f" ({number(ours / value)})" if name != self.ours and ours is not None and value > 0 else ""
                 cells.append(number(value) + ratio)
                 if value > 0:
                     spreads.append((max(own.values[unit]) - min(own.values[unit])) / value)
@@ -136,18 +134,19 @@ class Report:
             },
         }
 
-    def write(self, folder: Path) -> None:
-        """bench.md and bench.svg in a folder. Raises ImportError where there is no matplotlib."""
+    def write(self, folder: Path, name: str) -> None:
+        """NAME.md and NAME.svg in a folder. Raises ImportError where there is no matplotlib."""
         folder.mkdir(parents=True, exist_ok=True)
         rows = [self.rows(load) for load in self.loads]
         failures = "\n".join(self.failures())
         parts = [
-            "# Benchmark", "Made by `tools/bench --report`.", "![CPU time for each message](bench.svg)",
+            "# Benchmark", f"Made by `tools/bench{' --stores' if name == 'stores' else ''} --report`.",
+            f"![CPU time for each message]({name}.svg)",
             self.head() + "\n" + "\n".join(rows), self.features(), f"Failed:\n\n{failures}" if failures else "",
             "## Workloads", self.workloads(),
         ]
-        (folder / "bench.md").write_text("\n\n".join(part for part in parts if part) + "\n")
-        draw(self, folder / "bench.svg")
+        (folder / f"{name}.md").write_text("\n\n".join(part for part in parts if part) + "\n")
+        draw(self, folder / f"{name}.svg")
 
 
 def draw(report: Report, path: Path) -> None:
@@ -162,7 +161,7 @@ def draw(report: Report, path: Path) -> None:
     panels = [
         (title, [load for load in report.loads if any(unit in own.values for own in report.results[load.name].values())], unit)
         for title, unit in (
-            ("CPU microseconds per message delivered", "CPU us/message"), ("Latency, 99th percentile, microseconds", "p99 us"),
+            ("Messages per second", "messages/s"), ("CPU microseconds per message delivered", "CPU us/message"), ("Latency, 99th percentile, microseconds", "p99 us"),
             ("Bytes per idle connection", "bytes/connection"), ("Bytes per subscription", "bytes/subscription"),
         )
     ]

@@ -23,6 +23,7 @@ class Workload:
     rules: int = 0  # of the broker's ACL, the last of which allows everything that is sent
     way: str = "tcp"  # tcp, ws, tls or wss
     patience: float = 10.0  # seconds without anything arriving after which the rest is lost
+    kept: bool = False  # what it leaves is to outlive the broker: sessions, retained messages
     beside: str = ""  # the workload without this one's feature: both are measured in turns and compared
 
     FRESH: ClassVar[bool] = False  # True: each round wants a broker that has just started
@@ -61,6 +62,8 @@ class Workload:
             parts.append("MQTT 5")
         if self.rules:
             parts.append(f"{self.rules} ACL rules")
+        if self.kept:
+            parts.append("kept")
         if self.way != "tcp":
             parts.append({"ws": "WebSocket", "tls": "TLS", "wss": "WebSocket over TLS"}[self.way])
         return ", ".join(parts)
@@ -68,7 +71,10 @@ class Workload:
 
 @dataclasses.dataclass(frozen=True)
 class Flows(Workload):
-    """Traffic: `flows` topics, each with its publishers and its subscribers; `amount`: messages a flow."""
+    """Traffic: `flows` topics, each with its publishers and its subscribers; `amount`: messages a flow.
+
+    Where it is kept, all clients have sessions that stay, and how fast it goes is told, too: the disk takes its time.
+    """
 
     flows: int = 1
     publishers: int = 1  # of each flow
@@ -78,17 +84,20 @@ class Flows(Workload):
     size: int = 16  # payload bytes
     window: int = 0  # messages of one flow in flight; 0 floods (QoS 0 only)
     properties: bool = False  # each PUBLISH has some (MQTT 5)
+    retain: bool = False
+    topics: int = 1  # a publisher's, in turn, where nobody subscribes; a divisor of 4 * window
 
     @property
     def deliveries(self) -> int:
         """How many messages the broker must deliver."""
-        return self.amount * self.flows * (1 if self.shared else self.subscribers)
+        return self.amount * self.flows * (1 if self.shared or not self.subscribers else self.subscribers)
 
     def figures(self, samples: Mapping[str, Sample], outcome: Mapping[str, float]) -> dict[str, float]:
-        return {"CPU us/message": (samples["end"].cpu - samples["start"].cpu) * 1e6 / self.deliveries}
+        rate = {"messages/s": self.deliveries / outcome["seconds"]} if self.kept else {}
+        return rate | {"CPU us/message": (samples["end"].cpu - samples["start"].cpu) * 1e6 / self.deliveries}
 
     def _features(self) -> dict[str, bool]:
-        return super()._features() | {"QoS 2": self.qos == 2, "shared subscriptions": self.shared}
+        return super()._features() | {"QoS 2": self.qos == 2, "shared subscriptions": self.shared, "sessions": self.kept}
 
     @property
     def said(self) -> str:
@@ -96,7 +105,29 @@ class Flows(Workload):
         window = f"window {self.window}" if self.window else "flood"
         size = f"{self.size // 1024} KB" if self.size >= 1024 else f"{self.size} B"
         to = f"{self.publishers} to {self.subscribers}{' that share' if self.shared else ''}"
+        if self.topics > 1:
+            to = f"{self.publishers} to {self.topics} topics"
+        if self.retain:
+            to += ", retained"
         return self._said(f"{flows}{to}, QoS {self.qos}, {size}, {window}{', properties' if self.properties else ''}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Away(Flows):
+    """The subscribers are away while the messages are published; then they come back for them."""
+
+    def figures(self, samples: Mapping[str, Sample], outcome: Mapping[str, float]) -> dict[str, float]:
+        start, queued, end = samples["start"], samples["queued"], samples["end"]
+        return {
+            "messages/s queued": self.deliveries / outcome["queueing"],
+            "CPU us/queued": (queued.cpu - start.cpu) * 1e6 / self.deliveries,
+            "messages/s fetched": self.deliveries / outcome["seconds"],
+            "CPU us/fetched": (end.cpu - queued.cpu) * 1e6 / self.deliveries,
+        }
+
+    @property
+    def said(self) -> str:
+        return f"{super().said}, the subscribers away and then back"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +251,7 @@ class Storm(Workload):
         return self._said(f"{self.amount:,} clients connect {sessions}, and disconnect, 50 at a time")
 
 
-KINDS: dict[str, type[Workload]] = {kind.__name__: kind for kind in (Flows, Latency, Idle, Filters, Retained, Storm)}
+KINDS: dict[str, type[Workload]] = {kind.__name__: kind for kind in (Flows, Away, Latency, Idle, Filters, Retained, Storm)}
 
 
 def _beside(base: Flows, suffix: str, **changes: Any) -> Flows:
@@ -275,6 +306,10 @@ WORKLOADS: tuple[Workload, ...] = (
     Retained("retained-100000", 100_000),
     Storm("storm", 5_000),
     Storm("storm-sessions", 3_000, persistent=True),
+    Flows("kept-qos1-10", 4_000, flows=10, qos=1, window=100, kept=True),
+    Flows("kept-qos2-10", 2_000, flows=10, qos=2, window=100, kept=True),
+    Away("kept-away", 2_000, flows=10, qos=1, window=100, kept=True),
+    Flows("kept-retained", 4_000, flows=10, subscribers=0, qos=1, window=100, retain=True, topics=100, kept=True),
 )
 
 
