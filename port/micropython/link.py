@@ -9,6 +9,7 @@ import select
 
 from port.core import const
 from port.core.ring import Ring
+from port.micropython.sockets import has_queue, write
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _POLLIN = select.POLLIN
 _POLLOUT = select.POLLOUT
 _LINGER = const(250)  # ms a client has to read the last packet
+_ENOBUFS = const(105)
 _READS = const(4)  # reads from one client before the others have their turn
 
 
@@ -40,6 +42,7 @@ class Link:
         self.deadline = 0
         self.broken = False
         self._ring: "Optional[Ring]" = None
+        self._surplus = 0  # bytes sent to a client that was slow already, since it became so
         self._held = False
 
     def begin(self, address: str) -> bool:
@@ -123,10 +126,12 @@ class Link:
     def _drain(self) -> None:
         ring = self._ring
         while ring is not None and ring.used:
-            count = self._sock.write(ring.peek())
+            count = write(self._sock, ring.peek())
             if not count:
                 return
             ring.take(count)
+            if ring.used <= ring.size // 2:
+                self._surplus = 0
         self._ring = None
         if self.conn is None:
             self._finish()
@@ -149,6 +154,8 @@ class Link:
         joined = self._server.joined
         size = len(joined)
         used = 0
+        ring = self._ring
+        slow = ring is not None and ring.used > ring.size // 2
         try:
             for chunk in chunks:
                 count = len(chunk)
@@ -163,6 +170,10 @@ class Link:
                 used += count
             if used:
                 self._write(self._server.joined_view[:used])
+            if slow:
+                self._surplus += total
+                if self._surplus > self._entrance.listener.options.outbox_bytes and has_queue(self._sock):
+                    raise OSError(_ENOBUFS)  # it sends and does not read the answers
         except (OSError, MemoryError) as e:
             self._server.lose(self, e)
         return total
@@ -172,24 +183,26 @@ class Link:
             return
         ring = self._ring
         if ring is None:
-            count = self._sock.write(data) or 0
+            count = write(self._sock, data) or 0
             left = len(data) - count
             if not left:
                 return
             ring = self._ring = Ring(max(left + 64, self._entrance.listener.options.outbox_bytes))
             ring.put(memoryview(data)[count:])
-            if self.conn is not None:
-                self.conn.pause_writing()
         else:
             if ring.room() < len(data):
                 ring = self._grow(ring, len(data))
             ring.put(data)
-        # Who does not read the answers is not read either, once they fill half the ring.
+        # Once it fills half the ring the client gets no new messages and, as it does not read the answers, is not read.
+        # But lwIP has one memory for what comes from all clients: who is not read would fill it.
         slow = ring.used > ring.size // 2
-        self._server.poller.change(self._sock, _POLLOUT if slow or self._held else _POLLIN | _POLLOUT)
+        if slow and self.conn is not None:
+            self.conn.pause_writing()
+        unread = self._held or slow and not has_queue(self._sock)
+        self._server.poller.change(self._sock, _POLLOUT if unread else _POLLIN | _POLLOUT)
 
     def _grow(self, old: Ring, count: int) -> Ring:
-        """A larger ring for the rest of one batch; bounded, since a client with a ring gets no new messages."""
+        """A larger ring for the rest of one batch; bounded, since a client with half a ring gets no new messages."""
         ring = Ring(old.used + count + 64)
         while old.used:
             piece = old.peek()

@@ -12,6 +12,7 @@ import sys
 from asyncio import core  # type: ignore[attr-defined,unused-ignore]
 
 from port.core import const
+from port.micropython.sockets import has_queue, waiting
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _POLLIN = select.POLLIN
 _POLLOUT = select.POLLOUT
+_LOOK = const(20)  # ms between two looks at sockets that do not tell when they can be written
 
 
 class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
@@ -48,12 +50,20 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
 
     def change(self, sock: "Any", events: int) -> None:
         """Wait for other events."""
-        self.poller.modify(getattr(sock, "stream", sock), events)
+        stream = getattr(sock, "stream", sock)
+        if has_queue(stream):
+            if events & _POLLOUT:
+                waiting[stream] = self._owners[stream]
+                events &= ~_POLLOUT
+            else:
+                waiting.pop(stream, None)
+        self.poller.modify(stream, events)
 
     def unwatch(self, sock: "Any") -> None:
         """Forget the socket."""
         stream = getattr(sock, "stream", sock)
         if self._owners.pop(stream, None) is not None:
+            waiting.pop(stream, None)
             self.poller.unregister(stream)
 
     def wait_io_event(self, dt: int) -> None:
@@ -61,6 +71,8 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
         owners = self._owners
         ready = self._ready
         events = self._events
+        if waiting and not 0 <= dt <= _LOOK:
+            dt = _LOOK
         count = 0
         for s, event in self.poller.ipoll(dt):
             owner = owners.get(s)
@@ -86,10 +98,16 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
         for i in range(count):
             owner = ready[i]
             ready[i] = None
-            try:
-                owner.ready(events[i])
-            except Exception as e:  # here it would end the event loop
-                _failed(owner, e)
+            _serve(owner, events[i])
+        for s in waiting:  # a change to the dict may keep one waiting until the next look
+            _serve(waiting[s], _POLLOUT)
+
+
+def _serve(owner: "Any", events: int) -> None:
+    try:
+        owner.ready(events)
+    except Exception as e:  # here it would end the event loop
+        _failed(owner, e)
 
 
 def _failed(owner: "Any", error: Exception) -> None:

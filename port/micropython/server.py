@@ -11,13 +11,13 @@ import asyncio
 import errno
 import gc
 import os
-import socket
 import sys
 import time
 
 from port.core import const
 from port.core.broker import Broker
 from port.core.options import Options
+from port.micropython import sockets
 from port.micropython.listener import Entrance, check, context
 from port.micropython.poller import install
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _BUFFER = const(1024)  # bytes of each of the two buffers that all clients share
 _GC_THRESHOLD = const(32768)
-_TCP_NODELAY = getattr(socket, "TCP_NODELAY", 1)  # lwIP has a number of its own; the unix port has no name for it
+_SOCKETS = const(64)  # more than any board has
 _RESERVE = const(2048)  # bytes put by for saying goodbye to a client when memory has run out
 
 
@@ -156,6 +156,15 @@ class Server(Broker):
         for entrance, tls in contexts:
             entrance.tls = tls
         setup.change(self, config, made)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Leave one socket for whoever finds no place and has to be told so."""
+        wanted = min(self.options.max_connections - len(self.links) + 1, _SOCKETS)
+        found = sockets.free(wanted)
+        if found < wanted:
+            self.options.max_connections = max(len(self.links) + found - 1, 1)
+            self.log(2, "max_connections is %d: this firmware has no more sockets", self.options.max_connections)
 
     def places(self) -> "list[str]":
         """Where it listens, as text."""
@@ -167,6 +176,7 @@ class Server(Broker):
         Raises OSError when a listener cannot be opened, OSError or ValueError saying what is wrong with the store.
         """
         self.poller = install()
+        sockets.prepare()
         self._stopped.clear()
         self.open_store()
         for entrance in self._entrances:
@@ -178,6 +188,7 @@ class Server(Broker):
                 text = "the port is in use" if e.errno == errno.EADDRINUSE else repr(e)
                 raise OSError(e.errno, "cannot listen on %s: %s" % (entrance.config.place(), text))
             self.log(1, "listener %s: listening on %s", entrance.listener.id, entrance.config.place())
+        self._fit()
         self._ticker = asyncio.create_task(self._tick())
         gc.collect()
         gc.threshold(_GC_THRESHOLD)
@@ -210,10 +221,7 @@ class Server(Broker):
     def serve_client(self, sock: "Any", peer: "Any", entrance: Entrance) -> None:
         """Serve a new client. Raises OSError or MemoryError when that cannot be done."""
         sock.setblocking(False)
-        try:
-            sock.setsockopt(6, _TCP_NODELAY, 1)  # acknowledgements must not wait for a full segment
-        except OSError:
-            pass
+        sockets.send_at_once(sock)
         link = entrance.link(sock)
         welcome = False
         try:

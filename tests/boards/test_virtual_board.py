@@ -2,7 +2,9 @@
 
 import json
 import re
+import socket
 import subprocess
+import time
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -11,19 +13,27 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from fuzz_packets import connect, publish, subscribe
 from swarm import packet_id_of, topic_of
+from tests.host.drivers.paho import Paho
 from virtual_board import STOCK_PCBS
 
 HEAP_AFTER_START = 36 * 1024  # what lies above is a reason to look for it
 FREE_WITH_CLIENTS = 60 * 1024
 
 
+def figure(swarm, client, name):
+    """One of the broker's figures, from $SYS."""
+    packets = swarm.exchange(client, subscribe(4, 1, [(b"$SYS/broker/" + name, 0)]), 2)
+    (topic, value), = [(topic_of(body), body[2 + len(topic_of(body)):]) for first, body in packets if first & 0xF0 == 0x30]
+    assert topic.endswith(name)
+    return int(value)
+
+
 def heap(swarm):
-    """Bytes in use and free on the board, without garbage, from $SYS; a client is there while it is asked."""
+    """Bytes in use and free on the board, without garbage; a client is there while it is asked."""
     client = swarm.connect(b"heap")
-    packets = swarm.exchange(client, subscribe(4, 1, [(b"$SYS/broker/heap/+", 0)]), 3)
-    values = {topic_of(body): int(body[2 + len(topic_of(body)):]) for first, body in packets if first & 0xF0 == 0x30}
+    values = figure(swarm, client, b"heap/current"), figure(swarm, client, b"heap/free")
     leave(swarm, client)
-    return values[b"$SYS/broker/heap/current"], values[b"$SYS/broker/heap/free"]
+    return values
 
 
 def leave(swarm, client):
@@ -32,16 +42,6 @@ def leave(swarm, client):
     swarm.wait(lambda: client.closed)
     swarm.clients.remove(client)
     client.abort()
-
-
-def put(mpremote, board, tmp_path, **options):
-    """Give the board a configuration, with which it starts again."""
-    everybody = {"anonymous": "all", "max_connections_per_address": 0,
-                 "listener": [{"host": "0.0.0.0", "port": 1883}]}  # nosec B104 # the board's own network
-    file = tmp_path / "ucomqtt.json"
-    file.write_text(json.dumps({**everybody, **options}))
-    mpremote(board, "cp", file, ":ucomqtt.json", "+", "reset")
-    board.wait_until_it_answers()
 
 
 def test_heap_after_start(start_board):
@@ -71,6 +71,97 @@ def test_every_client_that_there_is_room_for(start_board, swarm_of):
     _, free = heap(swarm)
     assert free >= FREE_WITH_CLIENTS, free
     assert all(swarm.ping(client) for client in clients)
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_as_many_connections_as_a_stock_pico_w(start_board, swarm_of, version):
+    """Five: four clients are served, the fifth is told that there is no room, each time, and none waits in vain."""
+    board = start_board(pcbs=STOCK_PCBS)
+    swarm = swarm_of(board)
+    clients = [swarm.connect(b"client-%d" % i, version) for i in range(STOCK_PCBS - 1)]
+    for i in range(5):
+        late = swarm.open(connect(version, b"late-%d" % i))
+        swarm.wait(lambda: late.closed)
+        (first, body), = late.packets
+        assert (first, body[1]) == (0x20, 0x97 if version == 5 else 3)
+        late.abort()  # until it closes its side, too, it takes one of the five
+        swarm.clients.remove(late)
+    assert all(swarm.ping(client) for client in clients)
+    leave(swarm, clients.pop())
+    swarm.connect(b"next", version)
+
+
+def test_network_down_and_up(start_board, swarm_of):
+    """Clients that cannot be reached are dropped when their keep alive is over, and nothing of them is left."""
+    board = start_board()
+    swarm = swarm_of(board)
+    used = []
+    for turn in range(3):
+        clients = [swarm.connect(b"client-%d" % i, keep_alive=1, will=(b"will/%d" % i, b"gone", 1, False))
+                   for i in range(8)]
+        for i, client in enumerate(clients):
+            swarm.exchange(client, subscribe(4, 1, [(b"will/#", 1), (b"room/%d" % i, 0)]))
+        board.set_link(False)
+        for client in clients:
+            swarm.send(client, publish(4, b"room/1", bytes(200)))
+        time.sleep(3)  # twice what their keep alive allows
+        board.set_link(True)
+        for client in clients:
+            swarm.forget(client)
+            swarm.clients.remove(client)
+            client.abort()
+        used.append(heap(swarm)[0])
+    assert used[2] < used[1] + 512, used
+    # lwIP gives up connections that were not closed properly after 10 seconds.
+    clients = [swarm.connect(b"other-%d" % i) for i in range(22)]
+    assert figure(swarm, clients[0], b"clients/connected") == len(clients)
+
+
+def test_client_that_does_not_read(start_board, swarm_of):
+    """One holds what lwIP lets it have: the others do not notice. When it sends all the same, it is disconnected."""
+    board = start_board()
+    swarm = swarm_of(board)
+    good, bad, publisher = [swarm.connect(name) for name in (b"good", b"bad", b"publisher")]
+    for client in (good, bad):
+        swarm.exchange(client, subscribe(4, 1, [(b"flow", 0)]))
+    swarm.forget(bad)
+    dropped = 0
+    for i in range(2000):  # the network in between takes some MB
+        swarm.send(publisher, publish(4, b"flow", b"%08d" % i + bytes(8000)))
+        swarm.wait(lambda: good.packets)
+        (_, body), = good.take()
+        assert body[6:14] == b"%08d" % i
+        if i % 20 == 0:
+            dropped = figure(swarm, publisher, b"messages/publish/dropped")
+            if dropped > 20:
+                break
+    assert dropped
+    bad.sock.settimeout(60)
+    with pytest.raises((ConnectionError, BrokenPipeError)):
+        while True:
+            bad.sock.sendall(b"\xc0\0" * 500)
+    assert swarm.ping(good)
+    swarm.connect(b"guest")
+
+
+def test_more_than_the_heap_holds(start_board, swarm_of):
+    """With half the heap: clients, queues and retained messages until it is full, and the broker goes on."""
+    board = start_board(heap=80 * 1024)
+    swarm = swarm_of(board)
+    for turn in range(2):
+        clients = [swarm.open(connect(4, b"squeeze-%d-%d" % (turn, i)) + subscribe(4, 1, [(b"large/#", 1)]))
+                   for i in range(10)]
+        swarm.wait(lambda: all(client.packets or client.closed for client in clients))
+        for i, client in enumerate(clients):
+            swarm.send(client, publish(4, b"large/%d" % i, bytes(7000), 1, 9, i % 2 == 0) + b"\xc0\0")
+        swarm.wait(lambda: all(client.closed or (0xD0, b"") in client.packets for client in clients))
+        for client in clients:
+            swarm.forget(client)
+            swarm.clients.remove(client)
+            client.abort()
+    guest = swarm.open(connect(4, b"guest"))
+    swarm.wait(lambda: guest.packets or guest.closed)
+    assert guest.packets and guest.packets[0][0] == 0x20
 
 
 def test_websocket(board):
@@ -117,6 +208,24 @@ def test_ampy(start_board, tool, tmp_path):
     assert ampy("run", file).strip() == "hello from ampy"
     ampy("put", file, "/hello.py")
     assert ampy("get", "/hello.py").strip() == file.read_text().strip()
+
+
+def test_configuration(start_board, mpremote, tmp_path):
+    """A configuration file is read at the start; one with a mistake is refused, and the prompt is there."""
+    board = start_board()
+    file = tmp_path / "ucomqtt.json"
+    listener = {"host": "0.0.0.0", "port": 1883, "max_packet_size": 200}  # nosec B104 # in QEMU's network
+    file.write_text(json.dumps({"anonymous": "all", "listener": [listener]}))
+    mpremote(board, "cp", file, ":ucomqtt.json", "+", "reset")
+    board.wait_until_it_answers()
+    client = Paho(board.port, "client", 5)
+    assert client.connack["MaximumPacketSize"] == 200
+    client.disconnect()
+    file.write_text(json.dumps({"max_conections": 4}))
+    mpremote(board, "cp", file, ":ucomqtt.json", "+", "reset")
+    while "unknown option max_conections" not in board.output:
+        assert not board.trouble()
+    assert mpremote(board, "exec", "print(6 * 7)").strip() == "42"
 
 
 def test_main_of_the_user(start_board, mpremote, tmp_path):
