@@ -96,7 +96,7 @@ def test_network_down_and_up(start_board, swarm_of):
     board = start_board()
     swarm = swarm_of(board)
     used = []
-    for turn in range(3):
+    for turn in range(2):
         clients = [swarm.connect(b"client-%d" % i, keep_alive=1, will=(b"will/%d" % i, b"gone", 1, False))
                    for i in range(8)]
         for i, client in enumerate(clients):
@@ -111,7 +111,7 @@ def test_network_down_and_up(start_board, swarm_of):
             swarm.clients.remove(client)
             client.abort()
         used.append(heap(swarm)[0])
-    assert used[2] < used[1] + 512, used
+    assert used[1] < used[0] + 512, used
     # lwIP gives up connections that were not closed properly after 10 seconds.
     clients = [swarm.connect(b"other-%d" % i) for i in range(22)]
     assert figure(swarm, clients[0], b"clients/connected") == len(clients)
