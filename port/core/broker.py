@@ -45,12 +45,12 @@ if TYPE_CHECKING:
 
     from port.core.acl import Access, Acl, Rule
     from port.core.auth import Authenticator
-    from port.core.connection import Transport
     from port.core.properties import Properties
     from port.core.restore import Restored
     from port.core.session_journal import SessionJournal
     from port.core.store import Store
     from port.core.subscriptions import Route
+    from port.core.transport import Transport
 
 _NEVER = 0xFFFFFFFF
 _UNDECIDED = const(-2)  # port.core.acl has it

@@ -48,7 +48,7 @@ from port.core.subscribe import handle_subscribe, handle_unsubscribe
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, Protocol
+    from typing import Any, Callable, Optional
 
     from port.core.broker import Broker
     from port.core.codec import Buffer
@@ -57,29 +57,7 @@ if TYPE_CHECKING:
     from port.core.properties import Properties
     from port.core.rate import Rate
     from port.core.session import Session
-
-    class Transport(Protocol):
-        """What a connection needs of its host; provided by the adapters."""
-
-        def send(self, chunks: list[Buffer]) -> int:
-            """Take over the packets, in order; returns their size in bytes. Never blocks, never raises."""
-            ...
-
-        def close(self, abort: bool, told: bool) -> None:
-            """End the connection; unless `abort`, what was taken over is sent before.
-
-            `told`: the last packet tells the client why, it should have time to read it.
-            """
-            ...
-
-        def hold(self, held: bool) -> None:
-            """Stop (True) or go on (False) reading from the client."""
-            ...
-
-        def certificate(self) -> "Optional[dict[str, Any]]":
-            """What a verified client certificate says: {"cn": str or None, "san": [str, ...]}; or None."""
-            ...
-
+    from port.core.transport import Transport
 
 _NEW = const(0)
 _AUTHENTICATING = const(1)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
             ...
 
         def certificate(self) -> "Optional[dict[str, Any]]":
-            """See port.core.connection.Transport."""
+            """See port.core.transport.Transport."""
             ...
 
 

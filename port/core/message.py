@@ -93,10 +93,10 @@ class Message:
             if forms[0] == key:
                 return known
             forms = self._forms = {forms[0]: known}
-        form = forms.get(key)
-        if form is None:
-            form = forms[key] = self._encode(version5, flags, string(self.name), self.properties)
-        return form
+        if key not in forms:
+            forms[key] = self._encode(version5, flags, string(self.name), self.properties)
+        known = forms[key]
+        return known
 
     def special_form(
         self,

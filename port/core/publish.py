@@ -59,7 +59,7 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
             if not packet_id:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")  # [MQTT-2.2.1-3]
     properties = b""
-    expires = None
+    expires: "Optional[int]" = None
     version5 = conn.version == 5
     as_it_came = not first & 9  # it can be passed on with another packet identifier
     if version5:
@@ -147,7 +147,7 @@ def _parse(raw: bytes) -> "Parsed":
     if topic is not None and (not topic or has_wildcard(topic)):  # [MQTT-3.3.2-14]
         raise MQTTError(PROTOCOL_ERROR, "invalid response topic")
     alias = found.pop(TOPIC_ALIAS, -1)
-    interval = found.pop(MESSAGE_EXPIRY_INTERVAL, None)
+    interval: "Optional[int]" = found.pop(MESSAGE_EXPIRY_INTERVAL, None)
     if alias < 0 and interval is None:
         return alias, interval, raw
     return alias, interval, encode_all(found)

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from port.core.connection import Connection
     from port.core.message import Message
     from port.core.options import Options
-    from port.core.retained import Record
     from port.core.shared import SharedGroup
 
     Entry = tuple[Any, int, Optional[tuple[int, ...]], Optional[SharedGroup], int]
@@ -94,8 +93,9 @@ class Session:
         self.will: "Optional[tuple[Message, int]]" = None
         self.will_at: "Optional[int]" = None
         self.resends: "Optional[list[int]]" = None  # identifiers to send again, the oldest last
-        # retained messages for new subscriptions, (record, flags, identifiers), the first one last
-        self.replay: "Optional[list[tuple[Record, int, Optional[tuple[int, ...]]]]]" = None
+        # Retained messages for new subscriptions, (record, flags, identifiers), the first one last. Any: a record is
+        # compared by identity, which compiled code loses with a tuple whose items have types.
+        self.replay: "Optional[list[tuple[Any, int, Optional[tuple[int, ...]]]]]" = None
         self.max_packet = 0
         self.aliases: "Optional[dict[bytes, int]]" = None
         self.alias_maximum = 0
