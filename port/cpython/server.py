@@ -204,9 +204,12 @@ class Server(Broker):
         self._stopped.set()
 
     async def _settle_store(self) -> None:
-        """Wait until all changes are durable, so that those who wait for that are told; not for a store that fails."""
+        """Wait until all changes up to now are durable, and those who wait for that told; not for a store that fails."""
         journal = self.journal
-        while journal is not None and not journal.failing and not journal.idle():
+        if journal is None:
+            return
+        last = journal.batch
+        while self.durable < last and not journal.failing and not journal.idle():
             journal.commit()
             await asyncio.sleep(0.002)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from port.core.store import Store
 from port.cpython import Message, Server
 from server_process import environment, free_port
 from tests.host.drivers import TIMEOUT
@@ -100,6 +101,28 @@ async def test_serve_returns_when_stopped(server):
         await asyncio.sleep(0.01)
     await server.stop()
     await asyncio.wait_for(serving, TIMEOUT)
+
+
+class Late(Store):
+    """Keeps nothing, and takes its time for that."""
+
+    def commit(self, batch, done):
+        asyncio.get_running_loop().call_later(0.01, done, None)
+
+
+async def test_stop_has_an_end_while_messages_keep_coming():
+    server = Server(store=Late())
+    await server.start()
+
+    async def publish():
+        while True:
+            server.publish("t", "x", retain=True)
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(publish())
+    await asyncio.sleep(0.05)
+    await asyncio.wait_for(server.stop(), TIMEOUT)
+    task.cancel()
 
 
 async def test_two_listeners(server):
