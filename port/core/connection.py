@@ -187,6 +187,8 @@ class Connection:
         if session.access is not None:  # type: ignore[union-attr]
             broker.router.use(session.access)  # type: ignore[union-attr]
         packets = received = published = 0
+        journal = broker.journal
+        waiting = 0 if journal is None else journal.size
         while end - i > 1:
             first = data[i]
             size = data[i + 1]
@@ -281,8 +283,8 @@ class Connection:
         broker.published += published
         if self.rate is not None:
             self._check_rate(received, i - start)
-        if received and broker.journal is not None:
-            broker.journal.check_backlog(self)
+        if journal is not None and journal.size > waiting:  # who sends what is not stored need not wait
+            journal.check_backlog(self)
         return i
 
     def _check_rate(self, messages: int, size: int) -> None:

@@ -182,7 +182,8 @@ class Journal:
         self._retry = True
         if not self.failing:
             self.failing = True
-            self._broker.log(3, "store: %s", error)
+            # A disk that is full is no fault of ours, which would want a traceback.
+            self._broker.log(3, "store: %s", str(error) if isinstance(error, OSError) else error)
             self._broker.hooks.call("storage", None, error)
         self._failed()
 

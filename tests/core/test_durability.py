@@ -284,13 +284,20 @@ def test_a_client_is_not_read_while_too_much_waits_for_the_store():
     sender.send_publish("a", b"last", 1)
     other = world.connect("other")
     other.ping()
+    other.subscribe("clean", qos=1)  # nothing of that is stored: it is served
+    for _ in range(3):
+        other.publish("clean", "x", qos=1)
+        other.expect_message("clean", "x", qos=1)
+    assert not other.held
+    other.send_publish("a", b"one more", 1)
+    assert other.held
     world.advance(5000)
     disk.complete_all()
     assert not sender.held
     sender.feed(b"")
     disk.complete_all()
-    assert len(sender.inbox) == 6
-    assert len(world.session("r").queue) == 6
+    assert len(sender.inbox) == 6 and len(other.inbox) == 1
+    assert len(world.session("r").queue) == 7
 
 
 # -- a store that fails -----------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ async def test_a_batch_that_cannot_be_written_leaves_nothing(make):
     wrong: "Any" = object()
     for _ in range(2):
         assert isinstance(await commit(store, (b"\7a", b"1"), (b"\7b", wrong), (b"\7c", b"3")), Exception)
-    assert dict(store.figures())["failures"] == 2
+    assert store.failures == 2
     await kept(store, *numbered([1]))
     store.close()
     assert content(make()) == numbered([1])
@@ -129,7 +129,7 @@ async def test_figures(make):
     await kept(store, *[(key, None) for key, _ in numbered(range(5))])
     figures = dict(store.figures())
     store.close()
-    assert (figures["batches"], figures["records"], figures["failures"]) == (2, 15, 0) and figures["longest"] >= 0
+    assert (store.batches, figures["records"], store.failures) == (2, 15, 0) and figures["longest"] >= 0
 
 
 def test_who_waits(make):

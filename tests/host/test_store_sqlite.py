@@ -235,7 +235,7 @@ async def test_a_full_disk_and_room_again(tmp_path, caplog):
         await kept(store, *numbered([3]))  # a small one finds its place
         subprocess.run(["mount", "-o", "remount,size=20m", str(folder)], check=True)
         assert await commit(store, *large) is None
-        assert dict(store.figures())["failures"] == 2
+        assert store.failures == 2
         store.close()
         assert content(store) == numbered(range(2)) + large
 
