@@ -105,6 +105,8 @@ def _expiring(flags: int, at: int) -> bytes:
 
 def read_retained(data: bytes, offset: int, name: bytes) -> "Record":
     """The record of the retained message (port.core.retained) that `message_value` wrote, not `named`."""
+    if len(data) > 1 and not data[0] & _EXPIRES and not data[1]:  # most of them: no expiry, no properties
+        return name, data[2:], data[0] & 3, b"", None
     reader = Reader(data)
     flags = reader.u8()
     expires = read_u48(reader) - offset if flags & _EXPIRES else None
