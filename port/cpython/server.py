@@ -34,6 +34,7 @@ from port.cpython.tls import server_context
 
 logger = logging.getLogger("ucomqtt")
 
+_BUFFER = 262144  # bytes
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 
 
@@ -55,6 +56,7 @@ class Server(Broker):
     All methods belong to the thread of the event loop.
 
     sockets  MQTT clients whose socket is open
+    buffer   what is read lies here until it is handled
     """
 
     handshakes = BACKLOG  # asyncio accepts so many before it reads from any of them
@@ -78,6 +80,7 @@ class Server(Broker):
         self._committing = False
         self._stopped = asyncio.Event()
         self.sockets = 0
+        self.buffer = memoryview(bytearray(_BUFFER))
 
     # -- listeners --------------------------------------------------------------------------
 
