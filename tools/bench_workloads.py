@@ -116,6 +116,8 @@ class Flows(Workload):
 class Away(Flows):
     """The subscribers are away while the messages are published; then they come back for them."""
 
+    FRESH: ClassVar[bool] = True  # what the one before was still to be told would come, too
+
     def figures(self, samples: Mapping[str, Sample], outcome: Mapping[str, float]) -> dict[str, float]:
         start, queued, end = samples["start"], samples["queued"], samples["end"]
         return {
