@@ -29,7 +29,7 @@ class Transport:
     """Throws away what it is given."""
 
     def send(self, chunks: list[Buffer]) -> int:
-        """See port.core.connection.Transport."""
+        """See port.core.transport.Transport."""
         return sum(len(chunk) for chunk in chunks)
 
     def close(self, abort: bool, told: bool) -> None:
