@@ -591,8 +591,9 @@ class Broker:
                 if session is not None and session.waiting() and session.out is not None:
                     session.pump()
         dirty.clear()
-        if self.journal is not None:
-            self.journal.flushed()
+        journal = self.journal
+        if journal is not None and journal.serial != journal.taken_serial:
+            journal.flushed()
 
     def send(self, conn: Connection) -> None:
         """Hand one outbox to its transport."""

@@ -28,7 +28,7 @@ class Journal:
 
     waits     True when acknowledgements wait for what they promise
     batch     number of the batch that is being gathered; Broker.durable has the last one that is durable
-    serial    goes up with each change
+    serial    goes up with each change; `taken_serial` is what it was when the last batch was taken
     size      bytes of messages in the batch that is being gathered; `committing` of the batch on its way
     failing   True while the store cannot write
     """
@@ -44,7 +44,7 @@ class Journal:
         self.failures = 0
         self._broker = broker
         self._records: "dict[bytes, Any]" = {}  # bytes, None, or what is to be encoded
-        self._taken_serial = 0
+        self.taken_serial = 0
         self._busy = False
         self._batch: "list[Record]" = []
         self._retry = False
@@ -90,7 +90,7 @@ class Journal:
         """Read no more from a client that sends while too much waits to be written."""
 
     def flushed(self) -> None:
-        """All that came has been handled."""
+        """All that came has been handled, and there are changes that are in no batch yet."""
 
     # -- batches --------------------------------------------------------------------------------
 
@@ -105,7 +105,7 @@ class Journal:
 
     def idle(self) -> bool:
         """True when all changes are durable."""
-        return not self._busy and self.serial == self._taken_serial
+        return not self._busy and self.serial == self.taken_serial
 
     def commit(self) -> None:
         """Hand the changes to the store, unless it is still busy with those before."""
@@ -139,7 +139,7 @@ class Journal:
         records = self._records
         offset = self.offset()
         now = self._broker.clock()
-        if self.serial != self._taken_serial and now >= self._totals_due:
+        if self.serial != self.taken_serial and now >= self._totals_due:
             batch.append(self.totals())
             self._totals_due = now + _ROUND
         for key in records:
@@ -155,7 +155,7 @@ class Journal:
     def _taken(self) -> None:
         """They are records now."""
         self._records = {}
-        self._taken_serial = self.serial
+        self.taken_serial = self.serial
         self.committing = self.size
         self.size = 0
 

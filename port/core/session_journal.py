@@ -196,7 +196,7 @@ class SessionJournal(Journal):
 
     def flushed(self) -> None:
         """See Journal.flushed: begin a batch if somebody may be waiting for it."""
-        if self.waits and not self._busy and (self.serial != self._taken_serial or self._held):
+        if self.waits and not self._busy:
             self._broker.commit_soon()
 
     def _release(self) -> None:
