@@ -103,7 +103,7 @@ def _install_node(packages: Sequence[str]) -> None:
 
 
 def _install_debian(packages: dict[str, str]) -> None:
-    missing = sorted({package for command, package in packages.items() if not find(command)})
+    missing = sorted({name for command, names in packages.items() if not find(command) for name in names.split()})
     if missing:
         _apt(missing, required=in_ci())
 

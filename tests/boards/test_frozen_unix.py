@@ -1,0 +1,91 @@
+"""The broker frozen into MicroPython's unix port by manifest.py, for words of 64 and 32 bits: the core's tests, a broker."""
+
+import importlib
+import subprocess
+
+import pytest
+
+import toolchain
+from debian import Unavailable
+from server_process import ServerProcess
+from tests.host.drivers.paho import Paho
+from tests.host.test_clients import (  # noqa: F401
+    connect,
+    name,
+    named,
+    test_every_qos,
+    test_retained,
+)
+from unix_firmware import TARGETS, build, environment, everything, heap
+
+CORE_TESTS = sorted((toolchain.ROOT / "tests" / "core").glob("test_*.py"))
+SCRIPT = """\
+import sys
+from port.micropython.__main__ import main
+sys.exit(main(["--port", sys.argv[1]]))
+"""
+# 32 bits, bytes in use with a listener started: a board's heap has 190 KB.
+LEAST_MODULES = 32 * 1024
+ALL_MODULES = 50 * 1024
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def bits(request):
+    """Each of the two, made if need be; without what it takes to make it skip the test, or fail it in CI."""
+    try:
+        build(request.param)
+    except Unavailable as error:
+        (pytest.fail if toolchain.in_ci() else pytest.skip)(str(error))
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working directory with the tests, but without the package `port`."""
+    folder = tmp_path_factory.mktemp("frozen")
+    (folder / "tests").symlink_to(toolchain.ROOT / "tests")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def broker(bits, folder):
+    script = folder / "broker.py"
+    script.write_text(SCRIPT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MICROPYTHON", str(build(bits)))
+        server = ServerProcess("micropython", script=script, heapsize="190k", variables=environment())
+    with server:
+        yield server
+        assert not server.trouble()
+
+
+@pytest.fixture(params=[(Paho, 4), (Paho, 5)], ids=named)
+def library(request):
+    return request.param
+
+
+def run(binary, folder, *arguments, seconds=60):
+    done = subprocess.run([str(binary), *arguments], cwd=folder, env=environment(), timeout=seconds, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, errors="replace")
+    return done.returncode, done.stdout
+
+
+def test_modules_come_from_the_firmware(bits, folder, tool):
+    code = "import sys, " + ", ".join(everything()) + "; print(sys.maxsize > 2**31)"
+    assert run(build(bits), folder, "-c", code) == (0, f"{bits == 64}\n")
+    status, printed = run(tool("micropython"), folder, "-c", code)
+    assert status and "ImportError" in printed, "the package is found without the firmware"
+
+
+@pytest.mark.parametrize("path", CORE_TESTS, ids=lambda path: path.stem)
+def test_core(bits, folder, path):
+    module = importlib.import_module(path.stem)
+    status, printed = run(
+        build(bits), folder, "-X", "heapsize=" + getattr(module, "HEAPSIZE", "1m"), "tests/run_on_micropython.py",
+        str(path.relative_to(toolchain.ROOT)), seconds=getattr(module, "TIMEOUT", 60))
+    assert status == 0, printed
+
+
+@pytest.mark.parametrize("modules, limit", [((), LEAST_MODULES), (everything(), ALL_MODULES)], ids=["least", "all"])
+def test_heap(bits, modules, limit):
+    assert heap(bits, modules=modules)["start"] < limit * bits // 32
