@@ -32,4 +32,4 @@ async def program(server):
     await watch_button(server)
 
 
-run(sockets=5, led="LED", program=program)
+run(led="LED", program=program)

@@ -1,8 +1,8 @@
-"""The main program of a board: Wi-Fi, the broker and what looks after them, from /config.json.
+"""The main program of a board: Wi-Fi, the broker and what looks after them, from config.json.
 
     from port.micropython.board import run
 
-    run(sockets=5, led="LED")
+    run(led="LED")
 
 The file has the keys of port.core.config, and the objects `wifi` (see port.micropython.wifi.Wifi) and `board`:
 
@@ -41,17 +41,13 @@ _GRACE = const(10)  # s at the prompt's disposal after the watchdog has reset th
 
 
 def run(
-    sockets: int,
     led: "Any" = None,
-    path: str = "/config.json",
+    path: str = "config.json",
     program: "Optional[Callable[[Server], Coroutine[Any, Any, None]]]" = None,
-    listening_counts: bool = False,
 ) -> None:
     """Run until Ctrl-C, or return at once when the configuration is wrong, which it says.
 
-    sockets           TCP connections the firmware has room for; one is left for whoever is refused
-    listening_counts  True where listening sockets count among them
-    program           `async def program(server)`, started beside the broker: a program of your own
+    program  `async def program(server)`, started beside the broker: a program of your own
     """
     try:
         values = read(path)
@@ -59,9 +55,6 @@ def run(
         settings = values.pop("board", {})
         led = settings.pop("led", led)
         check_settings(settings, _KEYS)
-        if "max_connections" not in values:
-            taken = 1 + (len(values.get("listener", (0,))) if listening_counts else 0)
-            values["max_connections"] = max(sockets - taken, 1)
         log = logger(log_level(values))
         server(values)  # a mistake ends here, before anything is started
     except ValueError as e:

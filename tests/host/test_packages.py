@@ -28,7 +28,7 @@ asyncio.run(server.serve())
 SECONDS = 60
 
 # Bytes of the .mpy files. A board has 100 KB and more of them free; what grows should do so knowingly.
-MOST = {"": 128_000, "without-web": 113_000, "without-store": 112_000, "without-access": 119_000, "small": 72_000}
+MOST = {"": 134_000, "without-web": 118_000, "without-store": 117_000, "without-access": 125_000, "small": 75_000}
 
 
 @pytest.fixture(scope="module")

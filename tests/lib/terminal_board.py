@@ -7,7 +7,7 @@ in the raw REPL, as on a board. Ctrl-C interrupts what runs.
 import os
 import pty
 import select
-import signal
+import subprocess
 import termios
 import threading
 import tty
@@ -28,6 +28,7 @@ class TerminalBoard:
         self._program = str(micropython or find("micropython"))
         self._line, self._slave = pty.openpty()
         tty.setraw(self._slave)
+        os.set_blocking(self._line, False)
         self.console = os.ttyname(self._slave)
         self._wake, self._stop = os.pipe()
         self._raw = self._resume = False  # in the raw REPL, and to go back there
@@ -37,60 +38,64 @@ class TerminalBoard:
 
     def _start(self, boots):
         script = ["-i", "main.py"] if boots and (self.folder / "main.py").exists() else ["-i"]
-        self._child, self._tty = pty.fork()
-        if not self._child:
-            # As MicroPython wants it while it runs a program: bytes as they are, but Ctrl-C interrupts.
-            tty.setraw(0)
-            mode = termios.tcgetattr(0)
-            mode[3] |= termios.ISIG
-            mode[6][termios.VINTR], mode[6][termios.VQUIT], mode[6][termios.VSUSP] = b"\x03", b"\0", b"\0"
-            termios.tcsetattr(0, termios.TCSANOW, mode)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # until it has a handler for it
-            os.chdir(self.folder)
-            os.environ["MICROPYPATH"] = "%s::.frozen:%s" % (STUBS, self.folder / "lib")
-            os.execv(self._program, [self._program, "-X", "heapsize=1m", *script])
+        self._tty, self._child_tty = pty.openpty()
+        # As MicroPython wants it while it runs a program: bytes as they are, but Ctrl-C interrupts.
+        tty.setraw(self._child_tty)
+        mode = termios.tcgetattr(self._child_tty)
+        mode[3] |= termios.ISIG
+        mode[6][termios.VINTR], mode[6][termios.VQUIT], mode[6][termios.VSUSP] = b"\x03", b"\0", b"\0"
+        termios.tcsetattr(self._child_tty, termios.TCSANOW, mode)
+        # Opened by a process without one, it becomes the terminal that Ctrl-C is for. SIGINT is ignored until
+        # MicroPython has a handler for it.
+        self._child = subprocess.Popen(
+            ["sh", "-c", 'trap "" INT; tty=$1; shift; exec "$@" <"$tty" >"$tty" 2>&1', "sh", os.ttyname(self._child_tty),
+             self._program, "-X", "heapsize=1m", *script],
+            cwd=self.folder, start_new_session=True, stdin=subprocess.DEVNULL,
+            env={**os.environ, "MICROPYPATH": "%s::.frozen:%s" % (STUBS, self.folder / "lib")})
+        self._ended = os.pidfd_open(self._child.pid)
 
     def _run(self):
         while True:
             # Until it is back in the raw REPL it is not to be disturbed.
-            lines = [self._tty, self._wake] if self._resume else [self._line, self._tty, self._wake]
-            ready = select.select(lines, [], [])[0]
+            lines = [self._tty, self._ended, self._wake]
+            ready = select.select(lines if self._resume else [self._line, *lines], [], [])[0]
             if self._wake in ready:
                 return
             if self._line in ready:
-                data = os.read(self._line, 4096)
-                os.write(self._tty, data)
+                os.write(self._tty, os.read(self._line, 1024))
             if self._tty in ready:
-                try:
-                    data = os.read(self._tty, 4096)
-                except OSError:
-                    data = b""
-                if not data:
-                    self._restart()
-                    continue
-                self.output += data.decode(errors="replace")
-                raw, friendly = data.rfind(b"raw REPL; CTRL-B"), data.rfind(b">>> ")
-                if raw != friendly:
-                    self._raw = raw > friendly
-                self._print(data)
-                if self._resume and friendly >= 0:
-                    self._resume = False
-                    os.write(self._tty, b"\x01")
+                self._came(os.read(self._tty, 4096))
+            elif self._ended in ready:
+                self._restart()
+
+    def _came(self, data):
+        self.output += data.decode(errors="replace")
+        raw, friendly = data.rfind(b"raw REPL; CTRL-B"), data.rfind(b">>> ")
+        if raw != friendly:
+            self._raw = raw > friendly
+        self._print(data)
+        if self._resume and friendly >= 0:
+            self._resume = False
+            os.write(self._tty, b"\x01")
 
     def _print(self, data):
         """To whoever is at the other end; if nobody reads, it is lost."""
-        if not select.select([], [self._line], [], 2)[1]:
-            termios.tcflush(self._slave, termios.TCIFLUSH)
-        os.write(self._line, data)
+        while data:
+            if not select.select([], [self._line], [], 2)[1]:
+                termios.tcflush(self._slave, termios.TCIFLUSH)
+            data = data[os.write(self._line, data):]
 
     def _restart(self):
-        os.close(self._tty)
-        status = os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
+        status = self._child.wait()
+        self._forget()
         self._print(b"MPY: soft reboot\r\n")
-        raw = self._raw and status != _RESET
+        self._resume = self._raw and status != _RESET
         self._raw = False
-        self._resume = raw
-        self._start(boots=not raw)
+        self._start(boots=not self._resume)
+
+    def _forget(self):
+        for fd in (self._tty, self._child_tty, self._ended):
+            os.close(fd)
 
     def type(self, text):
         """Type on its console, as a terminal program would."""
@@ -100,9 +105,10 @@ class TerminalBoard:
         """Switch it off."""
         os.write(self._stop, b"x")
         self._thread.join()
-        os.kill(self._child, signal.SIGKILL)
-        os.waitpid(self._child, 0)
-        for fd in (self._line, self._slave, self._tty, self._wake, self._stop):
+        self._child.kill()
+        self._child.wait()
+        self._forget()
+        for fd in (self._line, self._slave, self._wake, self._stop):
             os.close(fd)
 
     def __enter__(self):

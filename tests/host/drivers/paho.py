@@ -41,7 +41,7 @@ def connect_properties(persistent):
 
 
 class Paho(Driver):
-    def __init__(self, port, client_id, version, *, persistent=False, keep_alive=60, will=None):
+    def __init__(self, port, client_id, version, *, persistent=False, keep_alive=60, will=None, user=None, password=None):
         super().__init__(version)
         self._connected: queue.Queue = queue.Queue()
         self._subscribed: queue.Queue = queue.Queue()
@@ -57,6 +57,8 @@ class Paho(Driver):
         )
         if will:
             client.will_set(*will)
+        if user:
+            client.username_pw_set(user, password)
         self._client = client
         extra = {"clean_start": not persistent, "properties": connect_properties(persistent)} if version == 5 else {}
         client.connect("127.0.0.1", port, keep_alive, **extra)
