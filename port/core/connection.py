@@ -179,7 +179,7 @@ class Connection:
         broker = self.broker
         session = self.session
         dirty = broker.dirty
-        fast_get = self.fast.get
+        names = self.fast
         copy = view is not data
         version5 = self.version == 5
         limit = self.options.max_packet_size
@@ -221,7 +221,7 @@ class Connection:
                 name: "Any" = view[at + 2 : k]
                 if copy:
                     name = bytes(name)
-                fast = fast_get(name)
+                fast = names.get(name)
                 if fast is not None and (k < stop and not data[k] if version5 else k <= stop):
                     frame = view[i:stop]
                     i = stop
@@ -238,13 +238,13 @@ class Connection:
                     published += len(fast)
                     continue
                 handle_publish(self, first, bytes(view[i:stop]), at - i)
-                fast_get = self.fast.get  # others when a hook has changed the client's rights
+                names = self.fast  # others when a hook has changed the client's rights
             elif size == 2 and first == 0x40:
                 session.puback(data[at] << 8 | data[at + 1])  # type: ignore[union-attr]
             elif first & 0xF0 == 0x30:
                 received += 1
                 handle_publish(self, first, bytes(view[i:stop]), at - i)
-                fast_get = self.fast.get
+                names = self.fast
             elif size == 2 and first == 0x62:
                 session.pubrel(data[at] << 8 | data[at + 1])  # type: ignore[union-attr]
                 out = self.out  # `reply`, written out here and below
@@ -264,7 +264,7 @@ class Connection:
                 session.pubcomp(data[at] << 8 | data[at + 1])  # type: ignore[union-attr]
             else:
                 self._dispatch(first, bytes(view[at:stop]))
-                fast_get = self.fast.get
+                names = self.fast
             if self.state != _OPEN:
                 i = end
                 break

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from port.micropython.link import Link
 
 _BUFFER = const(1024)  # bytes of each of the two buffers that all clients share
-_GC_THRESHOLD = const(32768)
+_GC_THRESHOLD = const(32768)  # bytes of garbage; a quarter of a heap with more room
 _SOCKETS = const(64)  # more than any board has
 _RESERVE = const(2048)  # bytes put by for saying goodbye to a client when memory has run out
 
@@ -191,7 +191,7 @@ class Server(Broker):
         self._fit()
         self._ticker = asyncio.create_task(self._tick())
         gc.collect()
-        gc.threshold(_GC_THRESHOLD)
+        gc.threshold(max(_GC_THRESHOLD, gc.mem_free() // 4))
 
     async def stop(self) -> None:
         """Close the listeners, say goodbye to the clients and wait until they have heard it, 5 s at most."""
