@@ -8,6 +8,7 @@ files are relative to the folder of the configuration file; `store` as an option
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import re
 import tomllib
@@ -64,7 +65,9 @@ class Program:
 
 def descriptions(documented: type) -> dict[str, str]:
     """What each key means, from the docstring of Options or ListenerConfig."""
-    return dict(re.findall(r"^    (\w+): (.*)$", documented.__doc__ or "", re.MULTILINE))
+    # CPython 3.13 and newer have taken the indentation away already.
+    text = inspect.cleandoc(documented.__doc__ or "")
+    return dict(re.findall(r"^(\w+): (.*)$", text, re.MULTILINE))
 
 
 def hint(row: tuple[Any, ...]) -> str:

@@ -1,5 +1,6 @@
 """The program's configuration: file, environment, command line; what is checked and what is shown."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -7,7 +8,9 @@ import tomllib
 
 import pytest
 
+from port.core.options import Options
 from port.core.passwords import make_record
+from port.cpython.config import descriptions
 from server_process import environment
 from toolchain import ROOT
 
@@ -184,3 +187,12 @@ def test_the_example_of_the_raspberry_pi_is_right(tmp_path):
     for name in ("ucomqtt.toml", "docker.toml"):
         done = run("--config", str(tmp_path / name), "--check-config")
         assert done.returncode == 0, done.stderr
+
+
+def test_explanations_without_indentation():
+    """CPython 3.13 and newer take it away from docstrings when they compile."""
+    class Later:
+        __doc__ = inspect.cleandoc(Options.__doc__ or "")
+
+    assert "max_connections" in descriptions(Later)
+    assert descriptions(Later) == descriptions(Options)
