@@ -333,30 +333,29 @@ def test_what_fails_is_tried_again_and_nobody_is_told_before():
     assert keeper(restart(world), "r").payloads(False) == [b"1", b"2"]
 
 
-def test_a_broker_that_degrades_goes_on_without_its_store():
+def degraded():
+    """A broker that goes on without its store, which has failed at the message "1" of a client for one who is away."""
     world, disk = world_with_disk(on_failure="degrade")
     subscriber(world).lose()
     disk.complete_all()
     sender = world.connect("s")
     sender.send_publish("a", "1", 1)
     disk.complete(OSError("disk full"))
+    return world, disk, sender
+
+
+def test_a_broker_that_degrades_goes_on_without_its_store():
+    world, disk, sender = degraded()
     sender.expect(PUBACK)
     sender.send_publish("a", "2", 1)
     sender.expect(PUBACK)
     figures = dict(world.broker.sys.figures())
     assert figures["store/failing"] == 1 and figures["store/failures"] == 1 and figures["store/undurable"] == 1
     assert restart(world).session("r").queue is None
-    world, disk = world, world.broker.store
-    disk._waiting = None
 
 
 def test_after_it_has_recovered_a_degraded_store_has_all_and_is_waited_for_again():
-    world, disk = world_with_disk(on_failure="degrade")
-    subscriber(world).lose()
-    disk.complete_all()
-    sender = world.connect("s")
-    sender.send_publish("a", "1", 1)
-    disk.complete(OSError("disk full"))
+    world, disk, sender = degraded()
     sender.send_publish("a", "2", 1)
     sender.inbox.clear()
     world.advance(1000)
@@ -371,12 +370,7 @@ def test_after_it_has_recovered_a_degraded_store_has_all_and_is_waited_for_again
 
 
 def test_the_first_after_a_failure_waits_too():
-    world, disk = world_with_disk(on_failure="degrade")
-    subscriber(world).lose()
-    disk.complete_all()
-    sender = world.connect("s")
-    sender.send_publish("a", "1", 1)
-    disk.complete(OSError("disk full"))
+    world, disk, sender = degraded()
     sender.expect(PUBACK)
     world.advance(1000)
     disk.complete_all()
