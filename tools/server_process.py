@@ -11,6 +11,7 @@ import subprocess  # nosec B404 # programs are started from lists of arguments
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -35,15 +36,56 @@ def interpreter(runtime: str) -> str:
     return path
 
 
+class _Ports:
+    """Blocks of ports below those that clients get. A process that has bound the first port of one has the others."""
+
+    first, last, size = 20000, 32000, 100
+
+    def __init__(self) -> None:
+        self._guard: socket.socket | None = None
+        self._next: Iterator[int] = iter(())
+
+    def take(self) -> int:
+        """The next one that nobody uses; those of the block come again when all were taken."""
+        for _ in range(2 * self.size):
+            port = next(self._next, 0)
+            if not port:
+                self._next = iter(range(self._block() + 1, self._block() + self.size))
+            elif _is_free(port):
+                return port
+        raise ServerError("no port is free from %d to %d" % (self._block(), self._block() + self.size))
+
+    def _block(self) -> int:
+        if self._guard is None:
+            guard = socket.socket()
+            blocks = list(range(self.first, self.last, self.size))
+            random.shuffle(blocks)
+            for block in blocks:
+                try:
+                    guard.bind(("127.0.0.1", block))
+                    break
+                except OSError:
+                    continue
+            else:
+                raise ServerError("no ports are left")
+            self._guard = guard
+        return int(self._guard.getsockname()[1])
+
+
+_ports = _Ports()
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("", port)).close()
+        return True
+    except OSError:
+        return False
+
+
 def free_port() -> int:
-    """A port nobody uses, below those that clients get: no connection can take it before the broker does."""
-    while True:
-        port = random.randrange(20000, 32000)  # nosec B311 # to find a free port
-        try:
-            socket.create_server(("", port)).close()
-            return port
-        except OSError:
-            continue
+    """A port nobody uses, that no other call gets, in this process or in another one that calls this."""
+    return _ports.take()
 
 
 def environment() -> dict[str, str]:

@@ -193,7 +193,7 @@ def test_mpremote(start_board, mpremote, tmp_path):
     mpremote(board, "mip", "install", "--target", "/lib", package)
     assert mpremote(board, "exec", "import greeting.hello").strip() == "hello from the host"
     mpremote(board, "reset")
-    board.wait_until_it_answers()
+    board.wait_until_it_listens()
 
 
 def test_ampy(start_board, tool, tmp_path):
@@ -217,7 +217,7 @@ def test_configuration(start_board, mpremote, tmp_path):
     listener = {"host": "0.0.0.0", "port": 1883, "max_packet_size": 200}  # nosec B104 # in QEMU's network
     file.write_text(json.dumps({"anonymous": "all", "listener": [listener]}))
     mpremote(board, "cp", file, ":ucomqtt.json", "+", "reset")
-    board.wait_until_it_answers()
+    board.wait_until_it_listens()
     client = Paho(board.port, "client", 5)
     assert client.connack["MaximumPacketSize"] == 200
     client.disconnect()
@@ -237,4 +237,4 @@ def test_main_of_the_user(start_board, mpremote, tmp_path):
     while "my own program" not in board.output:
         assert not board.trouble()
     mpremote(board, "rm", ":main.py", "+", "reset")
-    board.wait_until_it_answers()
+    board.wait_until_it_listens()
