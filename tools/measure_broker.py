@@ -55,7 +55,8 @@ async def main(port, values):
         server.flush()
         # Caches that are bounded and belong to no client.
         server.router.forget()
-        server.property_cache.clear()
+        if server.mqtt5 is not None:
+            server.mqtt5.cache.clear()
         print("heap", live())
 
 

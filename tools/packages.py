@@ -19,6 +19,7 @@ PARTS = {
     ),
     "access": ("core/acl", "core/certificate", "core/passwords"),
     "tls": ("core/certificate", "micropython/tls"),
+    "mqtt5": ("core/mqtt5", "core/properties"),
     "config": (
         "core/config", "core/nearest", "core/setup", "core/store_config", "micropython/__main__", "micropython/board",
         "micropython/config", "micropython/show", "micropython/wifi",
@@ -32,7 +33,9 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "without-web": ("web",),
     "without-store": ("store",),
     "without-access": ("access",),
+    "without-mqtt5": ("mqtt5",),
     "small": ("web", "store", "access", "tls", "config"),
+    "smallest": ("web", "store", "access", "tls", "config", "mqtt5"),
 }
 
 

@@ -24,7 +24,6 @@ from port.core.reason import (
     MQTTError,
 )
 from port.core.topics import valid_filter, valid_name
-from port.core.properties import encode_all
 from port.core.message import Message
 from port.core.retained import Retained, expired
 from port.core.retained import message as retained_message
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
 
     from port.core.acl import Access, Acl, Rule
     from port.core.auth import Authenticator
+    from port.core.mqtt5 import MQTT5
     from port.core.properties import Properties
     from port.core.restore import Restored
     from port.core.session_journal import SessionJournal
@@ -114,7 +114,7 @@ class Broker:
         self.router = Router(self)
         # Receivers of plain QoS 0 packets by topic name, for MQTT 3.x and for MQTT 5.
         self.fast = self.router.fast
-        self.property_cache: "dict[bytes, Any]" = {}
+        self.mqtt5: "Optional[MQTT5]" = None  # loaded by the first client that speaks it
         self.dirty: "list[Any]" = []  # connections with something in their outbox
         self.due: "dict[Session, bool]" = {}  # sessions with a will or an expiry to come
         self._unsettled = False  # True when there are offline sessions that ought to be in _due, or ended
@@ -193,6 +193,16 @@ class Broker:
             client_id = b"auto-" + hexlify(self.random(8))
             if client_id not in self.sessions:
                 return client_id
+
+    def find_mqtt5(self) -> "Optional[MQTT5]":
+        """What MQTT 5 takes, None in a broker that was installed without it."""
+        if self.mqtt5 is None:
+            try:
+                from port.core.mqtt5 import MQTT5
+            except ImportError:
+                return None
+            self.mqtt5 = MQTT5()
+        return self.mqtt5
 
     def attach(self, conn: Connection, session: Session) -> None:
         """The connection is open: its session gets what is published from now on."""
@@ -521,14 +531,17 @@ class Broker:
         expiry interval, s. `$` topics are allowed here. Raises ValueError for an invalid topic or QoS.
         """
         name = _bytes(topic)
+        encoded = b""
+        if properties:
+            from port.core.properties import encode_all
+
+            encoded = encode_all(properties)
         if not valid_name(name):
             raise ValueError("invalid topic name %r" % (topic,))
         if qos not in (0, 1, 2):
             raise ValueError("QoS must be 0, 1 or 2, not %r" % (qos,))
         expires = None if expiry is None else self.clock() + expiry * 1000
-        message: "Optional[Message]" = Message(
-            name, _bytes(payload), qos, retain, encode_all(properties) if properties else b"", expires
-        )
+        message: "Optional[Message]" = Message(name, _bytes(payload), qos, retain, encoded, expires)
         if self.hooks.messages:
             message = self.hooks.filter("message", None, message)  # type: ignore[arg-type]
         if message is None:

@@ -1,4 +1,4 @@
-"""CONNECT, the answer to it, and enhanced authentication (clauses 3.1, 3.2, 3.15, 4.12).
+"""CONNECT and the answer to it (clauses 3.1, 3.2).
 
 `handle_connect` parses and checks; `authenticated` goes on when it is decided that the
 client may come in, at once or later.
@@ -6,48 +6,18 @@ client may come in, at once or later.
 
 from port.core import const
 from port.core.auth import PENDING, Identity
-from port.core.codec import AUTH, CONNECT, Reader, is_utf8, packet
+from port.core.codec import Reader, is_utf8, packet
 from port.core.message import Message
-from port.core.properties import (
-    ASSIGNED_CLIENT_IDENTIFIER,
-    AUTHENTICATION_DATA,
-    AUTHENTICATION_METHOD,
-    MAXIMUM_PACKET_SIZE,
-    MAXIMUM_QOS,
-    MESSAGE_EXPIRY_INTERVAL,
-    RECEIVE_MAXIMUM,
-    REQUEST_PROBLEM_INFORMATION,
-    REQUEST_RESPONSE_INFORMATION,
-    RESPONSE_INFORMATION,
-    RESPONSE_TOPIC,
-    RETAIN_AVAILABLE,
-    SERVER_KEEP_ALIVE,
-    SESSION_EXPIRY_INTERVAL,
-    SHARED_SUBSCRIPTION_AVAILABLE,
-    SUBSCRIPTION_IDENTIFIER_AVAILABLE,
-    TOPIC_ALIAS_MAXIMUM,
-    USER_PROPERTY,
-    WILDCARD_SUBSCRIPTION_AVAILABLE,
-    WILL,
-    WILL_DELAY_INTERVAL,
-    decode,
-    encode,
-    encode_all,
-)
 from port.core.rate import renewed
 from port.core.reason import (
-    BAD_AUTHENTICATION_METHOD,
     BAD_USER_NAME_OR_PASSWORD,
     BANNED,
     CLIENT_IDENTIFIER_NOT_VALID,
-    CONTINUE_AUTHENTICATION,
     MALFORMED_PACKET,
     NOT_AUTHORIZED,
     PACKET_TOO_LARGE,
-    PROTOCOL_ERROR,
     QOS_NOT_SUPPORTED,
     QUOTA_EXCEEDED,
-    RE_AUTHENTICATE,
     RETAIN_NOT_SUPPORTED,
     SERVER_UNAVAILABLE,
     SESSION_TAKEN_OVER,
@@ -56,17 +26,17 @@ from port.core.reason import (
     USE_ANOTHER_SERVER,
     MQTTError,
 )
-from port.core.rights import Judged, client_options, find_access, renew, set_access
+from port.core.rights import Judged, client_options, find_access, set_access
 from port.core.routing import check_name
-from port.core.topics import has_wildcard, valid_name
+from port.core.topics import valid_name
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Optional
 
     from port.core.acl import Access
-    from port.core.auth import Authenticator
     from port.core.connection import Connection
+    from port.core.mqtt5 import MQTT5
     from port.core.options import Options
     from port.core.properties import Properties
     from port.core.session import Session
@@ -85,12 +55,14 @@ _USER_NAME = const(0x80)
 _PUBLISH = const(1)
 _SUBSCRIBE = const(2)
 _UNDECIDED = const(-2)
+_NO_MQTT_5 = b"\x20\x03\x00\x84\x00"  # CONNACK in MQTT 5: Unsupported Protocol Version
 
 
 class Connect:
     """A parsed CONNECT packet.
 
     will          Message or None; `will_delay` in s
+    expiry        session expiry interval asked for, s; MQTT 3.x asks for none or for ever
     properties    of MQTT 5, decoded; empty for MQTT 3.x
     assigned      True when the broker made up the client id
     """
@@ -107,7 +79,11 @@ class Connect:
             raise MQTTError(MALFORMED_PACKET, "reserved connect flag set")
         self.clean_start = flags & _CLEAN_START != 0
         self.keep_alive = reader.u16()
-        self.properties: "Properties" = decode(reader, CONNECT) if version == 5 else {}
+        self.expiry = 0 if self.clean_start else 0xFFFFFFFF
+        self.properties: "Properties" = {}
+        mqtt5 = conn.broker.mqtt5 if version == 5 else None
+        if mqtt5 is not None:
+            mqtt5.read_connect(self, reader)
         self.client_id = _client_id(reader)
         self.assigned = False
         self.undecided()
@@ -116,7 +92,7 @@ class Connect:
         self.will_delay = 0
         qos = (flags & _WILL_QOS) >> 3
         if flags & _WILL:
-            self._read_will(reader, version, qos, flags & _WILL_RETAIN != 0)
+            self._read_will(reader, mqtt5, qos, flags & _WILL_RETAIN != 0)
         elif flags & (_WILL_QOS | _WILL_RETAIN):  # [MQTT-3.1.2-11] [MQTT-3.1.2-13]
             raise MQTTError(MALFORMED_PACKET, "will flags without a will")
         self.user: "Optional[bytes]" = reader.string() if flags & _USER_NAME else None
@@ -131,35 +107,31 @@ class Connect:
         self.may_leave_will = False
         self.judged: "Optional[Judged]" = None  # the subscriptions of the session to be resumed
 
-    def _read_will(self, reader: Reader, version: int, qos: int, retain: bool) -> None:
+    def _read_will(self, reader: Reader, mqtt5: "Optional[MQTT5]", qos: int, retain: bool) -> None:
         if qos == 3:  # [MQTT-3.1.2-12]
             raise MQTTError(MALFORMED_PACKET, "will QoS 3")
-        properties = decode(reader, WILL) if version == 5 else {}
+        # Until the will is published, `expires` holds the interval itself, ms.
+        properties, expires = (b"", None) if mqtt5 is None else mqtt5.read_will(self, reader)
         name = reader.string()
         payload = reader.binary()
         if not valid_name(name):
             raise MQTTError(MALFORMED_PACKET, "invalid will topic")
-        topic = properties.get(RESPONSE_TOPIC)
-        if topic is not None and (not topic or has_wildcard(topic)):
-            raise MQTTError(PROTOCOL_ERROR, "invalid response topic")
-        self.will_delay = properties.pop(WILL_DELAY_INTERVAL, 0)
-        # Until the will is published, `expires` holds the interval itself, ms.
-        interval = properties.pop(MESSAGE_EXPIRY_INTERVAL, None)
-        self.will = Message(
-            name, payload, qos, retain, encode_all(properties), None if interval is None else interval * 1000
-        )
+        self.will = Message(name, payload, qos, retain, properties, expires)
 
 
 def _check_protocol(conn: "Connection", protocol: bytes, level: int) -> None:
-    if protocol == b"MQIsdp" and level == 3:
-        conn.version = 3
-    elif protocol == b"MQTT" and (level == 4 or level == 5):
-        conn.version = level
-    elif protocol == b"MQTT" or protocol == b"MQIsdp":  # [MQTT-3.1.2-2]
-        conn.version = 4 if level == 3 or level == 4 else 5
-        raise MQTTError(UNSUPPORTED_PROTOCOL_VERSION, "%s level %d" % (str(protocol, "utf-8"), level))
-    else:  # [MQTT-3.1.2-1]
+    if protocol != b"MQTT" and protocol != b"MQIsdp":  # [MQTT-3.1.2-1]
         raise MQTTError(MALFORMED_PACKET, "unknown protocol")
+    known = level == 3 if protocol == b"MQIsdp" else level == 4 or level == 5
+    if level == 3 or level == 4:
+        conn.version = level if known else 4
+    elif conn.broker.find_mqtt5() is not None:
+        conn.version = 5
+    else:
+        conn.reply(_NO_MQTT_5)
+        known = False
+    if not known:  # [MQTT-3.1.2-2]
+        raise MQTTError(UNSUPPORTED_PROTOCOL_VERSION, "%s level %d" % (str(protocol, "utf-8"), level))
 
 
 def _client_id(reader: Reader) -> bytes:
@@ -173,15 +145,9 @@ def handle_connect(conn: "Connection", body: bytes) -> None:
     """Handle the first packet of a connection [MQTT-3.1.4-1] [MQTT-3.1.4-2]."""
     broker = conn.broker
     connect = Connect(body, conn)
-    properties = connect.properties
-    # Nobody asks for them, and thirty times their bytes would be kept until the client is let in.
-    properties.pop(USER_PROPERTY, None)
-    conn.max_packet = properties.get(MAXIMUM_PACKET_SIZE, 0xFFFFFFFF)
-    # Allowed unless it is 0; but there are clients that cannot read properties in a PUBACK.
-    conn.problem_information = properties.get(REQUEST_PROBLEM_INFORMATION) == 1
-    method = properties.get(AUTHENTICATION_METHOD)
-    if method is None and AUTHENTICATION_DATA in properties:
-        raise MQTTError(PROTOCOL_ERROR, "authentication data without a method")
+    mqtt5 = broker.mqtt5 if conn.version == 5 else None
+    if mqtt5 is not None:
+        mqtt5.begin(conn, connect)
     if not connect.client_id:
         if conn.version == 3 or conn.version == 4 and not connect.clean_start:  # 3.1.1 [MQTT-3.1.3-8]
             raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id is empty")
@@ -195,14 +161,8 @@ def handle_connect(conn: "Connection", body: bytes) -> None:
     if broker.peers.blocked(conn.address, broker.clock()):
         broker.auth_blocked += 1
         raise MQTTError(BANNED, "too many failures to authenticate")
-    if method is not None:
-        for authenticator in conn.listener.authenticators:
-            if authenticator.method == method:
-                identity.authenticator = authenticator
-                _exchange(conn, properties.get(AUTHENTICATION_DATA))
-                return
-        raise MQTTError(BAD_AUTHENTICATION_METHOD, "unknown authentication method")  # [MQTT-4.12.0-1]
-    decided(conn, identity.decide())
+    if mqtt5 is None or not mqtt5.authenticates(conn, connect):
+        decided(conn, identity.decide())
 
 
 def decided(conn: "Connection", code: int) -> None:
@@ -211,45 +171,6 @@ def decided(conn: "Connection", code: int) -> None:
         conn.hold(_ASKING)
     else:
         authenticated(conn, code)
-
-
-def handle_auth(conn: "Connection", body: bytes) -> None:
-    """AUTH: the next step of an exchange, or the start of a re-authentication (clauses 4.12, 4.12.1)."""
-    reader = Reader(body)
-    code = reader.u8() if body else SUCCESS
-    properties = decode(reader, AUTH) if reader.left() else {}
-    if reader.left():
-        raise MQTTError(MALFORMED_PACKET, "packet too long")
-    identity: Identity = conn.identity  # type: ignore[assignment]
-    under_way = identity.connect is not None or identity.renewing
-    if code != (CONTINUE_AUTHENTICATION if under_way else RE_AUTHENTICATE):
-        raise MQTTError(PROTOCOL_ERROR, "reason code 0x%02x in AUTH" % code)
-    if properties.get(AUTHENTICATION_METHOD) != identity.authenticator.method:  # type: ignore[union-attr]
-        raise MQTTError(PROTOCOL_ERROR, "authentication method changed")  # [MQTT-4.12.0-5]
-    _exchange(conn, properties.get(AUTHENTICATION_DATA))
-
-
-def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
-    identity: Identity = conn.identity  # type: ignore[assignment]
-    authenticator: "Authenticator" = identity.authenticator  # type: ignore[assignment]
-    code, answer = authenticator.exchange(identity, data)
-    if code == SUCCESS and conn.state == _OPEN and identity.user != conn.session.user:  # type: ignore[union-attr]
-        code = NOT_AUTHORIZED  # the session is nobody else's
-    if code >= 0x80:
-        failed(conn, code)
-        raise MQTTError(code, "authentication failed")  # [MQTT-4.12.0-4] [MQTT-4.12.1-2]
-    properties: "Properties" = {AUTHENTICATION_METHOD: authenticator.method}
-    if answer is not None:
-        properties[AUTHENTICATION_DATA] = answer
-    if code == SUCCESS and conn.state != _OPEN:
-        identity.connect.extra = properties  # type: ignore[union-attr]
-        authenticated(conn, code)
-        return
-    if conn.state == _OPEN:  # a re-authentication goes on, or has come to its end
-        identity.renewing = code == CONTINUE_AUTHENTICATION
-    conn.reply(packet(0xF0, bytes((code,)) + encode(properties)))  # [MQTT-4.12.0-2]
-    if code == SUCCESS:
-        renew(conn.broker, conn.session)  # type: ignore[arg-type]
 
 
 def failed(conn: "Connection", code: int) -> None:
@@ -319,14 +240,14 @@ def authenticated(conn: "Connection", code: int) -> None:
         _check_will(connect.will, options)
         if not _may_leave_will(conn, connect.will, identity.access):
             return  # that is being asked; it goes on here when the answer has come
-    answer = _connack(conn, connect)
+    answer = b"" if conn.version != 5 else broker.mqtt5.connack(conn, connect)  # type: ignore[union-attr]
     if len(answer) + 5 > conn.max_packet:
         raise MQTTError(PACKET_TOO_LARGE, "maximum packet size %d is too small" % conn.max_packet)
     session = broker.sessions.get(connect.client_id)
     if session is not None and session.user != identity.user:
         # Neither the connection nor what waits for it is for anybody else.
         raise MQTTError(NOT_AUTHORIZED, "the client id belongs to another user")
-    if broker.journal is not None and broker.journal.refusing() and _asked_expiry(conn, connect):
+    if broker.journal is not None and broker.journal.refusing() and connect.expiry:
         raise MQTTError(SERVER_UNAVAILABLE, "sessions cannot be stored")
     if session is not None and not connect.clean_start and not _may_resume(conn, session, identity.access):
         return
@@ -362,14 +283,13 @@ def authenticated(conn: "Connection", code: int) -> None:
 def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     """Settle what this connection's CONNECT asked for on connection and session."""
     options = conn.options
-    properties = connect.properties
     identity: Identity = conn.identity  # type: ignore[assignment]
     identity.connect = None
     conn.session = session
     conn.state = _OPEN
-    conn.silence = _keep_alive(conn, connect) * 1500  # one and a half times the keep alive [MQTT-3.1.2-22]
+    conn.silence = connect.keep_alive * 1500  # one and a half times the keep alive [MQTT-3.1.2-22]
     conn.active = True
-    session.expiry = min(_asked_expiry(conn, connect), options.max_session_expiry)
+    session.expiry = min(connect.expiry, options.max_session_expiry)
     session.user = identity.user
     session.address = conn.address
     session.listener = conn.listener
@@ -382,56 +302,8 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     session.will = None if connect.will is None else (connect.will, connect.will_delay)
     session.version5 = conn.version == 5
     session.max_packet = conn.max_packet
-    session.window = min(properties.get(RECEIVE_MAXIMUM, 65535), options.max_inflight)
+    session.window = options.max_inflight
     session.aliases = None
-    session.alias_maximum = min(properties.get(TOPIC_ALIAS_MAXIMUM, 0), options.outbound_topic_aliases)
-
-
-def _keep_alive(conn: "Connection", connect: Connect) -> int:
-    """The keep alive in force, s: an MQTT 5 client can be told a shorter one."""
-    longest = conn.options.max_keep_alive
-    if conn.version == 5 and longest and not 0 < connect.keep_alive <= longest:
-        return longest
-    return connect.keep_alive
-
-
-def _asked_expiry(conn: "Connection", connect: Connect) -> int:
-    """The session expiry interval asked for, s; MQTT 3.x asks for none or for ever."""
-    if conn.version == 5:
-        expiry: int = connect.properties.get(SESSION_EXPIRY_INTERVAL, 0)
-        return expiry
-    return 0 if connect.clean_start else 0xFFFFFFFF
-
-
-def _connack(conn: "Connection", connect: Connect) -> bytes:
-    """The properties of the CONNACK: what the client must know of this server (clause 3.2.2.3)."""
-    if conn.version != 5:
-        return b""
-    options = conn.options
-    properties: "Properties" = connect.extra or {}
-    if connect.assigned:  # [MQTT-3.2.2-16]
-        properties[ASSIGNED_CLIENT_IDENTIFIER] = connect.client_id
-    if _asked_expiry(conn, connect) > options.max_session_expiry:
-        properties[SESSION_EXPIRY_INTERVAL] = options.max_session_expiry
-    keep_alive = _keep_alive(conn, connect)
-    if keep_alive != connect.keep_alive:  # [MQTT-3.2.2-21]
-        properties[SERVER_KEEP_ALIVE] = keep_alive
-    if options.receive_maximum != 65535:
-        properties[RECEIVE_MAXIMUM] = options.receive_maximum
-    if options.topic_alias_maximum:
-        properties[TOPIC_ALIAS_MAXIMUM] = options.topic_alias_maximum
-    if options.max_packet_size < 268435460:
-        properties[MAXIMUM_PACKET_SIZE] = options.max_packet_size
-    if options.max_qos < 2:
-        properties[MAXIMUM_QOS] = options.max_qos
-    if not options.retain_available:
-        properties[RETAIN_AVAILABLE] = 0
-    if not options.wildcard_subscriptions:
-        properties[WILDCARD_SUBSCRIPTION_AVAILABLE] = 0
-    if not options.subscription_identifiers:
-        properties[SUBSCRIPTION_IDENTIFIER_AVAILABLE] = 0
-    if not options.shared_subscriptions:
-        properties[SHARED_SUBSCRIPTION_AVAILABLE] = 0
-    if options.response_information and connect.properties.get(REQUEST_RESPONSE_INFORMATION):
-        properties[RESPONSE_INFORMATION] = options.response_information.encode()
-    return encode(properties)
+    session.alias_maximum = 0
+    if session.version5:
+        conn.broker.mqtt5.open(conn, session, connect)  # type: ignore[union-attr]

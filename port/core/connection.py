@@ -21,10 +21,8 @@ from port.core.codec import (
     SUBSCRIBE,
     UNSUBSCRIBE,
     Reader,
-    packet,
 )
-from port.core.connect import decided, handle_auth, handle_connect
-from port.core.properties import REASON_STRING, SERVER_REFERENCE, SESSION_EXPIRY_INTERVAL, decode, encode
+from port.core.connect import decided, handle_connect
 from port.core.publish import handle_publish
 from port.core.reason import (
     MALFORMED_PACKET,
@@ -34,12 +32,8 @@ from port.core.reason import (
     PROTOCOL_ERROR,
     QUOTA_EXCEEDED,
     SERVER_BUSY,
-    SERVER_MOVED,
-    SERVER_SHUTTING_DOWN,
-    SERVER_UNAVAILABLE,
     SUCCESS,
     UNSPECIFIED_ERROR,
-    USE_ANOTHER_SERVER,
     MQTTError,
     connect_return_code,
 )
@@ -53,8 +47,8 @@ if TYPE_CHECKING:
     from port.core.broker import Broker
     from port.core.codec import Buffer
     from port.core.listener import Listener
+    from port.core.mqtt5 import MQTT5
     from port.core.options import Options
-    from port.core.properties import Properties
     from port.core.rate import Rate
     from port.core.session import Session
     from port.core.transport import Transport
@@ -71,11 +65,6 @@ _STORING = const(4)  # it sends faster than the store writes
 
 # Why nothing but answers is written to a client, bits of `blocked`.
 _HOST = const(1)  # the socket does not take what is there already
-
-# Reason codes a client may send, MQTT 5 clauses 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1, 3.14.2.1.
-_ACK_CODES = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
-_RELEASE_CODES = b"\x00\x92"
-_DISCONNECT_CODES = b"\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99"
 
 
 class Connection:
@@ -468,9 +457,7 @@ class Connection:
         if kind in (0, CONNECT, 2):  # a second CONNECT [MQTT-3.1.0-2], a CONNACK, a reserved type
             raise MQTTError(PROTOCOL_ERROR, "packet type %d not allowed here" % kind)
         if kind == AUTH and self.version == 5:
-            if first & 15 or self.identity is None or not self.identity.enhanced:
-                raise MQTTError(PROTOCOL_ERROR, "AUTH without an authentication method")
-            handle_auth(self, body)
+            self.broker.mqtt5.auth(self, first, body)  # type: ignore[union-attr]
             return
         flags = 2 if kind in (PUBREL, SUBSCRIBE, UNSUBSCRIBE) else 0
         if first & 15 != flags:  # [MQTT-2.1.3-1]
@@ -497,12 +484,7 @@ class Connection:
         packet_id = reader.u16()
         code = SUCCESS
         if reader.left() and self.version == 5:
-            code = reader.u8()
-            allowed = _RELEASE_CODES if kind in (PUBREL, PUBCOMP) else _ACK_CODES
-            if code not in allowed:
-                raise MQTTError(PROTOCOL_ERROR, "reason code 0x%02x in packet type %d" % (code, kind))
-            if reader.left():
-                decode(reader, kind)
+            code = self.broker.mqtt5.reason(reader, kind)  # type: ignore[union-attr]
         if reader.left():
             raise MQTTError(MALFORMED_PACKET, "packet too long")
         if kind == PUBACK:
@@ -527,20 +509,7 @@ class Connection:
         if body:
             if self.version != 5:
                 raise MQTTError(MALFORMED_PACKET, "DISCONNECT with a body")
-            reader = Reader(body)
-            code = reader.u8()
-            if code not in _DISCONNECT_CODES:
-                raise MQTTError(PROTOCOL_ERROR, "reason code 0x%02x in DISCONNECT" % code)
-            properties = decode(reader, DISCONNECT) if reader.left() else {}
-            if reader.left():
-                raise MQTTError(MALFORMED_PACKET, "packet too long")
-            if SERVER_REFERENCE in properties:
-                raise MQTTError(PROTOCOL_ERROR, "server reference from a client")
-            expiry = properties.get(SESSION_EXPIRY_INTERVAL)
-            if expiry is not None and session is not None:
-                if expiry and not session.expiry:
-                    raise MQTTError(PROTOCOL_ERROR, "session expiry interval raised from 0")  # clause 3.14.2.2.2
-                session.expiry = min(expiry, self.options.max_session_expiry)
+            code = self.broker.mqtt5.disconnect(self, body)  # type: ignore[union-attr]
         if code == SUCCESS and session is not None:
             session.will = None  # [MQTT-3.14.4-3]
         self.close(code, "client disconnected")
@@ -561,21 +530,8 @@ class Connection:
         if self.version != 5 or not code:
             self.reply(bytes((first, 2, packet_id >> 8, packet_id & 255)))
             return
-        body = bytes((packet_id >> 8, packet_id & 255, code))
-        if text and self.problem_information:  # [MQTT-3.1.2-29]
-            body = self.with_text(body, text)
-        self.reply(packet(first, body))
-
-    def with_text(self, body: bytes, text: str, properties: "Optional[Properties]" = None) -> bytes:
-        """`body` followed by properties, a reason string among them if there is room for it [MQTT-3.4.2-2]."""
-        properties = properties or {}
-        if text:
-            whole = dict(properties)
-            whole[REASON_STRING] = text.encode()
-            longer = body + encode(whole)
-            if len(longer) + 5 <= self.max_packet:
-                return longer
-        return body + encode(properties)
+        mqtt5: "MQTT5" = self.broker.mqtt5  # type: ignore[assignment]
+        self.reply(mqtt5.acknowledgement(self, first, packet_id, code, text))
 
     def pause_writing(self, why: int = _HOST) -> None:
         """The host has `outbox_bytes` or more unsent: the client counts as slow from now on. `why`: a bit of `blocked`."""
@@ -604,21 +560,13 @@ class Connection:
             self.refuse(code, error.text)
             return
         if self.version == 5:
-            properties: "Properties" = {}
-            if code in (SERVER_SHUTTING_DOWN, USE_ANOTHER_SERVER, SERVER_MOVED) and self.broker.options.server_reference:
-                properties[SERVER_REFERENCE] = self.broker.options.server_reference.encode()
-            self.reply(packet(0xE0, self.with_text(bytes((code,)), error.text, properties)))
+            self.reply(self.broker.mqtt5.farewell(self, code, error.text))  # type: ignore[union-attr]
         self.close(code, error.text, told=self.version == 5)
 
     def refuse(self, code: int, text: str) -> None:
         """Answer CONNECT with a refusal and close [MQTT-3.2.2-7]; a faulty MQTT 3.x CONNECT is just closed."""
         if self.version == 5:
-            properties: "Properties" = {}
-            if code == SERVER_SHUTTING_DOWN:  # which CONNACK does not know
-                code = SERVER_UNAVAILABLE
-            if code == USE_ANOTHER_SERVER:
-                properties[SERVER_REFERENCE] = self.broker.options.server_reference.encode()
-            data = packet(0x20, self.with_text(bytes((0, code)), text, properties))
+            data = self.broker.mqtt5.refusal(self, code, text)  # type: ignore[union-attr]
             if len(data) <= self.max_packet:
                 self.reply(data)
         elif self.version and code not in (MALFORMED_PACKET, PROTOCOL_ERROR):

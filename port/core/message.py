@@ -5,18 +5,13 @@ most once per protocol family, QoS and retain flag.
 """
 
 from port.core import const
-from port.core.codec import PUBLISH, Reader, string, u16, u32, varint
-from port.core.properties import decode
+from port.core.codec import PUBLISH, Reader, string, varint
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional
 
     from port.core.properties import Properties
-
-_MESSAGE_EXPIRY_INTERVAL = const(0x02)
-_SUBSCRIPTION_IDENTIFIER = const(0x0B)
-_TOPIC_ALIAS = const(0x23)
 
 
 class Message:
@@ -70,6 +65,8 @@ class Message:
 
     def decoded_properties(self) -> "Properties":
         """The forwarded MQTT 5 properties as `properties.decode` gives them."""
+        from port.core.properties import decode
+
         return decode(Reader(varint(len(self.properties)) + self.properties), PUBLISH)
 
     def changed(self) -> None:
@@ -85,7 +82,7 @@ class Message:
         key = flags | 16 if version5 else flags
         forms = self._forms
         if forms is None:
-            form = self._encode(version5, flags, string(self.name), self.properties)
+            form = self.encode(version5, flags, self.name, self.properties)
             self._forms = (key, form)
             return form
         if isinstance(forms, tuple):
@@ -94,36 +91,13 @@ class Message:
                 return known
             forms = self._forms = {forms[0]: known}
         if key not in forms:
-            forms[key] = self._encode(version5, flags, string(self.name), self.properties)
+            forms[key] = self.encode(version5, flags, self.name, self.properties)
         known = forms[key]
         return known
 
-    def special_form(
-        self,
-        flags: int,
-        now: int,
-        identifiers: "Optional[tuple[int, ...]]",
-        alias: int,
-        alias_known: bool,
-    ) -> "tuple[bytes, bytes]":
-        """The MQTT 5 packet as (head, tail) with what concerns this receiver and moment alone.
-
-        now          ms on the broker's clock: the expiry interval forwarded is what is left [MQTT-3.3.2-6]
-        identifiers  subscription identifiers [MQTT-3.3.4-3]
-        alias        topic alias, 0 for none; `alias_known` leaves the topic name out
-        """
-        properties = self.properties
-        if self.expires is not None:
-            left = (self.expires - now + 999) // 1000
-            properties = bytes((_MESSAGE_EXPIRY_INTERVAL,)) + u32(max(left, 0)) + properties
-        if alias:
-            properties = bytes((_TOPIC_ALIAS,)) + u16(alias) + properties
-        if identifiers:
-            for identifier in identifiers:
-                properties += bytes((_SUBSCRIPTION_IDENTIFIER,)) + varint(identifier)
-        return self._encode(True, flags, b"\0\0" if alias_known else string(self.name), properties)
-
-    def _encode(self, version5: bool, flags: int, name: bytes, properties: bytes) -> "tuple[bytes, bytes]":
+    def encode(self, version5: bool, flags: int, name: bytes, properties: bytes) -> "tuple[bytes, bytes]":
+        """A packet as `form` gives it, with another name or other properties."""
+        name = string(name)
         tail = self.payload
         if version5:
             tail = varint(len(properties)) + properties + tail

@@ -46,6 +46,7 @@ from port.core.codec import (
     varint,
 )
 from port.core.connect import Connect
+from port.core.mqtt5 import MQTT5
 from port.core.properties import (
     AUTHENTICATION_DATA,
     AUTHENTICATION_METHOD,
@@ -91,10 +92,16 @@ _CODES_3 = {CONNACK: b"\x00\x01\x02\x03\x04\x05", SUBACK: b"\x00\x01\x02\x80"}
 
 
 class _Peer:
-    """What `connect.Connect` needs of a connection: a place for the version it finds."""
+    """What `connect.Connect` needs of a connection: a place for the version it finds, and a broker that knows MQTT 5."""
 
     def __init__(self) -> None:
         self.version = 0
+        self.broker = self
+        self.mqtt5 = MQTT5()
+
+    def find_mqtt5(self) -> MQTT5:
+        """See Broker.find_mqtt5."""
+        return self.mqtt5
 
 
 def decode(data: bytes, version: int) -> "Packet":

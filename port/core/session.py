@@ -156,18 +156,8 @@ class Session:
         """The packet for this receiver as (head, tail)."""
         if not self.version5:
             return message.form(False, flags)
-        alias = 0
-        known = False
-        if self.alias_maximum:
-            aliases = self.aliases
-            if aliases is None:
-                aliases = self.aliases = {}
-            alias = aliases.get(message.name, 0)
-            known = alias > 0
-            if not known and len(aliases) < self.alias_maximum:
-                alias = aliases[message.name] = len(aliases) + 1
-        if alias or identifiers or message.expires is not None:
-            return message.special_form(flags, self.broker.clock(), identifiers, alias, known)
+        if self.alias_maximum or identifiers or message.expires is not None:
+            return self.broker.mqtt5.form(self, message, flags, identifiers)  # type: ignore[union-attr]
         return message.form(True, flags)
 
     def _too_large(self, message: "Message") -> None:

@@ -2,7 +2,6 @@
 
 from port.core import const
 from port.core.codec import SUBSCRIBE, UNSUBSCRIBE, Reader, packet, u16
-from port.core.properties import SUBSCRIPTION_IDENTIFIER, decode
 from port.core.reason import (
     MALFORMED_PACKET,
     NO_SUBSCRIPTION_EXISTED,
@@ -10,7 +9,6 @@ from port.core.reason import (
     PROTOCOL_ERROR,
     QUOTA_EXCEEDED,
     SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
-    SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
     TOPIC_FILTER_INVALID,
     WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
     MQTTError,
@@ -37,9 +35,7 @@ def handle_subscribe(conn: "Connection", body: bytes) -> None:
     packet_id = _packet_id(reader)
     identifier = 0
     if version5:
-        identifier = decode(reader, SUBSCRIBE).get(SUBSCRIPTION_IDENTIFIER, 0)
-        if identifier and not conn.options.subscription_identifiers:
-            raise MQTTError(SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, "subscription identifiers are not supported")
+        identifier = broker.mqtt5.subscribing(conn, reader, SUBSCRIBE)  # type: ignore[union-attr]
     asked: "list[tuple[bytes, int]]" = []
     while reader.left() or not asked:  # [MQTT-3.8.3-2]
         topic_filter = _filter(reader)
@@ -117,7 +113,7 @@ def handle_unsubscribe(conn: "Connection", body: bytes) -> None:
     reader = Reader(body)
     packet_id = _packet_id(reader)
     if version5:
-        decode(reader, UNSUBSCRIBE)
+        conn.broker.mqtt5.subscribing(conn, reader, UNSUBSCRIBE)  # type: ignore[union-attr]
     filters: "list[bytes]" = []
     while reader.left() or not filters:  # [MQTT-3.10.3-2]
         filters.append(_filter(reader))

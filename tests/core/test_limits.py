@@ -39,8 +39,8 @@ def test_the_property_cache_is_bounded():
     for i in range(50):
         client.publish("t", properties={CONTENT_TYPE: b"%d" % i})
         client.publish("t", properties={USER_PROPERTY: [(b"%d" % i, bytes(300).replace(b"\0", b"x"))]})
-        assert len(world.broker.property_cache) <= 4
-        assert max([len(block) for block in world.broker.property_cache]) <= 256
+        assert len(world.broker.mqtt5.cache) <= 4
+        assert max([len(block) for block in world.broker.mqtt5.cache]) <= 256
 
 
 def test_faulty_property_blocks_are_found_each_time():

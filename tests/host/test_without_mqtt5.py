@@ -1,0 +1,109 @@
+"""A broker with the files of a package that lacks MQTT 5: it refuses that, and serves MQTT 3.1 and 3.1.1 as ever."""
+
+import shutil
+import socket
+
+import mpy_set
+import pytest
+
+import toolchain
+from packages import files
+from server_process import ServerProcess
+from tests.host.drivers.paho import Paho
+from tests.host.test_clients import (  # noqa: F401
+    connect,
+    name,
+    named,
+    test_every_qos,
+    test_large_payload,
+    test_persistent_session,
+    test_retained,
+    test_takeover,
+    test_unsubscribed,
+    test_will,
+)
+
+SCRIPT = """\
+import asyncio, sys
+from port.micropython import Server
+
+server = Server()
+server.listen("127.0.0.1", int(sys.argv[1]))
+asyncio.run(server.serve())
+"""
+REFUSED = b"\x20\x03\x00\x84\x00"  # CONNACK with properties: Unsupported Protocol Version
+
+
+def sources(folder):
+    for file in files("smallest"):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(toolchain.ROOT / file, folder / file)
+
+
+def compiled(folder):
+    mpy_set.build(folder, "smallest")
+
+
+@pytest.fixture(scope="module", params=[sources, compiled], ids=lambda make: make.__name__)
+def broker(request, tool, tmp_path_factory):
+    """It runs where nothing else of the broker is to be found."""
+    tool("micropython")
+    tool("mpy-cross")
+    folder = tmp_path_factory.mktemp("package") / "port-and-script"
+    request.param(folder)
+    script = folder / "broker.py"
+    script.write_text(SCRIPT)
+    with ServerProcess("micropython", script=script, variables={"MICROPYPATH": f"{folder}:.frozen"}) as server:
+        yield server
+        assert not server.trouble()
+
+
+@pytest.fixture(params=[(Paho, 3), (Paho, 4)], ids=named)
+def library(request):
+    return request.param
+
+
+def answer(broker, packet):
+    """All that comes until the broker closes the connection."""
+    with socket.create_connection(("127.0.0.1", broker.port), 10) as sock:
+        sock.sendall(packet)
+        received = b""
+        while data := sock.recv(100):
+            received += data
+        return received
+
+
+@pytest.mark.parametrize("level", [5, 6, 0x85], ids=hex)
+def test_mqtt_5_is_refused(broker, level):
+    assert answer(broker, b"\x10\x0e\x00\x04MQTT" + bytes((level, 2)) + b"\x00\x3c\x00\x00\x01c") == REFUSED
+
+
+def test_its_will_is_not_sent(broker, connect, name):  # noqa: F811
+    watching = connect(name)
+    watching.subscribe(name)
+    topic = name.encode()
+    body = b"\x00\x04MQTT\x05\x06\x00\x3c\x00\x00\x01c\x00\x00" + bytes((len(topic),)) + topic + b"\x00\x04will"
+    assert answer(broker, bytes((0x10, len(body))) + body) == REFUSED
+    watching.publish(name, b"alive")
+    assert watching.receive().payload == b"alive"
+
+
+def test_a_client_that_falls_back(broker, connect, name):  # noqa: F811
+    """What a library does that speaks both: it is refused, and then comes with MQTT 3.1.1."""
+    with pytest.raises(AssertionError, match="Unsupported protocol version"):
+        Paho(broker.port, name, 5)
+    client = connect(name)
+    client.subscribe(name, 2)
+    client.publish(name, b"hello", 2)
+    assert client.receive().payload == b"hello"
+
+
+def test_shared_subscription(connect, name):  # noqa: F811
+    """Not in MQTT 3.x, but useful to its clients, too."""
+    first, second = connect(name + "1"), connect(name + "2")
+    for client in (first, second):
+        client.subscribe("$share/group/" + name, 1)
+    for _ in range(4):
+        first.publish(name, b"turn", 1)
+    for client in (first, second):
+        assert [client.receive().payload for _ in range(2)] == [b"turn", b"turn"]
