@@ -1,0 +1,1 @@
+# ESP32-S3: mpconfigboard.cmake has set all there is.

@@ -1,0 +1,3 @@
+# An ESP32 with PSRAM.
+
+include(boards/ESP32_GENERIC/mpconfigvariant_SPIRAM.cmake)
