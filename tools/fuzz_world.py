@@ -8,7 +8,7 @@ from port.core.auth import PENDING, Authenticator, Identity
 from port.core.broker import Broker
 from port.core.options import Options
 from port.core.reason import CONTINUE_AUTHENTICATION, NOT_AUTHORIZED, SUCCESS, MQTTError
-from port.core.retained import message
+from port.core.retained import retained_message
 
 if TYPE_CHECKING:
     from typing import Any, Optional
@@ -257,7 +257,7 @@ class World:
         records = retained.matching(b"#")
         size = 0
         for record in records:
-            size += message(record).size()
+            size += retained_message(record).size()
         if retained.count != len(records) or retained.bytes != size:
             raise Fault("retained figures are wrong")
         if retained.count > broker.options.max_retained_messages or size > broker.options.max_retained_bytes:

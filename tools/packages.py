@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from toolchain import ROOT
 
-import port.core
+_FOUND = re.search(r'__version__ = "(.+)"', (ROOT / "port" / "core" / "__init__.py").read_text())
+VERSION = _FOUND[1] if _FOUND else ""
 
 # Parts of the broker that are loaded only when they are used: what is left away takes no flash.
 PARTS = {
@@ -62,4 +64,4 @@ def source_package(package: str) -> str:
 def package_text(urls: Sequence[tuple[str, str]]) -> str:
     """A package.json: `urls` are (place on the board, place beside this file)."""
     lines = ",\n".join(f"    {json.dumps(list(url))}" for url in urls)
-    return '{\n  "urls": [\n%s\n  ],\n  "deps": [],\n  "version": "%s"\n}\n' % (lines, port.core.__version__)
+    return '{\n  "urls": [\n%s\n  ],\n  "deps": [],\n  "version": "%s"\n}\n' % (lines, VERSION)

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bundles import FROZEN, Bundles, module_name
 from debian import RELEASE, Archive, Unavailable, run
+from packages import files
 from server_process import free_port
 from toolchain import CACHE, ROOT, find
 
 FOLDER = CACHE / "frozen-unix"
-FROZEN = (ROOT / "manifest.py", ROOT / "port" / "__init__.py", ROOT / "port" / "core", ROOT / "port" / "micropython")
 # SHA-1 for WebSocket, which MicroPython itself has only from a TLS library.
 SHA1 = ROOT / "boards" / "qemu-mps2"
 SHA1_FILES = ("sha1.c", "lib/axtls/crypto/crypto.h")
@@ -38,6 +39,7 @@ OPTIONS = ("MICROPY_PY_SSL=0", "MICROPY_SSL_MBEDTLS=0", "MICROPY_SSL_AXTLS=0", "
 MANIFEST = f"""\
 include("$(MPY_DIR)/extmod/asyncio")
 include("{ROOT / "manifest.py"}")
+package("port/core", ("packets.py",), base_path="{ROOT}", opt=3)  # for the tests
 """
 MODULE = """\
 SRC_USERMOD_C += $(USERMOD_DIR)/sha1.c
@@ -80,11 +82,10 @@ def environment(sources: bool = False) -> dict[str, str]:
     return {**os.environ, "MICROPYPATH": f"{ROOT}:.frozen" if sources else ".frozen"}
 
 
-def everything() -> list[str]:
-    """The names of all modules that are frozen, but for NOT_LOADED."""
-    files = [path.relative_to(ROOT) for folder in FROZEN if folder.is_dir() for path in folder.glob("*.py")]
-    names = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in files}
-    return sorted(names - set(NOT_LOADED))
+def everything(sources: bool = False) -> list[str]:
+    """The names of all modules that are frozen, but for NOT_LOADED and other names of what is in a bundle; or of the sources."""
+    names = [module_name(file) for file in files()] if sources else Bundles(files()).modules
+    return sorted(set(names) - set(NOT_LOADED))
 
 
 def heap(bits: int, sources: bool = False, modules: Iterable[str] = ()) -> dict[str, int]:

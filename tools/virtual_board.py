@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from bundles import FROZEN
 from debian import RELEASE, Archive, Unavailable, run
 from server_process import free_port
 from toolchain import CACHE, ROOT, find
@@ -23,7 +24,6 @@ from toolchain import CACHE, ROOT, find
 BOARD = ROOT / "boards" / "qemu-mps2"
 FOLDER = CACHE / "qemu-mps2"
 PROGRAMS = ("arm-none-eabi-gcc", "dpkg-source", "make", "mpy-cross", "qemu-system-arm")
-FROZEN = (ROOT / "manifest.py", ROOT / "port" / "__init__.py", ROOT / "port" / "core", ROOT / "port" / "micropython")
 
 PCBS = 24  # TCP connections the firmware has room for
 STOCK_PCBS = 5  # and a stock Pico W

@@ -25,8 +25,7 @@ from port.core.reason import (
 )
 from port.core.topics import valid_filter, valid_name
 from port.core.message import Message
-from port.core.retained import Retained, expired
-from port.core.retained import message as retained_message
+from port.core.retained import Retained, expired, retained_message
 from port.core.subscriptions import limited
 from port.core.options import Options
 from port.core.listener import Listener

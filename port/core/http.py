@@ -20,7 +20,7 @@ MAX_HEAD = const(4096)  # bytes of request line and header fields, the empty lin
 MAX_HEADERS = const(64)  # header fields
 
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_BASE64 = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/="
+_CREDENTIALS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/="
 _METHOD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _TEXTS = {
     101: "Switching Protocols",
@@ -89,7 +89,7 @@ class Request:
             return None
         scheme, _, encoded = value.partition(b" ")
         try:
-            if scheme.lower() != b"basic" or encoded.strip(_BASE64):
+            if scheme.lower() != b"basic" or encoded.strip(_CREDENTIALS):
                 raise ValueError
             user, colon, password = binascii.a2b_base64(encoded).partition(b":")
             if not colon or not is_utf8(user):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Record = tuple[bytes, bytes, int, bytes, "Optional[int]"]
 
 
-def message(record: "Record") -> Message:
+def retained_message(record: "Record") -> Message:
     """The message a record stands for."""
     return Message(record[0], record[1], record[2], True, record[3], record[4])
 

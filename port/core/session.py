@@ -21,8 +21,7 @@ from port.core.reason import (
     RECEIVE_MAXIMUM_EXCEEDED,
     MQTTError,
 )
-from port.core.retained import expired
-from port.core.retained import message as retained_message
+from port.core.retained import expired, retained_message
 from port.core.topics import matches
 
 TYPE_CHECKING = const(0)

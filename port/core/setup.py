@@ -66,7 +66,7 @@ def begin(broker: "Broker", config: "Config") -> None:
         broker.set_acl(config.rules)
 
 
-def change(broker: "Broker", config: "Config", made: "Made") -> None:
+def reconfigure(broker: "Broker", config: "Config", made: "Made") -> None:
     """Give a running broker other options, authenticators, rules and limits; its clients stay, unless they lose rights.
 
     Listeners keep their addresses: one that is not there is not opened, one that is not mentioned any more stays as it is.

@@ -122,7 +122,7 @@ class Server(Broker):
             self._entrances.append(Entrance(self, entry, new_listener(self, entry, made), context))
 
     async def change(self, config: Config, made: list[Authenticator]) -> None:
-        """Take over another configuration while running: see port.core.setup.change; certificates are read again.
+        """Take over another configuration while running: see port.core.setup.reconfigure; certificates are read again.
 
         `made`: the authenticators of its [[auth]], in order; those that go on are the same objects as before.
 
@@ -141,7 +141,7 @@ class Server(Broker):
                 await _call(authenticator, "open")
         for entrance, context in contexts.items():
             entrance.tls = context
-        setup.change(self, config, made)
+        setup.reconfigure(self, config, made)
         for authenticator in old:
             if authenticator not in self.all_authenticators():
                 await _call(authenticator, "close")

@@ -141,7 +141,7 @@ class Server(Broker):
             self._entrances.append(Entrance(self, entry, new_listener(self, entry, made), tls))
 
     def change(self, config: "Config", made: "list[Authenticator]") -> None:
-        """Take over another configuration while running: see port.core.setup.change; certificates are read again.
+        """Take over another configuration while running: see port.core.setup.reconfigure; certificates are read again.
 
         Raises ValueError or OSError naming what is wrong, and then nothing has changed.
         """
@@ -155,7 +155,7 @@ class Server(Broker):
                     contexts.append((entrance, context(entry)))
         for entrance, tls in contexts:
             entrance.tls = tls
-        setup.change(self, config, made)
+        setup.reconfigure(self, config, made)
         self._fit()
 
     def _fit(self) -> None:

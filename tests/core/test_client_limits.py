@@ -6,7 +6,7 @@ from port.core.listener import Listener
 from port.core.listener_config import new_listener
 from port.core.options import Options
 from port.core.properties import MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, TOPIC_ALIAS
-from port.core.setup import begin, change
+from port.core.setup import begin, reconfigure
 from rights import ALL, will, world_asking, world_with
 
 KEEP = {SESSION_EXPIRY_INTERVAL: 1000}
@@ -146,7 +146,7 @@ def test_names_after_a_reload():
 
 
 def reload(world, values):
-    change(world.broker, Config(values), [])
+    reconfigure(world.broker, Config(values), [])
 
 
 def world_of(values):

@@ -6,7 +6,7 @@ from port.core.auth import AllowAll, Authenticator
 from port.core.config import Config
 from port.core.listener_config import ListenerConfig, new_listener
 from port.core.options import Options
-from port.core.setup import begin, change, make_authenticator
+from port.core.setup import begin, reconfigure, make_authenticator
 
 if TYPE_CHECKING:
     from typing import Any
@@ -154,7 +154,7 @@ def test_a_running_broker_takes_over_another_configuration():
         "sys_interval": 0,
     }
     config = Config(after)
-    change(world.broker, config, [make_authenticator(entry, {}) for entry in config.auth])
+    reconfigure(world.broker, config, [make_authenticator(entry, {}) for entry in config.auth])
     # On listener a there is somebody now to ask, and this client was never asked.
     a.expect_close(0x87)
     b.subscribe("x/y")
@@ -170,7 +170,7 @@ def test_a_running_broker_takes_over_another_configuration():
 def test_no_listener_is_lost_that_is_not_mentioned_any_more():
     world, listeners = configured({"listener": [{"id": "a"}, {"id": "b"}]})
     client = world.connect("c", listener=listeners["a"])
-    change(world.broker, Config({"listener": [{"id": "b"}], "max_qos": 1}), [AllowAll()])
+    reconfigure(world.broker, Config({"listener": [{"id": "b"}], "max_qos": 1}), [AllowAll()])
     client.publish("a", qos=1, code=0x10)
     assert listeners["a"].options.max_qos == 1
 

@@ -58,7 +58,7 @@ def same(record: "Record | None", message: Message | None) -> bool:
     """Whether what the store has of a message is the message."""
     if record is None or message is None:
         return record is None and message is None
-    again = retained.message(record)
+    again = retained.retained_message(record)
     return all(getattr(again, name) == getattr(message, name)
                for name in ("name", "payload", "qos", "retain", "properties", "expires"))
 
