@@ -91,6 +91,8 @@ class Build:
                                             cache.read_text(), re.MULTILINE):
             raise Unavailable(f"{self._folder} holds a build of something else: remove it, or name another with --build")
         self._folder.mkdir(parents=True, exist_ok=True)
+        # It is not written again when only the list of modules has changed.
+        (self._folder / "frozen_content.c").unlink(missing_ok=True)
         jobs = f"-j{os.cpu_count() or 1}"
         with (self._folder / LOG).open("w") as log:
             for command in (["make", "-C", str(self._checkout / "mpy-cross"), jobs],

@@ -71,6 +71,15 @@ class Archive:
         for package in (self._folder / "cache" / "archives").glob("*.deb"):
             run("dpkg", "-x", str(package), str(target))
 
+    def unpack_alone(self, target: Path, *packages: str) -> None:
+        """Put the contents of packages into a folder, without what they depend on."""
+        work = self._folder / "alone"
+        work.mkdir()
+        self._apt("download", *packages, cwd=work)
+        target.mkdir(parents=True, exist_ok=True)
+        for package in work.glob("*.deb"):
+            run("dpkg", "-x", str(package), str(target))
+
     def unpack_source(self, target: Path, package: str) -> None:
         """Put the source of a package, with Debian's patches, into a folder that does not exist yet."""
         if not shutil.which("dpkg-source"):
