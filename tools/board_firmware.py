@@ -25,7 +25,7 @@ LIBRARIES = {"libc.a": "libnewlib-arm-none-eabi", "libstdc++.a": "libstdc++-arm-
 LOG = "build.log"
 _LAST_LINES = 30
 # Symbols of our modules, frozen: fun_data_port_core_broker_Broker.
-_OURS = re.compile(r"_port(___init__|_core|_micropython)(_|$)")
+_OURS = re.compile(r"^(children|const_\w+?|frozen_module|fun_data|proto_fun|raw_code)_port_")
 
 
 class Board(NamedTuple):

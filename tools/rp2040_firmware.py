@@ -16,13 +16,13 @@ import tomllib
 from pathlib import Path
 
 from board_firmware import arm_problems, contents
+from bundles import FROZEN
 from debian import RELEASE, Archive, Unavailable, run
 from toolchain import CACHE, ROOT, find
 
 FOLDER = CACHE / "rp2040"
 LWIP = ROOT / "boards" / "rpi-pico-w" / "lwip"
 CHECK = ROOT / "tools" / "rp2040_check.py"
-FROZEN = (ROOT / "manifest.py", ROOT / "port" / "__init__.py", ROOT / "port" / "core", ROOT / "port" / "micropython")
 
 MANIFEST = f"""\
 freeze("$(PORT_DIR)/modules")
