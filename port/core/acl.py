@@ -174,10 +174,12 @@ class Access:
     room        how many topic names are remembered, and answers of the authorizer
     fast        topic names that may be published at QoS 0, with their receivers: see Router.fast; valid
                 while `generation` is the router's
+    granted     the same for QoS 1 and 2, see Router.granted
     """
 
     __slots__ = (
-        "acl", "rules", "authorizer", "users", "fast", "generation", "entries", "room", "_publish", "_receive", "_asked", "_fresh",
+        "acl", "rules", "authorizer", "users", "fast", "granted", "generation", "entries", "room", "_publish", "_receive", "_asked",
+        "_fresh",
     )  # fmt: skip
 
     def __init__(self, entries: "tuple[Entry, ...]", acl: "Acl", rules: "Any", authorizer: "Any") -> None:
@@ -186,6 +188,7 @@ class Access:
         self.authorizer = authorizer
         self.users = 0
         self.fast: "tuple[dict[bytes, Any], dict[bytes, Any]]" = ({}, {})
+        self.granted: "tuple[dict[bytes, Any], dict[bytes, Any]]" = ({}, {})
         self.generation = -1
         self.entries = entries
         self._publish: "dict[bytes, int]" = {}
@@ -228,9 +231,10 @@ class Access:
             return DENIED
         return verdict
 
-    def lasting(self, name: bytes) -> bool:
-        """True when rules have decided on publishing to a topic name: what an authorizer says holds for a time."""
-        return name in self._publish
+    def lasting(self, name: bytes) -> int:
+        """The QoS up to which rules have allowed publishing to a topic name; -1: what an authorizer says holds for a time."""
+        verdict = self._publish.get(name, -1)
+        return verdict & 3 if verdict >= 0 else -1
 
     def receive(self, name: bytes) -> int:
         """The verdict on being sent what is published to a topic name."""

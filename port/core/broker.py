@@ -210,7 +210,7 @@ class Broker:
         session.expires_at = session.will_at = None
         self.due.pop(session, None)
         self._settle_family(session)
-        conn.fast = rights.fast_names(self, session)
+        rights.set_fast(conn, session)
         self.connected += 1
         conn.listener.connected += 1
         self.clients_maximum = max(self.clients_maximum, self.connected)

@@ -23,7 +23,7 @@ from port.core.codec import (
     Reader,
 )
 from port.core.connect import decided, handle_connect
-from port.core.publish import handle_publish
+from port.core.publish import handle_publish, pass_on
 from port.core.reason import (
     MALFORMED_PACKET,
     MESSAGE_RATE_TOO_HIGH,
@@ -84,7 +84,7 @@ class Connection:
 
     __slots__ = (
         "broker", "listener", "options", "transport", "address", "state", "version", "client_id", "session", "out",
-        "rest", "need", "active", "deadline", "silence", "fast", "aliases", "problem_information", "max_packet",
+        "rest", "need", "active", "deadline", "silence", "fast", "granted", "aliases", "problem_information", "max_packet",
         "identity", "held", "rate", "peer", "blocked", "promised",
     )  # fmt: skip
 
@@ -108,6 +108,7 @@ class Connection:
         self.deadline = broker.clock() + listener.options.connect_timeout * 1000
         self.silence = 0  # ms a client may be silent, 0: for ever
         self.fast = broker.fast[0]
+        self.granted = broker.router.granted[0]
         self.aliases: "Optional[dict[int, bytes]]" = None
         self.problem_information = True
         self.max_packet = 0xFFFFFFFF
@@ -211,7 +212,11 @@ class Connection:
                 if copy:
                     name = bytes(name)
                 fast = names.get(name)
-                if fast is not None and (k < stop and not data[k] if version5 else k <= stop):
+                if fast is not None and (
+                    k < stop and (not data[k] or broker.mqtt5.forwardable(data, k, stop))  # type: ignore[union-attr]
+                    if version5
+                    else k <= stop
+                ):
                     frame = view[i:stop]
                     i = stop
                     for receiver in fast:
@@ -232,8 +237,12 @@ class Connection:
                 session.puback(data[at] << 8 | data[at + 1])  # type: ignore[union-attr]
             elif first & 0xF0 == 0x30:
                 received += 1
-                handle_publish(self, first, bytes(view[i:stop]), at - i)
-                names = self.fast
+                frame = view[i:stop]
+                if copy:
+                    frame = bytes(frame)
+                if first & 9 or size < 5 or not pass_on(self, first, frame, at - i):
+                    handle_publish(self, first, frame, at - i)
+                    names = self.fast
             elif size == 2 and first == 0x62:
                 session.pubrel(data[at] << 8 | data[at + 1])  # type: ignore[union-attr]
                 out = self.out  # `reply`, written out here and below

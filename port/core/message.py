@@ -105,3 +105,14 @@ class Message:
         if flags & 6:
             return bytes((0x30 | flags,)) + varint(size + 2) + name, tail
         return bytes((0x30 | flags,)) + varint(size) + name + tail, b""  # whole: shared by all receivers
+
+
+def from_packet(packet: bytes, version5: bool) -> Message:
+    """The message of a valid QoS 1 or 2 PUBLISH packet without a topic alias and a message expiry interval."""
+    reader = Reader(packet)
+    reader.pos = 1
+    reader.varint()
+    name = reader.binary()
+    reader.u16()
+    properties = reader.take(reader.varint()) if version5 else b""
+    return Message(name, packet[reader.pos :], packet[0] >> 1 & 3, False, properties)

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from port.core.auth import Authenticator, Identity
+    from port.core.codec import Buffer
     from port.core.connect import Connect
     from port.core.connection import Connection
     from port.core.message import Message
@@ -243,6 +244,15 @@ class MQTT5:
                     cache.clear()
                 cache[raw] = parsed
         return start + size, parsed[0], parsed[1], parsed[2]
+
+    def forwardable(self, data: "Buffer", at: int, stop: int) -> bool:
+        """True when the properties at data[at], of a PUBLISH that ends at `stop`, are known to be forwarded as they are."""
+        size = data[at]
+        at += 1
+        if size > 127 or at + size > stop:
+            return False
+        parsed = self.cache.get(bytes(data[at : at + size]))
+        return parsed is not None and parsed[0] < 0 and parsed[1] is None
 
     def resolve_alias(self, conn: "Connection", alias: int, name: bytes) -> bytes:
         """The topic name behind a topic alias, or note the alias of a name (clause 3.3.2.3.4)."""

@@ -1,7 +1,7 @@
 """PUBLISH from a client (clause 3.3): parse, check, hand to the broker, acknowledge."""
 
 from port.core import const
-from port.core.message import Message
+from port.core.message import Message, from_packet
 from port.core.reason import (
     MALFORMED_PACKET,
     PROTOCOL_ERROR,
@@ -23,6 +23,72 @@ _UNDECIDED = const(-2)  # port.core.acl has these two
 _MAY_PUBLISH = const(1)
 _PUBACK = const(0x40)
 _PUBREC = const(0x50)
+
+
+def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> bool:
+    """Handle a QoS 1 or 2 PUBLISH without DUP and RETAIN, whose body of 5 bytes or more starts at packet[at], if its receivers
+    take it as it came; or do nothing and return False.
+
+    Only the packet identifier may differ. Even that stays where it is the receiver's next one, as it is when one client
+    publishes what another gets; and where nothing is in flight, when any will do.
+    """
+    start = at + 2
+    at = start + (packet[at] << 8 | packet[at + 1])
+    known = conn.granted.get(packet[start:at])
+    if known is None or first & 6 > known[0] or len(packet) < at + 2:
+        return False
+    packet_id = packet[at] << 8 | packet[at + 1]
+    if not packet_id:
+        return False
+    broker = conn.broker
+    version5 = conn.version == 5
+    if version5:
+        if len(packet) == at + 2 or packet[at + 2] and not broker.mqtt5.forwardable(packet, at + 2, len(packet)):  # type: ignore[union-attr]
+            return False
+    received = None
+    if first & 4:
+        sender: "Session" = conn.session  # type: ignore[assignment]
+        received = sender.received
+        if received is None:
+            received = sender.received = {}
+        limit = conn.options.receive_maximum if version5 else conn.options.max_unreleased
+        if packet_id in received or len(received) >= limit or sender.number:
+            return False
+    dirty = broker.dirty
+    message = None
+    published = 0
+    for session in known[1]:
+        out = session.out
+        inflight = session.inflight
+        if out is None or session.queue or session.resends or session.number or len(inflight) >= session.window:
+            if message is None:
+                message = from_packet(packet, version5)
+                journal = broker.journal
+                serial = 0 if journal is None else journal.serial
+            session.deliver(message, first & 6)
+            continue
+        own = session.packet_id + 1 & 65535
+        whole = packet
+        if own != packet_id or own in inflight:
+            if not inflight:
+                own = packet_id
+            else:
+                while own in inflight or not own:
+                    own = own + 1 & 65535
+                whole = packet[:at] + bytes((own >> 8, own & 255)) + packet[at + 2 :]
+        session.packet_id = own
+        inflight[own] = whole
+        if not out:
+            dirty.append(session.conn)
+        out.append(whole)
+        published += 1
+    broker.published += published
+    if message is not None and journal is not None and journal.serial != serial:
+        journal.wait(conn)
+    if received is not None:
+        received[packet_id] = True
+    conn.reply((b"\x40\x02" if received is None else b"\x50\x02") + packet[at : at + 2])
+    return True
 
 
 def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> None:

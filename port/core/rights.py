@@ -94,10 +94,12 @@ def restored_access(broker: "Broker", session: "Session", own: bool) -> None:
         set_access(broker, session, acl.find(session.user, session.client_id, session.address, None, None))
 
 
-def fast_names(broker: "Broker", session: "Session") -> "dict[bytes, Any]":
-    """The topic names to which the client's QoS 0 packets take the fast path, with their receivers."""
-    fast = broker.fast if session.access is None else session.access.fast
-    return fast[1] if session.version5 else fast[0]
+def set_fast(conn: "Connection", session: "Session") -> None:
+    """The topic names to which an open connection's packets take the fast path, see Router, from now on."""
+    names: "Any" = session.access or conn.broker.router
+    i = 1 if session.version5 else 0
+    conn.fast = names.fast[i]
+    conn.granted = names.granted[i] if conn.options.max_qos == 2 else {}
 
 
 def set_rules(broker: "Broker", session: "Session", rules: "Optional[list[Rule]]") -> None:
@@ -154,7 +156,7 @@ def _renew(broker: "Broker", session: "Session") -> None:
     if identity is not None:
         identity.access = access
     if conn is not None:
-        conn.fast = fast_names(broker, session)
+        set_fast(conn, session)
 
 
 def _enforce(broker: "Broker", session: "Session") -> None:

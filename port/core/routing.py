@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from port.core.session import Session
     from port.core.shared import SharedGroup
 
+    Granted = dict[bytes, tuple[int, tuple[Session, ...]]]
+
 _QOS = const(3)
 _NO_LOCAL = const(4)
 _RETAIN_AS_PUBLISHED = const(8)
@@ -34,6 +36,8 @@ class Router:
     fast: for MQTT 3.x and MQTT 5 publishers, topic name -> the sessions that take a plain QoS 0
     packet as it came. A name is only there when all its receivers do, no message hook is set, and
     it is within the limits of all clients there have been.
+    granted: topic name -> (lowest QoS granted as in a PUBLISH's flags, 2 or 4; the same sessions): up to this QoS they take
+    packets as they came, see publish.pass_on.
     quick: topic name -> (session, option) of its receivers, where that is all of the route and the same holds: what is
     published there needs no more than Session.deliver. Only for clients without an ACL.
     """
@@ -41,6 +45,7 @@ class Router:
     def __init__(self, broker: "Broker") -> None:
         self.subscriptions = Subscriptions()
         self.fast: "tuple[dict[bytes, tuple[Session, ...]], dict[bytes, tuple[Session, ...]]]" = ({}, {})
+        self.granted: "tuple[Granted, Granted]" = ({}, {})
         self.quick: "dict[bytes, list[tuple[Session, int]]]" = {}
         self.generation = 0
         self._access: "Optional[Access]" = None  # that of the client whose packets are being handled
@@ -86,17 +91,19 @@ class Router:
             self.forget()
         else:
             self._routes.pop(topic_filter, None)
-            self.fast[0].pop(topic_filter, None)
-            self.fast[1].pop(topic_filter, None)
             self.quick.pop(topic_filter, None)
+            for i in (0, 1):
+                self.fast[i].pop(topic_filter, None)
+                self.granted[i].pop(topic_filter, None)
             self._outdate()
 
     def forget(self) -> None:
         """Forget all cached routes."""
         self._routes.clear()
-        self.fast[0].clear()
-        self.fast[1].clear()
         self.quick.clear()
+        for i in (0, 1):
+            self.fast[i].clear()
+            self.granted[i].clear()
         self._outdate()
 
     def _outdate(self) -> None:
@@ -110,12 +117,14 @@ class Router:
         self._access = access
         if access.generation != self.generation:
             access.generation = self.generation
-            access.fast[0].clear()
-            access.fast[1].clear()
+            for i in (0, 1):
+                access.fast[i].clear()
+                access.granted[i].clear()
 
     def allow(self, access: "Access", name: bytes) -> None:
-        """A client may publish to this name: unless that holds for a time only, its QoS 0 packets take the fast path."""
-        if not access.lasting(name):
+        """A client may publish to this name: unless that holds for a time only, its packets take the fast path."""
+        allowed = access.lasting(name)
+        if allowed < 0:
             return
         if self._access is not access:
             self.use(access)
@@ -124,7 +133,11 @@ class Router:
             if fast is not None:
                 if len(access.fast[i]) >= access.room:
                     access.fast[i].clear()
+                    access.granted[i].clear()
                 access.fast[i][name] = fast
+                granted = self.granted[i].get(name)
+                if granted is not None and allowed:
+                    access.granted[i][name] = (min(granted[0], allowed << 1), fast)
 
     def route(self, name: bytes, options: "Options") -> "Optional[Route]":
         """The route of a topic name a client with these options publishes to, None for `$` topics.
@@ -144,10 +157,13 @@ class Router:
             self._routes[name] = route
             route.long = len(name) > self._limits[0] or name.count(b"/") >= self._limits[1]
             if not route.long and not self._broker.hooks.messages:
+                granted = min([option & _QOS for _, option in route.plain]) << 1 if route.plain else 0
                 for i in (0, 1):
                     fast = route.fast(4 + i)
                     if fast is not None:
                         self.fast[i][name] = fast
+                        if granted:
+                            self.granted[i][name] = (granted, fast)
                 if route.plain and not route.special and not route.groups and not route.locals:
                     self.quick[name] = route.plain
         elif route.long:

@@ -4,7 +4,8 @@ A session outlives its network connections (clause 4.1). While one is attached, 
 set and `out` is the list that takes outgoing packets; `out` is None while the client is
 away or reads too slowly, and then QoS 0 is dropped and QoS 1 and 2 wait in the queue.
 
-An entry in flight or queued is the tuple (message, flags, identifiers, group, key): flags are
+What was passed on to the client as it came is in flight as the packet itself, bytes; any other
+entry in flight or queued is the tuple (message, flags, identifiers, group, key): flags are
 the low nibble of the PUBLISH header for this receiver, identifiers its subscription
 identifiers or None, group the shared subscription it came through or None, key that of its
 record in the store or 0. In flight, the message turns to None when PUBREC has come and PUBREL
@@ -14,6 +15,7 @@ is out.
 from collections import deque
 
 from port.core import const
+from port.core.message import from_packet
 from port.core.reason import (
     PACKET_IDENTIFIER_NOT_FOUND,
     PROTOCOL_ERROR,
@@ -81,7 +83,7 @@ class Session:
         self.family = 0
         self.version5 = False
         self.subscriptions: "dict[bytes, int]" = {}
-        self.inflight: "dict[int, Entry]" = {}
+        self.inflight: "dict[int, Any]" = {}  # packet identifier -> bytes or Entry
         self.queue: "Optional[deque[Entry]]" = None
         self.queued_bytes = 0
         self.packet_id = 0
@@ -199,6 +201,13 @@ class Session:
             broker.dirty.append(self.conn)
         out.append(head + bytes((packet_id >> 8, packet_id & 255)) + tail)  # type: ignore[union-attr]
         broker.published += 1
+
+    def _sent(self, packet_id: int) -> "Entry":
+        """What is in flight under this identifier, as a tuple from now on."""
+        entry = self.inflight[packet_id]
+        if type(entry) is bytes:
+            entry = self.inflight[packet_id] = (from_packet(entry, self.version5), entry[0] & _QOS_BITS, None, None, 0)
+        return entry
 
     def _drop(self, entry: "Entry") -> None:
         """An entry is neither in flight nor queued any more."""
@@ -319,7 +328,7 @@ class Session:
                 if access.receive(entry[0][0]) >= 0 and not self._came_through(lost, entry[0][0])
             ]
         for packet_id in list(self.inflight) if lost else ():
-            sent = self.inflight[packet_id]
+            sent = self._sent(packet_id)
             if sent[0] is not None and sent[3] is None and self._came_through(lost, sent[0].name):
                 del self.inflight[packet_id]
                 self._drop(sent)
@@ -376,28 +385,34 @@ class Session:
 
     def puback(self, packet_id: int) -> None:
         """PUBACK came: the message is done (clause 4.3.2)."""
-        inflight = self.inflight
-        if packet_id not in inflight:
+        entry = self.inflight.get(packet_id)
+        if type(entry) is bytes and entry[0] & _QOS_BITS == 2:
+            del self.inflight[packet_id]
+        elif entry is None:
             if not packet_id:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
             return
-        entry = inflight[packet_id]
-        if entry[1] & _QOS_BITS != 2:
-            raise MQTTError(PROTOCOL_ERROR, "PUBACK for a QoS 2 message")
-        del inflight[packet_id]
-        if entry[4]:
-            self._drop(entry)
+        else:
+            if self._sent(packet_id)[1] & _QOS_BITS != 2:
+                raise MQTTError(PROTOCOL_ERROR, "PUBACK for a QoS 2 message")
+            del self.inflight[packet_id]
+            if entry[4]:
+                self._drop(entry)
         if self.queue or self.replay or self.resends:
             self.pump()
 
     def pubrec(self, packet_id: int, code: int) -> int:
         """PUBREC came; returns the reason code for the PUBREL to send, or -1 for none (clause 4.3.3)."""
         inflight = self.inflight
-        if packet_id not in inflight:
+        entry = inflight.get(packet_id)
+        if not code and type(entry) is bytes and entry[0] & _QOS_BITS == 4:
+            inflight[packet_id] = _RELEASED
+            return 0
+        if entry is None:
             if not packet_id:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
             return -1 if code >= 0x80 else PACKET_IDENTIFIER_NOT_FOUND
-        entry = inflight[packet_id]
+        entry = self._sent(packet_id)
         if entry[1] & _QOS_BITS != 4:
             raise MQTTError(PROTOCOL_ERROR, "PUBREC for a QoS 1 message")
         if code >= 0x80:
@@ -414,15 +429,14 @@ class Session:
 
     def pubcomp(self, packet_id: int) -> None:
         """PUBCOMP came: the QoS 2 message is done."""
-        inflight = self.inflight
-        if packet_id not in inflight:
+        entry = self.inflight.get(packet_id)
+        if entry is None:
             if not packet_id:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
             return
-        entry = inflight[packet_id]
-        if entry[0] is not None:
+        if entry[0] is not None:  # bytes begin with a number
             raise MQTTError(PROTOCOL_ERROR, "PUBCOMP before PUBREC")
-        del inflight[packet_id]
+        del self.inflight[packet_id]
         if entry[4]:
             self._drop(entry)
         if self.queue or self.replay or self.resends:
@@ -445,7 +459,7 @@ class Session:
         """Send again what is in flight under this identifier; returns about how many bytes that took."""
         if packet_id not in self.inflight:
             return 0
-        entry = self.inflight[packet_id]
+        entry = self._sent(packet_id)
         identifier = bytes((packet_id >> 8, packet_id & 255))
         message, flags, identifiers, _, _ = entry
         if message is None:
@@ -476,7 +490,7 @@ class Session:
         taken: "list[Entry]" = []
         for packet_id in self._inflight_ids() if sent else ():
             entry = self.inflight[packet_id]
-            if entry[3] is group and entry[1] & _QOS_BITS == 2:
+            if type(entry) is not bytes and entry[3] is group and entry[1] & _QOS_BITS == 2:
                 taken.append(entry)
                 del self.inflight[packet_id]
                 self._drop(entry)

@@ -88,7 +88,9 @@ class SessionJournal(Journal):
         for packet_id in session.received or ():
             self.received(session, packet_id, False)
         for packet_id in session.inflight:
-            self.removed(session.inflight[packet_id])
+            entry = session.inflight[packet_id]
+            if not isinstance(entry, bytes):
+                self.removed(entry)
         for entry in session.queue or ():
             self.removed(entry)
         self.put(SESSION + u32(session.number), None)
