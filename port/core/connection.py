@@ -217,7 +217,7 @@ class Connection:
                     if version5
                     else k <= stop
                 ):
-                    frame = view[i:stop]
+                    frame: "Any" = view[i:stop]
                     i = stop
                     for receiver in fast:
                         out = receiver.out

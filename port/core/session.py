@@ -204,10 +204,10 @@ class Session:
 
     def _sent(self, packet_id: int) -> "Entry":
         """What is in flight under this identifier, as a tuple from now on."""
-        entry = self.inflight[packet_id]
+        entry: "Any" = self.inflight[packet_id]
         if type(entry) is bytes:
             entry = self.inflight[packet_id] = (from_packet(entry, self.version5), entry[0] & _QOS_BITS, None, None, 0)
-        return entry
+        return entry  # type: ignore[no-any-return]
 
     def _drop(self, entry: "Entry") -> None:
         """An entry is neither in flight nor queued any more."""

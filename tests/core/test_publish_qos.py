@@ -19,8 +19,13 @@ def test_the_packets_byte_by_byte():
     publisher.feed(raw("34 09  0003 612f62  1235  6869"))
     assert received == [
         raw("30 07  0003 612f62  6869"),
-        raw("32 09  0003 612f62  0001  6869"),  # with an identifier of the receiver's own
-        raw("34 09  0003 612f62  0002  6869"),
+        raw("32 09  0003 612f62  1234  6869"),  # nothing is in flight, so that this identifier is as good as any
+        raw("34 09  0003 612f62  1235  6869"),  # and this one is the next
+    ]
+    world.connect("q", 4).feed(raw("32 09  0003 612f62  1235  6869") + raw("34 09  0003 612f62  1239  6869"))
+    assert received[3:] == [
+        raw("32 09  0003 612f62  1236  6869"),  # with an identifier of the receiver's own
+        raw("34 09  0003 612f62  1237  6869"),
     ]
 
 
@@ -410,7 +415,10 @@ def test_more_messages_than_there_are_packet_identifiers():
 
     subscriber.send = take
     publisher.send = lambda chunks: 0
-    number = expected_id = 0
+    publisher.send_publish("t", "stays in flight", 1)
+    assert wire.pop()[5:7] == b"\0\1"
+    number = 0
+    expected_id = 1
     while number < 70000:
         batch = b""
         for i in range(number, number + 50):
@@ -419,7 +427,7 @@ def test_more_messages_than_there_are_packet_identifiers():
         assert len(wire) == 50
         acks = b""
         for packet in wire:
-            expected_id = expected_id + 1 if expected_id < 65535 else 1
+            expected_id = expected_id + 1 if expected_id < 65535 else 2
             wanted = b"\x32\x09\0\1t" + bytes((expected_id >> 8, expected_id & 255))
             wanted += bytes((number >> 24, number >> 16 & 255, number >> 8 & 255, number & 255))
             assert packet == wanted, number
@@ -427,7 +435,7 @@ def test_more_messages_than_there_are_packet_identifiers():
             number += 1
         wire.clear()
         subscriber.feed(acks)
-    assert world.session("s").inflight == {}
+    assert list(world.session("s").inflight) == [1]
 
 
 def test_an_identifier_still_in_use_is_skipped_at_the_wrap_around():
@@ -448,3 +456,139 @@ def test_an_identifier_still_in_use_is_skipped_at_the_wrap_around():
     again = subscriber.messages()
     assert [packet["payload"] for packet in again] == [b"0", b"1", b"2", b"3", b"4"]
     assert [packet["packet_id"] for packet in again] == [65534, 65535, 1, 2, 3]
+
+
+# -- packets that are passed on as they came ----------------------------------------------------------
+
+
+def test_what_was_passed_on_is_sent_again_to_the_client_that_comes_back():
+    for version in (4, 5):
+        for qos in (1, 2):
+            world = World()
+            publisher = world.connect("p", version)
+            subscriber = world.connect("s", version, clean_start=False, properties={0x11: 100} if version == 5 else {})
+            subscriber.subscribe("t", qos=2)
+            more = {"properties": {USER_PROPERTY: [(b"k", b"v")]}} if version == 5 else {}
+            publisher.publish("t", "makes route and properties known", **more)
+            for payload in ("a", "b", "c"):
+                publisher.publish("t", payload, qos, **more)
+            assert all([type(entry) is bytes for entry in world.session("s").inflight.values()])
+            sent = subscriber.inbox[1:]
+            subscriber.lose()
+            subscriber = world.connect("s", version, clean_start=False, properties={0x11: 100} if version == 5 else {})
+            again = subscriber.inbox[:]
+            assert [packet["payload"] for packet in again] == [b"a", b"b", b"c"]
+            for before, after in zip(sent, again):
+                assert after["dup"] and not before["dup"]
+                before["dup"] = True
+                assert before == after
+            if qos == 1:
+                for packet in again:
+                    subscriber.say(PUBACK, packet_id=packet["packet_id"])
+            else:
+                for packet in again:
+                    subscriber.say(PUBREC, packet_id=packet["packet_id"])
+                    subscriber.say(PUBCOMP, packet_id=packet["packet_id"])
+            assert not world.session("s").inflight
+
+
+def test_one_that_cannot_take_it_as_it_came_gets_it_later_or_in_another_way():
+    for version in (4, 5):
+        for qos in (1, 2):
+            world = World(max_inflight=1)
+            publisher = world.connect("p", version)
+            full, free = [world.connect(name, version) for name in ("full", "free")]
+            away = world.connect("away", version, clean_start=False, properties={0x11: 100} if version == 5 else {})
+            for client in (full, free, away):
+                client.subscribe("t", qos=2)
+            publisher.publish("t", "makes the route known")
+            away.lose()
+            publisher.publish("t", "1", qos)
+            packet_id = next(iter(world.session("free").inflight))
+            if qos == 1:
+                free.say(PUBACK, packet_id=packet_id)
+            else:
+                free.say(PUBREC, packet_id=packet_id)
+                free.say(PUBCOMP, packet_id=packet_id)
+            free.inbox.clear()
+            publisher.publish("t", "2", qos)
+            free.expect_message("t", "2", qos=qos)
+            assert full.inbox[-1]["payload"] == b"1"
+            waiting = world.session("full").queue[0][0]
+            assert waiting.payload == b"2" and waiting is world.session("away").queue[1][0]  # they share it
+
+
+def test_a_qos_2_packet_sent_twice_is_passed_on_once():
+    for version in (4, 5):
+        world = World()
+        publisher = world.connect("p", version)
+        subscriber = world.connect("s", version)
+        subscriber.subscribe("t", qos=2)
+        publisher.publish("t", "makes the route known")
+        for _ in range(2):  # without DUP, too
+            publisher.send_publish("t", "x", 2, packet_id=7)
+            publisher.take(PUBREC, 7, 0)
+        assert len(subscriber.inbox) == 2
+        publisher.say(PUBREL, packet_id=7)
+        publisher.take(PUBCOMP, 7, 0)
+        publisher.send_publish("t", "y", 2, packet_id=7)
+        assert subscriber.inbox[-1]["payload"] == b"y"
+
+
+def test_the_wrong_acknowledgement_of_what_was_passed_on():
+    for qos, wrong in ((1, PUBREC), (1, PUBCOMP), (2, PUBACK), (2, PUBCOMP)):
+        world = World()
+        publisher = world.connect("p")
+        subscriber = world.connect("s")
+        subscriber.subscribe("t", qos=2)
+        publisher.publish("t", "makes the route known")
+        publisher.publish("t", "x", qos)
+        packet_id = subscriber.inbox[-1]["packet_id"]
+        subscriber.inbox.clear()
+        subscriber.say(wrong, packet_id=packet_id)
+        subscriber.expect_close(0x82)
+
+
+def test_malformed_packets_to_a_known_route():
+    for version in (4, 5):
+        for wire, code in (
+            ("32 03  0001 74", 0x81),  # no packet identifier
+            ("32 04  0001 74 00", 0x81),
+            ("32 06  0001 74 0000 00", 0x82),
+            ("34 06  0001 74 0000 00", 0x82),
+            ("32 05  0001 74 0001", 0x81),  # MQTT 5: no property length
+            ("32 06  0001 74 0001 05", 0x81),  # properties that are not there
+        ):
+            if version == 4 and wire in ("32 05  0001 74 0001", "32 06  0001 74 0001 05"):
+                continue
+            world = World()
+            publisher = world.connect("p", version)
+            subscriber = world.connect("s", version)
+            subscriber.subscribe("t", qos=2)
+            publisher.publish("t", "makes the route known", 1)
+            count = len(subscriber.inbox)
+            publisher.feed(raw(wire))
+            publisher.expect_close(code)
+            assert len(subscriber.inbox) == count
+
+
+def test_properties_seen_before_are_passed_on_as_they_came():
+    for qos in (0, 1, 2):
+        world = World()
+        publisher = world.connect("p")
+        subscriber = world.connect("s")
+        subscriber.subscribe("t", qos=2)
+        for i in range(3):
+            for properties in (
+                {USER_PROPERTY: [(b"k", b"v")]}, {0x02: 10}, {0x02: 10, USER_PROPERTY: [(b"k", b"v")]}, {},
+            ):  # fmt: skip
+                publisher.publish("t", "%d" % i, qos, properties=properties)
+                assert subscriber.inbox[-1]["payload"] == b"%d" % i
+                assert subscriber.inbox[-1]["properties"] == properties
+                world.advance(1000)
+                if qos:
+                    packet_id = subscriber.inbox[-1]["packet_id"]
+                    if qos == 2:
+                        subscriber.say(PUBREC, packet_id=packet_id)
+                    subscriber.say(PUBACK if qos == 1 else PUBCOMP, packet_id=packet_id)
+        assert len(world.broker.mqtt5.cache) == 3
