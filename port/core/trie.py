@@ -94,14 +94,23 @@ def matching_filters(root: "Node", name: bytes) -> "list[Any]":
     for level in name.split(b"/"):
         below: "list[Node]" = []
         for node in nodes:
-            for key in (level,) if hidden else (level, b"+", b"#"):
-                child = node.get(key)
-                if child is None:
-                    continue
+            child = node.get(level)
+            if child is not None:
                 if not isinstance(child, tuple):
                     below.append(child)
                 elif matches(child[0], name):
                     found.append(child)
+            if hidden:
+                continue
+            child = node.get(b"+")
+            if child is not None:
+                if not isinstance(child, tuple):
+                    below.append(child)
+                elif matches(child[0], name):
+                    found.append(child)
+            child = node.get(b"#")
+            if child is not None:  # the last level of a filter
+                found.append(child)
         hidden = False
         nodes = below
         if not nodes:
