@@ -594,13 +594,16 @@ class Broker:
         dirty = self.dirty
         durable = self.durable
         for conn in dirty:
-            if conn.out:
+            out = conn.out
+            if out:
                 if conn.promised > durable:
                     self.journal.hold(conn)
-                else:
-                    self.send(conn)
+                else:  # `send`, written out
+                    self.packets_sent += len(out)
+                    self.bytes_sent += conn.transport.send(out)
+                    out.clear()
                 session = conn.session
-                if session is not None and session.waiting() and session.out is not None:
+                if session is not None and (session.queue or session.replay or session.resends) and session.out is not None:
                     session.pump()
         dirty.clear()
         journal = self.journal
