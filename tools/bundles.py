@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -23,9 +24,12 @@ BUNDLES = {
     "sessions": ("core/session_journal", "core/session_records"),
     "configuration": ("core/config", "core/setup", "micropython/config"),
 }
+# Loaded when it is wanted: the one when a listener is made, the other by the first shared subscription.
+ALONE = ("core/listener_config", "core/shared")
 # What programs import from; of the other modules in bundles they have no use.
 PUBLIC = ("core/auth", "core/message", "core/options", "core/properties", "core/reason", "core/store", "micropython/config",
           "micropython/flash", "micropython/server")
+_ONE_BYTE = 128  # names that bytecode refers to by one byte
 
 # What a firmware is made of.
 FROZEN = (ROOT / "manifest.py", ROOT / "port" / "__init__.py", ROOT / "port" / "core", ROOT / "port" / "micropython",
@@ -96,7 +100,7 @@ def module_name(file: str) -> str:
 def _homes(modules: Iterable[str]) -> dict[str, str]:
     """Module -> the bundle it is in, such as "port.broker"."""
     homes = {f"port.{name.replace('/', '.')}": f"port.{bundle}" for bundle, names in BUNDLES.items() for name in names}
-    parts = {f"port.{name.replace('/', '.')}" for names in PARTS.values() for name in names}
+    parts = {f"port.{name.replace('/', '.')}" for names in (*PARTS.values(), ALONE) for name in names}
     alone = parts | {"port", "port.core", "port.micropython"}
     return {module: homes.get(module, "port.broker") for module in modules if module in homes or module not in alone}
 
@@ -217,7 +221,21 @@ def _joined(bundle: str, modules: dict[str, ast.Module]) -> ast.Module:
             known.names += [alias for alias in node.names if ast.unparse(alias) not in map(ast.unparse, known.names)]
         else:
             body.append(node)
-    return ast.Module([*imports.values(), *body], [])
+    return ast.Module([*_by_use(body), *imports.values(), *body], [])
+
+
+def _by_use(body: list[ast.stmt]) -> list[ast.stmt]:
+    """A statement that is never executed, with the names that are used most: the compiler numbers them in the order in which
+    they come, and the first 128 take one byte in the code and not two."""
+    tree = ast.Module(body, [])
+    own = {name for node in body for name in _names(node)} | set(dir(builtins))
+    found = Counter(node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    found.update(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in own)
+    found.update(node.arg for node in ast.walk(tree) if isinstance(node, ast.arg))
+    if len(found) <= _ONE_BYTE:
+        return []
+    arguments = "=0, ".join(name for name, _ in found.most_common(_ONE_BYTE - 10))
+    return ast.parse(f"if not __name__:\n    dict({arguments}=0)").body
 
 
 def _meanings(node: ast.stmt) -> Iterator[tuple[str, str]]:

@@ -19,7 +19,7 @@ PARTS = {
         "core/flashlog", "core/journal", "core/records", "core/restore", "core/session_journal", "core/session_records",
         "core/session_restore", "core/store", "core/store_config", "micropython/flash",
     ),
-    "access": ("core/acl", "core/certificate", "core/passwords"),
+    "access": ("core/acl", "core/certificate", "core/network", "core/passwords"),
     "tls": ("core/certificate", "micropython/tls"),
     "mqtt5": ("core/mqtt5", "core/properties"),
     "config": (

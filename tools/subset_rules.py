@@ -136,6 +136,8 @@ class _Checker(ast.NodeVisitor):
             self.fault(node, "relative import: name the package")
             return
         module = node.module or ""
+        if not self.zone.asserts and any(alias.name == "TYPE_CHECKING" for alias in node.names):
+            self.fault(node, "TYPE_CHECKING of another module: what it guards is compiled, write TYPE_CHECKING = const(0)")
         if not self._import(node, module) or module not in self.names.modules or self.guarded or module in self.zone.boards:
             return
         for alias in node.names:
@@ -249,6 +251,8 @@ class _Checker(ast.NodeVisitor):
 
     def visit_Assign(self, node: ast.Assign) -> None:
         for target in node.targets:
+            if _is_type_checking(target) and not self.zone.asserts and ast.unparse(node.value) != "const(0)":
+                self.fault(node, "what TYPE_CHECKING guards is compiled unless it is const(0)")
             if (isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name)
                     and target.value.id in self.functions):
                 self.fault(node, "attribute of a function")

@@ -5,7 +5,7 @@ touches a socket, a file, a thread or a clock; see `broker.Broker` for the three
 small interfaces (transport, store, log) through which it calls its host.
 """
 
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # subset: ok, const is made below
 if TYPE_CHECKING:
 
     def const(value: int) -> int: ...

@@ -10,8 +10,8 @@ whose rules come out the same share one. Decisions on topic names are remembered
 """
 
 from port.core import const
-from port.core.address import Network
 from port.core.auth import fits
+from port.core.network import Network
 from port.core.topics import has_wildcard, matches, valid_filter
 
 TYPE_CHECKING = const(0)

@@ -1,4 +1,4 @@
-"""Peer addresses as text: the host in `host:port`, networks, and who is on this machine."""
+"""Peer addresses as text: the host in `host:port`, its bytes, and who is on this machine."""
 
 from port.core import const
 
@@ -72,13 +72,13 @@ def _parse4(text: str) -> "Optional[bytes]":
     if len(parts) != 4:
         return None
     for part in parts:
-        value = _number(part, 255)
+        value = number(part, 255)
         if value < 0 or part[0] == "0" and len(part) > 1:  # which some read as octal
             return None
     return bytes([int(part) for part in parts])
 
 
-def _number(text: str, most: int) -> int:
+def number(text: str, most: int) -> int:
     """A decimal number up to `most`, -1 when the text is none."""
     for c in text:
         if c not in "0123456789":
@@ -98,38 +98,3 @@ def _groups(text: str) -> "Optional[bytes]":
         value = int(group, 16)
         data += bytes((value >> 8, value & 255))
     return data
-
-
-class Network:
-    """Addresses that share a prefix: `192.168.1.0/24`, `fd00::/8`, a single address, or the word `loopback`."""
-
-    def __init__(self, text: str) -> None:
-        """Raises ValueError naming what is no network."""
-        self.text = text
-        if text == "loopback":
-            return
-        slash = text.find("/")
-        prefix = parse(text if slash < 0 else text[:slash])
-        if prefix is None:
-            raise ValueError("%r is neither an IP address nor a network such as 192.168.1.0/24" % text)
-        bits = len(prefix) * 8
-        if slash >= 0:
-            length = _number(text[slash + 1 :], bits)
-            if length < 0:
-                raise ValueError("%r: the prefix length must be from 0 to %d" % (text, bits))
-            bits = length
-        self._prefix = prefix
-        self._bits = bits
-
-    def contains(self, address: str) -> bool:
-        """True when the peer `address`, `host:port`, belongs to the network."""
-        if self.text == "loopback":
-            return is_loopback(address)
-        found = parse(host(address))
-        if found is None or len(found) != len(self._prefix):
-            return False
-        whole = self._bits >> 3
-        if found[:whole] != self._prefix[:whole]:
-            return False
-        rest = self._bits & 7
-        return not rest or (found[whole] ^ self._prefix[whole]) >> (8 - rest) == 0

@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from port.core.auth import Authenticator
     from port.core.mqtt5 import MQTT5
     from port.core.properties import Properties
-    from port.core.restore import Restored
-    from port.core.session_journal import SessionJournal
     from port.core.store import Store
     from port.core.subscriptions import Route
     from port.core.transport import Transport
@@ -682,32 +680,15 @@ class Broker:
 
         Raises OSError or ValueError saying what is wrong with the store.
         """
-        store = self.store
-        if store is None:
+        if self.store is None:
             return
         if self.journal is not None:  # it was closed, nothing has changed since
-            for _ in store.load():
+            for _ in self.store.load():
                 pass
             return
-        if store.sessions:
-            from port.core.session_journal import SessionJournal
-            from port.core.session_restore import RestoredSessions
+        from port.core.restore import restore
 
-            keeper = SessionJournal(self, store)
-            self.journal = keeper
-            restored: "Restored" = RestoredSessions(self, keeper)
-        else:
-            from port.core.journal import Journal
-            from port.core.restore import Restored
-
-            self.journal = Journal(self, store)
-            restored = Restored(self, self.journal)
-        try:
-            restored.all_of(store)
-        except (OSError, ValueError):
-            self.journal = None
-            store.close()
-            raise
+        restore(self, self.store)
         self._end_due(self.clock())
         self.flush()
 

@@ -19,6 +19,28 @@ if TYPE_CHECKING:
 _UNREADABLE = (MQTTError, ValueError, LookupError, OverflowError)
 
 
+def restore(broker: "Broker", store: "Store") -> None:
+    """Give a broker its journal, and the state it had. Raises OSError, or ValueError saying what is wrong with the store."""
+    if store.sessions:
+        from port.core.session_journal import SessionJournal
+        from port.core.session_restore import RestoredSessions
+
+        keeper = SessionJournal(broker, store)
+        broker.journal = keeper
+        restored: "Restored" = RestoredSessions(broker, keeper)
+    else:
+        from port.core.journal import Journal
+
+        broker.journal = Journal(broker, store)
+        restored = Restored(broker, broker.journal)
+    try:
+        restored.all_of(store)
+    except (OSError, ValueError):
+        broker.journal = None
+        store.close()
+        raise
+
+
 class Restored:
     """Takes the records one by one, in the order of their keys or in that in which they were written; then `finish`.
 

@@ -48,7 +48,7 @@ def client_options(broker: "Broker", listener: "Listener", user: "Optional[bytes
 
 def find_access(broker: "Broker", conn: "Connection", identity: "Identity") -> "Optional[Access]":
     """What a client may do by its listener's rules and its own; None: everything."""
-    acl = _rules_of(broker, conn.listener)
+    acl = rules_of(broker, conn.listener)
     if acl is None:
         if identity.rules is None and identity.authorizer is None:
             return None
@@ -56,7 +56,8 @@ def find_access(broker: "Broker", conn: "Connection", identity: "Identity") -> "
     return acl.find(identity.user, conn.client_id, conn.address, identity.rules, identity.authorizer)
 
 
-def _rules_of(broker: "Broker", listener: "Listener") -> "Optional[Acl]":
+def rules_of(broker: "Broker", listener: "Listener") -> "Optional[Acl]":
+    """The rules that hold for the clients of a listener, None where there are none."""
     return listener.acl or broker.acl
 
 
@@ -72,26 +73,6 @@ def set_access(broker: "Broker", session: "Session", access: "Optional[Access]")
         old.release()
     if session.subscriptions:
         broker.router.forget()
-
-
-class _Absent:
-    """Stands for an authorizer that cannot be asked: the client is away."""
-
-
-def restored_access(broker: "Broker", session: "Session", own: bool) -> None:
-    """What a session from the store may do while its client is away: by the rules that hold now.
-
-    own  it had rights of its own, which its authenticator gave it and which nobody knows now: what it has is kept, and
-         judged when it comes back
-    """
-    acl = _rules_of(broker, session.listener)
-    if own:
-        acl = acl or new_acl(broker)
-        from port.core.acl import Access
-
-        set_access(broker, session, Access((), acl, None, _Absent()))
-    elif acl is not None:
-        set_access(broker, session, acl.find(session.user, session.client_id, session.address, None, None))
 
 
 def set_fast(conn: "Connection", session: "Session") -> None:
@@ -148,7 +129,7 @@ def _renew(broker: "Broker", session: "Session") -> None:
         conn.rate = renewed(conn.rate, options, broker.clock())
     own = identity or session.access  # both have rules and authorizer
     rules, authorizer = (None, None) if own is None else (own.rules, own.authorizer)
-    acl = _rules_of(broker, session.listener)
+    acl = rules_of(broker, session.listener)
     access = None
     if acl is not None:
         access = acl.find(session.user, session.client_id, session.address, rules, authorizer)

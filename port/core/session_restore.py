@@ -6,7 +6,7 @@ from port.core import const
 from port.core.codec import Reader, u32
 from port.core.records import ENTRY, MESSAGE, RECEIVED, SESSION, SUBSCRIPTION, WILL, read_message, read_u48, u48
 from port.core.restore import Restored
-from port.core.rights import client_options, restored_access
+from port.core.rights import client_options, new_acl, rules_of, set_access
 from port.core.session_records import read_entry, read_subscription
 
 TYPE_CHECKING = const(0)
@@ -19,6 +19,26 @@ if TYPE_CHECKING:
     from port.core.session_journal import SessionJournal
 
 _NEVER = 0xFFFFFFFF
+
+
+class _Absent:
+    """Stands for an authorizer that cannot be asked: the client is away."""
+
+
+def _set_access(broker: "Broker", session: "Session", own: bool) -> None:
+    """What a session from the store may do while its client is away: by the rules that hold now.
+
+    own  it had rights of its own, which its authenticator gave it and which nobody knows now: what it has is kept, and
+         judged when it comes back
+    """
+    acl = rules_of(broker, session.listener)
+    if own:
+        acl = acl or new_acl(broker)
+        from port.core.acl import Access
+
+        set_access(broker, session, Access((), acl, None, _Absent()))
+    elif acl is not None:
+        set_access(broker, session, acl.find(session.user, session.client_id, session.address, None, None))
 
 
 class RestoredSessions(Restored):
@@ -97,7 +117,7 @@ class RestoredSessions(Restored):
             if listener.id == listener_id:
                 session.listener = listener
         session.options = client_options(broker, session.listener, session.user, session.client_id)
-        restored_access(broker, session, flags & 4 != 0)
+        _set_access(broker, session, flags & 4 != 0)
         if ends:
             session.expires_at = ends - self._offset
         elif expiry != _NEVER:  # it was connected when the broker ended

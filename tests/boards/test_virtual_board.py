@@ -16,7 +16,7 @@ from swarm import packet_id_of, topic_of
 from tests.host.drivers.paho import Paho
 from virtual_board import STOCK_PCBS
 
-HEAP_AFTER_START = 36 * 1024  # what lies above is a reason to look for it
+HEAP_AFTER_START = 31 * 1024  # what lies above is a reason to look for it
 FREE_WITH_CLIENTS = 60 * 1024
 
 

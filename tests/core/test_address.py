@@ -1,7 +1,8 @@
 """Peer addresses: hosts, networks, who is on this machine."""
 
 from harness import raises
-from port.core.address import Network, host, is_loopback, parse
+from port.core.address import host, is_loopback, parse
+from port.core.network import Network
 
 
 def test_the_host_of_an_address():

@@ -6,7 +6,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from port.core import address
+from port.core import address, network
 from port.core.acl import DENIED, RETAIN, Acl, covers, rule
 from port.core.topics import matches
 from topic_strategies import filters, names
@@ -165,4 +165,4 @@ def test_networks_equal_those_of_the_standard_library(base, other, bits, near):
     plain = getattr(other, "ipv4_mapped", None) or other
     expected = plain in ip_network((base, bits), strict=False)
     peer = "[%s]:1" % other if other.version == 6 else "%s:1" % other
-    assert address.Network("%s/%d" % (base, bits)).contains(peer) == expected
+    assert network.Network("%s/%d" % (base, bits)).contains(peer) == expected

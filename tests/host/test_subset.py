@@ -50,6 +50,8 @@ TRAPS = (
     ("def f(): pass\nclass A:\n    g = staticmethod(f)", "staticmethod()"),
     # modules and builtins
     ("from __future__ import annotations", "no module __future__"),
+    ("from port.core import TYPE_CHECKING", "TYPE_CHECKING of another module"),
+    ("TYPE_CHECKING = False", "unless it is const(0)"),
     ("import dataclasses", "no module dataclasses"),
     ("import enum", "no module enum"),
     ("from typing import Any", "no module typing"),
@@ -144,7 +146,7 @@ import binascii
 from port.core import const
 from port.core.codec import Reader
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Protocol
 try:
