@@ -23,7 +23,7 @@ PARTS = {
     "tls": ("core/certificate", "micropython/tls"),
     "mqtt5": ("core/mqtt5", "core/properties"),
     "config": (
-        "core/config", "core/nearest", "core/setup", "core/store_config", "micropython/__main__", "micropython/board",
+        "core/config", "core/guard", "core/nearest", "core/setup", "core/store_config", "micropython/__main__", "micropython/board",
         "micropython/config", "micropython/show", "micropython/wifi",
     ),
 }

@@ -107,6 +107,7 @@ class Broker:
         # Dicts stand for sets wherever one grows: on MicroPython a set is corrupt once memory has run out at that.
         self.connections: "dict[Connection, bool]" = {}
         self.connected = 0  # connections that are open
+        self.shortage = 0  # how short memory is, see guard.MemoryGuard
         self.retained = Retained(self.options.max_retained_messages, self.options.max_retained_bytes)
         self.router = Router(self)
         # Receivers of plain QoS 0 packets by topic name, for MQTT 3.x and for MQTT 5.

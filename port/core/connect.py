@@ -252,7 +252,7 @@ def authenticated(conn: "Connection", code: int) -> None:
     if session is not None and not connect.clean_start and not _may_resume(conn, session, identity.access):
         return
     replaced = None if session is None else session.conn
-    if (replaced is None and broker.connected >= broker.options.max_connections) or (
+    if (replaced is None and (broker.shortage or broker.connected >= broker.options.max_connections)) or (
         (replaced is None or replaced.listener is not conn.listener)
         and conn.listener.connected >= options.max_connections
     ):

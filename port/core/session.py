@@ -125,14 +125,14 @@ class Session:
         """Send a message now, or queue it, or drop it, as QoS and the receiver's state demand."""
         out = self.out
         if flags < 2:
-            if out is None:
-                self.broker.dropped += 1
+            broker = self.broker
+            if out is None or broker.shortage > 1 and not message.name.startswith(b"$"):  # see guard.MemoryGuard
+                broker.dropped += 1
                 return
             head, tail = self._form(message, flags, identifiers)
             if len(head) + len(tail) > self.max_packet:  # [MQTT-3.1.2-24] [MQTT-3.1.2-25]
                 self._too_large(message)
                 return
-            broker = self.broker
             if not out:
                 broker.dirty.append(self.conn)
             out.append(head + tail)
