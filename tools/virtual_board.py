@@ -111,7 +111,7 @@ class Board:
 
     def __init__(
         self, *, port: int = 0, websocket_port: int = 0, http_port: int = 0, pcbs: int = PCBS, heap: int = 0,
-        slow: bool = False
+        slow: bool = False, fast: bool = False
     ) -> None:
         """Raises Unavailable when there is no firmware, BoardError when it does not start."""
         self.port = port or free_port()
@@ -134,8 +134,8 @@ class Board:
         ]
         for i, word in enumerate(words):
             command += ["-device", f"loader,addr={SETTINGS + 4 * i:#x},data={word:#x},data-len=4"]
-        if slow:
-            command += ["-icount", "shift=6,sleep=on"]
+        if slow or fast:
+            command += ["-icount", "shift=6,sleep=" + ("off" if fast else "on")]
         self._process = subprocess.Popen(  # nosec B603 # no shell
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.pid = self._process.pid

@@ -158,7 +158,6 @@ void lan_init(void) {
     IP4_ADDR(&address, 10, 0, 2, 15);
     IP4_ADDR(&mask, 255, 255, 255, 0);
     IP4_ADDR(&gateway, 10, 0, 2, 2);
-    lwip_lock();
     lwip_init();
     mdns_resp_init();
     for (uint32_t i = 0; i < settings->pcbs_unused; i++) {

@@ -22,7 +22,7 @@
 #define RESETS REGISTER(0x21fffef0) // kept over a reset, as all of that RAM
 
 #define PATIENCE_US (500000) // for a console that is not read
-#define LWIP_TICK_MS (64) // as on rp2
+#define LWIP_TICK_US (64000) // as on rp2
 
 static volatile bool something_new;
 
@@ -71,15 +71,26 @@ uint64_t mp_hal_time_ns(void) {
     return 1609459200000000000ull + board_us() * 1000; // begins in 2021, as on a Pico
 }
 
+// Have SysTick interrupt when lwIP has something to do, or in that many microseconds if that is earlier.
+static uint64_t lwip_due;
+static void alarm(uint64_t now, uint64_t us) {
+    uint64_t left = lwip_due > now ? lwip_due - now : 1;
+    SYSTICK_RELOAD = (us < left ? us : left) * (CPU_HZ / 1000000) - 1;
+    SYSTICK_VALUE = 0;
+}
+
 void board_wait(int32_t timeout_ms) {
     uint64_t start = board_us();
+    uint64_t timeout = timeout_ms < 0 ? UINT64_MAX : (uint64_t)timeout_ms * 1000;
     for (;;) {
         // Interrupts are off so that none comes between looking and sleeping; a pending one ends the sleep.
         uint32_t state = disable_interrupts();
-        bool awake = something_new || (timeout_ms >= 0 && board_us() - start >= (uint64_t)timeout_ms * 1000);
+        uint64_t now = board_us();
+        bool awake = something_new || now - start >= timeout;
         if (awake) {
             something_new = false;
         } else {
+            alarm(now, timeout - (now - start));
             __asm volatile ("wfi");
         }
         restore_interrupts(state);
@@ -90,17 +101,18 @@ void board_wait(int32_t timeout_ms) {
 }
 
 void SysTick_Handler(void) {
-    static uint32_t ticks;
-    board_us();
-    if (++ticks % LWIP_TICK_MS == 0) {
+    uint64_t now = board_us();
+    if (now >= lwip_due) {
+        lwip_due = now + LWIP_TICK_US;
         lan_request();
     }
+    alarm(now, LWIP_TICK_US);
 }
 
 /* PendSV */
 
 static volatile bool requested;
-static volatile int locked;
+static volatile int locked = 1; // until lan_init
 
 void lan_request(void) {
     requested = true;
@@ -214,8 +226,7 @@ void board_init(void) {
     }
     COUNTER_PRESCALE = CPU_HZ / 1000000 - 1;
     PRIORITY_PENDSV_SYSTICK = 0xc0ff0000; // PendSV gives way to all others
-    SYSTICK_RELOAD = CPU_HZ / 1000 - 1;
-    SYSTICK_VALUE = 0;
+    alarm(0, LWIP_TICK_US);
     SYSTICK_CONTROL = 7;
     UART_BAUD_DIVIDER = 217; // 115,200 baud
     UART_CONTROL = 1 | 2 | 8;
