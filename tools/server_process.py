@@ -100,16 +100,16 @@ class ServerProcess:
 
     By default that is the runtime's own program, with `arguments` and with options given by
     name; `script` is run in its place with the port and `arguments`. `heapsize` is MicroPython's,
-    such as "380k". `variables` are further environment variables; unless `listening` it is not waited for.
+    such as "380k", `program` another interpreter. `variables` are further environment variables; unless `listening` it is not waited for.
     """
 
     def __init__(
         self, runtime: str, *arguments: str, script: Path | None = None, heapsize: str = "", listening: bool = True,
-        variables: dict[str, str] | None = None, **options: object,
+        variables: dict[str, str] | None = None, program: Path | None = None, **options: object,
     ) -> None:  # fmt: skip
         self.runtime = runtime
         self.port = free_port()
-        command = [interpreter(runtime)]
+        command = [str(program or interpreter(runtime))]
         if heapsize:
             command += ["-X", "heapsize=" + heapsize]
         if script is not None:

@@ -54,10 +54,7 @@ def folder(tmp_path_factory):
 def broker(bits, folder):
     script = folder / "broker.py"
     script.write_text(SCRIPT)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MICROPYTHON", str(build(bits)))
-        server = ServerProcess("micropython", script=script, heapsize="190k", variables=environment())
-    with server:
+    with ServerProcess("micropython", script=script, program=build(bits), heapsize="190k", variables=environment()) as server:
         yield server
         assert not server.trouble()
 

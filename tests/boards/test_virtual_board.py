@@ -92,9 +92,14 @@ def test_as_many_connections_as_a_stock_pico_w(start_board, swarm_of, version):
 
 
 def test_network_down_and_up(start_board, swarm_of):
-    """Clients that cannot be reached are dropped when their keep alive is over, and nothing of them is left."""
+    """Clients that cannot be reached are dropped when their keep alive is over, and nothing of them is left.
+
+    One with more patience stays, and what the board had to send while it had no link arrives afterwards.
+    """
     board = start_board()
     swarm = swarm_of(board)
+    patient = swarm.connect(b"patient", keep_alive=600)
+    swarm.exchange(patient, subscribe(4, 1, [(b"will/#", 1)]))
     used = []
     for turn in range(2):
         clients = [swarm.connect(b"client-%d" % i, keep_alive=1, will=(b"will/%d" % i, b"gone", 1, False))
@@ -110,8 +115,18 @@ def test_network_down_and_up(start_board, swarm_of):
             swarm.forget(client)
             swarm.clients.remove(client)
             client.abort()
+        wills = set()
+        while len(wills) < len(clients):
+            swarm.wait(lambda: patient.packets)
+            for _, body in patient.take():
+                wills.add(topic_of(body))
+                swarm.send(patient, b"\x40\2" + packet_id_of(body))
+        assert not patient.closed
         used.append(heap(swarm)[0])
     assert used[1] < used[0] + 512, used
+    swarm.forget(patient)
+    swarm.clients.remove(patient)
+    patient.abort()
     # lwIP gives up connections that were not closed properly after 10 seconds.
     clients = [swarm.connect(b"other-%d" % i) for i in range(22)]
     assert figure(swarm, clients[0], b"clients/connected") == len(clients)
