@@ -73,9 +73,10 @@ def write(sock: "Any", data: "Buffer") -> "Optional[int]":
     block = mem32[id(sock) + 4]
     if block:
         at = block + _Queue.at
+        unused = mem16[at]
         count = len(waiting)
         share, pieces = _SHARES[count if count < 4 else 4]
-        room = 0 if mem16[at + 2] >= pieces else share - _Queue.size + mem16[at]
+        room = 0 if mem16[at + 2] >= pieces else share - _Queue.size + unused
         if room < len(data):
             if room < _LEAST:
                 return None
@@ -83,6 +84,9 @@ def write(sock: "Any", data: "Buffer") -> "Optional[int]":
     try:
         return sock.write(data)  # type: ignore[no-any-return,unused-ignore]
     except OSError as e:
+        # Without a link lwIP cannot send, but has it in its queue and tries again: the client need not go.
+        if block and mem32[id(sock) + 4] == block and mem16[at] < unused:
+            return len(data)
         if e.errno in _NO_MEMORY:
             return None
         raise

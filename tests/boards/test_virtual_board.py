@@ -20,30 +20,6 @@ HEAP_AFTER_START = 31 * 1024  # what lies above is a reason to look for it
 FREE_WITH_CLIENTS = 60 * 1024
 
 
-def figure(swarm, client, name):
-    """One of the broker's figures, from $SYS."""
-    packets = swarm.exchange(client, subscribe(4, 1, [(b"$SYS/broker/" + name, 0)]), 2)
-    (topic, value), = [(topic_of(body), body[2 + len(topic_of(body)):]) for first, body in packets if first & 0xF0 == 0x30]
-    assert topic.endswith(name)
-    return int(value)
-
-
-def heap(swarm):
-    """Bytes in use and free on the board, without garbage; a client is there while it is asked."""
-    client = swarm.connect(b"heap")
-    values = figure(swarm, client, b"heap/current"), figure(swarm, client, b"heap/free")
-    leave(swarm, client)
-    return values
-
-
-def leave(swarm, client):
-    """Disconnect, and wait until the broker has closed."""
-    swarm.send(client, b"\xe0\0")
-    swarm.wait(lambda: client.closed)
-    swarm.clients.remove(client)
-    client.abort()
-
-
 def test_heap_after_start(start_board):
     found = re.search(r"heap (\d+) bytes in use, (\d+) free", start_board().output)
     assert found
@@ -68,7 +44,7 @@ def test_every_client_that_there_is_room_for(start_board, swarm_of):
             for first, body in client.take():
                 if first & 0xF0 == 0x30:
                     swarm.send(client, b"\x40\2" + packet_id_of(body))
-    _, free = heap(swarm)
+    _, free = swarm.heap()
     assert free >= FREE_WITH_CLIENTS, free
     assert all(swarm.ping(client) for client in clients)
 
@@ -87,7 +63,7 @@ def test_as_many_connections_as_a_stock_pico_w(start_board, swarm_of, version):
         late.abort()  # until it closes its side, too, it takes one of the five
         swarm.clients.remove(late)
     assert all(swarm.ping(client) for client in clients)
-    leave(swarm, clients.pop())
+    swarm.leave(clients.pop())
     swarm.connect(b"next", version)
 
 
@@ -100,7 +76,7 @@ def test_network_down_and_up(start_board, swarm_of):
     swarm = swarm_of(board)
     patient = swarm.connect(b"patient", keep_alive=600)
     swarm.exchange(patient, subscribe(4, 1, [(b"will/#", 1)]))
-    used = []
+    used = 0
     for turn in range(2):
         clients = [swarm.connect(b"client-%d" % i, keep_alive=1, will=(b"will/%d" % i, b"gone", 1, False))
                    for i in range(8)]
@@ -115,21 +91,21 @@ def test_network_down_and_up(start_board, swarm_of):
             swarm.forget(client)
             swarm.clients.remove(client)
             client.abort()
-        wills = set()
+        wills: set[bytes] = set()
         while len(wills) < len(clients):
-            swarm.wait(lambda: patient.packets)
+            swarm.wait(lambda: patient.packets or patient.closed)
+            assert not patient.closed
             for _, body in patient.take():
                 wills.add(topic_of(body))
                 swarm.send(patient, b"\x40\2" + packet_id_of(body))
-        assert not patient.closed
-        used.append(heap(swarm)[0])
-    assert used[1] < used[0] + 512, used
+        before, used = used, swarm.settled_heap()
+    assert used < before + 512, (before, used)
     swarm.forget(patient)
     swarm.clients.remove(patient)
     patient.abort()
     # lwIP gives up connections that were not closed properly after 10 seconds.
     clients = [swarm.connect(b"other-%d" % i) for i in range(22)]
-    assert figure(swarm, clients[0], b"clients/connected") == len(clients)
+    assert swarm.figure(clients[0], b"clients/connected") == len(clients)
 
 
 def test_client_that_does_not_read(start_board, swarm_of):
@@ -147,7 +123,7 @@ def test_client_that_does_not_read(start_board, swarm_of):
         (_, body), = good.take()
         assert body[6:14] == b"%08d" % i
         if i % 20 == 0:
-            dropped = figure(swarm, publisher, b"messages/publish/dropped")
+            dropped = swarm.figure(publisher, b"messages/publish/dropped")
             if dropped > 20:
                 break
     assert dropped

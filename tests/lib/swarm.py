@@ -4,10 +4,14 @@ A `Client` is one of them; `Swarm` opens many at once and waits for packets on a
 Packets are (first byte, body).
 """
 
+from __future__ import annotations
+
 import errno
 import select
 import socket
 import time
+from collections.abc import Callable
+from typing import Any
 
 import fuzz_packets
 
@@ -18,19 +22,19 @@ PER_ADDRESS = 5000  # connections from each source address: the system has some 
 class Client:
     """A socket, what came in on it, and what still has to go out."""
 
-    def __init__(self, sock):
+    def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.packets: list[tuple[int, bytes]] = []
         self.closed = False
         self.outgoing = b""
         self._data = b""
 
-    def send(self, data):
+    def send(self, data: bytes) -> None:
         """Send, now or as soon as the socket takes it."""
         self.outgoing += data
         self.write()
 
-    def write(self):
+    def write(self) -> None:
         try:
             while self.outgoing:
                 self.outgoing = self.outgoing[self.sock.send(self.outgoing):]
@@ -41,7 +45,7 @@ class Client:
                 self.closed = True
                 self.outgoing = b""
 
-    def read(self, size=65536):
+    def read(self, size: int = 65536) -> None:
         """Take in what is there."""
         try:
             data = self.sock.recv(size)
@@ -55,7 +59,7 @@ class Client:
         self._data += data
         self._cut()
 
-    def _cut(self):
+    def _cut(self) -> None:
         data = self._data
         i, end = 0, len(data)
         while end - i > 1:
@@ -75,12 +79,12 @@ class Client:
             i = at + size
         self._data = data[i:]
 
-    def take(self):
+    def take(self) -> list[tuple[int, bytes]]:
         """The packets received so far, which are forgotten."""
         packets, self.packets = self.packets, []
         return packets
 
-    def abort(self):
+    def abort(self) -> None:
         """Close without a word."""
         self.sock.close()
 
@@ -88,21 +92,21 @@ class Client:
 class Swarm:
     """Clients of one broker, served by one epoll object; also a context manager."""
 
-    def __init__(self, port):
+    def __init__(self, port: int) -> None:
         self.port = port
         self.clients: list[Client] = []
         self._epoll = select.epoll()
         self._by_number: dict[int, Client] = {}
 
-    def __enter__(self):
+    def __enter__(self) -> Swarm:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for client in self.clients:
             client.sock.close()
         self._epoll.close()
 
-    def open(self, first=b""):
+    def open(self, first: bytes = b"") -> Client:
         """A new client that sends `first` as soon as it can; it is not waited for."""
         sock = socket.socket()
         sock.setblocking(False)
@@ -120,7 +124,7 @@ class Swarm:
         self._epoll.register(sock, select.EPOLLIN | select.EPOLLOUT)
         return client
 
-    def connect(self, client_id, version=4, **more):
+    def connect(self, client_id: bytes, version: int = 4, **more: Any) -> Client:
         """A client that was accepted."""
         client = self.open(fuzz_packets.connect(version, client_id, **more))
         self.wait(lambda: client.packets or client.closed)
@@ -129,9 +133,9 @@ class Swarm:
         client.packets = packets[1:]
         return client
 
-    def connect_many(self, count, packet, batch=400):
+    def connect_many(self, count: int, packet: Callable[[int], bytes], batch: int = 400) -> list[Client]:
         """`count` clients with the CONNECT `packet(i)`, all of them accepted."""
-        clients = []
+        clients: list[Client] = []
         for start in range(0, count, batch):
             some = [self.open(packet(i)) for i in range(start, min(start + batch, count))]
             self.wait(lambda: all(client.packets or client.closed for client in some))
@@ -141,7 +145,7 @@ class Swarm:
             clients += some
         return clients
 
-    def step(self, timeout=1.0):
+    def step(self, timeout: float = 1.0) -> bool:
         """Read and write where that is possible; True when something happened."""
         ready = self._epoll.poll(timeout)
         for number, events in ready:
@@ -159,24 +163,24 @@ class Swarm:
                 self._epoll.modify(number, wanted)
         return bool(ready)
 
-    def send(self, client, data):
+    def send(self, client: Client, data: bytes) -> None:
         """Send, and go on at each `step` if the socket does not take all."""
         client.send(data)
         if client.outgoing:
             self._epoll.modify(client.sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
 
-    def forget(self, client):
+    def forget(self, client: Client) -> None:
         """Watch the client no more: it is closed, or stalls on purpose."""
         number = client.sock.fileno()
         if self._by_number.pop(number, None) is not None:
             self._epoll.unregister(number)
 
-    def watch(self, client):
+    def watch(self, client: Client) -> None:
         """Watch a forgotten client again."""
         self._by_number[client.sock.fileno()] = client
         self._epoll.register(client.sock, select.EPOLLIN)
 
-    def wait(self, condition):
+    def wait(self, condition: Callable[[], object]) -> None:
         """Step until the condition holds; fails when nothing happens any more."""
         last = time.monotonic()
         while not condition():
@@ -184,7 +188,7 @@ class Swarm:
                 last = time.monotonic()
             assert time.monotonic() - last < PATIENCE, "nothing happens"
 
-    def exchange(self, client, data, count=1):
+    def exchange(self, client: Client, data: bytes, count: int = 1) -> list[tuple[int, bytes]]:
         """Send, and return the next `count` packets."""
         self.send(client, data)
         self.wait(lambda: len(client.packets) >= count or client.closed)
@@ -192,11 +196,11 @@ class Swarm:
         del client.packets[:count]
         return packets
 
-    def ping(self, client):
+    def ping(self, client: Client) -> bool:
         """True when the broker answers this client."""
         return (0xD0, b"") in self.exchange(client, b"\xc0\0")
 
-    def figure(self, client, name):
+    def figure(self, client: Client, name: bytes) -> int:
         """A number below $SYS/broker; for a client of MQTT 3.1.1."""
         topic = b"$SYS/broker/" + name
         packets = self.exchange(client, fuzz_packets.subscribe(4, 77, [(topic, 0)]), 2)
@@ -204,13 +208,39 @@ class Swarm:
         self.exchange(client, b"\xa2" + bytes((4 + len(topic),)) + b"\0\x4e" + len(topic).to_bytes(2, "big") + topic)
         return int(packets[1][1][2 + len(topic):])
 
+    def leave(self, *clients: Client) -> None:
+        """Disconnect, and wait until the broker has closed."""
+        for client in clients:
+            self.send(client, b"\xe0\0")
+        self.wait(lambda: all(client.closed for client in clients))
+        for client in clients:
+            self.clients.remove(client)
+            client.abort()
 
-def topic_of(body):
+    def heap(self) -> tuple[int, int]:
+        """Bytes in use and free on a board, without garbage; a client is there while it is asked."""
+        client = self.connect(b"heap")
+        used, free = (self.figure(client, b"heap/" + name) for name in (b"current", b"free"))
+        self.leave(client)
+        return used, free
+
+    def settled_heap(self) -> int:
+        """Bytes in use when nothing is given back any more: what is to be closed and cannot send has five seconds for it."""
+        least, quiet = self.heap()[0], 0
+        while quiet < 12:
+            time.sleep(0.5)
+            used = self.heap()[0]
+            quiet = 0 if used < least else quiet + 1
+            least = min(least, used)
+        return least
+
+
+def topic_of(body: bytes) -> bytes:
     """The topic name of a PUBLISH."""
     return body[2 : 2 + (body[0] << 8 | body[1])]
 
 
-def packet_id_of(body):
+def packet_id_of(body: bytes) -> bytes:
     """The packet identifier of a PUBLISH with QoS 1 or 2, two bytes."""
     at = 2 + (body[0] << 8 | body[1])
     return body[at : at + 2]
