@@ -100,7 +100,8 @@ class ServerProcess:
 
     By default that is the runtime's own program, with `arguments` and with options given by
     name; `script` is run in its place with the port and `arguments`. `heapsize` is MicroPython's,
-    such as "380k", `program` another interpreter. `variables` are further environment variables; unless `listening` it is not waited for.
+    such as "380k", `program` another interpreter. `variables` are further environment variables; unless `listening` it is
+    not waited for.
     """
 
     def __init__(

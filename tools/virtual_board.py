@@ -96,6 +96,12 @@ class BoardError(Exception):
     """The board does not do what it should; the text holds its output."""
 
 
+def expect(holds: bool, what: str) -> None:
+    """Raise BoardError unless that is so."""
+    if not holds:
+        raise BoardError(what)
+
+
 class Board:
     """A running board.
 
@@ -104,7 +110,8 @@ class Board:
     pid                               of QEMU
     runtime                           "micropython", as a ServerProcess has it
 
-    `pcbs` TCP connections (at most PCBS) and `heap` bytes (0: all), at a Pico's speed if `slow`.
+    `pcbs` TCP connections (at most PCBS) and `heap` bytes (0: all), at a Pico's speed if `slow`; if `fast`, too,
+    but its clock skips the time in which it has nothing to do.
     """
 
     runtime = "micropython"
