@@ -1,8 +1,8 @@
 """What a board can do, measured: the figures of boards/qemu-mps2/README.md.
 
-`MEASURES`: name -> a function that yields rows of (what, figure). Each raises BoardError when the broker does not do
-what it must, AssertionError when it does nothing any more. All but two are of the virtual board; the others run on MicroPython's unix port with a board's words, heap
-and frozen broker, on which a hundred thousand connections do not take an hour.
+`MEASURES`: name -> a function that yields rows of (what, figure). Each raises BoardError when the broker does not do what
+it must, AssertionError when it does nothing any more. All but two are of the virtual board; the others run on MicroPython's
+unix port with a board's words, heap and frozen broker, on which a hundred thousand connections do not take an hour.
 """
 
 from __future__ import annotations
@@ -167,7 +167,8 @@ def memory(scale: float) -> Iterator[Row]:
         traffic = _ring(swarm, 25)
         traffic.run(int(200 * scale) + 5, 2)
         used, free = swarm.heap()
-        yield f"25 clients, {sum(traffic.got):,} messages at QoS 1, heap {HEAP}", f"{kilobytes(free)} free, {kilobytes(used)} in use"
+        yield (f"25 clients, {sum(traffic.got):,} messages at QoS 1, heap {HEAP}",
+               f"{kilobytes(free)} free, {kilobytes(used)} in use")
 
 
 def stock(scale: float) -> Iterator[Row]:

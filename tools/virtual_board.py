@@ -142,7 +142,7 @@ class Board:
         for i, word in enumerate(words):
             command += ["-device", f"loader,addr={SETTINGS + 4 * i:#x},data={word:#x},data-len=4"]
         if slow or fast:
-            command += ["-icount", "shift=6,sleep=" + ("off" if fast else "on")]
+            command += ["-icount", "shift=6," + ("sleep=off" if fast else "align=on")]
         self._process = subprocess.Popen(  # nosec B603 # no shell
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.pid = self._process.pid
