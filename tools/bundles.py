@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from bundle_names import defined, keywords, most_used_first, rename_arguments
 from packages import PARTS, files
 from toolchain import ROOT
 
@@ -29,11 +29,10 @@ ALONE = ("core/listener_config", "core/shared")
 # What programs import from; of the other modules in bundles they have no use.
 PUBLIC = ("core/auth", "core/message", "core/options", "core/properties", "core/reason", "core/store", "micropython/config",
           "micropython/flash", "micropython/server")
-_ONE_BYTE = 128  # names that bytecode refers to by one byte
 
 # What a firmware is made of.
 FROZEN = (ROOT / "manifest.py", ROOT / "port" / "__init__.py", ROOT / "port" / "core", ROOT / "port" / "micropython",
-          ROOT / "tools" / "bundles.py", ROOT / "tools" / "packages.py")
+          *(ROOT / "tools" / f"{name}.py" for name in ("bundles", "bundle_names", "packages")))
 
 
 class Bundles:
@@ -55,19 +54,23 @@ class Bundles:
         homes = _homes(trees)
         for bundle in sorted(set(homes.values())):
             members = [module for module in trees if homes.get(module) == bundle]
-            rewritten = {module: _Rewrite(module, constants, homes, version).whole(trees[module]) for module in members}
+            rewritten = {module: Rewrite(module, constants, homes, version).whole(trees[module]) for module in members}
             whole = _joined(bundle, {module: rewritten[module] for module in _in_order(members, trees)})
+            public = {name for module in members if _file(module) in (*PUBLIC, "core/broker")
+                      for node in trees[module].body for name in defined(node)}
+            rename_arguments(whole.body, keywords(trees.values()), public)
+            whole.body[:0] = most_used_first(whole.body)
             self._add(bundle, whole)
             self.modules.append(bundle)
             for module in members:
-                if all_names or module[len("port."):].replace(".", "/") in PUBLIC:
+                if all_names or _file(module) in PUBLIC:
                     self._add(module, _reexport(bundle, trees[module], constants[module]))
         for module, tree in trees.items():
             if module not in homes:
                 self.modules.append(module)
                 package = any(other.startswith(module + ".") for other in trees)
                 place = module + ".__init__" if package else module
-                rewrite = _Rewrite(module, constants, homes, version)
+                rewrite = Rewrite(module, constants, homes, version)
                 self._add(place, tree if module == "port.core" else rewrite.whole(tree))
 
     def _add(self, module: str, tree: ast.Module) -> None:
@@ -97,6 +100,11 @@ def module_name(file: str) -> str:
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
+def _file(module: str) -> str:
+    """The module as tools/packages.py has it."""
+    return module.removeprefix("port.").replace(".", "/")
+
+
 def _homes(modules: Iterable[str]) -> dict[str, str]:
     """Module -> the bundle it is in, such as "port.broker"."""
     homes = {f"port.{name.replace('/', '.')}": f"port.{bundle}" for bundle, names in BUNDLES.items() for name in names}
@@ -117,7 +125,7 @@ def _constants(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
                 yield name, value
 
 
-class _Rewrite(ast.NodeTransformer):
+class Rewrite(ast.NodeTransformer):
     """One module: constants folded, imports from where the things are, nothing that is only for types."""
 
     def __init__(self, module: str, constants: dict[str, dict[str, ast.expr]], homes: dict[str, str], version: ast.expr) -> None:
@@ -172,6 +180,19 @@ class _Rewrite(ast.NodeTransformer):
     def visit_If(self, node: ast.If) -> ast.AST | None:
         return None if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" else self.generic_visit(node)
 
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        """Slots tell of what there are many instances, and an attribute takes two words of each. What they begin with
+        stands in the class, where MicroPython finds it as long as an instance has no other. It knows no slots."""
+        slots = [line for line in node.body if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "__slots__"]
+        node.body = [line for line in node.body if line not in slots]
+        self.generic_visit(node)
+        for method in list(node.body) if slots else ():
+            if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+                lines = [(line, _beginning(line)) for line in method.body]
+                method.body = [line for line, beginning in lines if not beginning]
+                node.body[:0] = [beginning for _, beginning in lines if beginning]
+        return node
+
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)  # docstrings
 
@@ -186,6 +207,15 @@ class _Rewrite(ast.NodeTransformer):
         if isinstance(node.value, ast.Name) and node.value.id in self._modules:
             return ast.Name(node.attr, node.ctx)
         return self.generic_visit(node)
+
+
+def _beginning(line: ast.stmt) -> ast.stmt | None:
+    """The line of a class that does what `self.name = constant` does in its constructor; None for any other line."""
+    if isinstance(line, (ast.Assign, ast.AnnAssign)) and isinstance(line.value, ast.Constant):
+        target = line.targets[0] if isinstance(line, ast.Assign) else line.target
+        if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
+            return ast.copy_location(ast.Assign([ast.Name(target.attr, ast.Store())], line.value), line)
+    return None
 
 
 def _in_order(members: list[str], trees: dict[str, ast.Module]) -> list[str]:
@@ -221,21 +251,7 @@ def _joined(bundle: str, modules: dict[str, ast.Module]) -> ast.Module:
             known.names += [alias for alias in node.names if ast.unparse(alias) not in map(ast.unparse, known.names)]
         else:
             body.append(node)
-    return ast.Module([*_by_use(body), *imports.values(), *body], [])
-
-
-def _by_use(body: list[ast.stmt]) -> list[ast.stmt]:
-    """A statement that is never executed, with the names that are used most: the compiler numbers them in the order in which
-    they come, and the first 128 take one byte in the code and not two."""
-    tree = ast.Module(body, [])
-    own = {name for node in body for name in _names(node)} | set(dir(builtins))
-    found = Counter(node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute))
-    found.update(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in own)
-    found.update(node.arg for node in ast.walk(tree) if isinstance(node, ast.arg))
-    if len(found) <= _ONE_BYTE:
-        return []
-    arguments = "=0, ".join(name for name, _ in found.most_common(_ONE_BYTE - 10))
-    return ast.parse(f"if not __name__:\n    dict({arguments}=0)").body
+    return ast.Module([*imports.values(), *body], [])
 
 
 def _meanings(node: ast.stmt) -> Iterator[tuple[str, str]]:
@@ -244,23 +260,15 @@ def _meanings(node: ast.stmt) -> Iterator[tuple[str, str]]:
         for alias in node.names:
             yield (alias.asname or alias.name).partition(".")[0], f"{getattr(node, 'module', '')}: {alias.name}"
     else:
-        for name in _names(node):
+        for name in defined(node):
             yield name, ast.unparse(node)
-
-
-def _names(node: ast.stmt) -> list[str]:
-    """The names that a statement of a module defines."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
 
 
 def _reexport(bundle: str, tree: ast.Module, constants: dict[str, ast.expr]) -> ast.Module:
     """What a module in a bundle is to those who know it by its own name."""
     body: list[ast.stmt] = [ast.Assign([ast.Name(name, ast.Store())], value) for name, value in constants.items()
                             if not name.startswith("_") and name != "TYPE_CHECKING"]
-    names = [name for node in tree.body for name in _names(node) if name not in constants and name != "TYPE_CHECKING"]
+    names = [name for node in tree.body for name in defined(node) if name not in constants and name != "TYPE_CHECKING"]
     if names:
         body.append(ast.ImportFrom(bundle, [ast.alias(name) for name in names], 0))
     return ast.Module(body, [])

@@ -2,7 +2,7 @@
 
     micropython tools/measure_broker.py PORT [OPTION=VALUE ...]
 
-Expects the repository's root as the working directory. Prints "ready HEAP" when it
+Expects the broker where MicroPython finds it. Prints "ready HEAP" when it
 listens. A message to the topic `measure` is a command:
 
     heap    collect garbage, print "heap BYTES": what is in use
@@ -13,8 +13,6 @@ listens. A message to the topic `measure` is a command:
 import asyncio
 import gc
 import sys
-
-sys.path.insert(0, ".")
 
 from port.micropython.server import Server
 

@@ -206,8 +206,9 @@ class Broker:
         """The connection is open: its session gets what is published from now on."""
         session.conn = conn
         session.out = None if conn.blocked else conn.out
-        session.expires_at = session.will_at = None
         self.due.pop(session, None)
+        if session.expires_at is not None or session.will_at is not None:
+            session.expires_at = session.will_at = None
         self._settle_family(session)
         rights.set_fast(conn, session)
         self.connected += 1

@@ -155,7 +155,6 @@ def handle_connect(conn: "Connection", body: bytes) -> None:
         connect.assigned = True
     if len(connect.client_id) > conn.options.max_topic_length:
         raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id too long")
-    conn.client_id = connect.client_id
     conn.identity = identity = Identity(conn, connect)
     conn.state = _AUTHENTICATING
     if broker.peers.blocked(conn.address, broker.clock()):
@@ -289,8 +288,6 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     conn.state = _OPEN
     conn.silence = connect.keep_alive * 1500  # one and a half times the keep alive [MQTT-3.1.2-22]
     conn.active = True
-    session.expiry = min(connect.expiry, options.max_session_expiry)
-    session.user = identity.user
     session.address = conn.address
     session.listener = conn.listener
     session.set_options(options)
@@ -298,12 +295,27 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     session.purge(() if connect.judged is None else connect.judged.enforce(conn.broker, session))
     if not conn.listener.authenticators:
         conn.identity = None
-    conn.rate = renewed(None, options, conn.broker.clock())
-    session.will = None if connect.will is None else (connect.will, connect.will_delay)
-    session.version5 = conn.version == 5
-    session.max_packet = conn.max_packet
+    rate = renewed(None, options, conn.broker.clock())
+    if rate is not None:
+        conn.rate = rate
     session.window = options.max_inflight
-    session.aliases = None
-    session.alias_maximum = 0
+    # On a board an attribute takes no room before it is set: what is so already, as it mostly is, is not set.
+    expiry = min(connect.expiry, options.max_session_expiry)
+    if session.expiry != expiry:
+        session.expiry = expiry
+    if session.user != identity.user:
+        session.user = identity.user
+    if connect.will is not None:
+        session.will = (connect.will, connect.will_delay)
+    elif session.will is not None:
+        session.will = None
+    if session.version5 != (conn.version == 5):
+        session.version5 = conn.version == 5
+    if session.max_packet != conn.max_packet:
+        session.max_packet = conn.max_packet
+    if session.aliases is not None:
+        session.aliases = None
+    if session.alias_maximum:
+        session.alias_maximum = 0
     if session.version5:
         conn.broker.mqtt5.open(conn, session, connect)  # type: ignore[union-attr]

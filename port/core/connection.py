@@ -72,7 +72,6 @@ class Connection:
 
     address    peer as text, `host:port`
     version    protocol level: 3, 4 or 5; 0 before CONNECT
-    client_id  bytes, empty before CONNECT
     listener   the way it came in
     options    the options that hold for this client
     identity   who it is: from CONNECT on, and while open where its listener has authenticators
@@ -83,7 +82,7 @@ class Connection:
     """
 
     __slots__ = (
-        "broker", "listener", "options", "transport", "address", "state", "version", "client_id", "session", "out",
+        "broker", "listener", "options", "transport", "address", "state", "version", "session", "out",
         "rest", "need", "active", "deadline", "silence", "fast", "granted", "aliases", "problem_information", "max_packet",
         "identity", "held", "rate", "peer", "blocked", "promised",
     )  # fmt: skip
@@ -99,7 +98,6 @@ class Connection:
         self.address = address
         self.state = _NEW
         self.version = 0
-        self.client_id = b""
         self.session: "Optional[Session]" = None
         self.out: "list[Any]" = []
         self.rest: "Optional[bytearray]" = None  # the start of a packet not yet complete
@@ -118,6 +116,14 @@ class Connection:
         self.peer = peer
         self.blocked = 0
         self.promised = 0
+
+    @property
+    def client_id(self) -> bytes:
+        """UTF-8, empty before CONNECT."""
+        if self.session is not None:
+            return self.session.client_id
+        connect = None if self.identity is None else self.identity.connect
+        return b"" if connect is None else connect.client_id
 
     # -- input ---------------------------------------------------------------------------
 
@@ -365,8 +371,9 @@ class Connection:
         Raises MQTTError when all such connections together keep too much.
         """
         broker = self.broker
-        broker.expected += size - self.need
-        self.need = size
+        if size != self.need:
+            broker.expected += size - self.need
+            self.need = size
         if size and broker.expected > broker.options.max_connecting_bytes:
             raise MQTTError(QUOTA_EXCEEDED, "too much that is incomplete")
 
@@ -592,9 +599,10 @@ class Connection:
             return
         was_open = self.state == _OPEN
         self.state = _CLOSED
-        self.rest = None
         broker = self.broker
-        if not was_open:
+        if self.rest is not None:  # on a board what has not been set takes memory to be set, and there may be none left
+            self.rest = None
+        if not was_open and self.need:
             broker.expected -= self.need
             self.need = 0
         try:

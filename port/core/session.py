@@ -97,7 +97,7 @@ class Session:
         # Retained messages for new subscriptions, (record, flags, identifiers), the first one last. Any: a record is
         # compared by identity, which compiled code loses with a tuple whose items have types.
         self.replay: "Optional[list[tuple[Any, int, Optional[tuple[int, ...]]]]]" = None
-        self.max_packet = 0
+        self.max_packet = 0xFFFFFFFF
         self.aliases: "Optional[dict[bytes, int]]" = None
         self.alias_maximum = 0
         self.number = 0
@@ -446,8 +446,9 @@ class Session:
 
     def resume(self) -> None:
         """After a reconnect: what was in flight goes out again, oldest first, then what waited [MQTT-4.4.0-1]."""
-        self.resends = self._inflight_ids()
-        self.resends.reverse()
+        if self.inflight:
+            self.resends = self._inflight_ids()
+            self.resends.reverse()
         self.pump()
 
     def _inflight_ids(self) -> "list[int]":

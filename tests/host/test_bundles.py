@@ -1,0 +1,78 @@
+"""What tools/bundles.py makes of classes and arguments: the same to those who use them."""
+
+import ast
+from typing import Any
+
+from bundle_names import most_used_first, rename_arguments
+from bundles import Bundles, Rewrite
+from packages import files
+
+CLASS = """
+class Client:
+    __slots__ = ("name", "held", "rest", "seen")
+
+    def __init__(self, name):
+        self.name = name
+        self.held = 0
+        self.rest: "Optional[bytes]" = None
+        self.seen = []
+        if name:
+            self.held = 3
+"""
+FUNCTIONS = """
+class Public:
+    def first(self, pattern):
+        return pattern
+
+class Inner:
+    def second(self, pattern, chunks, named=1):
+        return [chunks + named for _ in range(pattern)]
+
+def third(chunks, Inner):
+    def inside(x):
+        return x + chunks
+    return inside(1) + Inner
+
+def fourth(value):
+    return value.chunk
+"""
+
+
+def run(body):
+    space: dict[str, Any] = {}
+    exec(ast.unparse(ast.fix_missing_locations(ast.Module(body, []))), space)
+    return space
+
+
+def arguments(body, name):
+    for node in ast.walk(ast.Module(body, [])):
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return [arg.arg for arg in node.args.args]
+    raise KeyError(name)
+
+
+def test_what_instances_begin_with_stands_in_the_class():
+    tree = Rewrite("m", {"m": {}}, {}, ast.Constant("1")).whole(ast.parse(CLASS))
+    made = run(tree.body)["Client"]
+    assert vars(made("")) == {"name": "", "seen": []}
+    assert (made("").held, made("").rest, made("a").held) == (0, None, 3)
+    assert made("").seen is not made("").seen
+
+
+def test_arguments_that_nobody_names_share_the_names_there_are():
+    body = ast.parse(FUNCTIONS).body
+    rename_arguments(body, {"named"}, {"Public"})
+    space = run(body)
+    assert space["Inner"]().second(2, 3, named=4) == [7, 7]
+    assert space["third"](1, 2) == 4
+    assert arguments(body, "first") == ["self", "pattern"]
+    assert "chunks" not in arguments(body, "second") + arguments(body, "third")
+    assert arguments(body, "second")[-1] == "named"
+
+
+def test_a_file_begins_with_its_most_used_names():
+    texts = Bundles(files()).texts
+    assert texts["port/broker.py"].startswith("if not __name__:\n    self.")
+    assert texts["port/mqtt5.py"].startswith("from ")
+    body = ast.parse("def a(b):\n    return b").body
+    assert most_used_first(body) == []
