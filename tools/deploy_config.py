@@ -13,6 +13,8 @@ from port.core.config import Config
 from port.core.options import TABLE
 from port.core.passwords import check_user_name, make_record
 
+_OF_WIFI = ("ssid", "open_wifi", "access_point", "hostname", "address")  # options for boards with Wi-Fi
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that say what is in it. Passwords are asked for, or are the lines of standard input."""
@@ -37,21 +39,29 @@ def wanted(given: argparse.Namespace) -> bool:
                 or given.access_point or given.websocket)
 
 
-def ask(given: argparse.Namespace) -> None:
-    """Ask for what must be known."""
-    given.ssid = input("Name of the Wi-Fi (SSID): ").strip()
+def ask(given: argparse.Namespace, wifi: bool = True) -> None:
+    """Ask for what must be known, of a board with Wi-Fi or without."""
+    if wifi:
+        given.ssid = input("Name of the Wi-Fi (SSID): ").strip()
     if not given.user and not given.anonymous:
         name = input("Name of the first user (empty: everybody may connect): ").strip()
         given.user = [name] if name else []
         given.anonymous = not name
 
 
-def make(given: argparse.Namespace) -> dict[str, Any]:
-    """The configuration. Raises ValueError naming what is wrong."""
-    if not given.ssid and not given.access_point:
+def make(given: argparse.Namespace, wifi: bool = True) -> dict[str, Any]:
+    """The configuration of a board with Wi-Fi or without. Raises ValueError naming what is wrong."""
+    of_wifi = [name for name in _OF_WIFI if getattr(given, name)]
+    if of_wifi and not wifi:
+        raise ValueError(f"--{of_wifi[0].replace('_', '-')}: this board has no Wi-Fi")
+    if wifi and not given.ssid and not given.access_point:
         raise ValueError("--ssid is missing")
     if not given.user and not given.anonymous:
         raise ValueError("nobody could connect: name users with --user, or say --anonymous")
+    return {"wifi": _wifi(given), **_broker(given)} if wifi else _broker(given)
+
+
+def _wifi(given: argparse.Namespace) -> dict[str, Any]:
     wifi: dict[str, Any] = {}
     if given.ssid:
         wifi["ssid"] = given.ssid
@@ -68,6 +78,10 @@ def make(given: argparse.Namespace) -> dict[str, Any]:
         wifi["address"] = given.address.split(",")
         if len(wifi["address"]) != 4:
             raise ValueError("--address must be ADDRESS,NETMASK,GATEWAY,DNS")
+    return wifi
+
+
+def _broker(given: argparse.Namespace) -> dict[str, Any]:
     broker: dict[str, Any] = {"log_level": "info", "listener": [{"host": "0.0.0.0", "port": given.mqtt}]}  # nosec B104
     if given.websocket:
         broker["listener"].append({"type": "websocket", "host": "0.0.0.0", "port": given.websocket})  # nosec B104
@@ -84,7 +98,7 @@ def make(given: argparse.Namespace) -> dict[str, Any]:
         name, _, value = text.partition("=")
         broker[name] = value if kinds.get(name, str) is str else json.loads(value)
     Config(broker, True, ("log_level",))
-    return {"wifi": wifi, **broker}
+    return broker
 
 
 def _password(what: str) -> str:

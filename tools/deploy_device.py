@@ -32,9 +32,16 @@ try:
     wlan = hasattr(network, "WLAN")
 except ImportError:
     wlan = False
+path = sys.path[:]
+sys.path[:] = [".frozen"]
+try:
+    from port.core import __version__ as frozen
+except ImportError:
+    frozen = ""
+sys.path[:] = path
 s = os.statvfs(".")
 n = sys.implementation
-print(json.dumps([sys.platform, list(n[1][:3]), getattr(n, "_mpy", 0) & 255, s[1] or s[0], s[1] * s[4], wlan, os.listdir()]))
+print(json.dumps([sys.platform, list(n[1][:3]), getattr(n, "_mpy", 0) & 255, s[1] or s[0], s[1] * s[4], wlan, os.listdir(), frozen]))
 """
 
 
@@ -44,7 +51,8 @@ class DeployError(Exception):
 
 @dataclass
 class Facts:
-    """What a board says of itself; `block` and `free` are bytes of its file system."""
+    """What a board says of itself; `block` and `free` are bytes of its file system, `frozen` is the version of the broker
+    in its firmware."""
 
     platform: str
     version: tuple[int, ...]
@@ -53,6 +61,7 @@ class Facts:
     free: int
     wlan: bool
     files: list[str]
+    frozen: str = ""
 
 
 def choose_port(port: str | None) -> str:
@@ -78,13 +87,15 @@ def wake(port: str) -> None:
     """Interrupt what runs. Raises DeployError when no prompt comes: the tools themselves would wait much longer."""
     try:
         with serial.Serial(port, 115200, timeout=0.2, write_timeout=WAKE_SECONDS, exclusive=True) as line:
-            line.write(b"\r\x03\x03\x02")
             text = b""
-            deadline = time.monotonic() + WAKE_SECONDS
-            while b">>> " not in text:
-                if time.monotonic() > deadline:
-                    raise DeployError(_NO_ANSWER % port)
-                text += line.read(line.in_waiting or 1)
+            for _ in range(2):  # not at once: the second would interrupt the goodbye
+                line.write(b"\r\x03\x02")
+                deadline = time.monotonic() + WAKE_SECONDS / 2
+                while time.monotonic() < deadline:
+                    text += line.read(line.in_waiting or 1)
+                    if b">>> " in text:
+                        return
+            raise DeployError(_NO_ANSWER % port)
     except serial.SerialException as error:
         raise DeployError(f"cannot use {port}: {error}") from None
 
@@ -107,10 +118,10 @@ class Device:
         """Ask the board about itself."""
         text = self.run(_PROBE)
         try:
-            platform, version, mpy, block, free, wlan, names = json.loads(text.strip().splitlines()[-1])
-        except (ValueError, IndexError):
+            platform, version, *others = json.loads(text.strip().splitlines()[-1])
+            return Facts(platform, tuple(version), *others)
+        except (ValueError, IndexError, TypeError):
             raise DeployError(_NO_ANSWER % self.port) from None
-        return Facts(platform, tuple(version), mpy, block, free, wlan, names)
 
     def make_folders(self, names: list[str]) -> None:
         """Make the folders of these files."""
@@ -124,13 +135,13 @@ class Device:
         with self._open() as line:
             line.write(b"\r\x03\x02")  # to the prompt, whatever it was at
             time.sleep(0.2)
-            line.reset_input_buffer()
             line.write(b"import machine; machine.reset()\r")
-            text = ""
+            read = text = ""
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline and not enough(text):
                 try:
-                    text += line.read(line.in_waiting or 1).decode(errors="replace")
+                    read += line.read(line.in_waiting or 1).decode(errors="replace")
+                    text = read.partition("machine.reset()")[2].lstrip()
                 except OSError:  # a board whose USB is its own goes away while it resets
                     line.close()
                     time.sleep(1)
@@ -138,7 +149,7 @@ class Device:
                         line.open()
                     except OSError:
                         continue
-        return text.partition("machine.reset()")[2].lstrip()
+        return text
 
     def _open(self) -> serial.Serial:
         try:
@@ -235,20 +246,36 @@ def _translate(port: str, text: str) -> str:
     return f"{port}: {text.strip().splitlines()[-1] if text.strip() else 'no answer'}"
 
 
-def check_board(facts: Facts, platform: str, board: str) -> None:
+def place_of_broker(facts: Facts, version: str, copy: bool) -> str | None:
+    """The folder for the broker's files, None when the board has it in its firmware: then it must not have others.
+
+    Of modules in /lib MicroPython finds those in the firmware first, but not of those in its root. Raises DeployError.
+    """
+    if not facts.frozen:
+        return "lib/"
+    if copy or facts.frozen != version:
+        return ""
+    if "port" in facts.files:
+        raise DeployError("the broker is in the firmware, but the folder port on the board comes before it: remove that "
+                          "(mpremote rm -r :port), or write it anew with --copy")
+    return None
+
+
+def check_board(facts: Facts, platform: str, board: str, wifi: bool = True) -> None:
     """Raise DeployError when this is another board than the one that is wanted."""
     if facts.platform != platform:
         raise DeployError(f"this is not {board}: its MicroPython is for {facts.platform}, not {platform} (--force)")
-    if not facts.wlan:
+    if wifi and not facts.wlan:
         raise DeployError("this MicroPython has no Wi-Fi: is it the firmware of the W? (--force)")
 
 
-def check_needs(facts: Facts, need: list[int]) -> None:
-    """Raise DeployError when MicroPython is too old, or there is no room for files of these sizes."""
+def check_needs(facts: Facts, need: list[int], compiled: bool = True) -> None:
+    """Raise DeployError when MicroPython is too old, there is no room for files of these sizes, or it cannot load .mpy files
+    that are `compiled` among them."""
     shown = ".".join(map(str, facts.version))
     if facts.version[:2] < OLDEST:
         raise DeployError(f"MicroPython {shown} is too old, it must be {OLDEST[0]}.{OLDEST[1]} or newer")
-    if facts.mpy != VERSION:
+    if compiled and facts.mpy != VERSION:
         raise DeployError(f"MicroPython {shown} loads .mpy files of version {facts.mpy}, not {VERSION}: use --source")
     wanted = sum(-(-size // facts.block) * facts.block for size in need)
     if wanted > facts.free:

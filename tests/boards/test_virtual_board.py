@@ -204,16 +204,16 @@ def test_ampy(start_board, tool, tmp_path):
 def test_configuration(start_board, mpremote, tmp_path):
     """A configuration file is read at the start; one with a mistake is refused, and the prompt is there."""
     board = start_board()
-    file = tmp_path / "ucomqtt.json"
+    file = tmp_path / "config.json"
     listener = {"host": "0.0.0.0", "port": 1883, "max_packet_size": 200}  # nosec B104 # in QEMU's network
     file.write_text(json.dumps({"anonymous": "all", "listener": [listener]}))
-    mpremote(board, "cp", file, ":ucomqtt.json", "+", "reset")
+    mpremote(board, "cp", file, ":config.json", "+", "reset")
     board.wait_until_it_listens()
     client = Paho(board.port, "client", 5)
     assert client.connack["MaximumPacketSize"] == 200
     client.disconnect()
     file.write_text(json.dumps({"max_conections": 4}))
-    mpremote(board, "cp", file, ":ucomqtt.json", "+", "reset")
+    mpremote(board, "cp", file, ":config.json", "+", "reset")
     while "unknown option max_conections" not in board.output:
         assert not board.trouble()
     assert mpremote(board, "exec", "print(6 * 7)").strip() == "42"
