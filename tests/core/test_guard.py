@@ -76,7 +76,7 @@ def test_then_qos_0_is_dropped_and_counted():
     for version in (4, 5):
         world = World()
         memory = Memory(world)
-        heard = []
+        heard: "list[bytes]" = []
         world.broker.subscribe("t", lambda message, heard=heard: heard.append(message.payload))
         publisher = world.connect("p", version)
         none, one = world.connect("none", version), world.connect("one", version)
