@@ -65,6 +65,8 @@ def build(bits: int) -> Path:
             modules = _modules()
             manifest = FOLDER / "manifest.py"
             manifest.write_text(MANIFEST)
+            # make would keep it when the manifest names less, or files that are older.
+            (made / "frozen_content.c").unlink(missing_ok=True)
             run("make", "-C", str(source / "ports" / "unix"), "-j2", f"BUILD={made}", f"FROZEN_MANIFEST={manifest}",
                 f"USER_C_MODULES={modules}", f"MICROPY_MPYCROSS={find('mpy-cross')}", f"CROSS_COMPILE={prefix}",
                 f"LDFLAGS_EXTRA={linker}", *OPTIONS)

