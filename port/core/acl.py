@@ -16,9 +16,10 @@ from port.core.topics import has_wildcard, matches, valid_filter
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Optional, Sequence
 
     from port.core.message import Message
+    from port.core.session import Session
 
     Entry = tuple[int, bytes, int]  # actions, topic filter, verdict
 
@@ -163,6 +164,13 @@ def covers(rule_filter: bytes, topic_filter: bytes) -> bool:
     return len(wanted) == count
 
 
+def _came_through(session: "Session", lost: "Sequence[bytes]", name: bytes) -> bool:
+    """True when a message of this name came through one of the filters that are lost, and through none that is left."""
+    if not any([matches(topic_filter, name) for topic_filter in lost]):
+        return False
+    return not any([matches(topic_filter, name) for topic_filter in session.subscriptions])
+
+
 class Access:
     """What one client, or several with the same rights, may do.
 
@@ -261,6 +269,40 @@ class Access:
     def subscribed(self) -> None:
         """The SUBSCRIBE is done."""
         self._fresh.clear()
+
+    def purge(self, session: "Session", lost: "Sequence[bytes]" = ()) -> None:
+        """Drop what waits for a session and it may not receive any more; of a shared subscription's, others may have it.
+
+        What is in flight stays, it counts against the receive maximum; it is not sent again, see Session.resume.
+        `lost`: filters the client has lost while it was away. What has come through no other is dropped, in
+        flight or not.
+        """
+        refused: "list[Any]" = []
+        queue = session.queue
+        if queue:
+            for _ in range(len(queue)):
+                entry = session.unqueue()
+                name = entry[0].name
+                if self.receive(name) < 0 or entry[3] is None and _came_through(session, lost, name):
+                    session.drop(entry)
+                    refused.append(entry)
+                else:
+                    queue.append(entry)
+                    session.queued_bytes += entry[0].size()
+        if session.replay:
+            session.replay = [
+                entry
+                for entry in session.replay
+                if self.receive(entry[0][0]) >= 0 and not _came_through(session, lost, entry[0][0])
+            ]
+        for packet_id in list(session.inflight) if lost else ():
+            sent = session.sent(packet_id)
+            if sent[0] is not None and sent[3] is None and _came_through(session, lost, sent[0].name):
+                del session.inflight[packet_id]
+                session.drop(sent)
+        for entry in refused:
+            if entry[3] is not None:
+                entry[3].hand_back([entry], session, session.broker.clock())
 
     def _decide(self, action: int, name: bytes) -> int:
         for actions, topic_filter, verdict in self.entries:

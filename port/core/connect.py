@@ -292,7 +292,8 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     session.listener = conn.listener
     session.set_options(options)
     set_access(conn.broker, session, identity.access)
-    session.purge(() if connect.judged is None else connect.judged.enforce(conn.broker, session))
+    if session.access is not None:
+        session.access.purge(session, () if connect.judged is None else connect.judged.enforce(conn.broker, session))
     if not conn.listener.authenticators:
         conn.identity = None
     rate = renewed(None, options, conn.broker.clock())

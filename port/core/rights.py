@@ -62,7 +62,7 @@ def rules_of(broker: "Broker", listener: "Listener") -> "Optional[Acl]":
 
 
 def set_access(broker: "Broker", session: "Session", access: "Optional[Access]") -> None:
-    """Another Access for a session, or none; to be followed by `session.purge`."""
+    """Another Access for a session, or none; to be followed by its `purge`."""
     old = session.access
     if old is access:
         return
@@ -144,7 +144,8 @@ def _enforce(broker: "Broker", session: "Session") -> None:
     """Take away what the session has and may not have any more; a client that has lost something is disconnected."""
     conn = session.conn
     access = session.access
-    session.purge()
+    if access is not None:
+        access.purge(session)
     lost = conn is not None and not still_admitted(conn)
     for topic_filter in list(session.subscriptions) if access is not None else ():
         if access.subscribe(without_share(topic_filter), broker.clock()) == _DENIED:  # type: ignore[union-attr]

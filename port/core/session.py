@@ -24,11 +24,10 @@ from port.core.reason import (
     MQTTError,
 )
 from port.core.retained import expired, retained_message
-from port.core.topics import matches
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional, Sequence
+    from typing import Any, Optional
 
     from port.core.acl import Access
     from port.core.broker import Broker
@@ -183,7 +182,7 @@ class Session:
         else:
             head, tail = self._form(message, flags, identifiers)
         if len(head) + len(tail) + 2 > self.max_packet:
-            self._drop(entry)
+            self.drop(entry)
             self._too_large(message)
             return
         inflight = self.inflight
@@ -202,21 +201,21 @@ class Session:
         out.append(head + bytes((packet_id >> 8, packet_id & 255)) + tail)  # type: ignore[union-attr]
         broker.published += 1
 
-    def _sent(self, packet_id: int) -> "Entry":
+    def sent(self, packet_id: int) -> "Entry":
         """What is in flight under this identifier, as a tuple from now on."""
         entry: "Any" = self.inflight[packet_id]
         if type(entry) is bytes:
             entry = self.inflight[packet_id] = (from_packet(entry, self.version5), entry[0] & _QOS_BITS, None, None, 0)
         return entry  # type: ignore[no-any-return]
 
-    def _drop(self, entry: "Entry") -> None:
+    def drop(self, entry: "Entry") -> None:
         """An entry is neither in flight nor queued any more."""
         if entry[4] and self.number:
             self.broker.journal.removed(entry)
 
     # -- the queue ---------------------------------------------------------------------
 
-    def _unqueue(self) -> "Entry":
+    def unqueue(self) -> "Entry":
         """Take the oldest entry out of the queue."""
         entry: "Entry" = self.queue.popleft()  # type: ignore[union-attr]
         self.queued_bytes -= entry[0].size()
@@ -230,7 +229,7 @@ class Session:
         size = entry[0].size()
         while len(queue) >= options.max_queued_messages or self.queued_bytes + size > options.max_queued_bytes:
             if queue and queue[0][0].expired(self.broker.clock()):
-                self._drop(self._unqueue())
+                self.drop(self.unqueue())
                 continue
             self.broker.dropped += 1
             if options.queue_full == "disconnect" and self.conn is not None:
@@ -238,7 +237,7 @@ class Session:
                 return
             if options.queue_full != "oldest" or not queue:
                 return
-            self._drop(self._unqueue())
+            self.drop(self.unqueue())
         queue.append(entry)
         self.queued_bytes += size
         if entry[4]:
@@ -262,10 +261,10 @@ class Session:
         queue = self.queue
         if queue:
             while queue and budget > 0 and len(self.inflight) < self.window:
-                entry = self._unqueue()
+                entry = self.unqueue()
                 message = entry[0]
                 if message.expired(now):
-                    self._drop(entry)
+                    self.drop(entry)
                 else:
                     budget -= message.size()
                     self._transmit(entry)
@@ -299,48 +298,6 @@ class Session:
                 self.deliver(message, flags, identifiers)
         if not replay:
             self.replay = None
-
-    def purge(self, lost: "Sequence[bytes]" = ()) -> None:
-        """Drop what waits and the client may not receive any more; of a shared subscription's, others may have it.
-
-        What is in flight stays, it counts against the receive maximum; it is not sent again, see _resend.
-        `lost`: filters the client has lost while it was away. What has come through no other is dropped, in
-        flight or not.
-        """
-        access = self.access
-        if access is None:
-            return
-        refused: "list[Entry]" = []
-        queue = self.queue
-        if queue:
-            for _ in range(len(queue)):
-                entry = self._unqueue()
-                if access.receive(entry[0].name) < 0 or entry[3] is None and self._came_through(lost, entry[0].name):
-                    self._drop(entry)
-                    refused.append(entry)
-                else:
-                    queue.append(entry)
-                    self.queued_bytes += entry[0].size()
-        if self.replay:
-            self.replay = [
-                entry
-                for entry in self.replay
-                if access.receive(entry[0][0]) >= 0 and not self._came_through(lost, entry[0][0])
-            ]
-        for packet_id in list(self.inflight) if lost else ():
-            sent = self._sent(packet_id)
-            if sent[0] is not None and sent[3] is None and self._came_through(lost, sent[0].name):
-                del self.inflight[packet_id]
-                self._drop(sent)
-        for entry in refused:
-            if entry[3] is not None:
-                entry[3].hand_back([entry], self, self.broker.clock())
-
-    def _came_through(self, lost: "Sequence[bytes]", name: bytes) -> bool:
-        """True when a message of this name came through one of the filters that are lost, and through none that is left."""
-        if not any([matches(topic_filter, name) for topic_filter in lost]):
-            return False
-        return not any([matches(topic_filter, name) for topic_filter in self.subscriptions])
 
     # -- QoS 2 from the client --------------------------------------------------------------
 
@@ -393,11 +350,11 @@ class Session:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
             return
         else:
-            if self._sent(packet_id)[1] & _QOS_BITS != 2:
+            if self.sent(packet_id)[1] & _QOS_BITS != 2:
                 raise MQTTError(PROTOCOL_ERROR, "PUBACK for a QoS 2 message")
             del self.inflight[packet_id]
             if entry[4]:
-                self._drop(entry)
+                self.drop(entry)
         if self.queue or self.replay or self.resends:
             self.pump()
 
@@ -412,12 +369,12 @@ class Session:
             if not packet_id:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
             return -1 if code >= 0x80 else PACKET_IDENTIFIER_NOT_FOUND
-        entry = self._sent(packet_id)
+        entry = self.sent(packet_id)
         if entry[1] & _QOS_BITS != 4:
             raise MQTTError(PROTOCOL_ERROR, "PUBREC for a QoS 1 message")
         if code >= 0x80:
             del inflight[packet_id]
-            self._drop(entry)
+            self.drop(entry)
             if self.waiting():
                 self.pump()
             return -1
@@ -438,7 +395,7 @@ class Session:
             raise MQTTError(PROTOCOL_ERROR, "PUBCOMP before PUBREC")
         del self.inflight[packet_id]
         if entry[4]:
-            self._drop(entry)
+            self.drop(entry)
         if self.queue or self.replay or self.resends:
             self.pump()
 
@@ -460,7 +417,7 @@ class Session:
         """Send again what is in flight under this identifier; returns about how many bytes that took."""
         if packet_id not in self.inflight:
             return 0
-        entry = self._sent(packet_id)
+        entry = self.sent(packet_id)
         identifier = bytes((packet_id >> 8, packet_id & 255))
         message, flags, identifiers, _, _ = entry
         if message is None:
@@ -469,12 +426,12 @@ class Session:
         refused = self.access is not None and self.access.receive(message.name) < 0
         if refused or message.expired(now) and flags & _QOS_BITS == 2:
             del self.inflight[packet_id]
-            self._drop(entry)
+            self.drop(entry)
             return 0
         head, tail = self._form(message, flags, identifiers)
         if len(head) + len(tail) + 2 > self.max_packet:
             del self.inflight[packet_id]
-            self._drop(entry)
+            self.drop(entry)
             self._too_large(message)
             return 0
         self._append(bytes((head[0] | _DUP,)) + head[1:] + identifier + tail)  # [MQTT-3.3.1-1]
@@ -494,14 +451,14 @@ class Session:
             if type(entry) is not bytes and entry[3] is group and entry[1] & _QOS_BITS == 2:
                 taken.append(entry)
                 del self.inflight[packet_id]
-                self._drop(entry)
+                self.drop(entry)
         queue = self.queue
         if queue:
             for _ in range(len(queue)):
-                entry = self._unqueue()
+                entry = self.unqueue()
                 if entry[3] is group:
                     taken.append(entry)
-                    self._drop(entry)
+                    self.drop(entry)
                 else:
                     queue.append(entry)
                     self.queued_bytes += entry[0].size()

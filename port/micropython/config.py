@@ -9,7 +9,9 @@ import json
 
 from port.core import const
 from port.core.config import Config
-from port.core.setup import check_settings, make_authenticator
+from port.core.listener_config import new_listener
+from port.core.setup import begin, check_settings, check_tls, make_authenticator, reconfigure
+from port.micropython.listener import Entrance, check, context
 from port.micropython.server import Server, logger
 
 TYPE_CHECKING = const(0)
@@ -67,18 +69,35 @@ def server(values: "dict[str, Any]", log: "Optional[Callable[..., None]]" = None
     config = Config(values, True, PROGRAM)
     log = log or logger(level)
     found = Server(config.options, log, _store(config, log))
-    found.configure(config, _authenticators(config))
+    made = _authenticators(config)
+    begin(found, config)
+    for entry in config.listeners:
+        tls = context(entry)
+        check(entry)
+        found.entrances.append(Entrance(found, entry, new_listener(found, entry, made), tls))
     return found
 
 
 def change(running: Server, values: "dict[str, Any]") -> None:
-    """Give a running server another configuration, and the `log_level` in it if there is one.
+    """Give a running server another configuration, see port.core.setup.reconfigure, and the `log_level` in it if there is one.
+
+    Certificates are read again.
 
     Raises ValueError naming what is wrong, and then nothing has changed.
     """
     level = log_level(values)
     config = Config(values, True, PROGRAM)
-    running.change(config, _authenticators(config))
+    made = _authenticators(config)
+    contexts = []
+    for entrance in running.entrances:
+        for entry in config.listeners:
+            if entry.id == entrance.listener.id:
+                check_tls(entry, entrance.tls is not None)
+                contexts.append((entrance, context(entry)))
+    for entrance, tls in contexts:
+        entrance.tls = tls
+    reconfigure(running, config, made)
+    running.fit()
     if "log_level" in values:
         running.log = logger(level)
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
     from port.core.auth import Authenticator
-    from port.core.config import Config
     from port.core.listener import Listener
     from port.core.store import Store
     from port.micropython.link import Link
@@ -91,7 +90,7 @@ class Server(Broker):
         self.sys.extras.append(_heap)
         self._lost: "list[tuple[Link, Exception]]" = []
         self._reserve: "Optional[bytearray]" = bytearray(_RESERVE)
-        self._entrances: "list[Entrance]" = []
+        self.entrances: "list[Entrance]" = []
         self._ticker: "Any" = None
         self._working = False
         self._stopped = asyncio.Event()
@@ -123,42 +122,10 @@ class Server(Broker):
         check(config)
         listener = new_listener(self, config, [])
         listener.authenticators = self.authenticators if auth is None else auth
-        self._entrances.append(Entrance(self, config, listener, given))
+        self.entrances.append(Entrance(self, config, listener, given))
         return listener
 
-    def configure(self, config: "Config", made: "list[Authenticator]") -> None:
-        """Add the listeners, rights and limits of a configuration. Raises ValueError, OSError naming what is wrong.
-
-        `made`: the authenticators of its [[auth]], in order.
-        """
-        from port.core.listener_config import new_listener
-        from port.core.setup import begin
-
-        begin(self, config)
-        for entry in config.listeners:
-            tls = context(entry)
-            check(entry)
-            self._entrances.append(Entrance(self, entry, new_listener(self, entry, made), tls))
-
-    def change(self, config: "Config", made: "list[Authenticator]") -> None:
-        """Take over another configuration while running: see port.core.setup.reconfigure; certificates are read again.
-
-        Raises ValueError or OSError naming what is wrong, and then nothing has changed.
-        """
-        from port.core import setup
-
-        contexts = []
-        for entrance in self._entrances:
-            for entry in config.listeners:
-                if entry.id == entrance.listener.id:
-                    setup.check_tls(entry, entrance.tls is not None)
-                    contexts.append((entrance, context(entry)))
-        for entrance, tls in contexts:
-            entrance.tls = tls
-        setup.reconfigure(self, config, made)
-        self._fit()
-
-    def _fit(self) -> None:
+    def fit(self) -> None:
         """Leave one socket for whoever finds no place and has to be told so."""
         wanted = min(self.options.max_connections - len(self.links) + 1, _SOCKETS)
         found = sockets.free(wanted)
@@ -168,7 +135,7 @@ class Server(Broker):
 
     def places(self) -> "list[str]":
         """Where it listens, as text."""
-        return [entrance.config.place() for entrance in self._entrances]
+        return [entrance.config.place() for entrance in self.entrances]
 
     async def start(self) -> None:
         """Restore what the store has, open the listeners and start the tick.
@@ -179,23 +146,23 @@ class Server(Broker):
         sockets.prepare()
         self._stopped.clear()
         self.open_store()
-        for entrance in self._entrances:
+        for entrance in self.entrances:
             try:
                 entrance.open()
             except OSError as e:
-                for other in self._entrances:
+                for other in self.entrances:
                     other.close()
                 text = "the port is in use" if e.errno == errno.EADDRINUSE else repr(e)
                 raise OSError(e.errno, "cannot listen on %s: %s" % (entrance.config.place(), text))
             self.log(1, "listener %s: listening on %s", entrance.listener.id, entrance.config.place())
-        self._fit()
+        self.fit()
         self._ticker = asyncio.create_task(self._tick())
         gc.collect()
         gc.threshold(max(_GC_THRESHOLD, gc.mem_free() // 4))
 
     async def stop(self) -> None:
         """Close the listeners, say goodbye to the clients and wait until they have heard it, 5 s at most."""
-        for entrance in self._entrances:
+        for entrance in self.entrances:
             entrance.close()
         self.disconnect_all()
         for _ in range(500):
