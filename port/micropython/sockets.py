@@ -32,12 +32,15 @@ waiting: "dict[Any, Any]" = {}
 class _Queue:
     """lwIP's queue of what a socket has sent and the client has not acknowledged.
 
-    at    where its free bytes stand in the control block, its packets follow; 0: not lwIP, or a layout nobody knows
-    size  free bytes when it is empty
+    at            where its free bytes stand in the control block, its packets follow; 0: not lwIP, or a layout nobody knows
+    size          free bytes when it is empty
+    mem16, mem32  machine's; to import them looks for a machine.py in the file system each time, which takes 10 ms
     """
 
     at = 0
     size = 0
+    mem16: "Any" = None
+    mem32: "Any" = None
 
 
 def prepare() -> None:
@@ -55,6 +58,8 @@ def prepare() -> None:
             if not any([mem16[block + i] for i in range(at + 4, at + 28, 2)]) and not mem16[block + at + 30]:
                 _Queue.at = at + 28
                 _Queue.size = size
+                _Queue.mem16 = mem16
+                _Queue.mem32 = mem32
                 break
     sock.close()
 
@@ -68,8 +73,8 @@ def write(sock: "Any", data: "Buffer") -> "Optional[int]":
     """Write as much as the socket should take now; None when that is nothing. Raises OSError."""
     if not _Queue.at or not isinstance(sock, socket.socket):
         return sock.write(data)  # type: ignore[no-any-return,unused-ignore]
-    from machine import mem16, mem32
-
+    mem16 = _Queue.mem16
+    mem32 = _Queue.mem32
     block = mem32[id(sock) + 4]
     if block:
         at = block + _Queue.at
