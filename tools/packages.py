@@ -24,7 +24,7 @@ PARTS = {
     "mqtt5": ("core/mqtt5", "core/properties"),
     "config": (
         "core/config", "core/guard", "core/nearest", "core/setup", "core/store_config", "micropython/__main__", "micropython/board",
-        "micropython/config", "micropython/show", "micropython/wifi",
+        "micropython/config", "micropython/ntp", "micropython/show", "micropython/wifi",
     ),
 }
 NEVER = ("core/packets",)  # packets as a client sees them, for tests and tools

@@ -26,10 +26,13 @@ async def watch_button(server):
 
 
 async def program(server):
-    """What runs beside the broker."""
+    """What runs beside the broker; if it fails it is started again."""
     lamp = machine.Pin(LAMP, machine.Pin.OUT)
-    server.subscribe("lamp", lambda message: lamp.value(message.payload == b"on"))
-    await watch_button(server)
+    handle = server.subscribe("lamp", lambda message: lamp.value(message.payload == b"on"))
+    try:
+        await watch_button(server)
+    finally:
+        server.unsubscribe(handle)
 
 
 run(led="LED", program=program)

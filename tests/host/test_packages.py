@@ -28,7 +28,7 @@ asyncio.run(server.serve())
 SECONDS = 60
 
 # Bytes of the .mpy files. A board has 100 KB and more of them free; what grows should do so knowingly.
-MOST = {"": 116_500, "without-web": 102_500, "without-store": 101_500, "without-access": 108_000, "without-mqtt5": 110_500,
+MOST = {"": 120_500, "without-web": 106_500, "without-store": 105_300, "without-access": 111_000, "without-mqtt5": 114_600,
         "small": 61_200, "smallest": 55_300}
 
 

@@ -19,13 +19,17 @@ _RESET = 66  # exit status of machine.reset() there
 
 
 class TerminalBoard:
-    """A running board with `folder` as its file system; `console` is its serial line, `output` all that came over it."""
+    """A running board with `folder` as its file system; `console` is its serial line, `output` all that came over it.
 
-    def __init__(self, folder, micropython=None):
+    sockets  None, or how many files and sockets it can have open, its console and asyncio's poll included
+    """
+
+    def __init__(self, folder, micropython=None, sockets=None):
         self.folder = folder
         self.port = 0  # for tests to say where its broker is
         self.output = ""
         self._program = str(micropython or find("micropython"))
+        self._limit = f"ulimit -n {sockets}; " if sockets else ""
         self._line, self._slave = pty.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._line, False)
@@ -48,8 +52,8 @@ class TerminalBoard:
         # Opened by a process without one, it becomes the terminal that Ctrl-C is for. SIGINT is ignored until
         # MicroPython has a handler for it.
         self._child = subprocess.Popen(
-            ["sh", "-c", 'trap "" INT; tty=$1; shift; exec "$@" <"$tty" >"$tty" 2>&1', "sh", os.ttyname(self._child_tty),
-             self._program, "-X", "heapsize=1m", *script],
+            ["sh", "-c", self._limit + 'trap "" INT; tty=$1; shift; exec "$@" <"$tty" >"$tty" 2>&1', "sh",
+             os.ttyname(self._child_tty), self._program, "-X", "heapsize=1m", *script],
             cwd=self.folder, start_new_session=True, stdin=subprocess.DEVNULL,
             env={**os.environ, "MICROPYPATH": "%s::.frozen:%s" % (STUBS, self.folder / "lib")})
         self._ended = os.pidfd_open(self._child.pid)

@@ -11,7 +11,11 @@ def reset():
 
 
 def reset_cause():
-    return PWRON_RESET
+    try:
+        with open("reset-cause") as file:
+            return int(file.read())
+    except OSError:
+        return PWRON_RESET
 
 
 class Pin:
@@ -22,6 +26,8 @@ class Pin:
     IRQ_FALLING = 2
 
     def __init__(self, name, mode=0, pull=None):
+        if not isinstance(name, str) and name > 40:
+            raise ValueError("invalid pin")
         self._name = name
 
     def value(self, value=None):
@@ -36,16 +42,27 @@ class Pin:
 
 
 class WDT:
+    fed = 0
+
     def __init__(self, timeout):
         print("watchdog", timeout)
 
     def feed(self):
-        pass
+        WDT.fed += 1
 
 
 class Timer:
     def __init__(self, number):
-        pass
+        if number == -1 and "esp32" in sys.modules:  # as there in MicroPython 1.25 to 1.28
+            raise ValueError("invalid Timer number")
+        self._number = number
 
     def init(self, period, callback):
-        print("timer", period)
+        fed = WDT.fed
+        callback(self)
+        print("timer", self._number, period, "feeds" if WDT.fed > fed else "does not feed")
+
+
+class RTC:
+    def datetime(self, values):
+        print("clock", values)

@@ -1,8 +1,16 @@
-"""A `network` with one Wi-Fi, for the unix port: the file /tmp-like `air` in the current folder says what is in the air."""
+"""A `network` with one Wi-Fi, for the unix port: the file /tmp-like `air` in the current folder says what is in the air.
+
+Where there is a module esp32 it is as on one.
+"""
 
 STA_IF = 0
 AP_IF = 1
 AUTH_WPA2_PSK = 3
+
+try:
+    import esp32
+except ImportError:
+    esp32 = None
 
 
 def hostname(name=None):
@@ -10,14 +18,20 @@ def hostname(name=None):
 
 
 class WLAN:
+    PM_NONE = 0 if esp32 else 16
+
     def __init__(self, kind):
         self._kind = "ap" if kind else "station"
         self._wanted = None
+        self._active = False
 
     def active(self, on=None):
         print(self._kind, "active", on)
+        self._active = on
 
     def config(self, **settings):
+        if esp32 and not self._active:
+            raise OSError("Wifi Invalid Interface")
         print(self._kind, "config", sorted(settings.items()))
 
     def ifconfig(self, values=None):
@@ -33,7 +47,10 @@ class WLAN:
 
     def isconnected(self):
         with open("air") as file:
-            return self._wanted is not None and file.read().strip() == self._wanted
+            air = file.read().strip()
+        if air == "storm":
+            raise RuntimeError("the driver has failed")
+        return self._wanted is not None and air == self._wanted
 
     def status(self):
         return -3
