@@ -182,7 +182,8 @@ class Rewrite(ast.NodeTransformer):
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         """Slots tell of what there are many instances, and an attribute takes two words of each. What they begin with
-        stands in the class, where MicroPython finds it as long as an instance has no other. It knows no slots."""
+        stands in the class, where MicroPython finds it as long as an instance has no other. It knows no slots.
+        A line that sets several attributes is left alone."""
         slots = [line for line in node.body if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "__slots__"]
         node.body = [line for line in node.body if line not in slots]
         self.generic_visit(node)
@@ -212,8 +213,8 @@ class Rewrite(ast.NodeTransformer):
 def _beginning(line: ast.stmt) -> ast.stmt | None:
     """The line of a class that does what `self.name = constant` does in its constructor; None for any other line."""
     if isinstance(line, (ast.Assign, ast.AnnAssign)) and isinstance(line.value, ast.Constant):
-        target = line.targets[0] if isinstance(line, ast.Assign) else line.target
-        if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
+        target, *others = line.targets if isinstance(line, ast.Assign) else [line.target]
+        if not others and isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
             return ast.copy_location(ast.Assign([ast.Name(target.attr, ast.Store())], line.value), line)
     return None
 

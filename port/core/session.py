@@ -73,7 +73,7 @@ class Session:
         self.broker = broker
         self.listener = broker.default_listener
         self.options = broker.options
-        self.access: "Optional[Access]" = None
+        self.access: "Optional[Access]"
         self.client_id = client_id
         self.user: "Optional[bytes]" = None
         self.address = ""
@@ -83,7 +83,7 @@ class Session:
         self.version5 = False
         self.subscriptions: "dict[bytes, int]" = {}
         self.inflight: "dict[int, Any]" = {}  # packet identifier -> bytes or Entry
-        self.queue: "Optional[deque[Entry]]" = None
+        self.queue: "Optional[deque[Entry]]"
         self.queued_bytes = 0
         self.packet_id = 0
         self.window = 0
@@ -92,10 +92,12 @@ class Session:
         self.expires_at: "Optional[int]" = None
         self.will: "Optional[tuple[Message, int]]" = None
         self.will_at: "Optional[int]" = None
-        self.resends: "Optional[list[int]]" = None  # identifiers to send again, the oldest last
+        self.resends: "Optional[list[int]]"  # identifiers to send again, the oldest last
         # Retained messages for new subscriptions, (record, flags, identifiers), the first one last. Any: a record is
         # compared by identity, which compiled code loses with a tuple whose items have types.
-        self.replay: "Optional[list[tuple[Any, int, Optional[tuple[int, ...]]]]]" = None
+        self.replay: "Optional[list[tuple[Any, int, Optional[tuple[int, ...]]]]]"
+        # What is asked for with each message, see Connection.
+        self.access = self.queue = self.resends = self.replay = None
         self.max_packet = 0xFFFFFFFF
         self.aliases: "Optional[dict[bytes, int]]" = None
         self.alias_maximum = 0

@@ -34,10 +34,7 @@ class Link:
     broken    True when something failed: nothing is read or written any more
     """
 
-    # Before one of these is set it takes no room of a link's own.
-    _ring: "Optional[Ring]" = None
-    _surplus = 0  # bytes sent to a client that was slow already, since it became so
-    _held = False
+    _surplus = 0  # bytes sent to a client that was slow already, since it became so; takes no room before it is set
 
     def __init__(self, server: "Server", sock: "Any", entrance: "Entrance") -> None:
         self._server = server
@@ -46,6 +43,8 @@ class Link:
         self.conn: "Any" = None
         self.deadline = 0
         self.broken = False
+        self._ring: "Optional[Ring]" = None
+        self._held = False
 
     def begin(self, address: str) -> bool:
         """Tell the broker of the new client; False when it is turned away."""
@@ -255,8 +254,7 @@ class Link:
     def _finish(self) -> None:
         sock = self._sock
         self._sock = None
-        if self._ring is not None:
-            self._ring = None
+        self._ring = None
         self._server.links.pop(self, None)
         if sock is not None:
             self._server.poller.unwatch(sock)

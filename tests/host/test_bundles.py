@@ -76,3 +76,9 @@ def test_a_file_begins_with_its_most_used_names():
     assert texts["port/mqtt5.py"].startswith("from ")
     body = ast.parse("def a(b):\n    return b").body
     assert most_used_first(body) == []
+
+
+def test_what_is_set_together_stays_with_the_instance():
+    text = CLASS.replace("self.held = 0", "self.held = self.more = 0")
+    made = run(Rewrite("m", {"m": {}}, {}, ast.Constant("1")).whole(ast.parse(text)).body)["Client"]
+    assert vars(made("")) == {"name": "", "seen": [], "held": 0, "more": 0}
