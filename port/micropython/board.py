@@ -56,6 +56,8 @@ LASTS = 60  # from then on a start has lasted
 AFTER_WATCHDOG = 10  # for Ctrl-C
 AFTER_MANY = 60
 
+timer: "Any" = None  # feeds the watchdog at the prompt; on a Pico it ends with the last who knows it
+
 
 def run(led: "Any" = None, path: str = "config.json", program: "Optional[Program]" = None) -> None:
     """Run until Ctrl-C, or return at once when the configuration is wrong, which it says.
@@ -186,12 +188,13 @@ class _Board:
         self._show(False)
 
     def _end(self) -> None:
+        global timer
         if self._watchdog is not None:  # it cannot be stopped
             try:
                 timer = machine.Timer(-1)
             except ValueError:  # an ESP32's, in MicroPython 1.25 to 1.28
                 timer = machine.Timer(0)
-            timer.init(period=2000, callback=lambda timer: self._feed())
+            timer.init(period=2000, callback=lambda _: self._feed())
         _note_starts(0)
         self._stop()
         print("ucomqtt: stopped")
