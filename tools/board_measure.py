@@ -115,9 +115,9 @@ def kilobytes(size: int) -> str:
 
 
 def speed(scale: float) -> Iterator[Row]:
-    """Messages a second and round trips, at full speed and as fast as a Pico W."""
+    """Messages a second and round trips, at full speed and with --slow."""
     for slow in (False, True):
-        said = "as a Pico W" if slow else "full speed"
+        said = "--slow" if slow else "full speed"
         with Board(slow=slow) as board, Swarm(board.port) as swarm:
             for qos in (0, 1):
                 traffic = loops(swarm, 1, qos, b"one")

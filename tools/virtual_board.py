@@ -112,8 +112,8 @@ class Board:
     pid                               of QEMU
     runtime                           "micropython", as a ServerProcess has it
 
-    `pcbs` TCP connections (at most PCBS) and `heap` bytes (0: all), at a Pico's speed if `slow`; if `fast`, too,
-    but its clock skips the time in which it has nothing to do.
+    `pcbs` TCP connections (at most PCBS) and `heap` bytes (0: all). If `slow` QEMU takes 64 ns for an instruction, a Pico's
+    speed or less; if `fast`, too, but the time in which the board has nothing to do is skipped.
     """
 
     runtime = "micropython"

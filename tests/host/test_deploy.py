@@ -117,5 +117,6 @@ def test_boards_that_will_not_do(changed, text):
         check_needs(facts, [4097, *[100] * 8])  # each takes whole blocks
 
     check(good)
+    check_needs(replace(good, mpy=7), [100], compiled=False)
     with pytest.raises(DeployError, match=text):
         check(replace(good, **changed))
