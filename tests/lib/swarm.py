@@ -205,7 +205,9 @@ class Swarm:
         topic = b"$SYS/broker/" + name
         packets = self.exchange(client, fuzz_packets.subscribe(4, 77, [(topic, 0)]), 2)
         assert [first for first, _ in packets] == [0x90, 0x31], packets
-        self.exchange(client, b"\xa2" + bytes((4 + len(topic),)) + b"\0\x4e" + len(topic).to_bytes(2, "big") + topic)
+        self.send(client, b"\xa2" + bytes((4 + len(topic),)) + b"\0\x4e" + len(topic).to_bytes(2, "big") + topic)
+        while self.exchange(client, b"") not in ([(0xB0, b"\0\x4e")], []):
+            pass  # the figure, which has changed meanwhile
         return int(packets[1][1][2 + len(topic):])
 
     def leave(self, *clients: Client) -> None:
