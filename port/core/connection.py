@@ -139,37 +139,38 @@ class Connection:
             data = bytes(rest)
             self.rest = None
         end = len(data)
-        at = self.feed(data, data, end)
-        if at < end:
-            self.rest = bytearray(data[at:])
+        try:
+            at = self.feed(data, data, end)
+        except Exception as e:
+            self.fault(e)
+        else:
+            if at < end:
+                self.rest = bytearray(data[at:])
 
     def feed(self, data: "Buffer", view: "Buffer", end: int) -> int:
         """Handle every complete packet in data[:end]; returns where the first incomplete one starts.
 
         `view` is `data` itself when that is bytes, else a memoryview of it; what is forwarded
         as it came is a slice of it, valid until the flush that must follow before `data` is
-        filled anew. Never raises: faults end the connection, not the broker.
+        filled anew. What it raises is for `fault`: it ends the connection, not the broker.
         """
-        at = 0
-        if self.held and self.state != _CLOSED:
-            return 0
-        try:
-            if self.state != _OPEN:
-                if self.state != _CLOSED:
-                    at = self._handshake(data, view, end)
-                if self.state != _OPEN:
-                    return end if self.state == _CLOSED else at
-            return self._feed(data, view, at, end)
-        except MQTTError as e:
-            self.fail(e)
-        except MemoryError:
+        if self.state == _OPEN:
+            return 0 if self.held else self._feed(data, view, 0, end)
+        at = end
+        if self.state != _CLOSED:
+            at = 0 if self.held else self._handshake(data, view, end)
+        return self._feed(data, view, at, end) if self.state == _OPEN else at
+
+    def fault(self, error: Exception) -> None:
+        """End the connection for what `feed` has raised."""
+        if isinstance(error, MemoryError):
             self.broker.out_of_memory()
             self.broker.log(2, "%s: out of memory", self)
-            self.fail(MQTTError(QUOTA_EXCEEDED, "out of memory"))
-        except Exception as e:
-            self.broker.crashed(self, e)
-            self.fail(MQTTError(UNSPECIFIED_ERROR, "internal error"))
-        return end
+            error = MQTTError(QUOTA_EXCEEDED, "out of memory")
+        elif not isinstance(error, MQTTError):
+            self.broker.crashed(self, error)
+            error = MQTTError(UNSPECIFIED_ERROR, "internal error")
+        self.fail(error)
 
     def _feed(self, data: "Buffer", view: "Buffer", i: int, end: int) -> int:
         self.active = True

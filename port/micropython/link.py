@@ -60,8 +60,28 @@ class Link:
 
     # -- from the poller -------------------------------------------------------------------
 
+    # MicroPython keeps what a function needs, locals and stack, on the heap when it is more than 11 words. So what each
+    # message passes through has few of them, and `_ready` and `_send` do what is rare.
+
     def ready(self, events: int) -> None:
         """The socket can be read or written, or is in error."""
+        conn = self.conn
+        if events != _POLLIN or conn is None or conn.rest is not None or self._held or self.broken:
+            self._ready(events)
+            return
+        server = self._server
+        count = self._sock.readinto(server.buffer)
+        if count:
+            server.bytes_received += count
+            at = conn.feed(server.buffer, server.view, count)
+            if at < count:
+                conn.rest = bytearray(server.view[at:count])
+        elif count == 0:
+            self._gone("connection closed by the client")
+        if server.dirty:
+            server.flush()
+
+    def _ready(self, events: int) -> None:
         if self._sock is None or self.broken:
             return
         if events & _POLLOUT and self._ring is not None:
@@ -78,7 +98,13 @@ class Link:
 
     def failed(self, error: Exception) -> None:
         """What `ready` raised: the client goes."""
-        self._server.lose(self, error)
+        try:
+            if self.conn is not None and not isinstance(error, OSError):
+                self.conn.fault(error)
+            else:
+                self._server.lose(self, error)
+        except MemoryError as e:
+            self._server.lose(self, e)
         self._server.flush()
 
     def _read(self) -> None:
@@ -151,7 +177,15 @@ class Link:
 
     def send(self, chunks: "list[Buffer]") -> int:
         """Write the packets, small ones joined: each write of its own would be a segment on the air."""
-        total = 0
+        data = chunks[0]
+        if len(chunks) > 1 or self._ring is not None or self.broken or self._sock is None:
+            return self._send(chunks, 0)
+        count = _attempt(self._sock, data)
+        return count if count == len(data) else self._send(chunks, count)
+
+    def _send(self, chunks: "list[Buffer]", at: int) -> int:
+        """What `send` does, without `at` bytes of the first packet that are written already."""
+        total = at
         joined = self._server.joined
         size = len(joined)
         used = 0
@@ -159,6 +193,9 @@ class Link:
         slow = ring is not None and ring.used > ring.size // 2
         try:
             for chunk in chunks:
+                if at:
+                    chunk = memoryview(chunk)[at:]
+                    at = 0
                 count = len(chunk)
                 total += count
                 if used + count > size:
@@ -277,3 +314,11 @@ class Link:
         if self.conn is not None:
             self.conn.lost("out of memory")
         self._finish()
+
+
+def _attempt(sock: "Any", data: "Buffer") -> int:
+    """Bytes the socket takes now; 0 when it fails, too, as it will again."""
+    try:
+        return write(sock, data) or 0
+    except Exception:
+        return 0

@@ -82,32 +82,41 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
                 events[count] = event
                 count += 1
                 continue
-            entry = self.map[id(s)]
-            if event & ~_POLLOUT and entry[0] is not None:
-                core._task_queue.push(entry[0])
-                entry[0] = None
-            if event & ~_POLLIN and entry[1] is not None:
-                core._task_queue.push(entry[1])
-                entry[1] = None
-            if entry[0] is None and entry[1] is None:
-                self._dequeue(s)
-            elif entry[0] is None:
-                self.poller.modify(s, _POLLOUT)
-            else:
-                self.poller.modify(s, _POLLIN)
+            self._wake(s, event)
         for i in range(count):
             owner = ready[i]
             ready[i] = None
-            _serve(owner, events[i])
+            try:
+                owner.ready(events[i])
+            except Exception as e:  # here it would end the event loop
+                _failed(owner, e)
+        if waiting:
+            self._look()
+
+    def _wake(self, s: "Any", event: int) -> None:
+        """What asyncio's own queue does for its tasks."""
+        entry = self.map[id(s)]
+        if event & ~_POLLOUT and entry[0] is not None:
+            core._task_queue.push(entry[0])
+            entry[0] = None
+        if event & ~_POLLIN and entry[1] is not None:
+            core._task_queue.push(entry[1])
+            entry[1] = None
+        if entry[0] is None and entry[1] is None:
+            self._dequeue(s)
+        elif entry[0] is None:
+            self.poller.modify(s, _POLLOUT)
+        else:
+            self.poller.modify(s, _POLLIN)
+
+    def _look(self) -> None:
+        """Let those write who have to wait for room."""
         for s in waiting:  # a change to the dict may keep one waiting until the next look
-            _serve(waiting[s], _POLLOUT)
-
-
-def _serve(owner: "Any", events: int) -> None:
-    try:
-        owner.ready(events)
-    except Exception as e:  # here it would end the event loop
-        _failed(owner, e)
+            owner = waiting[s]
+            try:
+                owner.ready(_POLLOUT)
+            except Exception as e:
+                _failed(owner, e)
 
 
 def _failed(owner: "Any", error: Exception) -> None:

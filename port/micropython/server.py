@@ -218,11 +218,11 @@ class Server(Broker):
 
     def flush(self) -> None:
         """See Broker.flush."""
-        super().flush()
+        Broker.flush(self)  # super() would be an object each time
         while self._lost:
             link, error = self._lost.pop()
             link.drop(error)
-            super().flush()
+            Broker.flush(self)
 
     def wake(self) -> None:
         """See Broker.wake."""

@@ -73,6 +73,10 @@ def write(sock: "Any", data: "Buffer") -> "Optional[int]":
     """Write as much as the socket should take now; None when that is nothing. Raises OSError."""
     if not _Queue.at or not isinstance(sock, socket.socket):
         return sock.write(data)  # type: ignore[no-any-return,unused-ignore]
+    return _write_share(sock, data)
+
+
+def _write_share(sock: "Any", data: "Buffer") -> "Optional[int]":
     mem16 = _Queue.mem16
     mem32 = _Queue.mem32
     block = mem32[id(sock) + 4]

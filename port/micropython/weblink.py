@@ -26,6 +26,10 @@ class WebSocketLink(Link):
         config = entrance.config
         self._web = WebSocket(config.paths, config.origins, entrance.listener.options.max_packet_size)
 
+    def ready(self, events: int) -> None:
+        """See Link.ready."""
+        self._ready(events)
+
     def _read(self) -> None:
         server = self._server
         web = self._web
