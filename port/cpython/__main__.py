@@ -14,6 +14,7 @@ from collections.abc import Callable
 from port.core.address import is_loopback
 from port.cpython import config, passwd, show, store
 from port.cpython.config import ConfigError, Program
+from port.cpython.poller import AVAILABLE, EventLoop
 from port.cpython.server import Server, logger
 
 
@@ -109,14 +110,15 @@ def _say(text: str) -> None:
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes the event loop of this name; None for asyncio's own."""
+    """What makes the event loop of this name; None for asyncio's default."""
+    own = EventLoop if AVAILABLE else None
     if name == "asyncio":
-        return None
+        return own
     try:
         import uvloop
     except ImportError:
         if name == "auto":
-            return None
+            return own
         raise ConfigError("loop uvloop: uvloop is not installed (pip install ucomqtt[uvloop])") from None
     return uvloop.new_event_loop
 

@@ -25,9 +25,9 @@ LINGER = 2.0  # seconds a client has to read what is left and to close its side
 
 
 class Client(asyncio.BufferedProtocol, asyncio.Protocol):
-    """A client that speaks MQTT on its socket.
+    """A client that speaks MQTT on its socket: the protocol of a Stream or of one of asyncio's transports.
 
-    Both of asyncio's protocols: its own loop takes the first, and reads into a buffer all clients share; else it would
+    Both of asyncio's protocols: its own transports take the first, and reads into a buffer all clients share; else it would
     allocate 256 KiB for each read, which malloc may map and unmap each time. uvloop, which has such a buffer, takes
     the second.
     """
@@ -66,13 +66,15 @@ class Client(asyncio.BufferedProtocol, asyncio.Protocol):
         self.data_received(bytes(self._server.buffer[:count]))
 
     def data_received(self, data: bytes) -> None:
-        server = self._server
-        server.bytes_received += len(data)
+        self.receive(data)
+        self._server.flush()
+
+    def receive(self, data: bytes) -> None:
+        """See port.cpython.stream.Receiver."""
+        self._server.bytes_received += len(data)
         conn = self._conn
         if conn is not None:
             conn.take(data)
-        if server.dirty:
-            server.flush()
         if self._paused:
             self._push_back()
 
@@ -152,14 +154,14 @@ class WebSocketClient(Client):
         config = entrance.config
         self._socket = WebSocket(config.paths, config.origins, entrance.listener.options.max_packet_size)
 
-    def data_received(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         web = self._socket
         payload = web.receive(data)
         if web.out:
             self._transport.write(web.out)
             web.out = b""
         if payload:
-            super().data_received(payload)
+            super().receive(payload)
         if self._paused:
             self._push_back()
         if web.closed and self._conn is not None:
@@ -214,6 +216,10 @@ class InfoClient(asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        self.receive(data)
+
+    def receive(self, data: bytes) -> None:
+        """See port.cpython.stream.Receiver."""
         if self._info is not None:
             self._info.receive(data)
 

@@ -1,7 +1,7 @@
 """Listening sockets: where clients come in, over TCP or Unix sockets, with TLS or behind a load balancer.
 
-Plain sockets are asyncio's own servers. With TLS or PROXY protocol each connection is looked at
-before a byte is spent on it: how many are in a handshake already, and whether its address is welcome.
+Plain sockets are Streams where the event loop is ours, else asyncio's own servers. With TLS or PROXY protocol each connection
+is looked at before a byte is spent on it: how many are in a handshake already, and whether its address is welcome.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from port.core.options import Options
 from port.core.peers import Peers
 from port.cpython import proxy
 from port.cpython.client import Client, InfoClient, WebSocketClient, address_text
+from port.cpython.poller import EventLoop
+from port.cpython.stream import Stream
 
 if TYPE_CHECKING:
     from port.cpython.server import Server
 
 BACKLOG = 1024
+_PAUSE = 1.0  # seconds until the next try to accept after an error: no file descriptors left, most likely
 _LOOK = 0.01  # seconds until the second look at a PROXY header that has not come yet; later ones are rarer
 _SELDOM = 0.5
-_PROTOCOLS = {"tcp": Client, "unix": Client, "websocket": WebSocketClient, "http": InfoClient}
+_PROTOCOLS: dict[str, type[Client | InfoClient]] = {"tcp": Client, "unix": Client, "websocket": WebSocketClient, "http": InfoClient}
 
 
 class Entrance:
@@ -51,15 +54,15 @@ class Entrance:
         # One address must not take all the places there are for handshakes.
         self._shaking = Peers()
         self._share = Options(max_connections_per_address=max(1, server.handshakes // 2))
-        self._plain: asyncio.Server | None = None
-        self._guarded: list[socket.socket] = []
+        self._sockets: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of the open sockets; a Unix socket's file with port 0."""
         found = []
-        for sock in self._plain.sockets if self._plain is not None else self._guarded:
+        for sock in self._sockets:
             name = sock.getsockname()
             found.append((name, 0) if isinstance(name, str) else (name[0], name[1]))
         return found
@@ -67,37 +70,73 @@ class Entrance:
     async def open(self) -> None:
         """Begin to listen. Raises OSError naming the address."""
         config = self.config
+        loop = asyncio.get_running_loop()
         try:
-            if self.tls is not None or config.proxy_protocol:
-                await self._open_guarded()
-            elif config.type == "unix":
-                await self._open_unix()
+            if config.type == "unix":
+                self._sockets.append(self._unix_socket())
             else:
-                loop = asyncio.get_running_loop()
-                self._plain = await loop.create_server(self._client, config.host, config.port, backlog=BACKLOG)
+                await self._bind()
+            for sock in self._sockets:
+                sock.setblocking(False)
+                if self.tls is not None or config.proxy_protocol:
+                    self._start(self._accept(sock))
+                elif isinstance(loop, EventLoop):
+                    loop.add_reader(sock, self._take, loop, sock)
+                elif config.type == "unix":
+                    self._servers.append(await loop.create_unix_server(self._client, sock=sock, backlog=BACKLOG))
+                else:
+                    self._servers.append(await loop.create_server(self._client, sock=sock, backlog=BACKLOG))
         except OSError as e:
             self.close()
             raise OSError(e.errno, "cannot listen on %s: %s" % (config.place(), e.strerror or e)) from None
 
+    async def _bind(self) -> None:
+        loop = asyncio.get_running_loop()
+        config = self.config
+        infos = await loop.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, address in dict.fromkeys((info[0], info[4]) for info in infos):
+            sock = socket.create_server(address, family=family, backlog=BACKLOG)
+            self._sockets.append(sock)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # those it accepts have it, too
+
     def close(self) -> None:
         """Listen no more; the clients stay."""
-        if self._plain is not None:
-            self._plain.close()
-            self._plain = None
-            if self.config.type == "unix" and os.path.exists(self.config.file):
-                os.unlink(self.config.file)
+        loop = asyncio.get_running_loop()
+        for server in self._servers:
+            server.close()
         for task in self._tasks:
             task.cancel()
-        for sock in self._guarded:
+        for sock in self._sockets:
+            if isinstance(loop, EventLoop):
+                loop.remove_reader(sock)
+            if self.config.type == "unix" and os.path.exists(self.config.file):
+                os.unlink(self.config.file)
             sock.close()
-        self._guarded = []
+        self._servers = []
+        self._sockets = []
 
-    def _client(self, address: str = "") -> asyncio.Protocol:
+    def _client(self, address: str = "") -> Client | InfoClient:
         return _PROTOCOLS[self.config.type](self._server, self, address)
 
-    # -- Unix sockets -----------------------------------------------------------------------
+    def _take(self, loop: EventLoop, listening: socket.socket) -> None:
+        """Accept who has come."""
+        for _ in range(BACKLOG):
+            try:
+                sock, peer = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as e:
+                self._server.log(2, "listener %s: %s", self.listener.id, e)
+                loop.remove_reader(listening)
+                loop.call_later(_PAUSE, self._take_again, loop, listening)
+                return
+            Stream(loop, sock, self._client("unix" if sock.family == socket.AF_UNIX else address_text(peer)))
 
-    async def _open_unix(self) -> None:
+    def _take_again(self, loop: EventLoop, listening: socket.socket) -> None:
+        if listening in self._sockets:
+            loop.add_reader(listening, self._take, loop, listening)
+
+    def _unix_socket(self) -> socket.socket:
         path = self.config.file
         if os.path.lexists(path):
             # Nor is a link to a socket replaced: somebody else may have put it there.
@@ -110,27 +149,15 @@ class Entrance:
         umask = os.umask(0o777 & ~int(self.config.mode, 8))  # so the mode is right from the beginning
         try:
             sock.bind(path)
+            sock.listen(BACKLOG)
         except OSError:
             sock.close()
             raise
         finally:
             os.umask(umask)
-        loop = asyncio.get_running_loop()
-        self._plain = await loop.create_unix_server(self._client, sock=sock, backlog=BACKLOG)
+        return sock
 
     # -- TLS and PROXY protocol ---------------------------------------------------------------
-
-    async def _open_guarded(self) -> None:
-        loop = asyncio.get_running_loop()
-        config = self.config
-        infos = await loop.getaddrinfo(
-            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        for family, address in dict.fromkeys((info[0], info[4]) for info in infos):
-            sock = socket.create_server(address, family=family, backlog=BACKLOG)
-            sock.setblocking(False)
-            self._guarded.append(sock)
-            self._start(self._accept(sock))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -144,7 +171,7 @@ class Entrance:
                 sock, peer = await loop.sock_accept(listening)
             except OSError as e:
                 self._server.log(2, "listener %s: %s", self.listener.id, e)
-                await asyncio.sleep(1)  # no file descriptors left, most likely
+                await asyncio.sleep(_PAUSE)
                 continue
             address = address_text(peer)
             refusal = self._refusal(address)

@@ -30,6 +30,7 @@ from port.core.store import Store
 from port.cpython.client import LINGER
 from port.cpython.listener import BACKLOG, Entrance
 from port.cpython.load import LoadAverages
+from port.cpython.poller import EventLoop
 from port.cpython.tls import server_context
 
 logger = logging.getLogger("ucomqtt")
@@ -56,7 +57,7 @@ class Server(Broker):
     All methods belong to the thread of the event loop.
 
     sockets  MQTT clients whose socket is open
-    buffer   what is read lies here until it is handled
+    buffer   what asyncio's transports read lies here until it is handled
     """
 
     handshakes = BACKLOG  # asyncio accepts so many before it reads from any of them
@@ -159,6 +160,7 @@ class Server(Broker):
         Raises OSError naming a listener that cannot be opened, OSError or ValueError saying what is wrong with the store.
         """
         self._stopped.clear()
+        loop = asyncio.get_running_loop()
         self._restore()
         opened: list[Entrance] = []
         try:
@@ -175,7 +177,9 @@ class Server(Broker):
                 self.log(1, "listener %s: listening on %s:%d", entrance.listener.id, host, port)
         for authenticator in self.all_authenticators():
             await _call(authenticator, "open")
-        self._ticker = asyncio.get_running_loop().create_task(self._tick())
+        if isinstance(loop, EventLoop):
+            loop.poller.after.append(self._answer)
+        self._ticker = loop.create_task(self._tick())
 
     def _restore(self) -> None:
         """Open the store. Much is made at that and nothing thrown away: the cycle collector would only look at it again."""
@@ -203,6 +207,9 @@ class Server(Broker):
             self._ticker = None
         await self._settle_store()
         self._close_store()
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, EventLoop) and self._answer in loop.poller.after:
+            loop.poller.after.remove(self._answer)
         self.log(1, "stopped")
         self._stopped.set()
 
@@ -245,6 +252,13 @@ class Server(Broker):
                 self.tick()
             except Exception as e:
                 self.crashed(None, e)
+
+    def _answer(self) -> None:
+        """See Poller.after."""
+        try:
+            self.flush()
+        except Exception as e:
+            self.crashed(None, e)
 
     def commit_soon(self) -> None:
         """See Broker.commit_soon: what other sockets have brought meanwhile goes into the same batch."""

@@ -1,0 +1,196 @@
+"""A plain socket on the Poller of an EventLoop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Any, Protocol
+
+from port.cpython.poller import READ, WRITE, EventLoop
+
+if TYPE_CHECKING:
+    from port.core.codec import Buffer
+
+_SOME = 16384  # bytes one read may bring from a client that sends little, and so costs no buffer
+_GATHER = 1024  # bytes of a read whose answers may wait for those of other sockets
+
+
+class Receiver(Protocol):
+    """A Stream's protocol: what Stream calls of asyncio.Protocol, and `receive` in place of `data_received`."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
+
+    def receive(self, data: bytes) -> None:
+        """Handle what was read. The answers may wait until the Poller has served other sockets."""
+
+    def pause_writing(self) -> None: ...
+
+    def resume_writing(self) -> None: ...
+
+    def connection_lost(self, exc: Exception | None) -> None: ...
+
+
+class Stream(asyncio.Transport):
+    """asyncio's Transport for a connected socket without TLS."""
+
+    __slots__ = (
+        "_loop", "_poller", "_sock", "_fd", "_protocol", "_events", "_bulk", "_rest", "_high", "_low", "_full", "_eof",
+        "_closing", "_ended",
+    )  # fmt: skip
+
+    def __init__(self, loop: EventLoop, sock: socket.socket, protocol: Receiver) -> None:
+        """Calls `protocol.connection_made`."""
+        sock.setblocking(False)
+        self._loop = loop
+        self._poller = loop.poller
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._protocol = protocol
+        self._events = 0
+        self._bulk = False  # it sends much: the last read was a full one
+        self._rest: bytearray | None = None  # what the socket has not taken yet
+        self._high = 65536
+        self._low = 16384
+        self._full = False  # the protocol was told to pause
+        self._eof = False
+        self._closing = False
+        self._ended = False
+        self._watch(READ)
+        protocol.connection_made(self)
+
+    def _watch(self, events: int) -> None:
+        if events != self._events:
+            self._poller.watch(self._fd, self, self._events, events)
+            self._events = events
+
+    # -- from the poller ----------------------------------------------------------------------
+
+    def ready(self, events: int) -> None:
+        """See Owner."""
+        try:
+            if events != WRITE and self._events & READ:
+                if self._bulk:
+                    buffer = self._poller.buffer
+                    data = bytes(buffer[: self._sock.recv_into(buffer)])
+                    self._bulk = len(data) > _SOME
+                else:
+                    data = self._sock.recv(_SOME)
+                    self._bulk = len(data) == _SOME
+                if not data:
+                    self.close()
+                    return
+                self._protocol.receive(data)
+                if len(data) > _GATHER:
+                    self._poller.flush()
+            if events != READ:
+                self._drain()
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as e:
+            self._end(e)
+        except Exception as e:
+            self._loop.call_exception_handler({"message": "a client's connection has failed", "exception": e, "transport": self})
+            self._end(e)
+
+    def _drain(self) -> None:
+        rest = self._rest
+        if rest is None:
+            return
+        del rest[: self._sock.send(rest)]
+        if not rest:
+            self._rest = None
+            self._watch(self._events & ~WRITE)
+            if self._closing:
+                self._end(None)
+                return
+            if self._eof:
+                self._sock.shutdown(socket.SHUT_WR)
+        if self._full and len(rest) <= self._low:
+            self._full = False
+            self._protocol.resume_writing()
+
+    def _end(self, error: Exception | None) -> None:
+        """Nothing is read or written any more; the protocol hears of it later, as it may be what calls us."""
+        if not self._ended:
+            self._ended = self._closing = True
+            self._rest = None
+            self._watch(0)
+            self._loop.call_soon(self._lost, error)
+
+    def _lost(self, error: Exception | None) -> None:
+        self._sock.close()
+        self._protocol.connection_lost(error)
+
+    # -- asyncio.Transport ----------------------------------------------------------------------
+
+    def write(self, data: Buffer) -> None:
+        """Send what the socket takes now and keep the rest."""
+        rest = self._rest
+        if rest is None:
+            if self._ended or self._eof:
+                return
+            try:
+                count = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                count = 0
+            except OSError as e:
+                self._end(e)
+                return
+            if count == len(data):
+                return
+            self._rest = rest = bytearray(memoryview(data)[count:])
+            self._watch(self._events | WRITE)
+        else:
+            rest += data
+        if not self._full and len(rest) > self._high:
+            self._full = True
+            self._protocol.pause_writing()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes the socket has not taken yet."""
+        return 0 if self._rest is None else len(self._rest)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Bytes above and below which the protocol is told to pause and to resume."""
+        self._high = 65536 if high is None else high
+        self._low = self._high // 4 if low is None else low
+
+    def pause_reading(self) -> None:
+        """Read no more until `resume_reading`."""
+        self._watch(self._events & ~READ)
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if not self._closing:
+            self._watch(self._events | READ)
+
+    def can_write_eof(self) -> bool:
+        """It can."""
+        return True
+
+    def write_eof(self) -> None:
+        """Close our half when all is sent."""
+        if not self._closing and not self._eof:
+            self._eof = True
+            if self._rest is None:
+                self._sock.shutdown(socket.SHUT_WR)
+
+    def is_closing(self) -> bool:
+        """True when it is closed, or will be when all is sent."""
+        return self._closing
+
+    def close(self) -> None:
+        """Read no more, and close when all is sent."""
+        self._closing = True
+        if self._rest is None:
+            self._end(None)
+        else:
+            self._watch(WRITE)
+
+    def abort(self) -> None:
+        """Close now."""
+        self._end(None)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """`socket`, see asyncio.BaseTransport."""
+        return self._sock if name == "socket" else default
