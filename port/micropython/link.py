@@ -23,7 +23,6 @@ _POLLIN = select.POLLIN
 _POLLOUT = select.POLLOUT
 _LINGER = const(250)  # ms a client has to read the last packet
 _ENOBUFS = const(105)
-_READS = const(4)  # reads from one client before the others have their turn
 
 
 class Link:
@@ -110,36 +109,29 @@ class Link:
     def _read(self) -> None:
         server = self._server
         buffer = server.buffer
-        view = server.view
-        size = len(buffer)
-        for _ in range(_READS):
-            conn = self.conn
-            if conn is None or self._held:
-                return
-            rest = conn.rest
-            start = 0
-            if rest is not None and len(rest) <= size // 2 and conn.need <= size:
-                # A short beginning of a packet goes back to the front of the shared buffer.
-                start = len(rest)
-                buffer[:start] = rest
-                conn.rest = rest = None
-            count = self._sock.readinto(view[start:] if start else buffer)
-            if not count:
-                if start:
-                    conn.rest = bytearray(buffer[:start])
-                if count == 0:
-                    self._gone("connection closed by the client")
-                return
-            server.bytes_received += count
-            if rest is None:
-                self._feed(buffer, view, start + count)
-            else:
-                rest += view[:count]
-                conn.active = True
-                if len(rest) >= conn.need:
-                    self._feed(rest, memoryview(rest), len(rest))
-            if start + count < size:
-                return
+        conn = self.conn
+        rest = conn.rest
+        start = 0
+        if rest is not None and len(rest) <= len(buffer) // 2 and conn.need <= len(buffer):
+            # A short beginning of a packet goes back to the front of the shared buffer.
+            start = len(rest)
+            buffer[:start] = rest
+            conn.rest = rest = None
+        count = self._sock.readinto(server.view[start:] if start else buffer)
+        if not count:
+            if start:
+                conn.rest = bytearray(buffer[:start])
+            if count == 0:
+                self._gone("connection closed by the client")
+            return
+        server.bytes_received += count
+        if rest is None:
+            self._feed(buffer, server.view, start + count)
+        else:
+            rest += server.view[:count]
+            conn.active = True
+            if len(rest) >= conn.need:
+                self._feed(rest, memoryview(rest), len(rest))
 
     def _feed(self, data: bytearray, view: memoryview, end: int) -> None:
         conn = self.conn

@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -91,7 +92,7 @@ def board(tool, tmp_path):
         if esp32:
             (folder / "esp32.py").write_text(ESP32_MODULE)
             (folder / "idf-free").write_text(str(esp32))
-        config = {"listener": [{"host": "127.0.0.1", "port": port}], "log_level": "info"}
+        config: dict[str, Any] = {"listener": [{"host": "127.0.0.1", "port": port}], "log_level": "info"}
         config["wifi"] = {"ssid": "home", "password": "secret-word", "timeout": 1, **(wifi or {})}
         config.update(values)
         (folder / "config.json").write_text(json.dumps(config))
@@ -212,7 +213,7 @@ def test_goes_on_after_a_reset_by_the_watchdog(board):
 
 
 def test_leaves_the_prompt_and_says_why(board):
-    cases = (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"max_conections": 3}, "unknown option max_conections, did you mean max_connections"),
         ({"log_level": "loud"}, "log_level must be one of"),
         ({"board": {"watch_dog": True}}, "board: unknown key watch_dog, did you mean watchdog"),
@@ -270,7 +271,7 @@ def test_the_watchdog_is_fed_by_what_serves_clients_alone(board):
 
 
 def test_time_from_a_server_that_has_a_name(board):
-    asked = []
+    asked: list[bytes] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         sock.settimeout(SECONDS)
