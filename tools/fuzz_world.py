@@ -162,9 +162,13 @@ class Peer:
             conn.rest = None
         buffer = bytearray(data)
         view = memoryview(buffer)
-        at = conn.feed(buffer, view, len(buffer))
-        if at < len(buffer):
-            conn.rest = bytearray(view[at:])
+        try:
+            at = conn.feed(buffer, view, len(buffer))
+        except Exception as e:
+            conn.fault(e)
+        else:
+            if at < len(buffer):
+                conn.rest = bytearray(view[at:])
         self.world.broker.flush()
         for i in range(start, len(buffer)):
             buffer[i] = 0xEE  # who still looks at it sees this

@@ -30,8 +30,8 @@ class Receiver(Protocol):
     def connection_lost(self, exc: Exception | None) -> None: ...
 
 
-class Stream(asyncio.Transport):
-    """asyncio's Transport for a connected socket without TLS."""
+class Stream:
+    """What asyncio's Transport is, for a connected socket without TLS."""
 
     __slots__ = (
         "_loop", "_poller", "_sock", "_fd", "_protocol", "_events", "_bulk", "_rest", "_high", "_low", "_full", "_eof",
@@ -56,7 +56,7 @@ class Stream(asyncio.Transport):
         self._closing = False
         self._ended = False
         self._watch(READ)
-        protocol.connection_made(self)
+        protocol.connection_made(self)  # type: ignore[arg-type] # tools/compile takes no class that inherits from asyncio's
 
     def _watch(self, events: int) -> None:
         if events != self._events:
@@ -71,7 +71,8 @@ class Stream(asyncio.Transport):
             if events != WRITE and self._events & READ:
                 if self._bulk:
                     buffer = self._poller.buffer
-                    data = bytes(buffer[: self._sock.recv_into(buffer)])
+                    count = self._sock.recv_into(buffer)
+                    data = bytes(buffer[:count])
                     self._bulk = len(data) > _SOME
                 else:
                     data = self._sock.recv(_SOME)
@@ -96,7 +97,8 @@ class Stream(asyncio.Transport):
         rest = self._rest
         if rest is None:
             return
-        del rest[: self._sock.send(rest)]
+        count = self._sock.send(rest)
+        del rest[:count]
         if not rest:
             self._rest = None
             self._watch(self._events & ~WRITE)

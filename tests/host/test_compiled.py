@@ -1,4 +1,4 @@
-"""The broker compiled by tools/compile: the tests of the core, on the compiled modules."""
+"""The broker compiled by tools/compile: the tests of the core and of sockets, on the compiled modules."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ import sys
 import toolchain
 
 
-def test_the_core_passes_its_tests_when_compiled(tmp_path, tool):
+def test_it_passes_its_tests_when_compiled(tmp_path, tool):
     tool("gcc")
     folder = tmp_path / "compiled"
     environment = {**os.environ, "PYTHON": sys.executable, "MYPYC_OPT_LEVEL": "0"}
@@ -16,13 +16,14 @@ def test_the_core_passes_its_tests_when_compiled(tmp_path, tool):
     probe = tmp_path / "test_what_is_tested.py"
     probe.write_text(
         "from port.core import connection, message, publish, routing, session\n"
+        "from port.cpython import stream\n"
         "def test_it():\n"
-        "    for module in (connection, message, publish, routing, session):\n"
+        "    for module in (connection, message, publish, routing, session, stream):\n"
         f"        assert module.__file__.startswith({str(folder)!r}) and module.__file__.endswith('.so'), module\n"
     )
     command = [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", f"pythonpath={folder} tests/core tests/lib tools",
-        "-k", "not on_micropython", probe, "tests/core",
+        "-k", "not on_micropython", probe, "tests/core", "tests/host/test_stream.py",
     ]  # fmt: skip
     done = subprocess.run(command, cwd=toolchain.ROOT, capture_output=True, text=True)
     assert not done.returncode, done.stdout[-8000:]
