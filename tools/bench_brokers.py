@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from bench_workloads import Flows, Workload, rules
-from toolchain import NODE_MODULES, ROOT, VENV, find
+from toolchain import CACHE, NODE_MODULES, ROOT, VENV, find
 
+COMPILED = CACHE / "compiled"  # where `tools/compile .cache/compiled` puts it
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0
 # Parts of the workloads for those who would need minutes for all of it.
@@ -191,6 +192,8 @@ def find_brokers(python: str, peers: list[str]) -> dict[str, Broker]:
     if (packages / "uvloop").exists():
         add("ucomqtt-uvloop", lambda: "the same with uvloop",
             "env", f"PYTHONPATH={packages}", *ours, "--loop", "uvloop", configure=ucomqtt)  # fmt: skip
+    if COMPILED.exists():
+        add("ucomqtt-compiled", lambda: "the same compiled with tools/compile", "env", "-C", str(COMPILED), *ours, configure=ucomqtt)
     if (packages / "iotcore").exists():
         add("iotcore", lambda: answer(venv, "-m", "iotcore", "--version").removeprefix("iotcore ")
             + f", with {IOTCORE_FILTERS:.0%} of the filters",

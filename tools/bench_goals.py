@@ -1,6 +1,6 @@
 """What the project wants to reach, and whether tools/bench found it reached.
 
-All with pure Python on asyncio, but for the goals that name uvloop.
+All with pure Python on asyncio, but for the goals that name uvloop or the compiled core.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from bench_measure import Results
 
-OURS, UVLOOP, BATCH = "ucomqtt", "ucomqtt-uvloop", "ucomqtt-batch"
+OURS, UVLOOP, COMPILED, BATCH = "ucomqtt", "ucomqtt-uvloop", "ucomqtt-compiled", "ucomqtt-batch"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +37,7 @@ GOALS = (
     ),
     Goal("qos0-500-w1", _CPU, 1.2, "mosquitto"),
     Goal("qos0-500-w1", _CPU, 1.0, "mosquitto", UVLOOP),
+    Goal("qos0-500-w1", _CPU, 0.8, "mosquitto", COMPILED),
     *(Goal(name, _CPU, 0.35, "mosquitto") for name in ("qos1-1", "qos1-10")),
     *(Goal(name, _CPU, 0.25, "mosquitto") for name in ("qos2-1", "qos2-10")),
     Goal("payload-1k", _CPU, 0.3, "mosquitto"),
@@ -47,10 +48,7 @@ GOALS = (
     Goal("idle-10000", "bytes/connection", 3072),
     Goal("filters-100000", "bytes/subscription", 400),
     Goal("filters-100000", "CPU us/new topic", 15),
-    *(
-        Goal(name, _CPU, 0.02, "amqtt")
-        for name in ("qos0-1-flood", "qos0-10-w100", "qos0-500-w1", "qos1-10", "qos2-10", "payload-1k", "fanout-100")
-    ),
+    Goal("*", _CPU, 0.02, "amqtt"),
     *(Goal("kept-qos1-10", "messages/s", factor, peer, BATCH, least=True)
       for factor, peer in ((1, "mosquitto-saving"), (10, "ucomqtt-each"))),
     *(Goal(name, _CPU, 1.05, "ucomqtt", BATCH) for name in ("qos0-10-w100", "qos0-10-flood")),
