@@ -20,6 +20,7 @@ from toolchain import ROOT, find
 RUNTIMES = ("cpython", "micropython")
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
+IDLE_LOOKS = 200
 
 _TROUBLE = re.compile(r"Traceback|internal error|hook failed|never retrieved|never awaited|Fatal")
 
@@ -151,7 +152,24 @@ class ServerProcess:
 
     def signal(self, number: int) -> None:
         """Send the process a signal."""
+        if number == signal.SIGINT and self.runtime == "micropython":
+            self._wait_until_idle()
         self._process.send_signal(number)
+
+    def _wait_until_idle(self) -> None:
+        """Until it waits for its sockets. MicroPython's unix port leaves whatever it is doing when SIGINT comes, at once, its
+        allocator with the lock it has taken, too (ports/unix/unix_mphal.c, MICROPY_ASYNC_KBD_INTR): then it hangs."""
+        before = ""
+        for _ in range(IDLE_LOOKS):
+            try:
+                state, *_, user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()[:13]
+            except OSError:
+                return  # it has ended
+            now = f"{user} {system}"
+            if state == "S" and now == before:
+                return
+            before = now
+            time.sleep(0.005)
 
     def wait(self, seconds: float = STOP_SECONDS) -> int:
         """Wait for the process to end; its exit status. Raises TimeoutExpired."""
