@@ -97,7 +97,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--store", metavar="FILE", help=text)
     found.add_argument("--check-config", action="store_true", help="say whether the configuration is right, and end")
     found.add_argument("--print-config", action="store_true", help="print the effective configuration, with explanations, and end")
-    found.add_argument("--loop", help="event loop: %s (default auto: uvloop when it is installed, else asyncio, on Linux with a poll of our own)" % ", ".join(LOOPS))
+    text = "event loop: %s (default auto: uvloop when it is installed, else asyncio, on Linux with a poll of our own)"
+    found.add_argument("--loop", help=text % ", ".join(LOOPS))
     found.add_argument("--log-level", metavar="LEVEL", help="%s (default warning)" % ", ".join(LEVELS))
     found.add_argument("-v", "--verbose", action="count", default=0, help="log clients as they come and go; twice: all there is")
     found.add_argument("--version", action="version", version="ucomqtt " + __version__)

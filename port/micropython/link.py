@@ -139,8 +139,6 @@ class Link:
         at = conn.feed(data, view, end)
         if at < end:
             conn.rest = bytearray(view[at:end])
-        if self._server.dirty:
-            self._server.flush()
 
     def _drain(self) -> None:
         ring = self._ring
