@@ -5,7 +5,8 @@ import platform
 import shutil
 import subprocess  # nosec B404 # programs are started from lists of arguments
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 RELEASE = "trixie"
@@ -92,6 +93,23 @@ class Archive:
 
     def _apt(self, *arguments: str, cwd: Path | None = None) -> None:
         run("apt-get", "-qq", *arguments, env=self._environment, cwd=cwd)
+
+
+def fetch_sources(parent: Path, fill: Callable[[Archive, Path], None]) -> Path:
+    """The folder in `parent` that `fill(archive, folder)` fills with Debian's sources, once.
+
+    What was built beside it, in build*, goes when it is filled anew. Raises Unavailable.
+    """
+    folder = parent / ("sources-" + RELEASE)
+    if not folder.exists():
+        for build in parent.glob("build*"):
+            shutil.rmtree(build, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=parent, prefix="apt-") as name:
+            work = Path(name)
+            (work / "sources").mkdir()
+            fill(Archive(work / "apt", "amd64", sources=True), work / "sources")
+            (work / "sources").rename(folder)
+    return folder
 
 
 def _mirrors() -> Iterator[str]:

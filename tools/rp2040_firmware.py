@@ -11,13 +11,12 @@ import os
 import shutil
 import struct
 import sys
-import tempfile
 import tomllib
 from pathlib import Path
 
 from board_firmware import arm_problems, contents
 from bundles import FROZEN
-from debian import RELEASE, Archive, Unavailable, run
+from debian import RELEASE, Archive, Unavailable, fetch_sources, run
 from toolchain import CACHE, ROOT, find
 
 FOLDER = CACHE / "rp2040"
@@ -56,7 +55,7 @@ def build() -> Path:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        sources = _sources()
+        sources = fetch_sources(FOLDER, _unpack)
         image, stamp, made = (FOLDER / name for name in ("firmware.uf2", "firmware.stamp", "build"))
         wanted = _inputs()
         if not (image.exists() and stamp.exists() and stamp.read_text() == wanted):
@@ -91,26 +90,18 @@ def start(script: Path) -> str:
     return run(_emulator(), "--log-level", "error", "micropython", "--image", str(image), str(script))
 
 
-def _sources() -> Path:
-    """Debian's sources of MicroPython and of what it is made of for an RP2040, fetched once."""
-    folder = FOLDER / ("sources-" + RELEASE)
-    if not folder.exists():
-        shutil.rmtree(FOLDER / "build", ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=FOLDER, prefix="apt-") as name:
-            work = Path(name)
-            archive = Archive(work / "apt", "amd64", sources=True)
-            archive.unpack_alone(work / "sources" / "packages", "pico-sdk-source", "tinyusb-source")
-            for package in ("micropython", "mbedtls", "lwip"):
-                archive.unpack_source(work / "sources" / package, package)
-            for library, place in (("pico-sdk", "packages/usr/src/pico-sdk"), ("tinyusb", "packages/usr/src/tinyusb"),
-                                   ("mbedtls", "mbedtls"), ("lwip", "lwip")):
-                link = work / "sources" / "micropython" / "lib" / library
-                shutil.rmtree(link)
-                link.symlink_to(Path("..", "..", place))
-            # MicroPython's build looks for this file, to see whether the submodule is there.
-            (work / "sources" / "micropython" / "lib" / "micropython-lib" / "README.md").touch()
-            (work / "sources").rename(folder)
-    return folder
+def _unpack(archive: Archive, folder: Path) -> None:
+    """The sources of MicroPython and of what it is made of for an RP2040."""
+    archive.unpack_alone(folder / "packages", "pico-sdk-source", "tinyusb-source")
+    for package in ("micropython", "mbedtls", "lwip"):
+        archive.unpack_source(folder / package, package)
+    for library, place in (("pico-sdk", "packages/usr/src/pico-sdk"), ("tinyusb", "packages/usr/src/tinyusb"),
+                           ("mbedtls", "mbedtls"), ("lwip", "lwip")):
+        link = folder / "micropython" / "lib" / library
+        shutil.rmtree(link)
+        link.symlink_to(Path("..", "..", place))
+    # MicroPython's build looks for this file, to see whether the submodule is there.
+    (folder / "micropython" / "lib" / "micropython-lib" / "README.md").touch()
 
 
 def _inputs() -> str:

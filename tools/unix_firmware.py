@@ -8,13 +8,12 @@ import json
 import os
 import shutil
 import subprocess  # nosec B404 # programs are started from lists of arguments
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bundles import FROZEN, Bundles, module_name
-from debian import RELEASE, Archive, Unavailable, run
+from debian import RELEASE, Archive, Unavailable, fetch_sources, run
 from packages import files
 from server_process import free_port
 from toolchain import CACHE, ROOT, find
@@ -55,7 +54,7 @@ def build(bits: int) -> Path:
         raise Unavailable("missing: " + " ".join(missing))
     FOLDER.mkdir(parents=True, exist_ok=True)
     with _lock():
-        source = _source()
+        source = fetch_sources(FOLDER, _unpack) / "micropython"
         binary = FOLDER / f"micropython{bits}"
         stamp = FOLDER / f"micropython{bits}.stamp"
         wanted = _inputs(prefix + "gcc")
@@ -113,17 +112,8 @@ def _lock() -> Iterator[None]:
         yield
 
 
-def _source() -> Path:
-    """Debian's source of MicroPython, fetched once."""
-    folder = FOLDER / ("source-" + RELEASE)
-    if not folder.exists():
-        for bits in TARGETS:
-            shutil.rmtree(FOLDER / f"build{bits}", ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=FOLDER, prefix="apt-") as name:
-            archive = Archive(Path(name) / "apt", "amd64", sources=True)
-            archive.unpack_source(Path(name) / "source", "micropython")
-            (Path(name) / "source").rename(folder)
-    return folder
+def _unpack(archive: Archive, folder: Path) -> None:
+    archive.unpack_source(folder / "micropython", "micropython")
 
 
 def _modules() -> Path:

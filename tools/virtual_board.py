@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bundles import FROZEN
-from debian import RELEASE, Archive, Unavailable, run
+from debian import Archive, Unavailable, fetch_sources, run
 from server_process import free_port
 from toolchain import CACHE, ROOT, find
 
@@ -47,7 +47,7 @@ def build() -> Path:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        sources = _sources()
+        sources = fetch_sources(FOLDER, _unpack)
         stamp = FOLDER / "firmware.stamp"
         firmware = FOLDER / "firmware.elf"
         wanted = _inputs(sources)
@@ -65,22 +65,14 @@ def build() -> Path:
         return firmware
 
 
-def _sources() -> Path:
-    """Debian's sources of MicroPython and lwIP and the headers of a C library, fetched once."""
-    folder = FOLDER / ("sources-" + RELEASE)
-    if not folder.exists():
-        shutil.rmtree(FOLDER / "build", ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=FOLDER, prefix="apt-") as name:
-            work = Path(name)
-            archive = Archive(work / "apt", "amd64", sources=True)
-            archive.unpack(work / "sources" / "newlib", "libnewlib-dev")
-            for package in ("micropython", "lwip"):
-                archive.unpack_source(work / "sources" / package, package)
-            place = work / "sources" / "micropython" / "lib" / "lwip"
-            shutil.rmtree(place)
-            place.symlink_to(Path("..", "..", "lwip"))
-            (work / "sources").rename(folder)
-    return folder
+def _unpack(archive: Archive, folder: Path) -> None:
+    """The sources of MicroPython and lwIP and the headers of a C library."""
+    archive.unpack(folder / "newlib", "libnewlib-dev")
+    for package in ("micropython", "lwip"):
+        archive.unpack_source(folder / package, package)
+    place = folder / "micropython" / "lib" / "lwip"
+    shutil.rmtree(place)
+    place.symlink_to(Path("..", "..", "lwip"))
 
 
 def _inputs(sources: Path) -> str:
