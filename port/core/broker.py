@@ -463,7 +463,7 @@ class Broker:
             self.dropped += 1
             return NOT_AUTHORIZED, "clients cannot publish to $ topics"
         if access is not None:
-            self.router.allow(access, message.name)
+            self.router.allow(sender, access, message.name, route)
         return self._distribute(message, route, sender)
 
     def _accept_hooked(self, message: Message, sender: Session) -> "tuple[int, str]":

@@ -220,6 +220,8 @@ class Connection:
                 if copy:
                     name = bytes(name)
                 fast = names.get(name)
+                if fast is None and k <= stop:
+                    fast = broker.router.learn(session, name)  # type: ignore[arg-type]
                 if fast is not None and (
                     k < stop and (not data[k] or broker.mqtt5.forwardable(data, k, stop))  # type: ignore[union-attr]
                     if version5

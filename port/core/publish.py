@@ -34,13 +34,18 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> bool:
     """
     start = at + 2
     at = start + (packet[at] << 8 | packet[at + 1])
-    known = conn.granted.get(packet[start:at])
-    if known is None or first & 6 > known[0] or len(packet) < at + 2:
+    if len(packet) < at + 2:
         return False
     packet_id = packet[at] << 8 | packet[at + 1]
     if not packet_id:
         return False
     broker = conn.broker
+    name = packet[start:at]
+    known = conn.granted.get(name)
+    if known is None and name not in conn.fast and broker.router.learn(conn.session, name):  # type: ignore[arg-type]
+        known = conn.granted.get(name)
+    if known is None or first & 6 > known[0]:
+        return False
     version5 = conn.version == 5
     if version5:
         if len(packet) == at + 2 or packet[at + 2] and not broker.mqtt5.forwardable(packet, at + 2, len(packet)):  # type: ignore[union-attr]
@@ -148,10 +153,10 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
     message = Message(name, packet[at:], qos, retain, properties, expires, form)
     journal = broker.journal
     serial = 0 if journal is None else journal.serial
-    receivers = None if retain or session.access is not None else broker.router.quick.get(name)
-    if receivers is not None:
+    route = None if retain or session.access is not None else broker.router.routes.get(name)
+    if route is not None and route.quick:
         code, text = SUCCESS, ""
-        for receiver, option in receivers:
+        for receiver, option in route.quick:
             granted = option & 3  # QoS is the lower of the two [MQTT-3.8.4-8]
             receiver.deliver(message, (qos if qos < granted else granted) << 1)
     else:

@@ -7,7 +7,7 @@ from port.core.topics import has_wildcard, valid_name, without_share
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional
+    from typing import Any, Callable, Optional, Union
 
     from port.core.acl import Access
     from port.core.broker import Broker
@@ -33,24 +33,22 @@ class Router:
     """The subscriptions and the routes made from them, cached by topic name.
 
     generation: goes up when a route may have changed
+    routes: topic name -> its route, see `route`
     fast: for MQTT 3.x and MQTT 5 publishers, topic name -> the sessions that take a plain QoS 0
     packet as it came. A name is only there when all its receivers do, no message hook is set, and
-    it is within the limits of all clients there have been.
+    it is within the limits of all clients there have been; and not before somebody has published to it, see `learn`.
     granted: topic name -> (lowest QoS granted as in a PUBLISH's flags, 2 or 4; the same sessions): up to this QoS they take
     packets as they came, see publish.pass_on.
-    quick: topic name -> (session, option) of its receivers, where that is all of the route and the same holds: what is
-    published there needs no more than Session.deliver. Only for clients without an ACL.
     """
 
     def __init__(self, broker: "Broker") -> None:
         self.subscriptions = Subscriptions()
         self.fast: "tuple[dict[bytes, tuple[Session, ...]], dict[bytes, tuple[Session, ...]]]" = ({}, {})
         self.granted: "tuple[Granted, Granted]" = ({}, {})
-        self.quick: "dict[bytes, list[tuple[Session, int]]]" = {}
+        self.routes: "dict[bytes, Route]" = {}
         self.generation = 0
         self._access: "Optional[Access]" = None  # that of the client whose packets are being handled
         self._broker = broker
-        self._routes: "dict[bytes, Route]" = {}
         self._limits = (65535, 65536)  # length and levels of names that are within every client's limits
 
     def limit_names(self, options: "Options") -> None:
@@ -90,8 +88,7 @@ class Router:
         if has_wildcard(topic_filter):
             self.forget()
         else:
-            self._routes.pop(topic_filter, None)
-            self.quick.pop(topic_filter, None)
+            self.routes.pop(topic_filter, None)
             for i in (0, 1):
                 self.fast[i].pop(topic_filter, None)
                 self.granted[i].pop(topic_filter, None)
@@ -99,11 +96,8 @@ class Router:
 
     def forget(self) -> None:
         """Forget all cached routes."""
-        self._routes.clear()
-        self.quick.clear()
-        for i in (0, 1):
-            self.fast[i].clear()
-            self.granted[i].clear()
+        self.routes.clear()
+        _clear(self)
         self._outdate()
 
     def _outdate(self) -> None:
@@ -117,55 +111,80 @@ class Router:
         self._access = access
         if access.generation != self.generation:
             access.generation = self.generation
-            for i in (0, 1):
-                access.fast[i].clear()
-                access.granted[i].clear()
+            _clear(access)
 
-    def allow(self, access: "Access", name: bytes) -> None:
-        """A client may publish to this name: unless that holds for a time only, its packets take the fast path."""
+    def allow(self, session: "Session", access: "Access", name: bytes, route: Route) -> None:
+        """A client with an ACL may publish to this name: unless that holds for a time only, its packets take the fast path."""
         allowed = access.lasting(name)
         if allowed < 0:
             return
         if self._access is not access:
             self.use(access)
-        for i in (0, 1):
-            fast = self.fast[i].get(name)
-            if fast is not None:
-                if len(access.fast[i]) >= access.room:
-                    access.fast[i].clear()
-                    access.granted[i].clear()
-                access.fast[i][name] = fast
-                granted = self.granted[i].get(name)
-                if granted is not None and allowed:
-                    access.granted[i][name] = (min(granted[0], allowed << 1), fast)
+        fast = self._learn(session, name, route)
+        if fast is None:
+            return
+        i: "int" = session.version5  # index and bit
+        if len(access.fast[i]) >= access.room:
+            _clear(access)
+        access.fast[i][name] = fast
+        granted = self.granted[i].get(name)
+        if granted is not None and allowed:
+            access.granted[i][name] = (min(granted[0], allowed << 1), fast)
+
+    def learn(self, session: "Session", name: bytes) -> "Optional[tuple[Session, ...]]":
+        """What `fast` has for a name that a client without an ACL publishes to, found out if need be.
+
+        Raises MQTTError for a name that is invalid or over its limits.
+        """
+        if session.access is not None or not name or self._broker.hooks.messages:
+            return None
+        route = self.routes.get(name)
+        if route is None:
+            route = self.route(name, session.options)
+        return None if route is None else self._learn(session, name, route)
+
+    def _learn(self, session: "Session", name: bytes, route: Route) -> "Optional[tuple[Session, ...]]":
+        i: "int" = session.version5  # index and bit
+        if not route.untried & 1 << i:
+            return self.fast[i].get(name)
+        route.untried ^= 1 << i
+        family = 4 + i
+        receivers = []
+        granted = 2
+        for receiver, option in route.plain:
+            if receiver.family != family and receiver.family != 0:
+                return None
+            receivers.append(receiver)
+            granted = min(granted, option & _QOS)
+        fast = self.fast[i][name] = tuple(receivers)
+        if granted and fast:
+            self.granted[i][name] = (granted << 1, fast)
+        return fast
 
     def route(self, name: bytes, options: "Options") -> "Optional[Route]":
         """The route of a topic name a client with these options publishes to, None for `$` topics.
 
         Raises MQTTError for a name that is invalid or over its limits.
         """
-        route = self._routes.get(name)
+        route = self.routes.get(name)
         if route is None:
             if not valid_name(name):
                 raise MQTTError(MALFORMED_PACKET, "invalid topic name")
             if name.startswith(b"$"):
                 return None
-            check_name(name, options)
+            limits = self._limits
+            long = len(name) > limits[0] or name.count(b"/") >= limits[1]
+            if long:
+                check_name(name, options)
             route = self.resolve(name)
-            if len(self._routes) >= self._broker.options.route_cache:
+            if len(self.routes) >= self._broker.options.route_cache:
                 self.forget()
-            self._routes[name] = route
-            route.long = len(name) > self._limits[0] or name.count(b"/") >= self._limits[1]
-            if not route.long and not self._broker.hooks.messages:
-                granted = min([option & _QOS for _, option in route.plain]) << 1 if route.plain else 0
-                for i in (0, 1):
-                    fast = route.fast(4 + i)
-                    if fast is not None:
-                        self.fast[i][name] = fast
-                        if granted:
-                            self.granted[i][name] = (granted, fast)
-                if route.plain and not route.special and not route.groups and not route.locals:
-                    self.quick[name] = route.plain
+            self.routes[name] = route
+            if long:
+                route.long = True
+            elif not (route.special or route.groups or route.locals or self._broker.hooks.messages):
+                route.untried = 3
+                route.quick = route.plain
         elif route.long:
             check_name(name, options)
         return route
@@ -231,3 +250,9 @@ class Router:
             handle[1].callback(message)
         except Exception as e:
             self._broker.crashed(None, e)
+
+
+def _clear(names: "Union[Router, Access]") -> None:
+    """Forget what takes the fast path."""
+    for table in names.fast + names.granted:
+        table.clear()

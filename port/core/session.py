@@ -109,11 +109,6 @@ class Session:
         if self.queue is not None:  # which has the room it was made with, and would lose what is above that
             self.queue = deque(self.queue, max(options.max_queued_messages, len(self.queue)))
 
-    @property
-    def session(self) -> "Session":
-        """Itself: tells a session from the other kinds of subscriber."""
-        return self
-
     # -- towards the client ------------------------------------------------------------
 
     def deliver(

@@ -21,7 +21,7 @@ class SharedGroup:
     online; a member that is away only gets what nobody online can take, and only QoS 1 and 2.
     """
 
-    session = None
+    subscriptions = None
 
     def __init__(self, topic_filter: bytes) -> None:
         self.topic_filter = topic_filter

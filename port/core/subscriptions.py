@@ -14,7 +14,7 @@ from port.core.topics import has_wildcard, is_shared, split_share
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Optional, Sequence
 
     from port.core.session import Session
     from port.core.shared import SharedGroup
@@ -26,7 +26,7 @@ _LAST_PLAIN = const(255)  # above: a subscription identifier
 class LocalSubscriber:
     """A subscription of the embedding program: `callback(message)` at each match."""
 
-    session = None  # class attributes tell the three kinds of subscriber apart
+    subscriptions = None  # class attributes tell the three kinds of subscriber apart
     group = None
 
     def __init__(self, callback: "Any") -> None:
@@ -41,32 +41,30 @@ class Route:
     groups   shared subscriptions
     locals   in-process subscribers
     long     True when the name may be over the limits of some client
+    quick    `plain`, where a message from a client without an ACL, not retained, needs no more than Session.deliver for all of it
+    untried  whether the name may take the fast path has still to be found out: bit 0 for MQTT 3.x, bit 1 for MQTT 5
     """
 
-    __slots__ = ("plain", "special", "groups", "locals", "long")
+    __slots__ = ("plain", "special", "groups", "locals", "long", "quick", "untried")
 
-    def __init__(self) -> None:
-        self.plain: "list[tuple[Session, int]]" = []
-        self.special: "list[tuple[Session, tuple[int, ...]]]" = []
-        self.groups: "list[SharedGroup]" = []
-        self.locals: "list[LocalSubscriber]" = []
+    def __init__(
+        self,
+        plain: "Sequence[tuple[Session, int]]",
+        special: "Sequence[tuple[Session, tuple[int, ...]]]",
+        groups: "Sequence[SharedGroup]",
+        locals: "Sequence[LocalSubscriber]",
+    ) -> None:
+        self.plain = plain
+        self.special = special
+        self.groups = groups
+        self.locals = locals
         self.long = False
+        self.quick: "Sequence[tuple[Session, int]]" = ()
+        self.untried = 0
 
     def empty(self) -> bool:
         """True when there is no subscriber at all."""
         return not (self.plain or self.special or self.groups or self.locals)
-
-    def fast(self, family: int) -> "Optional[tuple[Session, ...]]":
-        """The sessions, if a QoS 0 packet of `family` can go to all of them as it came and to nobody else; or None.
-
-        `family` is 4 for MQTT 3.x, 5 for MQTT 5, see Session.family.
-        """
-        if self.special or self.groups or self.locals:
-            return None
-        for session, _ in self.plain:
-            if session.family != family and session.family != 0:
-                return None
-        return tuple([session for session, _ in self.plain])
 
 
 class Subscriptions:
@@ -80,17 +78,17 @@ class Subscriptions:
 
     def add(self, topic_filter: bytes, subscriber: "Any", options: int) -> None:
         """Add or change the subscription of a session or an in-process subscriber to a valid filter."""
-        session = subscriber.session
-        if session is None:
+        subscriptions = subscriber.subscriptions
+        if subscriptions is None:
             self._add(topic_filter, subscriber, options)
             return
-        new = topic_filter not in session.subscriptions
-        session.subscriptions[topic_filter] = options
+        new = topic_filter not in subscriptions
+        subscriptions[topic_filter] = options
         try:
             self._add(topic_filter, subscriber, options)
         except MemoryError:
             if new:
-                del session.subscriptions[topic_filter]
+                del subscriptions[topic_filter]
             raise
         self.count += new
 
@@ -109,8 +107,8 @@ class Subscriptions:
 
     def remove(self, topic_filter: bytes, subscriber: "Any") -> None:
         """Take a subscription away, if there is one."""
-        session = subscriber.session
-        if session is not None and topic_filter not in session.subscriptions:
+        subscriptions = subscriber.subscriptions
+        if subscriptions is not None and topic_filter not in subscriptions:
             return
         if is_shared(topic_filter):
             group = self._groups[topic_filter]
@@ -120,9 +118,9 @@ class Subscriptions:
                 del self._groups[topic_filter]
         else:
             self._take(topic_filter, subscriber)
-        if session is not None:
+        if subscriptions is not None:
             # Last: if memory runs out before, it can be tried again.
-            del session.subscriptions[topic_filter]
+            del subscriptions[topic_filter]
             self.count -= 1
 
     def group(self, topic_filter: bytes) -> "Optional[SharedGroup]":
@@ -170,31 +168,37 @@ class Subscriptions:
 
     def route(self, name: bytes) -> Route:
         """Resolve a topic name: one target per session, with the options of all its matching filters."""
-        found: "dict[Any, list[bytes]]" = {}
+        found: "dict[Any, Any]" = {}  # subscriber -> options, a tuple where several filters match; None: not a session
         subscribers = self._exact.get(name)
         if subscribers is not None:
             _collect(name, subscribers, found)
         for topic_filter, subscribers in trie.matching_filters(self._wild, name):
             _collect(topic_filter, subscribers, found)
-        route = Route()
+        plain: "list[tuple[Session, int]]" = []
+        special: "list[tuple[Session, tuple[int, ...]]]" = []
+        groups: "list[SharedGroup]" = []
+        locals: "list[LocalSubscriber]" = []
         for subscriber in found:
-            session = subscriber.session
-            if session is not None:
-                options = tuple([session.subscriptions[topic_filter] for topic_filter in found[subscriber]])
-                if session.access is not None:
-                    verdict = session.access.receive(name)
-                    if verdict < 0:
-                        continue
+            options = found[subscriber]
+            if options is None:
+                (locals if subscriber.group is None else groups).append(subscriber)
+                continue
+            access = subscriber.access
+            if access is not None:
+                verdict = access.receive(name)
+                if verdict < 0:
+                    continue
+                if isinstance(options, tuple):
                     options = tuple([limited(option, verdict) for option in options])
-                if len(options) == 1 and options[0] <= _LAST_PLAIN and not options[0] & NO_LOCAL:
-                    route.plain.append((session, options[0]))
                 else:
-                    route.special.append((session, options))
-            elif subscriber.group is not None:
-                route.groups.append(subscriber)
+                    options = limited(options, verdict)
+            if isinstance(options, tuple):
+                special.append((subscriber, options))
+            elif options > _LAST_PLAIN or options & NO_LOCAL:
+                special.append((subscriber, (options,)))
             else:
-                route.locals.append(subscriber)
-        return route
+                plain.append((subscriber, options))
+        return Route(plain or (), special or (), groups or (), locals or ())  # most are empty, and then take no room
 
 
 def limited(options: int, verdict: int) -> int:
@@ -203,6 +207,14 @@ def limited(options: int, verdict: int) -> int:
     return options if options & 3 <= qos else options & ~3 | qos
 
 
-def _collect(topic_filter: bytes, subscribers: "Any", found: "dict[Any, list[bytes]]") -> None:
+def _collect(topic_filter: bytes, subscribers: "Any", found: "dict[Any, Any]") -> None:
     for subscriber in subscribers if isinstance(subscribers, dict) else (subscribers,):
-        found.setdefault(subscriber, []).append(topic_filter)
+        subscriptions = subscriber.subscriptions
+        if subscriptions is None:
+            found[subscriber] = None
+            continue
+        options = subscriptions[topic_filter]
+        others = found.get(subscriber)
+        if others is not None:
+            options = (others if isinstance(others, tuple) else (others,)) + (options,)
+        found[subscriber] = options

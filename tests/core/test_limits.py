@@ -20,7 +20,7 @@ def test_the_route_cache_is_bounded():
     for i in range(50):
         publisher.publish("t/%d" % i, b"%d" % i)
         router = world.broker.router
-        assert len(router._routes) <= 4 and len(router.fast[0]) <= 4 and len(router.fast[1]) <= 4
+        assert len(router.routes) <= 4 and len(router.fast[0]) <= 4 and len(router.fast[1]) <= 4
     assert len(watcher.messages()) == 50
 
 
@@ -30,7 +30,7 @@ def test_invalid_topics_do_not_fill_the_route_cache():
         client = world.connect("c", 4)
         client.send_publish("$x/%d" % i)
         client.feed(b"\x30\x03\x00\x01+")
-    assert len(world.broker.router._routes) == 0
+    assert len(world.broker.router.routes) == 0
 
 
 def test_the_property_cache_is_bounded():

@@ -134,7 +134,7 @@ def test_subscribers_of_the_program_are_told_apart():
     subscriptions.add(b"a/#", local, 0)
     route = subscriptions.route(b"a")
     assert route.locals == [local]
-    assert route.plain == [] and route.special == []
+    assert not route.plain and not route.special
 
 
 NAMES = (b"a", b"a/b", b"a/b/c", b"a//c", b"/", b"$SYS/x", b"$SYS", b"b/b", b"a/b/c/d/e/f")

@@ -70,8 +70,11 @@ class Routes(RuleBasedStateMachine):
                      and all(FAMILIES[n] in (0, family) for n in targets)
                      and all(len(options) == 1 and not options[0] & 4 and options[0] < 0x100
                              for options in targets.values()))
-            fast = self.router.fast[family - 4].get(name)
+            publisher = Session(self.broker, b"p")
+            publisher.version5 = family == 5
+            fast = self.router.learn(publisher, name)
             assert (fast is not None) == plain
+            assert self.router.fast[family - 4].get(name) == fast
             if fast is not None:
                 assert sorted(session.client_id for session in fast) == [b"%d" % n for n in sorted(targets)]
 
