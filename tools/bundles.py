@@ -22,13 +22,14 @@ BUNDLES = {
     "web": PARTS["web"],
     "store": ("core/store", "core/journal", "core/records", "core/flashlog", "micropython/flash"),
     "sessions": ("core/session_journal", "core/session_records"),
-    "configuration": ("core/config", "core/setup", "micropython/config"),
+    "listening": ("core/listener_config", "micropython/entrances"),
+    "configuration": ("core/config", "core/nearest", "core/setup", "core/store_config", "micropython/setup"),
 }
-# Loaded when it is wanted: the one when a listener is made, the other by the first shared subscription.
-ALONE = ("core/listener_config", "core/shared")
+# Loaded when it is wanted, by the first shared subscription.
+ALONE = ("core/shared",)
 # What programs import from; of the other modules in bundles they have no use.
-PUBLIC = ("core/auth", "core/message", "core/options", "core/properties", "core/reason", "core/store", "micropython/config",
-          "micropython/flash", "micropython/server")
+PUBLIC = ("core/auth", "core/message", "core/options", "core/properties", "core/reason", "core/store", "micropython/flash",
+          "micropython/server")
 
 # What a firmware is made of.
 FROZEN = (ROOT / "manifest.py", ROOT / "port" / "__init__.py", ROOT / "port" / "core", ROOT / "port" / "micropython",

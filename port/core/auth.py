@@ -61,26 +61,6 @@ class Authenticator:
         return []
 
 
-class AllowAll(Authenticator):
-    """Lets everybody in, and believes the user name."""
-
-    def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
-        """See Authenticator.authenticate."""
-        return SUCCESS
-
-
-class DenyAll(Authenticator):
-    """Lets nobody in; as the last one it closes what `anonymous` would leave open.
-
-    Who gives a user name hears what one hears who has a wrong password, or it would show which users
-    those before it know.
-    """
-
-    def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
-        """See Authenticator.authenticate."""
-        return NOT_AUTHORIZED if user is None else BAD_USER_NAME_OR_PASSWORD
-
-
 def still_admitted(conn: "Connection") -> bool:
     """Whether a connected client would still be let in, after the configuration has changed."""
     identity = conn.identity

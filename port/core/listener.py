@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from port.core.auth import Authenticator
 
 
+def free_id(listeners: "list[Listener]", kind: str) -> str:
+    """A name for a listener that has been given none: its kind, with a number from the second on."""
+    ids = [listener.id for listener in listeners]
+    return kind if kind not in ids else "%s%d" % (kind, len(ids) + 1)
+
+
 class Listener:
     """Identity, limits and rights of one listener; the host opens its socket.
 

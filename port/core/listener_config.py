@@ -2,7 +2,7 @@
 
 from port.core import const
 from port.core.address import text
-from port.core.listener import Listener
+from port.core.listener import Listener, free_id
 from port.core.options import GLOBAL, TABLE
 from port.core.rights import new_acl
 
@@ -130,8 +130,7 @@ def describe(
     if acl is not None:
         values["acl"] = list(acl)
     if "id" not in values:
-        ids = [listener.id for listener in broker.listeners]
-        values["id"] = kind if kind not in ids else "%s%d" % (kind, len(ids) + 1)
+        values["id"] = free_id(broker.listeners, kind)
     return ListenerConfig(values)
 
 

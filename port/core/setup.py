@@ -1,7 +1,6 @@
 """From a checked configuration to a broker's listeners, rights and limits, at start and while it runs."""
 
 from port.core import const
-from port.core.auth import AllowAll, DenyAll
 from port.core.listener_config import acl_of, check_type, wanted
 
 TYPE_CHECKING = const(0)
@@ -26,6 +25,8 @@ def make_authenticator(entry: "dict[str, Any]", types: "dict[str, Callable[[dict
     if kind in ("allow", "deny"):
         for key in settings:
             raise ValueError("%sunknown key %s, type %s has none" % (where, key, kind))
+        from port.core.everybody import AllowAll, DenyAll
+
         authenticator = AllowAll() if kind == "allow" else DenyAll()
     elif kind in types:
         try:

@@ -4,7 +4,6 @@ import asyncio
 import sys
 
 from port.core import const
-from port.core.nearest import unknown
 from port.core.options import TABLE
 from port.micropython.config import LEVELS, read, server
 
@@ -77,6 +76,8 @@ def load(arguments: "list[str]") -> "tuple[dict[str, Any], str]":
             only = name
             continue
         if not argument.startswith("--") or name not in rows and name not in _OTHERS:
+            from port.core.nearest import unknown
+
             known = list(_OTHERS) + ["check_config", "print_config"] + list(rows)
             raise ValueError(unknown("argument", argument, ["--" + row.replace("_", "-") for row in known]))
         if i >= len(arguments):

@@ -28,9 +28,7 @@ import time
 import machine
 from port.core import const
 from port.core.guard import MemoryGuard
-from port.core.listener_config import check_type
-from port.core.setup import check_settings
-from port.micropython.config import log_level, read, server
+from port.micropython.config import read, server
 from port.micropython.server import logger
 from port.micropython.wifi import Wifi, check
 
@@ -74,6 +72,8 @@ def run(led: "Any" = None, path: str = "config.json", program: "Optional[Program
 
 
 def _table(values: "dict[str, Any]", name: str) -> "dict[str, Any]":
+    from port.core.listener_config import check_type
+
     table: "dict[str, Any]" = values.pop(name, {})
     check_type(name, table, dict)
     return table
@@ -89,6 +89,9 @@ def _pin(key: str, name: "Any", *args: "Any") -> "Any":
 class _Board:
     def __init__(self, values: "dict[str, Any]", led: "Any", program: "Optional[Program]") -> None:
         """Nothing is started yet. Raises ValueError, TypeError or OSError naming what is wrong."""
+        from port.core.setup import check_settings
+        from port.micropython.setup import log_level
+
         settings = _table(values, "board")
         wifi = _table(values, "wifi")
         self._led: "Any" = None

@@ -3,163 +3,44 @@
     broker = server(read("broker.json"))    # ValueError names what is wrong
     await broker.start()
     change(broker, read("broker.json"))     # later: what SIGHUP is on CPython
+
+What does it is loaded for each call, and forgotten when the server has started: it takes memory that clients can use.
 """
 
-import json
-
 from port.core import const
-from port.core.config import Config
-from port.core.listener_config import new_listener
-from port.core.setup import begin, check_settings, check_tls, make_authenticator, reconfigure
-from port.micropython.listener import Entrance, check, context
-from port.micropython.server import Server, logger
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
-    from port.core.auth import Authenticator
-    from port.core.store import Store
-
+    from port.micropython.server import Server
 
 PROGRAM = ("log_level",)  # keys at the top level that are no option of the broker
 LEVELS = ("debug", "info", "warning", "error")
-_FILES = ("file", "certificate", "key", "client_ca", "folder")  # keys that name a file or folder, wherever they stand
 
 
 def read(path: str) -> "dict[str, Any]":
     """The JSON object in a file; names of files in it are relative to its folder. Raises ValueError naming the file."""
-    try:
-        with open(path) as file:
-            text = file.read()
-    except OSError as e:
-        raise ValueError("cannot read %s: %r" % (path, e))
-    try:
-        values = json.loads(text)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise ValueError("%s: not a JSON object" % path)
-    found: "dict[str, Any]" = _resolved(values, path[: path.rfind("/") + 1])
-    return found
+    from port.micropython.setup import read_file
+
+    return read_file(path)
 
 
-def _resolved(value: "Any", folder: str) -> "Any":
-    """The same with the names of files in this folder; users may be called anything."""
-    if isinstance(value, list):
-        return [_resolved(item, folder) for item in value]
-    if not isinstance(value, dict):
-        return value
-    found = {}
-    for key in value:
-        item = value[key]
-        if key in _FILES and isinstance(item, str):
-            found[key] = item if item.startswith("/") else folder + item
-        else:
-            found[key] = item if key == "users" else _resolved(item, folder)
-    return found
-
-
-def server(values: "dict[str, Any]", log: "Optional[Callable[..., None]]" = None) -> Server:
+def server(values: "dict[str, Any]", log: "Optional[Callable[..., None]]" = None) -> "Server":
     """A server with this configuration; `log` in place of what prints from `log_level` on.
 
     Raises ValueError naming what is wrong: whoever wants to check a configuration makes a server of it.
     """
-    level = log_level(values)
-    config = Config(values, True, PROGRAM)
-    log = log or logger(level)
-    found = Server(config.options, log, _store(config, log))
-    made = _authenticators(config)
-    begin(found, config)
-    for entry in config.listeners:
-        tls = context(entry)
-        check(entry)
-        found.entrances.append(Entrance(found, entry, new_listener(found, entry, made), tls))
-    return found
+    from port.micropython.setup import new_server
+
+    return new_server(values, log)
 
 
-def change(running: Server, values: "dict[str, Any]") -> None:
+def change(running: "Server", values: "dict[str, Any]") -> None:
     """Give a running server another configuration, see port.core.setup.reconfigure, and the `log_level` in it if there is one.
 
-    Certificates are read again.
-
-    Raises ValueError naming what is wrong, and then nothing has changed.
+    Certificates are read again. Raises ValueError naming what is wrong, and then nothing has changed.
     """
-    level = log_level(values)
-    config = Config(values, True, PROGRAM)
-    made = _authenticators(config)
-    contexts = []
-    for entrance in running.entrances:
-        for entry in config.listeners:
-            if entry.id == entrance.listener.id:
-                check_tls(entry, entrance.tls is not None)
-                contexts.append((entrance, context(entry)))
-    for entrance, tls in contexts:
-        entrance.tls = tls
-    reconfigure(running, config, made)
-    running.fit()
-    if "log_level" in values:
-        running.log = logger(level)
+    from port.micropython.setup import change_server
 
-
-def log_level(values: "dict[str, Any]") -> int:
-    """The number of its log level. Raises ValueError."""
-    level = values.get("log_level", "warning")
-    if level not in LEVELS:
-        raise ValueError("log_level must be one of %s, not %r" % (", ".join(LEVELS), level))
-    return LEVELS.index(level)
-
-
-def _store(config: Config, log: "Callable[..., None]") -> "Optional[Store]":
-    """The store of its [store], not opened. Raises ValueError."""
-    if config.store is None or config.store.type == "memory":
-        return None
-    if config.store.type != "flash":
-        raise ValueError("store: type must be memory or flash, not %r" % config.store.type)
-    from port.micropython.flash import FlashStore
-
-    try:
-        return FlashStore(log=log, **config.store.settings)
-    except ValueError as e:
-        raise ValueError("store: %s" % e)
-
-
-def _authenticators(config: Config) -> "list[Authenticator]":
-    if config.acl_file:
-        raise ValueError("acl_file is for CPython only, put the rules into acl")
-    types: "dict[str, Callable[[dict[str, Any]], Authenticator]]" = {
-        "password_file": _password_file, "users": _users, "certificate": _certificate,
-    }  # fmt: skip
-    return [make_authenticator(entry, types) for entry in config.auth]
-
-
-def _password_file(settings: "dict[str, Any]") -> "Authenticator":
-    """type password_file: `file`, made by `python3 -m port.cpython passwd`."""
-    from port.core.passwords import PasswordAuthenticator, parse
-
-    check_settings(settings, {"file": str}, ("file",))
-    path = settings["file"]
-    try:
-        with open(path, "rb") as file:
-            return PasswordAuthenticator(parse(file))
-    except OSError as e:
-        raise ValueError("cannot read %s: %r" % (path, e))
-    except ValueError as e:
-        raise ValueError("%s: %s" % (path, e))
-
-
-def _users(settings: "dict[str, Any]") -> "Authenticator":
-    """type users: `users`, an object of user names and hashes as a password file has them."""
-    from port.core.passwords import PasswordAuthenticator, parse, table_lines
-
-    check_settings(settings, {"users": dict})
-    return PasswordAuthenticator(parse(table_lines(settings.get("users", {}))))
-
-
-def _certificate(settings: "dict[str, Any]") -> "Authenticator":
-    """type certificate: see port.core.certificate.make."""
-    from port.core.certificate import make
-    from port.micropython.tls import check_names
-
-    check_names()
-    return make(settings)
+    change_server(running, values)

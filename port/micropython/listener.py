@@ -4,16 +4,15 @@ import select
 import socket
 
 from port.core import const
+from port.core.address import text
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any
 
-    from port.core.listener_config import ListenerConfig
     from port.core.listener import Listener
     from port.micropython.link import Link
     from port.micropython.server import Server
-    from port.micropython.tls import Context
 
 _BACKLOG = const(8)
 
@@ -21,21 +20,29 @@ _BACKLOG = const(8)
 class Entrance:
     """One listener's socket.
 
-    config    as configured
-    listener  the core's side
-    tls       None, or the port.micropython.tls.Context of handshakes to come
+    host, port      address it listens on
+    listener        the core's side
+    tls             None, or the port.micropython.tls.Context of handshakes to come
+    paths, origins  of WebSocket, see ListenerConfig
     """
 
-    def __init__(self, server: "Server", config: "ListenerConfig", listener: "Listener", tls: "Any") -> None:
-        self.config = config
+    def __init__(self, server: "Server", host: str, port: int, listener: "Listener", tls: "Any" = None) -> None:
+        self.host = host
+        self.port = port
         self.listener = listener
         self.tls = tls
+        self.paths: "tuple[str, ...]" = ()
+        self.origins: "tuple[str, ...]" = ()
         self._server = server
         self._sock: "Any" = None
 
+    def place(self) -> str:
+        """Where it listens, as text."""
+        return text(self.host, self.port)
+
     def open(self) -> None:
         """Begin to listen. Raises OSError."""
-        address = socket.getaddrinfo(self.config.host, self.config.port)[0][-1]
+        address = socket.getaddrinfo(self.host, self.port)[0][-1]
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
@@ -70,7 +77,7 @@ class Entrance:
 
     def link(self, sock: "Any") -> "Link":
         """What serves a new client's socket. The kinds that are not plain MQTT are loaded when they are needed."""
-        kind = self.config.type
+        kind = self.listener.kind
         if kind == "websocket":
             from port.micropython.weblink import WebSocketLink
 
@@ -82,25 +89,3 @@ class Entrance:
         from port.micropython.link import Link
 
         return Link(self._server, sock, self)
-
-
-def check(config: "ListenerConfig") -> None:
-    """Raise ValueError for a listener that this firmware cannot serve."""
-    if config.type == "unix" or config.proxy_protocol or config.trusted_proxies:
-        raise ValueError("listener %s: Unix sockets and PROXY protocol are for CPython only" % config.id)
-    if not config.port:  # nobody could be told which one it is
-        raise ValueError("listener %s: port must be from 1 to 65535, not 0" % config.id)
-    if config.type == "websocket":
-        import hashlib
-
-        if not hasattr(hashlib, "sha1"):
-            raise ValueError("listener %s: WebSocket needs SHA-1, and this firmware's hashlib has none" % config.id)
-
-
-def context(config: "ListenerConfig", given: "Any" = None) -> "Optional[Context]":
-    """The TLS context a listener asks for, around the SSLContext `given` if that is one. Raises ValueError."""
-    if config.tls is None:
-        return None
-    from port.micropython.tls import Context, server_context
-
-    return server_context(config.tls) if given is None or isinstance(given, dict) else Context(given)

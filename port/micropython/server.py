@@ -16,9 +16,10 @@ import time
 
 from port.core import const
 from port.core.broker import Broker
+from port.core.listener import Listener, free_id
 from port.core.options import Options
 from port.micropython import sockets
-from port.micropython.listener import Entrance, check, context
+from port.micropython.listener import Entrance
 from port.micropython.poller import install
 
 TYPE_CHECKING = const(0)
@@ -26,13 +27,17 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
     from port.core.auth import Authenticator
-    from port.core.listener import Listener
     from port.core.store import Store
     from port.micropython.link import Link
 
 _BUFFER = const(1024)  # bytes of each of the two buffers that all clients share
 _GC_THRESHOLD = const(32768)  # bytes of garbage; a quarter of a heap with more room
 _SOCKETS = const(64)  # more than any board has
+_STARTING = (
+    "port.configuration", "port.core.config", "port.core.listener_config", "port.core.nearest", "port.core.restore",
+    "port.core.session_restore", "port.core.setup", "port.core.store_config", "port.listening", "port.micropython.entrances",
+    "port.micropython.setup",
+)  # fmt: skip
 _RESERVE = const(2048)  # bytes put by for saying goodbye to a client when memory has run out
 
 
@@ -51,20 +56,6 @@ def logger(least: int) -> "Callable[..., None]":
 log = logger(2)
 
 
-class _Clock:
-    """Milliseconds that do not wrap, from ticks_ms, which does."""
-
-    def __init__(self) -> None:
-        self._last = time.ticks_ms()
-        self._now = 0
-
-    def now(self) -> int:
-        ticks = time.ticks_ms()
-        self._now += time.ticks_diff(ticks, self._last)
-        self._last = ticks
-        return self._now
-
-
 class Server(Broker):
     """A broker with listeners. See port.core.broker.Broker for publish, subscribe, on and the figures.
 
@@ -79,7 +70,9 @@ class Server(Broker):
         store: "Optional[Store]" = None,
         **values: "Any",
     ) -> None:
-        super().__init__(options or Options(True, **values), _Clock().now, log, store)
+        self._ticks = time.ticks_ms()
+        self._now = 0
+        super().__init__(options or Options(True, **values), self._milliseconds, log, store)
         self.buffer = bytearray(_BUFFER)  # what is read lies here until it is handled
         self.view = memoryview(self.buffer)
         self.joined = bytearray(_BUFFER)  # what is written is joined here
@@ -93,7 +86,13 @@ class Server(Broker):
         self.entrances: "list[Entrance]" = []
         self._ticker: "Any" = None
         self._working = False
-        self._stopped = asyncio.Event()
+
+    def _milliseconds(self) -> int:
+        """The broker's clock, which does not wrap, from ticks_ms, which does."""
+        ticks = time.ticks_ms()
+        self._now += time.ticks_diff(ticks, self._ticks)
+        self._ticks = ticks
+        return self._now
 
     def listen(
         self,
@@ -113,16 +112,17 @@ class Server(Broker):
         acl     rules for it in place of the server's, see port.core.acl.rule
         values  any other key of port.core.listener_config.ListenerConfig: id, paths, origins, and options
 
+        What is more than an address for plain TCP takes the module port.micropython.entrances: ImportError without it.
         Raises ValueError naming what is wrong.
         """
-        from port.core.listener_config import describe, new_listener
+        authenticators = self.authenticators if auth is None else auth
+        port = 1883 if port is None and tls is None and type == "tcp" else port
+        if type != "tcp" or tls is not None or acl is not None or values or not isinstance(port, int) or not 0 < port < 65536:
+            from port.micropython.entrances import listen
 
-        config = describe(self, host, port, type, tls, acl, values)
-        given = context(config, tls)
-        check(config)
-        listener = new_listener(self, config, [])
-        listener.authenticators = self.authenticators if auth is None else auth
-        self.entrances.append(Entrance(self, config, listener, given))
+            return listen(self, host, port, type, tls, authenticators, acl, values)
+        listener = self.add_listener(Listener(free_id(self.listeners, type), type, self.options, authenticators))
+        self.entrances.append(Entrance(self, host, port, listener))
         return listener
 
     def fit(self) -> None:
@@ -135,7 +135,7 @@ class Server(Broker):
 
     def places(self) -> "list[str]":
         """Where it listens, as text."""
-        return [entrance.config.place() for entrance in self.entrances]
+        return [entrance.place() for entrance in self.entrances]
 
     async def start(self) -> None:
         """Restore what the store has, open the listeners and start the tick.
@@ -144,7 +144,6 @@ class Server(Broker):
         """
         self.poller = install()
         sockets.prepare()
-        self._stopped.clear()
         self.open_store()
         for entrance in self.entrances:
             try:
@@ -153,10 +152,11 @@ class Server(Broker):
                 for other in self.entrances:
                     other.close()
                 text = "the port is in use" if e.errno == errno.EADDRINUSE else repr(e)
-                raise OSError(e.errno, "cannot listen on %s: %s" % (entrance.config.place(), text))
-            self.log(1, "listener %s: listening on %s", entrance.listener.id, entrance.config.place())
+                raise OSError(e.errno, "cannot listen on %s: %s" % (entrance.place(), text))
+            self.log(1, "listener %s: listening on %s", entrance.listener.id, entrance.place())
         self.fit()
         self._ticker = asyncio.create_task(self._tick())
+        _forget()
         gc.collect()
         gc.threshold(max(_GC_THRESHOLD, gc.mem_free() // 4))
 
@@ -171,19 +171,23 @@ class Server(Broker):
             await asyncio.sleep_ms(10)
         for link in list(self.links):
             link.cut()
-        if self._ticker is not None:
-            self._ticker.cancel()
-            self._ticker = None
+        ticker = self._ticker
+        self._ticker = None
+        if ticker is not None:
+            ticker.cancel()
         if self.journal is not None:
             self.journal.commit()
             self.store.close()  # type: ignore[union-attr]
-        self._stopped.set()
 
     async def serve(self) -> None:
         """Start unless started, and return when stopped."""
         if self._ticker is None:
             await self.start()
-        await self._stopped.wait()
+        try:
+            await self._ticker
+        except asyncio.CancelledError:
+            if self._ticker is not None:  # it is not the server that ends
+                raise
 
     def serve_client(self, sock: "Any", peer: "Any", entrance: Entrance) -> None:
         """Serve a new client. Raises OSError or MemoryError when that cannot be done."""
@@ -263,6 +267,14 @@ class Server(Broker):
                 link.cut()
         if self._reserve is None:
             self._reserve = bytearray(_RESERVE)
+
+
+def _forget() -> None:
+    """Modules that are needed until a server has started, or gets another configuration, go, and leave their memory."""
+    for name in _STARTING:
+        package, _, module = name.rpartition(".")
+        if sys.modules.pop(name, None) is not None:
+            delattr(sys.modules[package], module)
 
 
 def _heap() -> "list[tuple[str, Any]]":

@@ -5,7 +5,8 @@ import json
 from port.core import const
 from port.core.config import Config
 from port.core.options import TABLE
-from port.micropython.config import LEVELS, PROGRAM, log_level
+from port.micropython.config import LEVELS, PROGRAM
+from port.micropython.setup import log_level
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:

@@ -23,8 +23,7 @@ class WebSocketLink(Link):
 
     def __init__(self, server: "Server", sock: "Any", entrance: "Entrance") -> None:
         super().__init__(server, sock, entrance)
-        config = entrance.config
-        self._web = WebSocket(config.paths, config.origins, entrance.listener.options.max_packet_size)
+        self._web = WebSocket(entrance.paths, entrance.origins, entrance.listener.options.max_packet_size)
 
     def ready(self, events: int) -> None:
         """See Link.ready."""

@@ -2,7 +2,8 @@
 
 from harness import World
 from port.core.acl import PUBLISH, SUBSCRIBE, rule
-from port.core.auth import AllowAll, Authenticator
+from port.core.auth import Authenticator
+from port.core.everybody import AllowAll
 from port.core.reason import BAD_USER_NAME_OR_PASSWORD, SUCCESS
 
 ALL = {"topic": "#"}

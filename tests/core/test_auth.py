@@ -1,8 +1,9 @@
 """Authenticators and enhanced authentication (clause 4.12)."""
 
 from harness import VERSIONS, World
-from port.core.auth import PENDING, AllowAll, Authenticator, DenyAll
+from port.core.auth import PENDING, Authenticator
 from port.core.codec import AUTH, CONNACK, CONNECT, PUBLISH, SUBACK, SUBSCRIBE
+from port.core.everybody import AllowAll, DenyAll
 from port.core.message import Message
 from port.core.packets import encode
 from port.core.properties import AUTHENTICATION_DATA, AUTHENTICATION_METHOD

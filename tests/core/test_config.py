@@ -2,8 +2,9 @@
 
 from harness import World, raises
 from port.core import TYPE_CHECKING
-from port.core.auth import AllowAll, Authenticator
+from port.core.auth import Authenticator
 from port.core.config import Config
+from port.core.everybody import AllowAll
 from port.core.listener_config import ListenerConfig, new_listener
 from port.core.options import Options
 from port.core.setup import begin, reconfigure, make_authenticator

@@ -1,8 +1,9 @@
 """Who a client is: authenticators in a row, what they give a client, whose a client id is."""
 
 from harness import VERSIONS, World
-from port.core.auth import PENDING, Authenticator, DenyAll
+from port.core.auth import PENDING, Authenticator
 from port.core.codec import AUTH, CONNACK
+from port.core.everybody import DenyAll
 from port.core.properties import AUTHENTICATION_DATA, AUTHENTICATION_METHOD, SESSION_EXPIRY_INTERVAL
 from rights import ALL, Users, rules, world_with
 

@@ -4,8 +4,9 @@ import binascii
 
 from harness import World
 from port.core import __version__
-from port.core.auth import PENDING, AllowAll, Authenticator, DenyAll
+from port.core.auth import PENDING, Authenticator
 from port.core.certificate import CertificateAuthenticator
+from port.core.everybody import AllowAll, DenyAll
 from port.core.http import MAX_HEAD
 from port.core.info import InfoConnection, may_ask
 from port.core.listener import Listener

@@ -4,7 +4,7 @@ from hashlib import sha256
 
 from harness import VERSIONS, World, raises
 from port.core import passwords
-from port.core.auth import AllowAll
+from port.core.everybody import AllowAll
 from port.core.passwords import MAX_ITERATIONS, PasswordAuthenticator, Pbkdf2, equal, make_record, parse, read_record
 
 SALT = bytes(range(16))

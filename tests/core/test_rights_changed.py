@@ -2,8 +2,8 @@
 
 from harness import VERSIONS, World
 from port.core.acl import Acl
-from port.core.auth import AllowAll
 from port.core.codec import DISCONNECT
+from port.core.everybody import AllowAll
 from port.core.listener import Listener
 from port.core.message import Message
 from port.core.properties import RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL

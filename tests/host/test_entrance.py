@@ -10,9 +10,9 @@ import pytest
 import uvloop
 
 from certificates import certificates  # noqa: F401
-from port.core.auth import AllowAll
 from port.cpython import Server, listener
 from tests.host.drivers import TIMEOUT
+from port.core.everybody import AllowAll
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01c"
 CONNACK = b"\x20\x02\x00"

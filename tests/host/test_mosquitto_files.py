@@ -10,9 +10,9 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from harness import World
-from port.core.auth import AllowAll
 from port.cpython import mosquitto, passwords
 from server_process import free_port
+from port.core.everybody import AllowAll
 
 ACL = """\
 # Clients without a user name.

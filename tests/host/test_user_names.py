@@ -13,7 +13,7 @@ import pytest
 
 from back_ends import Clock, Service, begin, broker_with, finish
 from harness import World
-from port.core.auth import DenyAll
+from port.core.everybody import DenyAll
 from port.core.passwords import make_record
 from port.cpython import passwords
 from port.cpython.auth.accounts import ACCOUNTS, Account, AccountAuthenticator

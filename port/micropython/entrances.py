@@ -1,0 +1,65 @@
+"""Listeners that are more than an address for plain TCP: what is asked for is checked, and made."""
+
+from port.core import const
+from port.core.listener_config import describe, new_listener
+from port.micropython.listener import Entrance
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from port.core.auth import Authenticator
+    from port.core.listener import Listener
+    from port.core.listener_config import ListenerConfig
+    from port.micropython.server import Server
+    from port.micropython.tls import Context
+
+
+def listen(
+    server: "Server",
+    host: str,
+    port: "Optional[int]",
+    kind: str,
+    tls: "Any",
+    authenticators: "list[Authenticator]",
+    acl: "Any",
+    values: "dict[str, Any]",
+) -> "Listener":
+    """Add a listener, see Server.listen. Raises ValueError naming what is wrong."""
+    config = describe(server, host, port, kind, tls, acl, values)
+    given = context(config, tls)
+    check(config)
+    listener = new_listener(server, config, [])
+    listener.authenticators = authenticators
+    server.entrances.append(new_entrance(server, config, listener, given))
+    return listener
+
+
+def new_entrance(server: "Server", config: "ListenerConfig", listener: "Listener", tls: "Any") -> Entrance:
+    """The entrance of a listener as it is configured; what it needs of that it keeps, and nothing else."""
+    entrance = Entrance(server, config.host, config.port, listener, tls)
+    entrance.paths = config.paths
+    entrance.origins = config.origins
+    return entrance
+
+
+def check(config: "ListenerConfig") -> None:
+    """Raise ValueError for a listener that this firmware cannot serve."""
+    if config.type == "unix" or config.proxy_protocol or config.trusted_proxies:
+        raise ValueError("listener %s: Unix sockets and PROXY protocol are for CPython only" % config.id)
+    if not config.port:  # nobody could be told which one it is
+        raise ValueError("listener %s: port must be from 1 to 65535, not 0" % config.id)
+    if config.type == "websocket":
+        import hashlib
+
+        if not hasattr(hashlib, "sha1"):
+            raise ValueError("listener %s: WebSocket needs SHA-1, and this firmware's hashlib has none" % config.id)
+
+
+def context(config: "ListenerConfig", given: "Any" = None) -> "Optional[Context]":
+    """The TLS context a listener asks for, around the SSLContext `given` if that is one. Raises ValueError."""
+    if config.tls is None:
+        return None
+    from port.micropython.tls import Context, server_context
+
+    return server_context(config.tls) if given is None or isinstance(given, dict) else Context(given)
