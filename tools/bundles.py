@@ -212,11 +212,14 @@ class Rewrite(ast.NodeTransformer):
 
 
 def _beginning(line: ast.stmt) -> ast.stmt | None:
-    """The line of a class that does what `self.name = constant` does in its constructor; None for any other line."""
-    if isinstance(line, (ast.Assign, ast.AnnAssign)) and isinstance(line.value, ast.Constant):
+    """The line of a class that does what `self.name = constant` does in its constructor, or `self.name = NAME` with one of the
+    module's own; None for any other line."""
+    value = getattr(line, "value", None)
+    if isinstance(line, (ast.Assign, ast.AnnAssign)) and (
+            isinstance(value, ast.Constant) or isinstance(value, ast.Name) and value.id.isupper()):
         target, *others = line.targets if isinstance(line, ast.Assign) else [line.target]
         if not others and isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
-            return ast.copy_location(ast.Assign([ast.Name(target.attr, ast.Store())], line.value), line)
+            return ast.copy_location(ast.Assign([ast.Name(target.attr, ast.Store())], value), line)
     return None
 
 

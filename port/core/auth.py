@@ -103,11 +103,12 @@ class Identity:
     authenticator  the one that let the client in, or that is asked
     auth_state     free for the authenticator
     access         what the client may do, None: everything, or not known yet
+    options        those that hold for the client until it has a session
     """
 
     __slots__ = (
         "conn", "user", "certificate", "rules", "authorizer", "expires_at", "authenticator", "auth_state",
-        "connect", "asked", "renewing", "access",
+        "connect", "asked", "renewing", "access", "options",
     )  # fmt: skip
 
     def __init__(self, conn: "Connection", connect: "Connect") -> None:
@@ -123,6 +124,7 @@ class Identity:
         self.asked = -1  # which of the authenticators was asked last
         self.renewing = False  # a re-authentication is under way
         self.access: "Optional[Access]" = None
+        self.options = conn.listener.options
 
     @property
     def client_id(self) -> bytes:

@@ -105,7 +105,7 @@ class Broker:
         self.hooks = Hooks(self.hook_failed)
         self.sessions: "dict[bytes, Session]" = {}
         # Dicts stand for sets wherever one grows: on MicroPython a set is corrupt once memory has run out at that.
-        self.connections: "dict[Connection, bool]" = {}
+        self.connections: "dict[Connection, Any]" = {}  # with what Peers.enter returned for the address
         self.connected = 0  # connections that are open
         self.shortage = 0  # how short memory is, see guard.MemoryGuard
         self.retained = Retained(self.options.max_retained_messages, self.options.max_retained_bytes)
@@ -157,8 +157,8 @@ class Broker:
             self.turn_away(listener, address, refusal or "too many connections from this address")
             return None
         try:
-            conn = Connection(self, listener, transport, address, peer)
-            self.connections[conn] = True
+            conn = Connection(self, listener, transport, address)
+            self.connections[conn] = peer
         except MemoryError:
             self.peers.leave(peer)
             raise
@@ -239,14 +239,16 @@ class Broker:
 
     def detach(self, conn: Connection, code: int, text: str, was_open: bool) -> None:
         """A connection is over; settle its session's will and expiry [MQTT-3.1.2-8]."""
-        if self.connections.pop(conn, None):
-            self.peers.leave(conn.peer)
+        peer = self.connections.pop(conn, None)
+        if peer is not None:
+            self.peers.leave(peer)
         session = conn.session
         was_open = was_open and session is not None and session.conn is conn
         if was_open:
             self.connected -= 1
             conn.listener.connected -= 1
-            session.conn = session.out = None  # type: ignore[union-attr]
+            session.conn = None  # type: ignore[union-attr]
+            session.pause()  # type: ignore[union-attr]
         try:
             self.log(2 if code > UNSPECIFIED_ERROR else 1, "%s: %s (0x%02x)", conn, text, code)
             if was_open:
@@ -340,7 +342,7 @@ class Broker:
             self.journal.forget(session)
         for topic_filter in list(session.subscriptions):
             self.router.remove(session, topic_filter)
-        session.inflight = {}
+        session.inflight.clear()
         session.resends = session.replay = session.queue = None
         self._publish_will(session)
         rights.set_access(self, session, None)
@@ -592,21 +594,20 @@ class Broker:
     def flush(self) -> None:
         """Hand every outbox to its transport; call it after feeding connections and after a tick."""
         dirty = self.dirty
-        durable = self.durable
+        journal = self.journal
         for conn in dirty:
             out = conn.out
             if out:
-                if conn.promised > durable:
-                    self.journal.hold(conn)
+                if journal is not None and conn.promised > self.durable:
+                    journal.hold(conn)
                 else:  # `send`, written out
                     self.packets_sent += len(out)
                     self.bytes_sent += conn.transport.send(out)
                     out.clear()
                 session = conn.session
-                if session is not None and (session.queue or session.replay or session.resends) and session.out is not None:
+                if session is not None and session.room < 0:
                     session.pump()
         dirty.clear()
-        journal = self.journal
         if journal is not None and journal.serial != journal.taken_serial:
             journal.flushed()
 
@@ -628,11 +629,10 @@ class Broker:
                 conn.fail(MQTTError(MAXIMUM_CONNECT_TIME, "the time allowed is over"))
             if conn.held:
                 conn.tick(now)
-            elif conn.active and conn.silence:
-                conn.active = False
-                conn.deadline = now + conn.silence
-            elif now >= conn.deadline and (conn.silence or conn.session is None):
-                conn.active = False
+            elif not conn.deadline:
+                if conn.silence:
+                    conn.deadline = now + conn.silence
+            elif now >= conn.deadline:
                 if conn.session is None:
                     conn.close(KEEP_ALIVE_TIMEOUT, "no CONNECT in time", True)
                 else:

@@ -232,7 +232,7 @@ def authenticated(conn: "Connection", code: int) -> None:
         failed(conn, code)
         raise MQTTError(code, "connection refused")
     broker.peers.succeeded(conn.address, connect.user)
-    conn.options = options = client_options(broker, conn.listener, identity.user, conn.client_id)
+    identity.options = options = client_options(broker, conn.listener, identity.user, conn.client_id)
     if identity.access is None:
         identity.access = find_access(broker, conn, identity)
     if connect.will is not None:
@@ -281,16 +281,16 @@ def authenticated(conn: "Connection", code: int) -> None:
 
 def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     """Settle what this connection's CONNECT asked for on connection and session."""
-    options = conn.options
     identity: Identity = conn.identity  # type: ignore[assignment]
+    options = identity.options
     identity.connect = None
+    session.set_options(options)
     conn.session = session
     conn.state = _OPEN
     conn.silence = connect.keep_alive * 1500  # one and a half times the keep alive [MQTT-3.1.2-22]
-    conn.active = True
+    conn.deadline = 0
     session.address = conn.address
     session.listener = conn.listener
-    session.set_options(options)
     set_access(conn.broker, session, identity.access)
     if session.access is not None:
         session.access.purge(session, () if connect.judged is None else connect.judged.enforce(conn.broker, session))
@@ -299,7 +299,6 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     rate = renewed(None, options, conn.broker.clock())
     if rate is not None:
         conn.rate = rate
-    session.window = options.max_inflight
     # On a board an attribute takes no room before it is set: what is so already, as it mostly is, is not set.
     expiry = min(connect.expiry, options.max_session_expiry)
     if session.expiry != expiry:
@@ -312,6 +311,8 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
         session.will = None
     if session.version5 != (conn.version == 5):
         session.version5 = conn.version == 5
+    if session.receive_maximum != 65535:
+        session.receive_maximum = 65535
     if session.max_packet != conn.max_packet:
         session.max_packet = conn.max_packet
     if session.aliases is not None:

@@ -73,27 +73,24 @@ class Connection:
     address    peer as text, `host:port`
     version    protocol level: 3, 4 or 5; 0 before CONNECT
     listener   the way it came in
-    options    the options that hold for this client
     identity   who it is: from CONNECT on, and while open where its listener has authenticators
     held       not 0 while it is not read
     blocked    not 0 while it counts as slow
+    deadline   ms on the broker's clock when it is closed unless something comes; 0: something came since the last tick
+    silence    ms a client may be silent, 0: for ever
     promised   number of the batch that must be durable before what is in `out` may be sent, see port.core.journal
     out        packets to send at the next flush
     """
 
     __slots__ = (
-        "broker", "listener", "options", "transport", "address", "state", "version", "session", "out",
-        "rest", "need", "active", "deadline", "silence", "fast", "granted", "aliases", "problem_information", "max_packet",
-        "identity", "held", "rate", "peer", "blocked", "promised",
+        "broker", "listener", "transport", "address", "state", "version", "session", "out",
+        "rest", "need", "deadline", "silence", "fast", "granted", "aliases", "problem_information", "max_packet",
+        "identity", "held", "rate", "blocked", "promised",
     )  # fmt: skip
 
-    def __init__(
-        self, broker: "Broker", listener: "Listener", transport: "Transport", address: str, peer: "Any" = ""
-    ) -> None:
-        """`peer`: what Peers.enter returned for the address."""
+    def __init__(self, broker: "Broker", listener: "Listener", transport: "Transport", address: str) -> None:
         self.broker = broker
         self.listener = listener
-        self.options: "Options" = listener.options
         self.transport = transport
         self.address = address
         self.state = _NEW
@@ -101,10 +98,9 @@ class Connection:
         self.session: "Optional[Session]" = None
         self.out: "list[Any]" = []
         self.rest: "Optional[bytearray]"  # the start of a packet not yet complete
-        self.need = 0  # size of that packet, 0 while its header is not complete
-        self.active = False  # something came since the last tick
+        self.need: int  # size of that packet, 0 while its header is not complete
         self.deadline = broker.clock() + listener.options.connect_timeout * 1000
-        self.silence = 0  # ms a client may be silent, 0: for ever
+        self.silence = 0
         self.fast = broker.fast[0]
         self.granted = broker.router.granted[0]
         self.aliases: "Optional[dict[int, bytes]]" = None
@@ -112,11 +108,11 @@ class Connection:
         self.max_packet = 0xFFFFFFFF
         self.identity: "Optional[Identity]" = None
         self.rate: "Optional[Rate]"
-        self.peer = peer
         self.blocked = 0
+        self.promised = 0
         # What every read asks for; more than one in a line: tools/bundles.py leaves it with the instance, where it is found sooner.
         self.rate = self.rest = None
-        self.held = self.promised = 0
+        self.held = self.need = 0
 
     @property
     def client_id(self) -> bytes:
@@ -126,6 +122,13 @@ class Connection:
         connect = None if self.identity is None else self.identity.connect
         return b"" if connect is None else connect.client_id
 
+    @property
+    def options(self) -> "Options":
+        """The options that hold for this client."""
+        if self.session is not None:
+            return self.session.options
+        return self.listener.options if self.identity is None else self.identity.options
+
     # -- input ---------------------------------------------------------------------------
 
     def take(self, data: bytes) -> None:
@@ -134,7 +137,7 @@ class Connection:
         if rest is not None:
             rest += data
             if len(rest) < self.need:
-                self.active = True
+                self.heard()
                 return
             data = bytes(rest)
             self.rest = None
@@ -146,6 +149,11 @@ class Connection:
         else:
             if at < end:
                 self.rest = bytearray(data[at:])
+
+    def heard(self) -> None:
+        """Something came that is not a whole packet."""
+        if self.silence and not self.held:
+            self.deadline = 0
 
     def feed(self, data: "Buffer", view: "Buffer", end: int) -> int:
         """Handle every complete packet in data[:end]; returns where the first incomplete one starts.
@@ -173,14 +181,14 @@ class Connection:
         self.fail(error)
 
     def _feed(self, data: "Buffer", view: "Buffer", i: int, end: int) -> int:
-        self.active = True
+        self.deadline = 0
         broker = self.broker
         session = self.session
         dirty = broker.dirty
         names = self.fast
         copy = view is not data
         version5 = self.version == 5
-        limit = self.options.max_packet_size
+        limit = session.options.max_packet_size  # type: ignore[union-attr]
         start = i
         if session.access is not None:  # type: ignore[union-attr]
             broker.router.use(session.access)  # type: ignore[union-attr]
@@ -307,7 +315,6 @@ class Connection:
 
     def tick(self, now: int) -> None:
         """A second has passed for a client that is held: it is read again, or there will be no answer about it."""
-        self.active = True  # it cannot be heard; its silence is not its fault
         if self.held & _ASKING and now >= self.deadline:
             self.broker.auth_timeouts += 1
             self.fail(MQTTError(SERVER_BUSY, "no answer in time whether this is allowed"))
@@ -558,7 +565,7 @@ class Connection:
         self.blocked |= why
         session = self.session
         if session is not None and session.conn is self:
-            session.out = None
+            session.pause()
 
     def resume_writing(self, why: int = _HOST) -> None:
         """The host has sent most of what it had; a flush should follow."""

@@ -147,7 +147,7 @@ class MQTT5:
         properties = connect.properties
         options = conn.options
         conn.silence = _keep_alive(conn, connect) * 1500
-        session.window = min(properties.get(RECEIVE_MAXIMUM, 65535), options.max_inflight)
+        session.receive_maximum = properties.get(RECEIVE_MAXIMUM, 65535)
         aliases = min(properties.get(TOPIC_ALIAS_MAXIMUM, 0), options.outbound_topic_aliases)
         if aliases:
             session.alias_maximum = aliases

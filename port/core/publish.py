@@ -56,7 +56,7 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> bool:
         received = sender.received
         if received is None:
             received = sender.received = {}
-        limit = conn.options.receive_maximum if version5 else conn.options.max_unreleased
+        limit = sender.options.receive_maximum if version5 else sender.options.max_unreleased
         if packet_id in received or len(received) >= limit or sender.number:
             return False
     dirty = broker.dirty
@@ -64,14 +64,15 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> bool:
     published = 0
     for session in known[1]:
         out = session.out
-        inflight = session.inflight
-        if out is None or session.queue or session.resends or session.number or len(inflight) >= session.window:
+        # Without room there may be some that `room` does not tell of; where something waits `deliver` sees to that.
+        if session.number or len(session.inflight) >= session.room and (session.room < 0 or not session.has_room()):
             if message is None:
                 message = from_packet(packet, version5)
                 journal = broker.journal
                 serial = 0 if journal is None else journal.serial
             session.deliver(message, first & 6)
             continue
+        inflight = session.inflight
         own = session.packet_id + 1 & 65535
         whole = packet
         if own != packet_id or own in inflight:
@@ -85,7 +86,7 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> bool:
         inflight[own] = whole
         if not out:
             dirty.append(session.conn)
-        out.append(whole)
+        out.append(whole)  # type: ignore[union-attr]
         published += 1
     broker.published += published
     if message is not None and journal is not None and journal.serial != serial:
@@ -134,7 +135,7 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
         raise MQTTError(MALFORMED_PACKET, "PUBLISH too short")
     if not name:  # [MQTT-4.7.3-1]; Protocol Error would do as well (clause 3.3.2.1), mosquitto answers this
         raise MQTTError(MALFORMED_PACKET, "PUBLISH without a topic")
-    options = conn.options
+    options = session.options
     if qos > options.max_qos:  # [MQTT-3.2.2-11]
         raise MQTTError(QOS_NOT_SUPPORTED, "QoS %d is not supported" % qos)
     retain = first & 1 == 1

@@ -125,7 +125,6 @@ def _renew(broker: "Broker", session: "Session") -> None:
     options = client_options(broker, session.listener, session.user, session.client_id)
     session.set_options(options)
     if conn is not None:
-        conn.options = options
         conn.rate = renewed(conn.rate, options, broker.clock())
     own = identity or session.access  # both have rules and authorizer
     rules, authorizer = (None, None) if own is None else (own.rules, own.authorizer)

@@ -152,7 +152,7 @@ class Router:
         receivers = []
         granted = 2
         for receiver, option in route.plain:
-            if receiver.family != family and receiver.family != 0:
+            if receiver.family != family:
                 return None
             receivers.append(receiver)
             granted = min(granted, option & _QOS)

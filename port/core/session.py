@@ -42,6 +42,9 @@ _QOS_BITS = const(6)
 _RELEASED = (None, 4, None, None, 0)
 _DUP = const(8)
 
+# What a session has whose client has not subscribed or been sent anything yet; never changed.
+NOTHING: "dict[Any, Any]" = {}
+
 
 class Session:
     """The state the standard calls Session State, and the delivery of messages to the client.
@@ -57,7 +60,9 @@ class Session:
     will, will_at  the will of the last connection as (message, will delay interval in s), and
                    when it is due, ms
     family         4 (MQTT 3.x) or 5 while plain QoS 0 packets can be passed on as they came;
-                   0 before the first one; -1 when the connection needs its packets made to measure
+                   -1 when the connection needs its packets made to measure
+    room           while fewer than this are in flight, a QoS 1 or 2 message can go out at once; 0: `has_room` has to be
+                   asked, -1: something waits, and `pump` is to be called whenever there may be room for it
     number         its number in the store, 0 while it is not kept there
     """
 
@@ -65,8 +70,8 @@ class Session:
 
     __slots__ = (
         "broker", "listener", "options", "access", "client_id", "user", "address", "conn", "out", "family", "version5",
-        "subscriptions", "inflight", "queue", "queued_bytes", "packet_id", "window", "received", "expiry", "expires_at", "will",
-        "will_at", "resends", "replay", "max_packet", "aliases", "alias_maximum", "number",
+        "subscriptions", "inflight", "queue", "queued_bytes", "packet_id", "room", "receive_maximum", "received", "expiry",
+        "expires_at", "will", "will_at", "resends", "replay", "max_packet", "aliases", "alias_maximum", "number",
     )  # fmt: skip
 
     def __init__(self, broker: "Broker", client_id: bytes) -> None:
@@ -77,27 +82,27 @@ class Session:
         self.client_id = client_id
         self.user: "Optional[bytes]" = None
         self.address = ""
-        self.conn: "Optional[Connection]" = None
+        self.conn: "Optional[Connection]"
+        self.access = self.conn = None  # `access` is asked for with each message, see Connection
         self.out: "Optional[list[Any]]" = None
-        self.family = 0
+        self.family = 4
         self.version5 = False
-        self.subscriptions: "dict[bytes, int]" = {}
-        self.inflight: "dict[int, Any]" = {}  # packet identifier -> bytes or Entry
-        self.queue: "Optional[deque[Entry]]"
+        self.subscriptions: "dict[bytes, int]" = NOTHING
+        self.inflight: "dict[int, Any]" = NOTHING  # packet identifier -> bytes or Entry
+        self.queue: "Optional[deque[Entry]]" = None
         self.queued_bytes = 0
         self.packet_id = 0
-        self.window = 0
+        self.room = 0
+        self.receive_maximum = 65535  # the client's [MQTT-3.3.4-9]
         self.received: "Optional[dict[int, bool]]" = None
         self.expiry = 0
         self.expires_at: "Optional[int]" = None
         self.will: "Optional[tuple[Message, int]]" = None
         self.will_at: "Optional[int]" = None
-        self.resends: "Optional[list[int]]"  # identifiers to send again, the oldest last
+        self.resends: "Optional[list[int]]" = None  # identifiers to send again, the oldest last
         # Retained messages for new subscriptions, (record, flags, identifiers), the first one last. Any: a record is
         # compared by identity, which compiled code loses with a tuple whose items have types.
-        self.replay: "Optional[list[tuple[Any, int, Optional[tuple[int, ...]]]]]"
-        # What is asked for with each message, see Connection.
-        self.access = self.queue = self.resends = self.replay = None
+        self.replay: "Optional[list[tuple[Any, int, Optional[tuple[int, ...]]]]]" = None
         self.max_packet = 0xFFFFFFFF
         self.aliases: "Optional[dict[bytes, int]]" = None
         self.alias_maximum = 0
@@ -135,17 +140,31 @@ class Session:
             broker.published += 1
         else:
             key = self.broker.journal.new_key() if self.number else 0
-            # has_room, written out
-            if out is not None and not self.queue and not self.resends and len(self.inflight) < self.window:
+            if len(self.inflight) < self.room or not self.queue and self.has_room():
                 self._transmit((message, flags, identifiers, group, key))
             else:
                 self._enqueue((message, flags, identifiers, group, key))
 
     def has_room(self) -> bool:
-        """True when a QoS 1 or 2 message would go out at once and not into the queue."""
-        return (
-            self.out is not None and not self.queue and not self.resends and len(self.inflight) < self.window
-        )
+        """True when a QoS 1 or 2 message would go out at once and not into the queue; settles `room`."""
+        window = self._window()
+        self._settle(0 if self.out is None else window)
+        return self.out is not None and not self.queue and not self.resends and len(self.inflight) < window
+
+    def _settle(self, room: int) -> None:
+        self.room = -1 if self.waiting() else room
+
+    def _window(self) -> int:
+        """How many QoS 1 and 2 messages may be in flight; from now on some can be."""
+        if self.inflight is NOTHING:
+            self.inflight = {}
+        return min(self.options.max_inflight, self.receive_maximum)
+
+    def pause(self) -> None:
+        """Nothing new goes to the client until it has an `out` again. Takes no memory: there may be none left."""
+        self.out = None
+        if self.room:
+            self.room = 0
 
     def _form(
         self, message: "Message", flags: int, identifiers: "Optional[tuple[int, ...]]"
@@ -236,6 +255,7 @@ class Session:
                 return
             self.drop(self.unqueue())
         queue.append(entry)
+        self.room = -1
         self.queued_bytes += size
         if entry[4]:
             self.broker.journal.queued(self, entry)
@@ -257,7 +277,8 @@ class Session:
             budget = self._pump_resends(budget, now)
         queue = self.queue
         if queue:
-            while queue and budget > 0 and len(self.inflight) < self.window:
+            window = self._window()
+            while queue and budget > 0 and len(self.inflight) < window:
                 entry = self.unqueue()
                 message = entry[0]
                 if message.expired(now):
@@ -269,10 +290,12 @@ class Session:
                 self.queue = None
         if self.replay:
             self._pump_replay(budget, now)
+        self._settle(0)
 
     def _pump_resends(self, budget: int, now: int) -> int:
         resends = self.resends or []
-        while resends and budget > 0 and len(self.inflight) - len(resends) < self.window:
+        window = self._window()
+        while resends and budget > 0 and len(self.inflight) - len(resends) < window:
             budget -= self._resend(resends.pop(), now)
         if not resends:
             self.resends = None
@@ -284,7 +307,7 @@ class Session:
         replay = self.replay or []
         while replay and budget > 0:
             record, flags, identifiers = replay[-1]
-            if flags & _QOS_BITS and (self.queue or len(self.inflight) >= self.window):
+            if flags & _QOS_BITS and (self.queue or len(self.inflight) >= self._window()):
                 return
             replay.pop()
             # A newer message has gone out already if the retained one was replaced since.
@@ -352,7 +375,7 @@ class Session:
             del self.inflight[packet_id]
             if entry[4]:
                 self.drop(entry)
-        if self.queue or self.replay or self.resends:
+        if self.room < 0:
             self.pump()
 
     def pubrec(self, packet_id: int, code: int) -> int:
@@ -393,7 +416,7 @@ class Session:
         del self.inflight[packet_id]
         if entry[4]:
             self.drop(entry)
-        if self.queue or self.replay or self.resends:
+        if self.room < 0:
             self.pump()
 
     # -- coming and going ------------------------------------------------------------------

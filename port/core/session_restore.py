@@ -111,7 +111,9 @@ class RestoredSessions(Restored):
         session.address = str(reader.binary(), "utf-8")
         listener_id = str(reader.binary(), "utf-8")
         flags = reader.u8()
-        session.version5 = flags & 1 != 0
+        if flags & 1:
+            session.version5 = True
+            session.family = 5
         session.user = user if flags & 2 else None
         for listener in broker.listeners:
             if listener.id == listener_id:
@@ -147,6 +149,8 @@ class RestoredSessions(Restored):
         if message is not None:
             self._journal.refs[message][1] += 1
         if packet_id:
+            if not session.inflight:
+                session.inflight = {}  # see session.NOTHING
             session.inflight[packet_id] = entry
             session.packet_id = packet_id  # entries are sent in the order of their keys
             return

@@ -83,6 +83,8 @@ class Subscriptions:
             self._add(topic_filter, subscriber, options)
             return
         new = topic_filter not in subscriptions
+        if not subscriptions:
+            subscriptions = subscriber.subscriptions = {}  # see session.NOTHING
         subscriptions[topic_filter] = options
         try:
             self._add(topic_filter, subscriber, options)

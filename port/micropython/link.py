@@ -16,43 +16,43 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
     from port.core.codec import Buffer
-    from port.micropython.listener import Entrance
+    from port.core.listener import Listener
     from port.micropython.server import Server
+    from port.micropython.tls import Context
 
 _POLLIN = select.POLLIN
 _POLLOUT = select.POLLOUT
 _LINGER = const(250)  # ms a client has to read the last packet
 _ENOBUFS = const(105)
+_WAITING = const(-1)
+_BROKEN = const(1)
 
 
 class Link:
     """The core's Transport on a non-blocking socket.
 
     conn      the core's Connection, None when it was refused or is over
-    deadline  ms on the broker's clock when a closing link is cut, 0 while it is not closing
-    broken    True when something failed: nothing is read or written any more
+    deadline  0 while nothing is out of the ordinary; ms on the broker's clock when a closing link is cut; -1 while something
+              waits in the ring; 1 when something failed or all is over: nothing is read or written any more
     """
 
-    _surplus = 0  # bytes sent to a client that was slow already, since it became so; takes no room before it is set
+    # What most links never need takes no room before it is set.
+    _ring: "Optional[Ring]" = None
+    _surplus = 0  # bytes sent to a client that was slow already, since it became so
 
-    def __init__(self, server: "Server", sock: "Any", entrance: "Entrance") -> None:
+    def __init__(self, server: "Server", sock: "Any") -> None:
         self._server = server
         self._sock = sock
-        self._entrance = entrance
         self.conn: "Any" = None
         self.deadline = 0
-        self.broken = False
-        self._ring: "Optional[Ring]" = None
-        self._held = False
 
-    def begin(self, address: str) -> bool:
+    def begin(self, address: str, listener: "Listener") -> bool:
         """Tell the broker of the new client; False when it is turned away."""
-        self.conn = self._server.accept_connection(self, address, self._entrance.listener)
+        self.conn = self._server.accept_connection(self, address, listener)
         return self.conn is not None
 
-    def open(self) -> None:
+    def open(self, tls: "Optional[Context]") -> None:
         """Begin to read, through TLS where that is asked for. Raises OSError or MemoryError without memory for it."""
-        tls = self._entrance.tls
         if tls is not None:
             self._sock = tls.wrap(self._sock)
         self._server.poller.watch(self._sock, self, _POLLIN)
@@ -65,7 +65,7 @@ class Link:
     def ready(self, events: int) -> None:
         """The socket can be read or written, or is in error."""
         conn = self.conn
-        if events != _POLLIN or conn is None or conn.rest is not None or self._held or self.broken:
+        if events != _POLLIN or conn is None or conn.rest is not None or self.deadline:
             self._ready(events)
             return
         server = self._server
@@ -81,12 +81,12 @@ class Link:
             server.flush()
 
     def _ready(self, events: int) -> None:
-        if self._sock is None or self.broken:
+        if self.deadline == _BROKEN:
             return
         if events & _POLLOUT and self._ring is not None:
             self._drain()
         if events & ~_POLLOUT:
-            if self.conn is not None and not self._held:
+            if self.conn is not None and not self.conn.held:
                 self._read()
             elif events & ~(_POLLIN | _POLLOUT):
                 self._gone("connection lost")
@@ -129,7 +129,7 @@ class Link:
             self._feed(buffer, server.view, start + count)
         else:
             rest += server.view[:count]
-            conn.active = True
+            conn.heard()
             if len(rest) >= conn.need:
                 self._feed(rest, memoryview(rest), len(rest))
 
@@ -153,6 +153,8 @@ class Link:
         if self.conn is None:
             self._finish()
             return
+        if self.deadline == _WAITING:
+            self.deadline = 0
         self._server.poller.change(self._sock, _POLLIN)
         self.conn.resume_writing()
 
@@ -168,7 +170,7 @@ class Link:
     def send(self, chunks: "list[Buffer]") -> int:
         """Write the packets, small ones joined: each write of its own would be a segment on the air."""
         data = chunks[0]
-        if len(chunks) > 1 or self._ring is not None or self.broken or self._sock is None:
+        if len(chunks) > 1 or self.deadline:
             return self._send(chunks, 0)
         count = _attempt(self._sock, data)
         return count if count == len(data) else self._send(chunks, count)
@@ -200,14 +202,14 @@ class Link:
                 self._write(self._server.joined_view[:used])
             if slow:
                 self._surplus += total
-                if self._surplus > self._entrance.listener.options.outbox_bytes and has_queue(self._sock):
+                if self._surplus > (self.conn or self._server).options.outbox_bytes and has_queue(self._sock):
                     raise OSError(_ENOBUFS)  # it sends and does not read the answers
         except (OSError, MemoryError) as e:
             self._server.lose(self, e)
         return total
 
     def _write(self, data: "Buffer") -> None:
-        if self._sock is None or self.broken or not len(data):
+        if self.deadline == _BROKEN or not len(data):
             return
         ring = self._ring
         if ring is None:
@@ -215,7 +217,9 @@ class Link:
             left = len(data) - count
             if not left:
                 return
-            ring = self._ring = Ring(max(left + 64, self._entrance.listener.options.outbox_bytes))
+            ring = self._ring = Ring(max(left + 64, (self.conn or self._server).options.outbox_bytes))
+            if not self.deadline:
+                self.deadline = _WAITING
             ring.put(memoryview(data)[count:])
         else:
             if ring.room() < len(data):
@@ -224,9 +228,10 @@ class Link:
         # Once it fills half the ring the client gets no new messages and, as it does not read the answers, is not read.
         # But lwIP has one memory for what comes from all clients: who is not read would fill it.
         slow = ring.used > ring.size // 2
-        if slow and self.conn is not None:
-            self.conn.pause_writing()
-        unread = self._held or slow and not has_queue(self._sock)
+        conn = self.conn
+        if slow and conn is not None:
+            conn.pause_writing()
+        unread = conn is not None and conn.held or slow and not has_queue(self._sock)
         self._server.poller.change(self._sock, _POLLOUT if unread else _POLLIN | _POLLOUT)
 
     def _grow(self, old: Ring, count: int) -> Ring:
@@ -271,7 +276,6 @@ class Link:
 
     def hold(self, held: bool) -> None:
         """Stop or go on reading."""
-        self._held = held
         if self._sock is not None:
             events = 0 if held else _POLLIN
             if self._ring is not None:
@@ -281,7 +285,9 @@ class Link:
     def _finish(self) -> None:
         sock = self._sock
         self._sock = None
-        self._ring = None
+        self.deadline = _BROKEN
+        if self._ring is not None:
+            self._ring = None
         self._server.links.pop(self, None)
         if sock is not None:
             self._server.poller.unwatch(sock)

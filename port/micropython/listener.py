@@ -88,4 +88,4 @@ class Entrance:
             return InfoLink(self._server, sock, self)
         from port.micropython.link import Link
 
-        return Link(self._server, sock, self)
+        return Link(self._server, sock)

@@ -34,7 +34,7 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
         self._owners: "dict[Any, Any]" = {}
         # As long as there are owners: nothing is allocated while polling, even when memory has run out.
         self._ready: "list[Any]" = []
-        self._events: "list[int]" = []
+        self._events = bytearray()
 
     def watch(self, sock: "Any", owner: "Any", events: int) -> None:
         """Call `owner.ready(events)` when the socket is ready for one of `events`, or in error.

@@ -38,6 +38,7 @@ _STARTING = (
     "port.core.session_restore", "port.core.setup", "port.core.store_config", "port.listening", "port.micropython.entrances",
     "port.micropython.setup",
 )  # fmt: skip
+_BROKEN = const(1)  # Link.deadline
 _RESERVE = const(2048)  # bytes put by for saying goodbye to a client when memory has run out
 
 
@@ -197,8 +198,8 @@ class Server(Broker):
         welcome = False
         try:
             self.links[link] = True
-            if link.begin(_address(peer)):  # who is turned away gets no memory for TLS
-                link.open()
+            if link.begin(_address(peer), entrance.listener):  # who is turned away gets no memory for TLS
+                link.open(entrance.tls)
                 welcome = True
         finally:
             if not welcome:
@@ -206,8 +207,7 @@ class Server(Broker):
 
     def lose(self, link: "Link", error: Exception) -> None:
         """Reading or writing has failed; the client goes as soon as the flush is over, or at the next tick."""
-        link.broken = True
-        link.deadline = 1
+        link.deadline = _BROKEN
         self.out_of_memory()
         try:
             self._lost.append((link, error))
@@ -263,7 +263,7 @@ class Server(Broker):
     def _clean_up(self) -> None:
         now = self.clock()
         for link in list(self.links):
-            if link.deadline and link.deadline <= now:
+            if 0 < link.deadline <= now:
                 link.cut()
         if self._reserve is None:
             self._reserve = bytearray(_RESERVE)

@@ -12,17 +12,19 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
     from port.core.codec import Buffer
+    from port.core.listener import Listener
     from port.micropython.listener import Entrance
     from port.micropython.server import Server
 
 _POLLOUT = select.POLLOUT
+_BROKEN = const(1)  # Link.deadline
 
 
 class WebSocketLink(Link):
     """A client that speaks MQTT in the binary frames of a WebSocket (MQTT 5 clause 6)."""
 
     def __init__(self, server: "Server", sock: "Any", entrance: "Entrance") -> None:
-        super().__init__(server, sock, entrance)
+        super().__init__(server, sock)
         self._web = WebSocket(entrance.paths, entrance.origins, entrance.listener.options.max_packet_size)
 
     def ready(self, events: int) -> None:
@@ -71,14 +73,14 @@ class InfoLink(Link):
     """Somebody who asks for one of the info pages; there is no MQTT connection."""
 
     def __init__(self, server: "Server", sock: "Any", entrance: "Entrance") -> None:
-        super().__init__(server, sock, entrance)
+        super().__init__(server, sock)
+        self._listener = entrance.listener
         self._info: "Optional[InfoConnection]" = None
         self.deadline = server.clock() + entrance.listener.options.connect_timeout * 1000
         entrance.listener.connected += 1
 
-    def begin(self, address: str) -> bool:
+    def begin(self, address: str, listener: "Listener") -> bool:
         """See Link.begin."""
-        listener = self._entrance.listener
         if listener.connected > listener.options.max_connections:
             self._server.turn_away(listener, address, "too many connections")
         elif not may_ask(listener, address):
@@ -90,7 +92,7 @@ class InfoLink(Link):
 
     def ready(self, events: int) -> None:
         """See Link.ready."""
-        if self._sock is None or self.broken:
+        if self.deadline == _BROKEN:
             return
         if events & _POLLOUT and self._ring is not None:
             self._drain()
@@ -113,5 +115,5 @@ class InfoLink(Link):
         if self._info is not None:
             self._info.lost()
         if self._sock is not None:
-            self._entrance.listener.connected -= 1
+            self._listener.connected -= 1
         super()._finish()

@@ -36,6 +36,21 @@ def test_the_smaller_of_receive_maximum_and_max_inflight_holds():
         assert len(subscriber.inbox) == window, asked
 
 
+def test_the_receive_maximum_is_that_of_the_connection():
+    world = World(max_inflight=8)
+    for asked, window in ((2, 2), (None, 8), (3, 3), (None, 8)):
+        properties = {SESSION_EXPIRY_INTERVAL: 100}
+        if asked:
+            properties[RECEIVE_MAXIMUM] = asked
+        subscriber = world.connect("s", clean=False, properties=properties)
+        if not world.session("s").subscriptions:
+            subscriber.subscribe("t", qos=1)
+        publish(world, 20)
+        assert len(subscriber.inbox) == window, asked
+        subscriber.payloads()
+        subscriber.disconnect()
+
+
 def test_a_qos_2_message_holds_its_place_until_pubcomp():
     # [MQTT-3.3.4-9]
     world = World()

@@ -12,7 +12,7 @@ from port.core.topics import is_shared, matches, split_share, valid_filter, vali
 from topic_strategies import client_names, filters, names, shared_filters
 
 SESSIONS = 4
-FAMILIES = (0, 4, 5, -1)
+FAMILIES = (4, 4, 5, -1)
 
 
 class Routes(RuleBasedStateMachine):
@@ -67,7 +67,7 @@ class Routes(RuleBasedStateMachine):
         targets, groups, others = self.expected(name)
         for family in (4, 5):
             plain = (not groups and not others
-                     and all(FAMILIES[n] in (0, family) for n in targets)
+                     and all(FAMILIES[n] == family for n in targets)
                      and all(len(options) == 1 and not options[0] & 4 and options[0] < 0x100
                              for options in targets.values()))
             publisher = Session(self.broker, b"p")
