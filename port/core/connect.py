@@ -310,6 +310,8 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     elif session.will is not None:
         session.will = None
     if session.version5 != (conn.version == 5):
+        for packet_id in session.inflight:
+            session.sent(packet_id)  # what is in flight as it came is a packet of the other version
         session.version5 = conn.version == 5
     if session.receive_maximum != 65535:
         session.receive_maximum = 65535

@@ -492,6 +492,22 @@ def test_what_was_passed_on_is_sent_again_to_the_client_that_comes_back():
             assert not world.session("s").inflight
 
 
+def test_what_was_passed_on_is_sent_again_in_the_version_the_client_comes_back_with():
+    for version, other in ((4, 5), (5, 4), (3, 5), (5, 3)):
+        for qos in (1, 2):
+            world = World()
+            publisher = world.connect("p", version)
+            subscriber = world.connect("s", version, clean_start=False, properties={0x11: 100} if version == 5 else {})
+            subscriber.subscribe("t", qos=2)
+            for payload in ("a", "b", "c"):
+                publisher.publish("t", payload, qos)
+            assert type(world.session("s").inflight[3]) is bytes
+            subscriber.lose()
+            subscriber = world.connect("s", other, clean_start=False, properties={0x11: 100} if other == 5 else {})
+            assert [packet["payload"] for packet in subscriber.inbox] == [b"a", b"b", b"c"]
+            assert subscriber.payloads() == [b"a", b"b", b"c"]
+
+
 def test_one_that_cannot_take_it_as_it_came_gets_it_later_or_in_another_way():
     for version in (4, 5):
         for qos in (1, 2):
