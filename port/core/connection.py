@@ -252,7 +252,8 @@ class Connection:
                 handle_publish(self, first, bytes(view[i:stop]), at - i)
                 names = self.fast  # others when a hook has changed the client's rights
             elif size == 2 and first == 0x40:
-                session.puback(data[at] << 8 | data[at + 1])  # type: ignore[union-attr]
+                stop = session.pubacks(data, i, end)  # type: ignore[union-attr]
+                packets += stop - at >> 2
             elif first & 0xF0 == 0x30:
                 received += 1
                 frame = view[i:stop]
@@ -262,22 +263,18 @@ class Connection:
                     handle_publish(self, first, frame, at - i)
                     names = self.fast
             elif size == 2 and first == 0x62:
-                session.pubrel(data[at] << 8 | data[at + 1])  # type: ignore[union-attr]
-                out = self.out  # `reply`, written out here and below
-                if not out:
-                    dirty.append(self)
-                out.append(b"\x70\x02" + data[at:stop])
+                stop = session.pubrels(data, i, end)  # type: ignore[union-attr]
+                packets += stop - at >> 2
             elif size == 2 and first == 0x50:
-                code = session.pubrec(data[at] << 8 | data[at + 1], SUCCESS)  # type: ignore[union-attr]
-                if code:
-                    self._pubrel(data[at] << 8 | data[at + 1], code)
+                k = session.pubrecs(data, i, end)  # type: ignore[union-attr]
+                if k > i:
+                    stop = k
+                    packets += stop - at >> 2
                 else:
-                    out = self.out
-                    if not out:
-                        dirty.append(self)
-                    out.append(b"\x62\x02" + data[at:stop])
+                    self._pubrec(data[at] << 8 | data[at + 1], SUCCESS)
             elif size == 2 and first == 0x70:
-                session.pubcomp(data[at] << 8 | data[at + 1])  # type: ignore[union-attr]
+                stop = session.pubcomps(data, i, end)  # type: ignore[union-attr]
+                packets += stop - at >> 2
             else:
                 self._dispatch(first, bytes(view[at:stop]))
                 names = self.fast
@@ -509,23 +506,25 @@ class Connection:
         """PUBACK, PUBREC, PUBREL or PUBCOMP in any form."""
         reader = Reader(body)
         packet_id = reader.u16()
+        short = bytes((kind << 4 | (2 if kind == PUBREL else 0), 2)) + body[:2]
+        session: "Session" = self.session  # type: ignore[assignment]
         code = SUCCESS
         if reader.left() and self.version == 5:
             code = self.broker.mqtt5.reason(reader, kind)  # type: ignore[union-attr]
         if reader.left():
             raise MQTTError(MALFORMED_PACKET, "packet too long")
         if kind == PUBACK:
-            self.session.puback(packet_id)  # type: ignore[union-attr]
+            session.pubacks(short, 0, 4)
         elif kind == PUBREL:
-            self.session.pubrel(packet_id)  # type: ignore[union-attr]
-            self.acknowledge(0x70, packet_id, SUCCESS)
+            session.pubrels(short, 0, 4)
         elif kind == PUBREC:
-            self._pubrel(packet_id, self.session.pubrec(packet_id, code))  # type: ignore[union-attr]
+            self._pubrec(packet_id, code)
         else:
-            self.session.pubcomp(packet_id)  # type: ignore[union-attr]
+            session.pubcomps(short, 0, 4)
 
-    def _pubrel(self, packet_id: int, code: int) -> None:
-        """Answer a PUBREC with PUBREL and a reason code, -1: not at all."""
+    def _pubrec(self, packet_id: int, code: int) -> None:
+        """Answer a PUBREC with PUBREL, if at all."""
+        code = self.session.pubrec(packet_id, code)  # type: ignore[union-attr]
         if code >= 0:
             self.acknowledge(0x62, packet_id, code)
 
@@ -551,6 +550,21 @@ class Connection:
         if not out:
             self.broker.dirty.append(self)
         out.append(data)
+
+    def answer(self, data: "Buffer", i: int, end: int, head: bytes) -> None:
+        """Answer each of the acknowledgements in data[i:end], of four bytes each, with one that begins with `head`."""
+        packets: "Any" = head + data[i + 2 : end]
+        if end - i > 4:
+            packets = bytearray(packets)
+            size = end - i
+            i = 4
+            while i < size:
+                packets[i] = head[0]
+                i += 4
+        out = self.out
+        if not out:
+            self.broker.dirty.append(self)
+        out.append(packets)
 
     def acknowledge(self, first: int, packet_id: int, code: int, text: str = "") -> None:
         """Send a PUBACK, PUBREC or PUBREL with a reason code; MQTT 3.x knows none."""

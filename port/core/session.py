@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from port.core.acl import Access
     from port.core.broker import Broker
+    from port.core.codec import Buffer
     from port.core.connection import Connection
     from port.core.message import Message
     from port.core.options import Options
@@ -346,45 +347,72 @@ class Session:
         if new and self.number:
             self.broker.journal.received(self, packet_id, True)
 
-    def pubrel(self, packet_id: int) -> None:
-        """PUBREL came: the sender has done its part, its packet identifier is free again [MQTT-4.3.3-11]."""
-        received = self.received
-        if received is None or packet_id not in received:
-            if not packet_id:
+    def pubrels(self, data: "Buffer", i: int, end: int) -> int:
+        """PUBREL came: the sender has done its part, its packet identifiers are free again [MQTT-4.3.3-11]. See `pubacks`."""
+        start = i
+        received = self.received or {}
+        while True:
+            packet_id = data[i + 2] << 8 | data[i + 3]
+            if packet_id in received:
+                del received[packet_id]
+                if self.number:
+                    self.broker.journal.received(self, packet_id, False)
+                    self.broker.journal.wait(self.conn)
+            elif not packet_id:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
-            return
-        del received[packet_id]
-        if self.number:
-            self.broker.journal.received(self, packet_id, False)
-            self.broker.journal.wait(self.conn)
+            i += 4
+            if end - i < 4 or data[i] != 0x62 or data[i + 1] != 2:
+                break
+        self.conn.answer(data, start, i, b"\x70\x02")  # type: ignore[union-attr]
+        return i
 
     # -- acknowledgements from the client -------------------------------------------------
 
-    def puback(self, packet_id: int) -> None:
-        """PUBACK came: the message is done (clause 4.3.2)."""
-        entry = self.inflight.get(packet_id)
-        if type(entry) is bytes and entry[0] & _QOS_BITS == 2:
-            del self.inflight[packet_id]
-        elif entry is None:
-            if not packet_id:
-                raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
-            return
-        else:
-            if self.sent(packet_id)[1] & _QOS_BITS != 2:
-                raise MQTTError(PROTOCOL_ERROR, "PUBACK for a QoS 2 message")
-            del self.inflight[packet_id]
-            if entry[4]:
+    def pubacks(self, data: "Buffer", i: int, end: int) -> int:
+        """PUBACK came: the message is done (clause 4.3.2).
+
+        It starts at data[i] and has four bytes. Those right behind it are handled, too: acknowledgements come in rows.
+        Returns where the last one ends.
+        """
+        while True:
+            packet_id = data[i + 2] << 8 | data[i + 3]
+            entry = self.inflight.get(packet_id)
+            if type(entry) is bytes and entry[0] & _QOS_BITS == 2:
+                del self.inflight[packet_id]
+            elif entry is not None:
+                if self.sent(packet_id)[1] & _QOS_BITS != 2:
+                    raise MQTTError(PROTOCOL_ERROR, "PUBACK for a QoS 2 message")
+                del self.inflight[packet_id]
                 self.drop(entry)
+            elif not packet_id:
+                raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
+            i += 4
+            if end - i < 4 or data[i] != 0x40 or data[i + 1] != 2:
+                break
         if self.room < 0:
             self.pump()
+        return i
+
+    def pubrecs(self, data: "Buffer", i: int, end: int) -> int:
+        """PUBREC came: see `pubacks`, and `pubrec` for what is not in flight as it came, where this stops."""
+        start = i
+        while True:
+            packet_id = data[i + 2] << 8 | data[i + 3]
+            entry = self.inflight.get(packet_id)
+            if type(entry) is not bytes or entry[0] & _QOS_BITS != 4:
+                break
+            self.inflight[packet_id] = _RELEASED
+            i += 4
+            if end - i < 4 or data[i] != 0x50 or data[i + 1] != 2:
+                break
+        if i > start:
+            self.conn.answer(data, start, i, b"\x62\x02")  # type: ignore[union-attr]
+        return i
 
     def pubrec(self, packet_id: int, code: int) -> int:
         """PUBREC came; returns the reason code for the PUBREL to send, or -1 for none (clause 4.3.3)."""
         inflight = self.inflight
         entry = inflight.get(packet_id)
-        if not code and type(entry) is bytes and entry[0] & _QOS_BITS == 4:
-            inflight[packet_id] = _RELEASED
-            return 0
         if entry is None:
             if not packet_id:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
@@ -404,20 +432,25 @@ class Session:
             inflight[packet_id] = self.broker.journal.released(self, entry, packet_id)
         return 0
 
-    def pubcomp(self, packet_id: int) -> None:
-        """PUBCOMP came: the QoS 2 message is done."""
-        entry = self.inflight.get(packet_id)
-        if entry is None:
-            if not packet_id:
+    def pubcomps(self, data: "Buffer", i: int, end: int) -> int:
+        """PUBCOMP came: the QoS 2 message is done. See `pubacks`."""
+        while True:
+            packet_id = data[i + 2] << 8 | data[i + 3]
+            entry = self.inflight.get(packet_id)
+            if entry is not None:
+                if entry[0] is not None:  # bytes begin with a number
+                    raise MQTTError(PROTOCOL_ERROR, "PUBCOMP before PUBREC")
+                del self.inflight[packet_id]
+                if entry[4]:
+                    self.drop(entry)
+            elif not packet_id:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
-            return
-        if entry[0] is not None:  # bytes begin with a number
-            raise MQTTError(PROTOCOL_ERROR, "PUBCOMP before PUBREC")
-        del self.inflight[packet_id]
-        if entry[4]:
-            self.drop(entry)
+            i += 4
+            if end - i < 4 or data[i] != 0x70 or data[i + 1] != 2:
+                break
         if self.room < 0:
             self.pump()
+        return i
 
     # -- coming and going ------------------------------------------------------------------
 
