@@ -12,6 +12,7 @@ import builtins
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from bundle_fold import fold
 from bundle_names import defined, keywords, most_used_first, rename_arguments
 from packages import PARTS, files
 from toolchain import ROOT
@@ -21,19 +22,18 @@ BUNDLES = {
     "mqtt5": PARTS["mqtt5"],
     "web": PARTS["web"],
     "store": ("core/store", "core/journal", "core/records", "core/flashlog", "micropython/flash"),
+    "rights": ("core/acl", "core/judged", "core/network"),
     "sessions": ("core/session_journal", "core/session_records"),
     "listening": ("core/listener_config", "micropython/entrances"),
     "configuration": ("core/config", "core/nearest", "core/setup", "core/store_config", "micropython/setup"),
 }
-# Loaded when it is wanted, by the first shared subscription.
-ALONE = ("core/shared",)
-# What programs import from; of the other modules in bundles they have no use.
+# What programs import from; of the other modules in bundles they have no use, nor of reason codes without hooks.
 PUBLIC = ("core/auth", "core/message", "core/options", "core/properties", "core/reason", "core/store", "micropython/flash",
           "micropython/server")
 
 # What a firmware is made of.
 FROZEN = (ROOT / "manifest.py", ROOT / "port" / "__init__.py", ROOT / "port" / "core", ROOT / "port" / "micropython",
-          *(ROOT / "tools" / f"{name}.py" for name in ("bundles", "bundle_names", "packages")))
+          *(ROOT / "tools" / f"{name}.py" for name in ("bundles", "bundle_fold", "bundle_names", "packages")))
 
 
 class Bundles:
@@ -53,26 +53,30 @@ class Bundles:
         constants = {module: dict(_constants(tree)) for module, tree in trees.items()}
         version = constants["port.core"].pop("__version__")
         homes = _homes(trees)
+        public = {name for module, tree in trees.items() if _file(module) in (*PUBLIC, "core/broker")
+                  for node in tree.body for name in defined(node)}
+        given = {_file(module) for module in trees}
+        absent = [part for part, members in PARTS.items() if not given.intersection(members)]
+        whole = {module: Rewrite(module, constants, homes, version).whole(tree) for module, tree in trees.items()}
+        if absent:
+            every = {f"port.{name.replace('/', '.')}" for members in PARTS.values() for name in members}
+            fold(whole, absent, every - trees.keys(), public)
         for bundle in sorted(set(homes.values())):
             members = [module for module in trees if homes.get(module) == bundle]
-            rewritten = {module: Rewrite(module, constants, homes, version).whole(trees[module]) for module in members}
-            whole = _joined(bundle, {module: rewritten[module] for module in _in_order(members, trees)})
-            public = {name for module in members if _file(module) in (*PUBLIC, "core/broker")
-                      for node in trees[module].body for name in defined(node)}
-            rename_arguments(whole.body, keywords(trees.values()), public)
-            whole.body[:0] = most_used_first(whole.body)
-            self._add(bundle, whole)
+            joined = _joined(bundle, {module: whole[module] for module in _in_order(members, trees)})
+            rename_arguments(joined.body, keywords(trees.values()), public)
+            joined.body[:0] = most_used_first(joined.body)
+            self._add(bundle, joined)
             self.modules.append(bundle)
             for module in members:
-                if all_names or _file(module) in PUBLIC:
-                    self._add(module, _reexport(bundle, trees[module], constants[module]))
+                if all_names or _file(module) in PUBLIC and (_file(module) != "core/reason" or "extras" not in absent):
+                    self._add(module, _reexport(bundle, whole[module], constants[module]))
         for module, tree in trees.items():
             if module not in homes:
                 self.modules.append(module)
                 package = any(other.startswith(module + ".") for other in trees)
                 place = module + ".__init__" if package else module
-                rewrite = Rewrite(module, constants, homes, version)
-                self._add(place, tree if module == "port.core" else rewrite.whole(tree))
+                self._add(place, tree if module == "port.core" else whole[module])
 
     def _add(self, module: str, tree: ast.Module) -> None:
         self.texts[module.replace(".", "/") + ".py"] = ast.unparse(ast.fix_missing_locations(tree)) + "\n"
@@ -109,7 +113,7 @@ def _file(module: str) -> str:
 def _homes(modules: Iterable[str]) -> dict[str, str]:
     """Module -> the bundle it is in, such as "port.broker"."""
     homes = {f"port.{name.replace('/', '.')}": f"port.{bundle}" for bundle, names in BUNDLES.items() for name in names}
-    parts = {f"port.{name.replace('/', '.')}" for names in (*PARTS.values(), ALONE) for name in names}
+    parts = {f"port.{name.replace('/', '.')}" for names in PARTS.values() for name in names}
     alone = parts | {"port", "port.core", "port.micropython"}
     return {module: homes.get(module, "port.broker") for module in modules if module in homes or module not in alone}
 

@@ -19,7 +19,8 @@ PARTS = {
         "core/flashlog", "core/journal", "core/records", "core/restore", "core/session_journal", "core/session_records",
         "core/session_restore", "core/store", "core/store_config", "micropython/flash",
     ),
-    "access": ("core/acl", "core/certificate", "core/network", "core/passwords"),
+    "access": ("core/acl", "core/certificate", "core/judged", "core/network", "core/passwords"),
+    "extras": ("core/asking", "core/figures", "core/hooks", "core/rate", "core/renewal", "core/shared"),
     "tls": ("core/certificate", "micropython/tls"),
     "mqtt5": ("core/mqtt5", "core/properties"),
     "config": (
@@ -38,7 +39,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "without-access": ("access",),
     "without-mqtt5": ("mqtt5",),
     "small": ("web", "store", "access", "tls", "config"),
-    "smallest": ("web", "store", "access", "tls", "config", "mqtt5"),
+    "smallest": ("web", "store", "access", "tls", "config", "mqtt5", "extras"),
 }
 
 

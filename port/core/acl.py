@@ -302,7 +302,7 @@ class Access:
                 session.drop(sent)
         for entry in refused:
             if entry[3] is not None:
-                entry[3].hand_back([entry], session, session.broker.clock())
+                entry[3].hand_back([entry], session)
 
     def _decide(self, action: int, name: bytes) -> int:
         for actions, topic_filter, verdict in self.entries:

@@ -61,20 +61,6 @@ class Authenticator:
         return []
 
 
-def still_admitted(conn: "Connection") -> bool:
-    """Whether a connected client would still be let in, after the configuration has changed."""
-    identity = conn.identity
-    authenticators = conn.listener.authenticators
-    authenticator = None if identity is None else identity.authenticator
-    if authenticator is None:  # it came in without a user name
-        return may_be_anonymous(conn.listener, conn.address)
-    for candidate in authenticators:
-        if candidate is authenticator or candidate.name and candidate.name == authenticator.name:
-            identity.authenticator = candidate  # type: ignore[union-attr]  # it re-authenticates with this one
-            return candidate.valid(identity)  # type: ignore[arg-type]
-    return False
-
-
 def may_be_anonymous(listener: "Listener", address: str) -> bool:
     """Whether somebody for whom nobody vouches may come in."""
     who = listener.options.anonymous

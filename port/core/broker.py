@@ -30,7 +30,6 @@ from port.core.subscriptions import limited
 from port.core.options import Options
 from port.core.listener import Listener
 from port.core.peers import Peers
-from port.core.hooks import Hooks
 from port.core.routing import Router, check_name
 from port.core.session import Session
 from port.core.sysinfo import SysInfo
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 
     from port.core.acl import Access, Acl, Rule
     from port.core.auth import Authenticator
+    from port.core.hooks import Hooks
     from port.core.mqtt5 import MQTT5
     from port.core.properties import Properties
     from port.core.store import Store
@@ -76,7 +76,8 @@ class Broker:
     acl             the rules of the listeners that have none of their own, or None; see set_acl
     client_limits   (user or None, client id or None, {option: value}): options of single clients, the first that
                     fits holds; each may end in `*`
-    hooks           see hooks.Hooks
+    hooks           see hooks.Hooks, loaded by the first one; None before
+    message_hooks   True while one of the two message events has a hook
     """
 
     handshakes = 8  # connections that may at least be without CONNECT at a time: those a host accepts at once
@@ -102,7 +103,8 @@ class Broker:
         self.peers = Peers()
         self.jobs: "list[Callable[[], bool]]" = []  # work that is done in slices, see background
         self.largest_packet = 129  # that some client may send; up to this size it is not asked
-        self.hooks = Hooks(self.hook_failed)
+        self.hooks: "Optional[Hooks]" = None
+        self.message_hooks = False
         self.sessions: "dict[bytes, Session]" = {}
         # Dicts stand for sets wherever one grows: on MicroPython a set is corrupt once memory has run out at that.
         self.connections: "dict[Connection, Any]" = {}  # with what Peers.enter returned for the address
@@ -217,7 +219,7 @@ class Broker:
         if self.journal is not None:
             self.journal.attached(session)
         self.log(1, "%s: connected, MQTT %d", conn, conn.version)
-        self.hooks.call("connect", session)
+        self.tell("connect", session)
 
     def _settle_family(self, session: Session) -> None:
         """Whether plain QoS 0 packets can go to a connected session as they came [MQTT-3.1.2-24]."""
@@ -252,7 +254,7 @@ class Broker:
         try:
             self.log(2 if code > UNSPECIFIED_ERROR else 1, "%s: %s (0x%02x)", conn, text, code)
             if was_open:
-                self.hooks.call("disconnect", session, code)
+                self.tell("disconnect", session, code)
                 self._settle(session)  # type: ignore[arg-type]
         except MemoryError:
             self.out_of_memory()
@@ -298,12 +300,16 @@ class Broker:
 
     def set_rules(self, session: Session, rules: "Optional[list[Rule]]") -> None:
         """Other rules of its own for a connected client."""
-        rights.set_rules(self, session, rules)
+        from port.core.renewal import set_rules
+
+        set_rules(self, session, rules)
         self.flush()
 
     def rights_changed(self) -> None:
         """Rules, users or listeners have changed: settle all clients' rights anew, disconnect those who have lost some."""
-        rights.renew_all(self)
+        from port.core.renewal import renew_all
+
+        renew_all(self)
         self.flush()
 
     # -- background work -------------------------------------------------------------------
@@ -355,10 +361,10 @@ class Broker:
         """What a leaving member of shared subscriptions had not acknowledged goes to the others."""
         for topic_filter in session.subscriptions:
             group = self.router.group(topic_filter)
-            if group is not None and (ended or group.has_online(session)):
-                left = group.hand_back(session.take_shared(group), session, self.clock())
-                if not ended:
-                    session.put_back(left)
+            if group is not None and ended:
+                group.leave(session, True)
+            elif group is not None:
+                group.away(session)
 
     def _publish_will(self, session: Session) -> None:
         will = session.will
@@ -394,9 +400,17 @@ class Broker:
         self.router.remove(session, topic_filter)
         if group is not None:
             # What was sent stays with it [MQTT-3.10.4-3].
-            group.hand_back(session.take_shared(group, session.conn is None), session, self.clock())
+            group.leave(session, session.conn is None)
         if session.number:
             self.journal.subscription(session, topic_filter, None)
+
+    def can_share(self) -> bool:
+        """Whether there are shared subscriptions; a broker can be installed without them."""
+        try:
+            import port.core.shared  # noqa: F401
+        except ImportError:
+            return False
+        return True
 
     def replay_retained(self, session: Session, topic_filter: bytes, options: int) -> None:
         """Send a new subscription the retained messages it matches, as fast as the client takes them."""
@@ -458,37 +472,18 @@ class Broker:
 
     def _take_in(self, message: Message, sender: Session, access: "Optional[Access]") -> "tuple[int, str]":
         """Take in a message that its sender may publish."""
-        if self.hooks.messages:
-            return self._accept_hooked(message, sender)
+        if self.message_hooks:
+            return self.hooks.accept(message, sender)  # type: ignore[union-attr]
         route = self.router.route(message.name, sender.options)
         if route is None:  # $-topics belong to the broker
             self.dropped += 1
             return NOT_AUTHORIZED, "clients cannot publish to $ topics"
         if access is not None:
             self.router.allow(sender, access, message.name, route)
-        return self._distribute(message, route, sender)
+        return self.distribute(message, route, sender)
 
-    def _accept_hooked(self, message: Message, sender: Session) -> "tuple[int, str]":
-        """The same with message hooks, which may change or drop the message."""
-        changed = self.hooks.filter("process_message", sender, message)
-        if changed is None:
-            return SUCCESS, ""
-        try:
-            allowed = self.router.route(changed.name, sender.options) is not None
-        except MQTTError as e:
-            if changed is message:
-                raise
-            self.hook_failed("process_message", e)  # it is not the client's fault
-            return SUCCESS, ""
-        if not allowed:
-            self.dropped += 1
-            return NOT_AUTHORIZED, "clients cannot publish to $ topics"
-        changed = self.hooks.filter("message", sender, changed)
-        if changed is None:
-            return SUCCESS, ""
-        return self._distribute(changed, self.router.resolve(changed.name), sender)
-
-    def _distribute(self, message: Message, route: "Route", sender: "Optional[Session]") -> "tuple[int, str]":
+    def distribute(self, message: Message, route: "Route", sender: "Optional[Session]") -> "tuple[int, str]":
+        """Retain a message if it is to be, and give it to its receivers: (reason code, reason string)."""
         code, text = SUCCESS, ""
         if message.retain and not self._retain(message):
             code, text = QUOTA_EXCEEDED, "no room for another retained message"
@@ -543,11 +538,11 @@ class Broker:
             raise ValueError("QoS must be 0, 1 or 2, not %r" % (qos,))
         expires = None if expiry is None else self.clock() + expiry * 1000
         message: "Optional[Message]" = Message(name, _bytes(payload), qos, retain, encoded, expires)
-        if self.hooks.messages:
-            message = self.hooks.filter("message", None, message)  # type: ignore[arg-type]
+        if self.message_hooks:
+            message = self.hooks.filter("message", None, message)  # type: ignore[arg-type, union-attr]
         if message is None:
             return False
-        code, _ = self._distribute(message, self.router.resolve(message.name), None)
+        code, _ = self.distribute(message, self.router.resolve(message.name), None)
         self.flush()
         return code != NO_MATCHING_SUBSCRIBERS
 
@@ -580,14 +575,24 @@ class Broker:
         return True
 
     def on(self, event: str, callback: "Callable[..., Any]") -> None:
-        """Register a hook, see port.core.hooks; ValueError for an unknown event."""
+        """Register a hook, see port.core.hooks; ValueError for an unknown event, ImportError in a broker without hooks."""
+        if self.hooks is None:
+            from port.core.hooks import Hooks
+
+            self.hooks = Hooks(self)
         self.hooks.on(event, callback)
         self.router.forget()
 
     def off(self, event: str, callback: "Callable[..., Any]") -> None:
         """Take a hook away; ValueError when it is not registered."""
+        if self.hooks is None:
+            raise ValueError("there is no hook")
         self.hooks.off(event, callback)
         self.router.forget()
+
+    def tell(self, event: str, *args: "Any") -> "Any":
+        """Call the hooks of an event, if there are any; what the first said that said something."""
+        return None if self.hooks is None else self.hooks.call(event, *args)
 
     # -- output ------------------------------------------------------------------------------
 
@@ -700,13 +705,6 @@ class Broker:
 
     # -- trouble -------------------------------------------------------------------------------
 
-    def hook_failed(self, event: str, error: Exception) -> None:
-        """A hook raised; the error hook is not told of its own failures, which might have no end."""
-        if event == "error":
-            self.log(3, "error hook failed: %r", error)
-        else:
-            self.crashed(None, error)
-
     def out_of_memory(self) -> None:
         """Memory has run out, and a client is disconnected for it; the next tick goes on with what was left undone.
 
@@ -717,4 +715,4 @@ class Broker:
     def crashed(self, conn: "Optional[Connection]", error: Exception) -> None:
         """Something in the broker or a hook failed: log it with its traceback, tell the error hook."""
         self.log(3, "%s: internal error: %r", conn or "-", error)
-        self.hooks.call("error", conn.session if conn else None, error)
+        self.tell("error", conn.session if conn else None, error)

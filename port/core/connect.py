@@ -8,7 +8,7 @@ from port.core import const
 from port.core.auth import PENDING, Identity
 from port.core.codec import Reader, is_utf8, packet
 from port.core.message import Message
-from port.core.rate import renewed
+from port.core.listener import renewed
 from port.core.reason import (
     BAD_USER_NAME_OR_PASSWORD,
     BANNED,
@@ -26,7 +26,7 @@ from port.core.reason import (
     USE_ANOTHER_SERVER,
     MQTTError,
 )
-from port.core.rights import Judged, client_options, find_access, set_access
+from port.core.rights import client_options, find_access, set_access
 from port.core.routing import check_name
 from port.core.topics import valid_name
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from port.core.acl import Access
     from port.core.connection import Connection
+    from port.core.judged import Judged
     from port.core.mqtt5 import MQTT5
     from port.core.options import Options
     from port.core.properties import Properties
@@ -195,8 +196,10 @@ def _check_will(will: Message, options: "Options") -> None:
 
 def _may_leave_will(conn: "Connection", will: Message, access: "Optional[Access]") -> bool:
     """False while the authorizer is being asked. Raises MQTTError when the will is not allowed."""
+    if access is None:
+        return True
     connect: Connect = conn.identity.connect  # type: ignore[union-attr, assignment]
-    if access is None or connect.may_leave_will:
+    if connect.may_leave_will:
         return True
     verdict = access.judge(will, conn.broker.clock())
     if verdict == _UNDECIDED:
@@ -210,10 +213,12 @@ def _may_leave_will(conn: "Connection", will: Message, access: "Optional[Access]
 
 def _may_resume(conn: "Connection", session: "Session", access: "Optional[Access]") -> bool:
     """Judge the subscriptions of a session that was another connection's; False while the authorizer is being asked."""
-    connect: Connect = conn.identity.connect  # type: ignore[union-attr, assignment]
     if access is None or access is session.access:
         return True
+    connect: Connect = conn.identity.connect  # type: ignore[union-attr, assignment]
     if connect.judged is None:
+        from port.core.judged import Judged
+
         connect.judged = Judged(session)
     topic_filter = connect.judged.go_on(access, conn.broker.clock())
     if topic_filter is not None:

@@ -9,7 +9,6 @@ client, OPEN while a session is attached, CLOSED for ever.
 """
 
 from port.core import const
-from port.core.auth import Identity
 from port.core.codec import (
     AUTH,
     CONNECT,
@@ -22,12 +21,10 @@ from port.core.codec import (
     UNSUBSCRIBE,
     Reader,
 )
-from port.core.connect import decided, handle_connect
+from port.core.connect import handle_connect
 from port.core.publish import handle_publish, pass_on
 from port.core.reason import (
     MALFORMED_PACKET,
-    MESSAGE_RATE_TOO_HIGH,
-    NOT_AUTHORIZED,
     PACKET_TOO_LARGE,
     PROTOCOL_ERROR,
     QUOTA_EXCEEDED,
@@ -37,13 +34,13 @@ from port.core.reason import (
     MQTTError,
     connect_return_code,
 )
-from port.core.rights import find_access
 from port.core.subscribe import handle_subscribe, handle_unsubscribe
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional
+    from typing import Any, Optional
 
+    from port.core.auth import Identity
     from port.core.broker import Broker
     from port.core.codec import Buffer
     from port.core.listener import Listener
@@ -295,20 +292,10 @@ class Connection:
         broker.publishes_received += received
         broker.published += published
         if self.rate is not None:
-            self._check_rate(received, i - start)
+            self.rate.check(self, received, i - start)
         if journal is not None and journal.size > waiting:  # who sends what is not stored need not wait
             journal.check_backlog(self)
         return i
-
-    def _check_rate(self, messages: int, size: int) -> None:
-        """Take what was sent off the client's allowances; what it has overdrawn it must wait for."""
-        broker = self.broker
-        if self.state != _OPEN or self.rate.take(self.options, messages, size, broker.clock()):  # type: ignore[union-attr]
-            return
-        broker.rate_limited += 1
-        if self.options.rate_exceeded == "disconnect":
-            raise MQTTError(MESSAGE_RATE_TOO_HIGH, "message rate too high")
-        self.hold(_RATE)
 
     def tick(self, now: int) -> None:
         """A second has passed for a client that is held: it is read again, or there will be no answer about it."""
@@ -342,9 +329,9 @@ class Connection:
         i = 0
         while end > i and self.state != _OPEN:
             if self.held:  # an authenticator is thinking
-                self._expect(end - i)
+                self.expect(end - i)
                 return i
-            self._expect(0)
+            self.expect(0)
             first = data[i]
             if self.state == _NEW and first != 0x10:  # [MQTT-3.1.0-1]
                 self.close(PROTOCOL_ERROR, "first packet is not a CONNECT")
@@ -360,7 +347,7 @@ class Connection:
                 self.close(PACKET_TOO_LARGE, "CONNECT of %d bytes" % (stop - i))
                 return end
             if stop > end:
-                self._expect(stop - i)
+                self.expect(stop - i)
                 return i
             body = bytes(view[at:stop])
             i = stop
@@ -373,7 +360,7 @@ class Connection:
                 return end
         return i
 
-    def _expect(self, size: int) -> None:
+    def expect(self, size: int) -> None:
         """Before the connection is open: `size` bytes are kept, or will be, until a packet is complete or it goes on.
 
         Raises MQTTError when all such connections together keep too much.
@@ -406,73 +393,26 @@ class Connection:
         self.take(b"")
 
     def authenticated(self, code: "Optional[int]") -> None:
-        """The decision an authenticator had left PENDING: see Identity.authenticated."""
-        identity = self.identity
-        if self.state != _AUTHENTICATING or not self.held or identity is None:
-            return  # it has gone meanwhile
-        self._decide(identity.decide if code is None else lambda: code)
+        """See Identity.authenticated."""
+        from port.core.asking import authenticated
+
+        authenticated(self, code)
+
+    def authorized(self, action: int, topic: bytes, verdict: int, ttl: int) -> None:
+        """See Identity.authorized."""
+        from port.core.asking import authorized
+
+        authorized(self, action, topic, verdict, ttl)
+
+    def ask(self, action: int, topic: bytes) -> None:
+        """Ask the authorizer, and hold what the client sends until it has answered."""
+        from port.core.asking import ask
+
+        ask(self, action, topic)
 
     def knows(self, identity: "Identity") -> bool:
         """True while what is decided about this identity concerns the client."""
         return self.identity is identity and self.state != _CLOSED
-
-    def reconsider(self) -> None:
-        """Rights and authenticators have changed: whether the client may come in is decided by the new ones."""
-        identity = self.identity
-        if self.state != _AUTHENTICATING or identity is None or identity.connect is None:
-            return
-        identity.connect.undecided()
-        if identity.enhanced:
-            if identity.authenticator not in self.listener.authenticators:
-                self.fail(MQTTError(NOT_AUTHORIZED, "the authentication method is not there any more"))
-                return
-        elif self.held & _ASKING and not identity.current:
-            # From the first one on; the answer that is under way is for nobody.
-            self.identity = identity = Identity(self, identity.connect)
-            self._decide(identity.decide)
-            return
-        if identity.access is not None:
-            identity.access = find_access(self.broker, self, identity)
-
-    def authorized(self, action: int, topic: bytes, verdict: int, ttl: int) -> None:
-        """The answer to what `ask` asked: see Identity.authorized."""
-        session = self.session
-        identity = self.identity
-        access = session.access if session is not None else identity.access if identity is not None else None
-        if access is None or self.state == _CLOSED or not self.held & _ASKING:
-            return
-        access.answer(action, topic, verdict, self.broker.clock() + ttl)
-        if self.state == _AUTHENTICATING:
-            self._decide(lambda: SUCCESS)
-        else:
-            self.go_on(_ASKING)
-            self.broker.flush()
-
-    def _decide(self, decide: "Callable[[], int]") -> None:
-        """Go on with the CONNECT that was held."""
-        self.held &= ~_ASKING
-        try:
-            decided(self, decide())
-        except MQTTError as e:
-            self.fail(e)
-        except MemoryError:
-            self.broker.out_of_memory()
-            self.fail(MQTTError(QUOTA_EXCEEDED, "out of memory"))
-        except Exception as e:
-            self.broker.crashed(self, e)
-            self.fail(MQTTError(UNSPECIFIED_ERROR, "internal error"))
-        if self.state == _OPEN:
-            self._expect(0)
-            if not self.held:
-                self.transport.hold(False)
-                self.take(b"")
-        self.broker.flush()
-
-    def ask(self, action: int, topic: bytes) -> None:
-        """Ask the authorizer, and hold what the client sends until it has answered."""
-        identity = self.identity
-        self.hold(_ASKING)
-        identity.access.authorizer.ask(identity, action, topic)  # type: ignore[union-attr]
 
     # -- packets -------------------------------------------------------------------------
 
@@ -596,7 +536,7 @@ class Connection:
         if self.state == _CLOSED:
             return
         code = error.code
-        self.broker.hooks.call("error", self.session, error)
+        self.broker.tell("error", self.session, error)
         if self.state != _OPEN:
             self.refuse(code, error.text)
             return

@@ -18,14 +18,16 @@ refused or dropped then.
 """
 
 from port.core import const
-from port.core.reason import UNSPECIFIED_ERROR
+from port.core.reason import NOT_AUTHORIZED, SUCCESS, UNSPECIFIED_ERROR, MQTTError
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
+    from port.core.broker import Broker
     from port.core.message import Message
     from port.core.session import Session
+    from port.core.subscriptions import Route
 
 EVENTS = (
     "connect",
@@ -40,15 +42,10 @@ EVENTS = (
 
 
 class Hooks:
-    """The callbacks registered for each event, called in the order of registration.
+    """The callbacks registered for each event, called in the order of registration."""
 
-    messages: True while one of the two message events has a callback
-    """
-
-    def __init__(self, failed: "Callable[[str, Exception], None]") -> None:
-        """`failed(event, error)` is told what a callback raised."""
-        self._failed = failed
-        self.messages = False
+    def __init__(self, broker: "Broker") -> None:
+        self._broker = broker
         self._hooks: "dict[str, list[Callable[..., Any]]]" = {}
 
     def on(self, event: str, callback: "Callable[..., Any]") -> None:
@@ -69,7 +66,14 @@ class Hooks:
         self._note()
 
     def _note(self) -> None:
-        self.messages = "message" in self._hooks or "process_message" in self._hooks
+        self._broker.message_hooks = "message" in self._hooks or "process_message" in self._hooks
+
+    def _failed(self, event: str, error: Exception) -> None:
+        """A hook raised; the error hook is not told of its own failures, which might have no end."""
+        if event == "error":
+            self._broker.log(3, "error hook failed: %r", error)
+        else:
+            self._broker.crashed(None, error)
 
     def call(self, event: str, *args: "Any") -> "Any":
         """Call the event's callbacks; the first result that is not None ends the round and is returned.
@@ -100,3 +104,35 @@ class Hooks:
                 message = result
             message.changed()
         return message
+
+    def accept(self, message: "Message", sender: "Session") -> "tuple[int, str]":
+        """Take in a message from a client, which the message hooks may change or drop, see Broker.accept_message."""
+        broker = self._broker
+        changed = self.filter("process_message", sender, message)
+        if changed is None:
+            return SUCCESS, ""
+        try:
+            allowed = broker.router.route(changed.name, sender.options) is not None
+        except MQTTError as e:
+            if changed is message:
+                raise
+            self._failed("process_message", e)  # it is not the client's fault
+            return SUCCESS, ""
+        if not allowed:
+            broker.dropped += 1
+            return NOT_AUTHORIZED, "clients cannot publish to $ topics"
+        changed = self.filter("message", sender, changed)
+        if changed is None:
+            return SUCCESS, ""
+        return broker.distribute(changed, broker.router.resolve(changed.name), sender)
+
+    def redirect(self, message: "Message", route: "Route", sender: "Optional[Session]") -> None:
+        """A hook has chosen the clients: of the subscribers, only they get the message."""
+        only = message.clients or []
+        router = self._broker.router
+        for session, option in route.plain:
+            if session.client_id in only:
+                router.deliver_special(message, session, (option,), sender)
+        for session, options in route.special:
+            if session.client_id in only:
+                router.deliver_special(message, session, options, sender)

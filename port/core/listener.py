@@ -9,6 +9,21 @@ if TYPE_CHECKING:
 
     from port.core.acl import Acl
     from port.core.auth import Authenticator
+    from port.core.rate import Rate
+
+
+def renewed(rate: "Optional[Rate]", options: Options, now: int) -> "Optional[Rate]":
+    """What counts for a client under these options: the Rate it has, a full one if it has none, None without a limit.
+
+    ImportError names what is missing in a broker that was installed without port.core.rate.
+    """
+    if not options.max_message_rate and not options.max_byte_rate:
+        return None
+    if rate is None:
+        from port.core.rate import Rate
+
+        rate = Rate(options, now)
+    return rate
 
 
 def free_id(listeners: "list[Listener]", kind: str) -> str:
@@ -59,6 +74,7 @@ class Listener:
             self.options = options.changed(self.overrides) if self.overrides else options
         except ValueError as e:
             raise ValueError("listener %s: %s" % (self.id, e))
+        renewed(None, self.options, 0)  # what is asked for is there
         self._limited = []
 
     def limited(self, limits: "dict[str, Any]") -> Options:

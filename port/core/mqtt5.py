@@ -53,7 +53,6 @@ from port.core.reason import (
     USE_ANOTHER_SERVER,
     MQTTError,
 )
-from port.core.rights import renew
 from port.core.topics import has_wildcard
 
 TYPE_CHECKING = const(0)
@@ -348,6 +347,8 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
         identity.renewing = code == CONTINUE_AUTHENTICATION
     conn.reply(packet(0xF0, bytes((code,)) + encode(properties)))  # [MQTT-4.12.0-2]
     if code == SUCCESS:
+        from port.core.renewal import renew
+
         renew(conn.broker, conn.session)  # type: ignore[arg-type]
 
 

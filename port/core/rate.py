@@ -1,12 +1,15 @@
 """How fast one client may send: two token buckets, for messages and for bytes."""
 
 from port.core import const
+from port.core.reason import MESSAGE_RATE_TOO_HIGH, MQTTError
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Optional
-
+    from port.core.connection import Connection
     from port.core.options import Options
+
+_OPEN = const(2)  # Connection.state
+_RATE = const(2)  # Connection.held
 
 
 class Rate:
@@ -40,9 +43,12 @@ class Rate:
             self._bytes = min(self._bytes + passed * size_rate, size_rate * burst) - size * 1000
         return (not rate or self._messages >= 0) and (not size_rate or self._bytes >= 0)
 
-
-def renewed(rate: "Optional[Rate]", options: "Options", now: int) -> "Optional[Rate]":
-    """What counts for a client under these options: the Rate it has, a full one if it has none, None without a limit."""
-    if not options.max_message_rate and not options.max_byte_rate:
-        return None
-    return rate or Rate(options, now)
+    def check(self, conn: "Connection", messages: int, size: int) -> None:
+        """Take what was sent off the client's allowances; what it has overdrawn it must wait for. May raise MQTTError."""
+        broker = conn.broker
+        if conn.state != _OPEN or self.take(conn.options, messages, size, broker.clock()):
+            return
+        broker.rate_limited += 1
+        if conn.options.rate_exceeded == "disconnect":
+            raise MQTTError(MESSAGE_RATE_TOO_HIGH, "message rate too high")
+        conn.hold(_RATE)

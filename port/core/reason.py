@@ -47,7 +47,7 @@ WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED = 0xA2
 class MQTTError(Exception):
     """The peer broke the protocol or a limit; `code` is the MQTT 5 reason code."""
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: str = "") -> None:
         super().__init__(text)
         self.code = code
         self.text = text

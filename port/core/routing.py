@@ -136,7 +136,7 @@ class Router:
 
         Raises MQTTError for a name that is invalid or over its limits.
         """
-        if session.access is not None or not name or self._broker.hooks.messages:
+        if session.access is not None or not name or self._broker.message_hooks:
             return None
         route = self.routes.get(name)
         if route is None:
@@ -182,7 +182,7 @@ class Router:
             self.routes[name] = route
             if long:
                 route.long = True
-            elif not (route.special or route.groups or route.locals or self._broker.hooks.messages):
+            elif not (route.special or route.groups or route.locals or self._broker.message_hooks):
                 route.untried = 3
                 route.quick = route.plain
         elif route.long:
@@ -196,7 +196,7 @@ class Router:
     def distribute(self, message: "Message", route: Route, sender: "Optional[Session]") -> bool:
         """Give each receiver its copy; True when there was a subscriber at all."""
         if message.clients is not None:
-            self._redirect(message, route, sender)
+            self._broker.hooks.redirect(message, route, sender)  # type: ignore[union-attr]
             return not route.empty()
         qos = message.qos
         retain = message.retain
@@ -209,24 +209,14 @@ class Router:
                 flags |= 1
             session.deliver(message, flags)
         for session, options in route.special:
-            self._deliver_special(message, session, options, sender)
+            self.deliver_special(message, session, options, sender)
         for group in route.groups:
             group.deliver(message)
         for subscriber in route.locals:
             self.call_local((b"", subscriber), message)
         return not route.empty()
 
-    def _redirect(self, message: "Message", route: Route, sender: "Optional[Session]") -> None:
-        """A hook has chosen the clients: of the subscribers, only they get the message."""
-        only = message.clients or []
-        for session, option in route.plain:
-            if session.client_id in only:
-                self._deliver_special(message, session, (option,), sender)
-        for session, options in route.special:
-            if session.client_id in only:
-                self._deliver_special(message, session, options, sender)
-
-    def _deliver_special(
+    def deliver_special(
         self, message: "Message", session: "Session", options: "tuple[int, ...]", sender: "Optional[Session]"
     ) -> None:
         """One copy, whatever number of filters match: highest QoS, all identifiers [MQTT-3.3.4-2]."""

@@ -144,7 +144,7 @@ class Session:
             if len(self.inflight) < self.room or not self.queue and self.has_room():
                 self._transmit((message, flags, identifiers, group, key))
             else:
-                self._enqueue((message, flags, identifiers, group, key))
+                self.enqueue((message, flags, identifiers, group, key))
 
     def has_room(self) -> bool:
         """True when a QoS 1 or 2 message would go out at once and not into the queue; settles `room`."""
@@ -238,7 +238,8 @@ class Session:
         self.queued_bytes -= entry[0].size()
         return entry
 
-    def _enqueue(self, entry: "Entry") -> None:
+    def enqueue(self, entry: "Entry") -> None:
+        """Put an entry behind the others, or drop one as `queue_full` says."""
         options = self.options
         queue = self.queue
         if queue is None:
@@ -457,11 +458,11 @@ class Session:
     def resume(self) -> None:
         """After a reconnect: what was in flight goes out again, oldest first, then what waited [MQTT-4.4.0-1]."""
         if self.inflight:
-            self.resends = self._inflight_ids()
+            self.resends = self.inflight_ids()
             self.resends.reverse()
         self.pump()
 
-    def _inflight_ids(self) -> "list[int]":
+    def inflight_ids(self) -> "list[int]":
         """The identifiers in flight in the order in which they were used [MQTT-4.6.0-1]."""
         first = self.packet_id + 1
         return sorted(self.inflight, key=lambda p: (p - first) % 65536)
@@ -491,34 +492,3 @@ class Session:
         self.broker.published += 1
         size: int = message.size()
         return size
-
-    def take_shared(self, group: "SharedGroup", sent: bool = True) -> "list[Entry]":
-        """Give back what came through `group` and may go to another member.
-
-        That is what is still queued and, if `sent`, QoS 1 in flight without acknowledgement; QoS 2
-        that was sent stays [MQTT-4.8.2-4] [MQTT-4.8.2-5].
-        """
-        taken: "list[Entry]" = []
-        for packet_id in self._inflight_ids() if sent else ():
-            entry = self.inflight[packet_id]
-            if type(entry) is not bytes and entry[3] is group and entry[1] & _QOS_BITS == 2:
-                taken.append(entry)
-                del self.inflight[packet_id]
-                self.drop(entry)
-        queue = self.queue
-        if queue:
-            for _ in range(len(queue)):
-                entry = self.unqueue()
-                if entry[3] is group:
-                    taken.append(entry)
-                    self.drop(entry)
-                else:
-                    queue.append(entry)
-                    self.queued_bytes += entry[0].size()
-        return taken
-
-    def put_back(self, entries: "list[Entry]") -> None:
-        """Queue what nobody else of a group could take."""
-        for message, flags, identifiers, group, _ in entries:
-            key = self.broker.journal.new_key() if self.number else 0
-            self._enqueue((message, flags, identifiers, group, key))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _QOS = const(3)
 _RETAIN_AS_PUBLISHED = const(8)
+_QOS_BITS = const(6)
 
 
 class SharedGroup:
@@ -64,16 +65,51 @@ class SharedGroup:
         session.deliver(message, qos << 1 | retain, identifiers, self)
         return True
 
-    def hand_back(self, entries: "list[Entry]", leaving: "Session", now: int) -> "list[Entry]":
+    def leave(self, session: "Session", sent: bool) -> "list[Entry]":
+        """A member leaves: what it has through the group goes to others, unless it has expired; returns what nobody took.
+
+        `sent`: QoS 1 that is in flight, too.
+        """
+        return self.hand_back(self._take(session, sent), session)
+
+    def away(self, session: "Session") -> None:
+        """A member's connection is over: the same, and what nobody takes stays with it."""
+        for other, _ in self.members:
+            if other is not session and other.conn is not None:
+                for message, flags, identifiers, group, _ in self.leave(session, True):
+                    key = session.broker.journal.new_key() if session.number else 0
+                    session.enqueue((message, flags, identifiers, group, key))
+                break
+
+    def hand_back(self, entries: "list[Entry]", leaving: "Session") -> "list[Entry]":
         """Give what a leaving member had to others, unless it has expired; returns what nobody could take."""
+        now = leaving.broker.clock()
         return [e for e in entries if not e[0].expired(now) and not self.deliver(e[0], leaving)]
 
-    def has_online(self, but: "Session") -> bool:
-        """True when a member other than `but` is connected."""
-        for session, _ in self.members:
-            if session is not but and session.conn is not None:
-                return True
-        return False
+    def _take(self, session: "Session", sent: bool) -> "list[Entry]":
+        """Take from a member what came through the group and may go to another one.
+
+        That is what is still queued and, if `sent`, QoS 1 in flight without acknowledgement; QoS 2
+        that was sent stays [MQTT-4.8.2-4] [MQTT-4.8.2-5].
+        """
+        taken: "list[Entry]" = []
+        for packet_id in session.inflight_ids() if sent else ():
+            entry = session.inflight[packet_id]
+            if type(entry) is not bytes and entry[3] is self and entry[1] & _QOS_BITS == 2:
+                taken.append(entry)
+                del session.inflight[packet_id]
+                session.drop(entry)
+        queue = session.queue
+        if queue:
+            for _ in range(len(queue)):
+                entry = session.unqueue()
+                if entry[3] is self:
+                    taken.append(entry)
+                    session.drop(entry)
+                else:
+                    queue.append(entry)
+                    session.queued_bytes += entry[0].size()
+        return taken
 
     def _choose(self, message: "Message", leaving: "Optional[Session]") -> "Optional[tuple[Session, int]]":
         qos = message.qos

@@ -86,7 +86,7 @@ def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, opti
         or not valid_filter(plain)
     ):
         return TOPIC_FILTER_INVALID, new
-    if is_shared(topic_filter) and not limits.shared_subscriptions:
+    if is_shared(topic_filter) and not (limits.shared_subscriptions and broker.can_share()):
         return SHARED_SUBSCRIPTIONS_NOT_SUPPORTED, new
     if has_wildcard(plain) and not limits.wildcard_subscriptions:
         return WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED, new
@@ -98,7 +98,7 @@ def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, opti
         if allowed < 0:
             broker.denied_subscriptions += 1
             return NOT_AUTHORIZED, new
-    refused = broker.hooks.call("subscribe", session, topic_filter, options)
+    refused = broker.tell("subscribe", session, topic_filter, options)
     if refused is not None:
         return refused if isinstance(refused, int) and 0x80 <= refused <= 0xFF else NOT_AUTHORIZED, new
     qos = min(options & _QOS, limits.max_qos, allowed & _QOS)
@@ -122,7 +122,7 @@ def handle_unsubscribe(conn: "Connection", body: bytes) -> None:
     for topic_filter in filters:
         if topic_filter in session.subscriptions:
             ended = True
-            conn.broker.hooks.call("unsubscribe", session, topic_filter)
+            conn.broker.tell("unsubscribe", session, topic_filter)
             conn.broker.unsubscribe_session(session, topic_filter)
             codes.append(0)
         else:

@@ -41,6 +41,10 @@ def change(running: "Server", values: "dict[str, Any]") -> None:
 
     Certificates are read again. Raises ValueError naming what is wrong, and then nothing has changed.
     """
+    from port.micropython.server import forget
     from port.micropython.setup import change_server
 
-    change_server(running, values)
+    try:
+        change_server(running, values)
+    finally:
+        forget()

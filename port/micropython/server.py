@@ -34,9 +34,9 @@ _BUFFER = const(1024)  # bytes of each of the two buffers that all clients share
 _GC_THRESHOLD = const(32768)  # bytes of garbage; a quarter of a heap with more room
 _SOCKETS = const(64)  # more than any board has
 _STARTING = (
-    "port.configuration", "port.core.config", "port.core.listener_config", "port.core.nearest", "port.core.restore",
-    "port.core.session_restore", "port.core.setup", "port.core.store_config", "port.listening", "port.micropython.entrances",
-    "port.micropython.setup",
+    "port.configuration", "port.core.config", "port.core.listener_config", "port.core.nearest", "port.core.renewal",
+    "port.core.restore", "port.core.session_restore", "port.core.setup", "port.core.store_config", "port.listening",
+    "port.micropython.entrances", "port.micropython.setup",
 )  # fmt: skip
 _BROKEN = const(1)  # Link.deadline
 _RESERVE = const(2048)  # bytes put by for saying goodbye to a client when memory has run out
@@ -157,7 +157,7 @@ class Server(Broker):
             self.log(1, "listener %s: listening on %s", entrance.listener.id, entrance.place())
         self.fit()
         self._ticker = asyncio.create_task(self._tick())
-        _forget()
+        forget()
         gc.collect()
         gc.threshold(max(_GC_THRESHOLD, gc.mem_free() // 4))
 
@@ -269,7 +269,7 @@ class Server(Broker):
             self._reserve = bytearray(_RESERVE)
 
 
-def _forget() -> None:
+def forget() -> None:
     """Modules that are needed until a server has started, or gets another configuration, go, and leave their memory."""
     for name in _STARTING:
         package, _, module = name.rpartition(".")

@@ -106,7 +106,7 @@ def test_then_qos_0_is_dropped_and_counted():
         none.subscribe("quick")
         none.expect_message("quick", "lost", retain=True)
         assert figure(world, "messages/publish/dropped") == 2
-        assert not world.broker.hooks.messages  # the fast path is open again
+        assert not world.broker.message_hooks  # the fast path is open again
         world.connect("new", version)
 
 

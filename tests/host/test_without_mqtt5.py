@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import subprocess
 
 import mpy_set
 import pytest
@@ -34,23 +35,31 @@ asyncio.run(server.serve())
 REFUSED = b"\x20\x03\x00\x84\x00"  # CONNACK with properties: Unsupported Protocol Version
 
 
-def sources(folder):
-    for file in files("smallest"):
+def sources(folder, package):
+    for file in files(package):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(toolchain.ROOT / file, folder / file)
 
 
-def compiled(folder):
-    mpy_set.build(folder, "smallest")
+@pytest.fixture(scope="module", params=[(sources, "smallest"), (mpy_set.build, "smallest"), (mpy_set.build, "without-mqtt5")],
+                ids=["sources, smallest", "smallest", "without-mqtt5"])
+def package(request):
+    """How it is made, and its name."""
+    return request.param
 
 
-@pytest.fixture(scope="module", params=[sources, compiled], ids=lambda make: make.__name__)
-def broker(request, tool, tmp_path_factory):
-    """It runs where nothing else of the broker is to be found."""
+@pytest.fixture(scope="module")
+def folder(package, tool, tmp_path_factory):
     tool("micropython")
     tool("mpy-cross")
     folder = tmp_path_factory.mktemp("package") / "port-and-script"
-    request.param(folder)
+    package[0](folder, package[1])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def broker(folder):
+    """It runs where nothing else of the broker is to be found."""
     script = folder / "broker.py"
     script.write_text(SCRIPT)
     with ServerProcess("micropython", script=script, variables={"MICROPYPATH": f"{folder}:.frozen"}) as server:
@@ -98,8 +107,11 @@ def test_a_client_that_falls_back(broker, connect, name):  # noqa: F811
     assert client.receive().payload == b"hello"
 
 
-def test_shared_subscription(connect, name):  # noqa: F811
-    """Not in MQTT 3.x, but useful to its clients, too."""
+def test_shared_subscription(connect, name, package):  # noqa: F811
+    """Not in MQTT 3.x, but useful to its clients, too. A broker without them says so [MQTT-3.9.3-2]."""
+    if package[1] == "smallest":
+        assert connect(name).subscribe("$share/group/" + name, 1) == 0x80
+        return
     first, second = connect(name + "1"), connect(name + "2")
     for client in (first, second):
         client.subscribe("$share/group/" + name, 1)
@@ -107,3 +119,51 @@ def test_shared_subscription(connect, name):  # noqa: F811
         first.publish(name, b"turn", 1)
     for client in (first, second):
         assert [client.receive().payload for _ in range(2)] == [b"turn", b"turn"]
+
+
+ABSENT = """\
+from port.micropython import Message, Server
+from port.broker import Broker
+
+class Transport:
+    sent = b""
+    def send(self, chunks):
+        self.sent += b"".join([bytes(chunk) for chunk in chunks])
+        return len(self.sent)
+    def close(self, *_): pass
+    def hold(self, *_): pass
+    def certificate(self): pass
+
+def answer(address):
+    transport = Transport()
+    broker = Broker()
+    broker.accept_connection(transport, address).take(b"\\x10\\x0d\\0\\4MQTT\\4\\2\\0\\0\\0\\1c")
+    broker.flush()
+    return transport.sent[3]
+
+print(answer("192.0.2.1:1"), answer("127.0.0.1:1"))
+server = Server()
+for ask in (
+    lambda: server.on("connect", print),
+    lambda: server.set_acl([]),
+    lambda: server.rights_changed(),
+    lambda: server.listen(port=1883, id="x"),
+    lambda: Server(max_message_rate=1),
+    lambda: server.publish("a", "b", properties={2: 1}),
+    lambda: Server(store=server).open_store(),
+):
+    try:
+        ask()
+    except ImportError as e:
+        print(str(e).split(".")[-1].strip("'"))
+"""
+
+
+def test_what_is_absent_is_named_and_nobody_comes_in_unasked(folder, package, tool):
+    if package[1] != "smallest":
+        return
+    text = ABSENT.replace("port.broker", "port.core.broker" if package[0] is sources else "port.broker")
+    done = subprocess.run([tool("micropython"), "-c", text], cwd=folder, env={"MICROPYPATH": f"{folder}:.frozen"}, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    assert done.stdout.split("\n") == [
+        "5 0", "hooks", "acl", "renewal", "entrances", "rate", "properties", "restore", ""]

@@ -1,0 +1,89 @@
+"""Authenticators and authorizers that take their time: the client waits, held, until they have answered."""
+
+from port.core import const
+from port.core.auth import Identity
+from port.core.connect import decided
+from port.core.reason import NOT_AUTHORIZED, QUOTA_EXCEEDED, SUCCESS, UNSPECIFIED_ERROR, MQTTError
+from port.core.rights import find_access
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Callable, Optional
+
+    from port.core.connection import Connection
+
+_AUTHENTICATING = const(1)  # Connection.state
+_OPEN = const(2)
+_CLOSED = const(3)
+_ASKING = const(1)  # Connection.held
+
+
+def ask(conn: "Connection", action: int, topic: bytes) -> None:
+    """Ask the authorizer, and hold what the client sends until it has answered."""
+    identity = conn.identity
+    conn.hold(_ASKING)
+    identity.access.authorizer.ask(identity, action, topic)  # type: ignore[union-attr]
+
+
+def authenticated(conn: "Connection", code: "Optional[int]") -> None:
+    """The decision an authenticator had left PENDING: see Identity.authenticated."""
+    identity = conn.identity
+    if conn.state != _AUTHENTICATING or not conn.held or identity is None:
+        return  # it has gone meanwhile
+    _go_on(conn, identity.decide if code is None else lambda: code)
+
+
+def authorized(conn: "Connection", action: int, topic: bytes, verdict: int, ttl: int) -> None:
+    """The answer to what `ask` asked: see Identity.authorized."""
+    session = conn.session
+    identity = conn.identity
+    access = session.access if session is not None else identity.access if identity is not None else None
+    if access is None or conn.state == _CLOSED or not conn.held & _ASKING:
+        return
+    access.answer(action, topic, verdict, conn.broker.clock() + ttl)
+    if conn.state == _AUTHENTICATING:
+        _go_on(conn, lambda: SUCCESS)
+    else:
+        conn.go_on(_ASKING)
+        conn.broker.flush()
+
+
+def reconsider(conn: "Connection") -> None:
+    """Rights and authenticators have changed: whether the client may come in is decided by the new ones."""
+    identity = conn.identity
+    if conn.state != _AUTHENTICATING or identity is None or identity.connect is None:
+        return
+    identity.connect.undecided()
+    if identity.enhanced:
+        if identity.authenticator not in conn.listener.authenticators:
+            conn.fail(MQTTError(NOT_AUTHORIZED, "the authentication method is not there any more"))
+            return
+    elif conn.held & _ASKING and not identity.current:
+        # From the first one on; the answer that is under way is for nobody.
+        conn.identity = identity = Identity(conn, identity.connect)
+        _go_on(conn, identity.decide)
+        return
+    if identity.access is not None:
+        identity.access = find_access(conn.broker, conn, identity)
+
+
+def _go_on(conn: "Connection", decide: "Callable[[], int]") -> None:
+    """Go on with the CONNECT that was held."""
+    broker = conn.broker
+    conn.held &= ~_ASKING
+    try:
+        decided(conn, decide())
+    except MQTTError as e:
+        conn.fail(e)
+    except MemoryError:
+        broker.out_of_memory()
+        conn.fail(MQTTError(QUOTA_EXCEEDED, "out of memory"))
+    except Exception as e:
+        broker.crashed(conn, e)
+        conn.fail(MQTTError(UNSPECIFIED_ERROR, "internal error"))
+    if conn.state == _OPEN:
+        conn.expect(0)
+        if not conn.held:
+            conn.transport.hold(False)
+            conn.take(b"")
+    broker.flush()
