@@ -1,7 +1,8 @@
 """What a package lacks is not compiled either: conditions that nothing can fulfil there, and what is then called by nobody.
 
 The modules ask for an absent part by the values it would have set, as in `if self.journal is not None`. A package without
-the part has one value for it, and the code for the others is left away. What asks for the part still names it in an ImportError.
+the part has one value for it, and the code for the others is left away. What asks for the part still names it in an
+ImportError.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ _VARIABLES = {name: name for name in ("journal", "durable", "mqtt5", "version5",
 _VARIABLES["refused"] = "tell"
 
 
+_BLOCKS = (ast.If, ast.For, ast.Try, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
 class Fold(ast.NodeTransformer):
     """Puts the values of absent parts in, and follows what comes of it."""
 
@@ -44,7 +48,7 @@ class Fold(ast.NodeTransformer):
                 lines = getattr(node, name, None)
                 if isinstance(lines, list):
                     setattr(node, name, self._reached(lines))
-            if isinstance(node, (ast.If, ast.For, ast.Try, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and not node.body:
+            if isinstance(node, _BLOCKS) and not node.body:
                 node.body = [ast.Pass()]
         return folded
 
@@ -189,11 +193,12 @@ class Fold(ast.NodeTransformer):
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id if isinstance(node.func, ast.Name) else ""
-        if name in self._values and isinstance(node.func, ast.Attribute):
-            return ast.Constant(self._values[name])
-        if name in self._known:
-            return ast.Constant(self._known[name])
+        name = ast.unparse(node.func).split(".")[-1]
+        if all(_pure(argument) for argument in node.args):
+            if name in self._values and isinstance(node.func, ast.Attribute):
+                return ast.Constant(self._values[name])
+            if name in self._known:
+                return ast.Constant(self._known[name])
         if name == "MQTTError" and len(node.args) == 2 and "extras" in self._absent:
             node.args.pop()  # the log then has the reason code alone
         return self.generic_visit(node)
@@ -230,14 +235,17 @@ def fold(trees: dict[str, ast.Module], absent: Iterable[str], modules: Iterable[
 
 
 def _single(trees: dict[str, ast.Module]) -> Iterable[tuple[str, Any]]:
-    """The functions that do nothing but return a value, and have a name of their own."""
+    """The functions that do nothing, or nothing but return a value, and have a name of their own."""
     functions = [node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     names = Counter(function.name for function in functions)
     for function in functions:
         line = function.body[0]
-        if len(function.body) == 1 and isinstance(line, ast.Return) and isinstance(line.value, ast.Constant):
-            if names[function.name] == 1:
-                yield function.name, line.value.value
+        if len(function.body) > 1 or names[function.name] > 1:
+            continue
+        if isinstance(line, ast.Pass):
+            yield function.name, None
+        elif isinstance(line, ast.Return) and isinstance(line.value, ast.Constant):
+            yield function.name, line.value.value
 
 
 def prune(trees: dict[str, ast.Module], kept: set[str]) -> None:

@@ -22,7 +22,6 @@ BUNDLES = {
     "mqtt5": PARTS["mqtt5"],
     "web": PARTS["web"],
     "store": ("core/store", "core/journal", "core/records", "core/flashlog", "micropython/flash"),
-    "rights": ("core/acl", "core/judged", "core/network"),
     "sessions": ("core/session_journal", "core/session_records"),
     "listening": ("core/listener_config", "micropython/entrances"),
     "configuration": ("core/config", "core/nearest", "core/setup", "core/store_config", "micropython/setup"),

@@ -11,7 +11,7 @@ from typing import Any
 
 from port.core.config import Config
 from port.core.options import TABLE
-from port.core.passwords import check_user_name, make_record
+from port.core.password_file import check_user_name, make_record
 
 _OF_WIFI = ("ssid", "open_wifi", "access_point", "hostname", "address")  # options for boards with Wi-Fi
 

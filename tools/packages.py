@@ -19,7 +19,9 @@ PARTS = {
         "core/flashlog", "core/journal", "core/records", "core/restore", "core/session_journal", "core/session_records",
         "core/session_restore", "core/store", "core/store_config", "micropython/flash",
     ),
-    "access": ("core/acl", "core/certificate", "core/judged", "core/network", "core/passwords"),
+    "access": (
+        "core/acl", "core/acl_rule", "core/certificate", "core/judged", "core/network", "core/password_file", "core/passwords",
+    ),
     "extras": ("core/asking", "core/figures", "core/hooks", "core/rate", "core/renewal", "core/shared"),
     "tls": ("core/certificate", "micropython/tls"),
     "mqtt5": ("core/mqtt5", "core/properties"),

@@ -11,7 +11,6 @@ whose rules come out the same share one. Decisions on topic names are remembered
 
 from port.core import const
 from port.core.auth import fits
-from port.core.network import Network
 from port.core.topics import has_wildcard, matches, valid_filter
 
 TYPE_CHECKING = const(0)
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, Optional, Sequence
 
     from port.core.message import Message
+    from port.core.network import Network
     from port.core.session import Session
 
     Entry = tuple[int, bytes, int]  # actions, topic filter, verdict
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 PUBLISH = 1
 SUBSCRIBE = 2
 RECEIVE = 4
-_ANY = const(7)
 _LONGEST = const(256)  # longest topic name remembered, bytes: what a peer makes up must not fill the memory
 _ALONE = const(1024)  # most topic names remembered for a client that shares its rights with nobody
 
@@ -36,13 +35,9 @@ ALLOWED = 6
 DENIED = -1
 UNDECIDED = -2  # the authorizer has to be asked
 
-# Receiving is part of `subscribe`; `subscribe_only` leaves that to other rules.
-ACTIONS = {"publish": 1, "subscribe": 6, "receive": 4, "subscribe_only": 2}
-_FIELDS = ("allow", "actions", "topic", "user", "client_id", "address", "qos", "retain")
-
 
 class Rule:
-    """One rule, see `rule`."""
+    """One rule, see port.core.acl_rule."""
 
     __slots__ = ("entry", "user", "client_id", "network", "personal")
 
@@ -83,67 +78,6 @@ class Rule:
         if verdict != DENIED and topic.startswith(b"$") and not self.entry[1].startswith(b"$"):
             return None  # a client called `$SYS`
         return actions, topic, verdict
-
-
-def rule(values: "dict[str, Any]") -> Rule:
-    """A rule from its configuration. Raises ValueError naming what is wrong.
-
-    allow      True (default) or False: to deny
-    actions    list of publish, subscribe (and receive what comes through it), receive (delivery alone),
-               subscribe_only; all of them unless given
-    topic      topic filter; `%u` stands for the user name, `%c` for the client id
-    user       the user it is about, or its beginning and `*`; an empty string: clients without a user name
-    client_id  the client id it is about, or its beginning and `*`
-    address    the network or address the client must come from, or `loopback`
-    qos        highest QoS allowed (default 2): a subscription is granted no more, a message above it is refused
-    retain     whether retained messages may be published (default True)
-    """
-    for name in values:
-        if name not in _FIELDS:
-            raise ValueError("unknown key %s in an ACL rule, there are %s" % (name, ", ".join(_FIELDS)))
-    allow = values.get("allow", True)
-    retain = values.get("retain", True)
-    for name, value in (("allow", allow), ("retain", retain)):
-        if not isinstance(value, bool):
-            raise ValueError("%s in an ACL rule must be true or false, not %r" % (name, value))
-    qos = values.get("qos", 2)
-    if isinstance(qos, bool) or not isinstance(qos, int) or not 0 <= qos <= 2:
-        raise ValueError("qos in an ACL rule must be 0, 1 or 2, not %r" % (qos,))
-    topic = _text(values, "topic")
-    if topic is None:
-        raise ValueError("an ACL rule needs a topic")
-    if not valid_filter(topic.replace(b"%u", b"u").replace(b"%c", b"c")) or topic.startswith(b"$share/"):
-        raise ValueError("topic in an ACL rule must be a topic filter, not %r" % values["topic"])
-    network = values.get("address")
-    if network is not None:
-        if not isinstance(network, str):
-            raise ValueError("address in an ACL rule must be a string, not %r" % (network,))
-        network = Network(network)
-    verdict = qos | (RETAIN if retain else 0) if allow else DENIED
-    entry = (_actions(values.get("actions")), topic, verdict)
-    return Rule(entry, _text(values, "user"), _text(values, "client_id"), network)
-
-
-def _text(values: "dict[str, Any]", name: str) -> "Optional[bytes]":
-    value = values.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise ValueError("%s in an ACL rule must be a string, not %r" % (name, value))
-    return value.encode()
-
-
-def _actions(names: "Any") -> int:
-    if names is None:
-        return _ANY
-    if not isinstance(names, (list, tuple)) or not names:
-        raise ValueError("actions in an ACL rule must be a list, not %r" % (names,))
-    actions = 0
-    for name in names:
-        if not isinstance(name, str) or name not in ACTIONS:
-            raise ValueError("unknown action %r in an ACL rule, there are %s" % (name, ", ".join(sorted(ACTIONS))))
-        actions |= ACTIONS[name]
-    return actions
 
 
 def covers(rule_filter: bytes, topic_filter: bytes) -> bool:

@@ -6,7 +6,7 @@ broker's options (port.core.options), and
     host, port       the address of the listener `default`; it is there when one of the two is given, or no [[listener]] is
     [[listener]]     ways in, see ListenerConfig
     [[auth]]         authenticators in the order in which they are asked: `name`, `type` and what that type needs
-    [[acl]]          rules in order, see port.core.acl.rule
+    [[acl]]          rules in order, see port.core.acl_rule.rule
     acl_file         rules from a mosquitto ACL file (CPython only); they come after those of [[acl]]
     [[client_limits]]  options of single clients: `user` and `client_id` say whose, either may end in `*`
     [store]          what outlives the broker, see port.core.store_config

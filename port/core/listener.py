@@ -44,6 +44,8 @@ class Listener:
     refused         connections through it that were turned away
     """
 
+    __slots__ = ("id", "kind", "options", "authenticators", "acl", "connected", "refused", "overrides", "_limited")
+
     def __init__(
         self,
         id: str,
@@ -60,14 +62,14 @@ class Listener:
         self.acl = acl
         self.connected = 0
         self.refused = 0
-        self.overrides = overrides or {}
+        self.overrides = overrides or None
         self.options = options
-        self._limited: "list[tuple[dict[str, Any], Options]]" = []
+        self._limited: "tuple[tuple[dict[str, Any], Options], ...]" = ()
         self.inherit(options)
 
     def inherit(self, options: Options) -> None:
         """Take over the broker's options as they are now. Raises ValueError as the constructor does."""
-        for name in self.overrides:
+        for name in self.overrides or ():
             if name in GLOBAL:
                 raise ValueError("listener %s: %s holds for the whole broker, set it there" % (self.id, name))
         try:
@@ -75,7 +77,7 @@ class Listener:
         except ValueError as e:
             raise ValueError("listener %s: %s" % (self.id, e))
         renewed(None, self.options, 0)  # what is asked for is there
-        self._limited = []
+        self._limited = ()
 
     def limited(self, limits: "dict[str, Any]") -> Options:
         """The options with an entry of Broker.client_limits, one object for all clients it holds for."""
@@ -83,5 +85,5 @@ class Listener:
             if known is limits:
                 return options
         options = self.options.changed(limits)
-        self._limited.append((limits, options))
+        self._limited += ((limits, options),)
         return options

@@ -150,7 +150,7 @@ def rules(tables: "list[dict[str, Any]]", where: str) -> "list[Rule]":
     """ACL rules. Raises ValueError naming the rule that is wrong by its number."""
     if not tables:
         return []
-    from port.core.acl import rule  # where there is no rule it need not be loaded
+    from port.core.acl_rule import rule  # where there is no rule it need not be loaded
 
     found = []
     for i in range(len(tables)):

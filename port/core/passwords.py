@@ -1,7 +1,6 @@
-"""User names and passwords: the password file, PBKDF2 in slices, and the authenticator that asks them.
+"""User names and passwords: PBKDF2 in slices, and the authenticator that asks users for theirs.
 
-One line per user, `name:record`; empty lines and lines that begin with `#` do not count. Both
-runtimes know the record `$pbkdf2-sha256$i=ITERATIONS$SALT$HASH` (RFC 8018 clause 5.2), salt of 16
+Both runtimes know the record `$pbkdf2-sha256$i=ITERATIONS$SALT$HASH` (RFC 8018 clause 5.2), salt of 16
 and hash of 32 bytes in base64 without padding. A password is checked a few iterations at a time,
 so that even a slow board goes on serving everybody else.
 """
@@ -11,20 +10,16 @@ from hashlib import sha256
 
 from port.core import const
 from port.core.auth import PENDING, Authenticator
-from port.core.codec import is_utf8
 from port.core.reason import BAD_USER_NAME_OR_PASSWORD, SERVER_BUSY, SUCCESS
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Optional
+    from typing import Any, Optional
 
     from port.core.auth import Identity
 
 SCHEME = "pbkdf2-sha256"
-DEFAULT_ITERATIONS = 1000  # for records made on a board: about a quarter of a second on an RP2040
 MAX_ITERATIONS = 10000  # a board takes no record with more, its clients would give up before it is done
-MAX_USER_NAME = 256  # bytes
-MAX_LINE = 1024  # bytes of a line in a password file
 SALT_SIZE = 16
 MAX_PENDING = 8  # passwords being checked, or waiting for that, at a time
 
@@ -83,16 +78,6 @@ def equal(one: bytes, other: bytes) -> bool:
     return difference == 0
 
 
-def write_record(iterations: int, salt: bytes, digest: bytes) -> str:
-    """The record of a password whose PBKDF2-HMAC-SHA256 is `digest`."""
-    return "$%s$i=%d$%s$%s" % (SCHEME, iterations, _base64(salt), _base64(digest))
-
-
-def make_record(password: bytes, salt: bytes, iterations: int = DEFAULT_ITERATIONS) -> str:
-    """The record of a password, without a pause; `salt`: 16 bytes nobody can guess, such as os.urandom(16)."""
-    return write_record(iterations, salt, Pbkdf2(password, salt, iterations).step(iterations) or b"")
-
-
 def read_record(record: str, most: int = MAX_ITERATIONS) -> "tuple[int, bytes, bytes]":
     """(iterations, salt, hash) of a record. Raises ValueError saying what is wrong, without quoting it.
 
@@ -114,7 +99,8 @@ def read_record(record: str, most: int = MAX_ITERATIONS) -> "tuple[int, bytes, b
     return iterations, _unbase64(parts[3], SALT_SIZE, "salt"), _unbase64(parts[4], _HASH_SIZE, "hash")
 
 
-def _base64(data: bytes) -> str:
+def base64(data: bytes) -> str:
+    """Without padding, as a record has it."""
     return binascii.b2a_base64(data).decode().rstrip("=\n")
 
 
@@ -124,77 +110,9 @@ def _unbase64(text: str, size: int, what: str) -> bytes:
     except ValueError:
         data = b""
     # The decoders pass over what is not base64; what is comes back the same.
-    if len(data) != size or _base64(data) != text:
+    if len(data) != size or base64(data) != text:
         raise ValueError("%s must be %d bytes in base64 without padding" % (what, size))
     return data
-
-
-def check_user_name(name: bytes) -> None:
-    """Raises ValueError for a user name that cannot stand in a password file."""
-    if not name or name != name.strip():
-        raise ValueError("a user name must not be empty, nor begin or end with a blank")
-    if len(name) > MAX_USER_NAME:
-        raise ValueError("a user name must not be longer than %d bytes" % MAX_USER_NAME)
-    if not is_utf8(name):
-        raise ValueError("a user name must be valid UTF-8")
-    if b":" in name or name.startswith(b"#") or name.startswith(b"\xef\xbb\xbf"):
-        raise ValueError("a user name must not contain ':', nor begin with '#' or a byte order mark")
-    for byte in name:
-        if byte < 0x20 or byte == 0x7F:
-            raise ValueError("a user name must not contain control characters")
-
-
-def parse_line(line: bytes, check: "Callable[[str], Any]" = read_record) -> "Optional[tuple[bytes, str]]":
-    """User name and record of one line, None for an empty one or a comment. Raises ValueError saying what is wrong.
-
-    check  called with the record, raises ValueError when it is not a good one
-    """
-    line = line.strip()
-    if not line or line.startswith(b"#"):
-        return None
-    if len(line) > MAX_LINE:
-        raise ValueError("longer than %d bytes" % MAX_LINE)
-    name, colon, record = line.partition(b":")
-    if not colon:
-        raise ValueError("not of the form name:record")
-    if b":" in record:
-        raise ValueError("more than one ':', a user name must not contain any")
-    name = name.strip()
-    record = record.strip()
-    check_user_name(name)
-    if not is_utf8(record):
-        raise ValueError("not valid UTF-8")
-    text = str(record, "utf-8")
-    check(text)
-    return name, text
-
-
-def parse(lines: "Iterable[bytes]", check: "Callable[[str], Any]" = read_record) -> "dict[bytes, str]":
-    """Records by user name from the lines of a password file, such as open(path, "rb").
-
-    Raises ValueError with line number and what is wrong. `check`: see parse_line.
-    """
-    users: "dict[bytes, str]" = {}
-    number = 0
-    for line in lines:
-        number += 1
-        try:
-            entry = parse_line(line, check)
-            if entry is not None:
-                if entry[0] in users:
-                    raise ValueError("user %s is there already" % str(entry[0], "utf-8"))
-                users[entry[0]] = entry[1]
-        except ValueError as e:
-            raise ValueError("line %d: %s" % (number, e)) from None
-    return users
-
-
-def table_lines(users: "dict[str, Any]") -> "list[bytes]":
-    """The lines of a password file that hold a configuration's table of users. Raises ValueError naming a wrong one."""
-    for name in users:
-        if not isinstance(users[name], str):
-            raise ValueError("the hash of user %s must be a string" % name)
-    return [("%s:%s" % (name, users[name])).encode() for name in users]
 
 
 class PasswordAuthenticator(Authenticator):

@@ -15,7 +15,7 @@ from typing import Any
 
 from port.core import certificate
 from port.core.auth import Authenticator
-from port.core.passwords import parse, table_lines
+from port.core.password_file import parse, table_lines
 from port.core.setup import check_settings, make_authenticator
 from port.cpython.passwords import FilePasswords, check_record, read
 

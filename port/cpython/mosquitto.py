@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from port.core.acl import Rule, rule
+from port.core.acl import Rule
+from port.core.acl_rule import rule
 
 _ACCESS = {"read": ["receive"], "write": ["publish"], "readwrite": ["publish", "receive"], "deny": ["publish", "receive"]}
 

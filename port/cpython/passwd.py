@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from port.core import passwords as core
+from port.core.password_file import check_user_name
 from port.cpython import passwords
 
 
@@ -69,7 +70,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.user is None:
         raise ValueError("the user name is missing")
     name = os.fsencode(args.user)
-    core.check_user_name(name)
+    check_user_name(name)
     if args.delete:
         if name not in users:
             raise ValueError("%s: there is no user %s" % (path, args.user))

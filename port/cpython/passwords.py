@@ -20,6 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from port.core import password_file
 from port.core import passwords as core
 from port.core.reason import BAD_USER_NAME_OR_PASSWORD, SERVER_UNAVAILABLE, SUCCESS
 
@@ -177,14 +178,14 @@ def hash_password(password: bytes, scheme: str = core.SCHEME, iterations: int = 
     if not 1 <= iterations <= MOST_ITERATIONS:
         raise ValueError("iterations must be from 1 to %d, not %d" % (MOST_ITERATIONS, iterations))
     salt = os.urandom(core.SALT_SIZE)
-    return core.write_record(iterations, salt, hashlib.pbkdf2_hmac("sha256", password, salt, iterations))
+    return password_file.write_record(iterations, salt, hashlib.pbkdf2_hmac("sha256", password, salt, iterations))
 
 
 def read(path: str) -> dict[bytes, str]:
     """Users and records of a password file, ours or mosquitto's. Raises OSError, or ValueError naming file and line."""
     with open(path, "rb") as file:
         try:
-            return core.parse(file, check_record)
+            return password_file.parse(file, check_record)
         except ValueError as e:
             raise ValueError("%s: %s" % (path, e)) from None
 

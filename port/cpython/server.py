@@ -101,7 +101,7 @@ class Server(Broker):
         type    tcp, websocket, unix (with `file`), or http for the info pages
         tls     an SSLContext, or its settings as in the configuration (port.cpython.tls)
         auth    its authenticators in place of the server's
-        acl     rules for it in place of the server's, see port.core.acl.rule
+        acl     rules for it in place of the server's, see port.core.acl_rule.rule
         values  any other key of port.core.listener_config.ListenerConfig: id, file, paths, origins, and options
 
         Raises ValueError naming what is wrong.

@@ -38,8 +38,9 @@ def listen(
 def new_entrance(server: "Server", config: "ListenerConfig", listener: "Listener", tls: "Any") -> Entrance:
     """The entrance of a listener as it is configured; what it needs of that it keeps, and nothing else."""
     entrance = Entrance(server, config.host, config.port, listener, tls)
-    entrance.paths = config.paths
-    entrance.origins = config.origins
+    if config.type == "websocket":
+        entrance.paths = config.paths
+        entrance.origins = config.origins
     return entrance
 
 

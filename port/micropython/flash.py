@@ -90,9 +90,9 @@ class FlashStore(Store):
             if value < least:
                 raise ValueError("%s must be at least %d, not %r" % (name, least, value))
         if log is None:
-            from port.micropython.server import log as log_of_server
+            from port.micropython.server import logger
 
-            log = log_of_server
+            log = logger(2)
         self.sessions = sessions
         self.waits = durability == "batch"
         self.on_failure = "refuse" if self.waits else "degrade"

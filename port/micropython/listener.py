@@ -26,13 +26,14 @@ class Entrance:
     paths, origins  of WebSocket, see ListenerConfig
     """
 
+    paths: "tuple[str, ...]" = ()
+    origins: "tuple[str, ...]" = ()
+
     def __init__(self, server: "Server", host: str, port: int, listener: "Listener", tls: "Any" = None) -> None:
         self.host = host
         self.port = port
         self.listener = listener
         self.tls = tls
-        self.paths: "tuple[str, ...]" = ()
-        self.origins: "tuple[str, ...]" = ()
         self._server = server
         self._sock: "Any" = None
 

@@ -34,12 +34,12 @@ _BUFFER = const(1024)  # bytes of each of the two buffers that all clients share
 _GC_THRESHOLD = const(32768)  # bytes of garbage; a quarter of a heap with more room
 _SOCKETS = const(64)  # more than any board has
 _STARTING = (
-    "port.configuration", "port.core.config", "port.core.listener_config", "port.core.nearest", "port.core.renewal",
-    "port.core.restore", "port.core.session_restore", "port.core.setup", "port.core.store_config", "port.listening",
-    "port.micropython.entrances", "port.micropython.setup",
+    "port.configuration", "port.core.acl_rule", "port.core.config", "port.core.listener_config", "port.core.nearest",
+    "port.core.password_file", "port.core.renewal", "port.core.restore", "port.core.session_restore", "port.core.setup",
+    "port.core.store_config", "port.listening", "port.micropython.entrances", "port.micropython.setup",
 )  # fmt: skip
 _BROKEN = const(1)  # Link.deadline
-_RESERVE = const(2048)  # bytes put by for saying goodbye to a client when memory has run out
+_RESERVE = const(1024)  # bytes put by for saying goodbye to a client when memory has run out
 
 
 def logger(least: int) -> "Callable[..., None]":
@@ -54,9 +54,6 @@ def logger(least: int) -> "Callable[..., None]":
     return log
 
 
-log = logger(2)
-
-
 class Server(Broker):
     """A broker with listeners. See port.core.broker.Broker for publish, subscribe, on and the figures.
 
@@ -67,13 +64,13 @@ class Server(Broker):
     def __init__(
         self,
         options: "Optional[Options]" = None,
-        log: "Callable[..., None]" = log,
+        log: "Optional[Callable[..., None]]" = None,
         store: "Optional[Store]" = None,
         **values: "Any",
     ) -> None:
         self._ticks = time.ticks_ms()
         self._now = 0
-        super().__init__(options or Options(True, **values), self._milliseconds, log, store)
+        super().__init__(options or Options(True, **values), self._milliseconds, log or logger(2), store)
         self.buffer = bytearray(_BUFFER)  # what is read lies here until it is handled
         self.view = memoryview(self.buffer)
         self.joined = bytearray(_BUFFER)  # what is written is joined here
@@ -110,7 +107,7 @@ class Server(Broker):
         type    tcp, websocket, or http for the info pages
         tls     an SSLContext of the module tls or ssl, or its settings as in the configuration (port.micropython.tls)
         auth    its authenticators in place of the server's
-        acl     rules for it in place of the server's, see port.core.acl.rule
+        acl     rules for it in place of the server's, see port.core.acl_rule.rule
         values  any other key of port.core.listener_config.ListenerConfig: id, paths, origins, and options
 
         What is more than an address for plain TCP takes the module port.micropython.entrances: ImportError without it.

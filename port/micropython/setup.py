@@ -128,7 +128,8 @@ def _authenticators(config: Config) -> "list[Authenticator]":
 
 def _password_file(settings: "dict[str, Any]") -> "Authenticator":
     """type password_file: `file`, made by `python3 -m port.cpython passwd`."""
-    from port.core.passwords import PasswordAuthenticator, parse
+    from port.core.password_file import parse
+    from port.core.passwords import PasswordAuthenticator
 
     check_settings(settings, {"file": str}, ("file",))
     path = settings["file"]
@@ -143,7 +144,8 @@ def _password_file(settings: "dict[str, Any]") -> "Authenticator":
 
 def _users(settings: "dict[str, Any]") -> "Authenticator":
     """type users: `users`, an object of user names and hashes as a password file has them."""
-    from port.core.passwords import PasswordAuthenticator, parse, table_lines
+    from port.core.password_file import parse, table_lines
+    from port.core.passwords import PasswordAuthenticator
 
     check_settings(settings, {"users": dict})
     return PasswordAuthenticator(parse(table_lines(settings.get("users", {}))))

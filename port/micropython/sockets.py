@@ -30,19 +30,16 @@ waiting: "dict[Any, Any]" = {}
 
 
 # lwIP's queue of what a socket has sent and the client has not acknowledged: where its free bytes stand in the control block,
-# its packets follow; 0: not lwIP, or a layout nobody knows. How many bytes are free when it is empty.
-_queue_at = 0
-_queue_size = 0
-# machine's; to import them looks for a machine.py in the file system each time, which takes 10 ms.
-_mem16: "Any" = None
-_mem32: "Any" = None
+# its packets follow; how many bytes are free when it is empty; machine's mem16 and mem32, which to import takes 10 ms each
+# time, looking for a machine.py in the file system. None: not lwIP, or a layout nobody knows.
+_lwip: "Any" = None
 
 
 def prepare() -> None:
     """Recognize lwIP's control block. A fresh one has a congestion window of 1, the queue's size as its threshold, 24
     bytes of zeros, and the queue's size again as what is free in it."""
-    global _queue_at, _queue_size, _mem16, _mem32
-    if _queue_at or not hasattr(socket, "print_pcbs"):
+    global _lwip
+    if _lwip is not None or not hasattr(socket, "print_pcbs"):
         return
     from machine import mem16, mem32
 
@@ -52,36 +49,32 @@ def prepare() -> None:
         size = mem16[block + at + 2]
         if mem16[block + at] == 1 and size >= 536 and mem16[block + at + 28] == size:
             if not any([mem16[block + i] for i in range(at + 4, at + 28, 2)]) and not mem16[block + at + 30]:
-                _queue_at = at + 28
-                _queue_size = size
-                _mem16 = mem16
-                _mem32 = mem32
+                _lwip = (at + 28, size, mem16, mem32)
                 break
     sock.close()
 
 
 def has_queue(sock: "Any") -> bool:
     """True when `write` decides what the socket takes, and POLLOUT says nothing about it."""
-    return _queue_at != 0 and isinstance(sock, socket.socket)
+    return _lwip is not None and isinstance(sock, socket.socket)
 
 
 def write(sock: "Any", data: "Buffer") -> "Optional[int]":
     """Write as much as the socket should take now; None when that is nothing. Raises OSError."""
-    if not _queue_at or not isinstance(sock, socket.socket):
+    if _lwip is None or not isinstance(sock, socket.socket):
         return sock.write(data)  # type: ignore[no-any-return,unused-ignore]
     return _write_share(sock, data)
 
 
 def _write_share(sock: "Any", data: "Buffer") -> "Optional[int]":
-    mem16 = _mem16
-    mem32 = _mem32
+    start, size, mem16, mem32 = _lwip
     block = mem32[id(sock) + 4]
     if block:
-        at = block + _queue_at
+        at = block + start
         unused = mem16[at]
         count = len(waiting)
         share, pieces = _SHARES[count if count < 4 else 4]
-        room = 0 if mem16[at + 2] >= pieces else share - _queue_size + unused
+        room = 0 if mem16[at + 2] >= pieces else share - size + unused
         if room < len(data):
             if room < _LEAST:
                 return None

@@ -1,7 +1,8 @@
 """What the tests of rights share: worlds with rules, users with passwords, an authorizer that takes its time."""
 
 from harness import World
-from port.core.acl import PUBLISH, SUBSCRIBE, rule
+from port.core.acl import PUBLISH, SUBSCRIBE
+from port.core.acl_rule import rule
 from port.core.auth import Authenticator
 from port.core.everybody import AllowAll
 from port.core.reason import BAD_USER_NAME_OR_PASSWORD, SUCCESS

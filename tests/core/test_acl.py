@@ -2,7 +2,8 @@
 
 from harness import raises
 from port.core import TYPE_CHECKING
-from port.core.acl import ALLOWED, DENIED, RETAIN, UNDECIDED, Acl, covers, rule
+from port.core.acl import ALLOWED, DENIED, RETAIN, UNDECIDED, Acl, covers
+from port.core.acl_rule import rule
 from rights import ALL, rules, world_with
 
 if TYPE_CHECKING:

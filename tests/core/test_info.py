@@ -10,7 +10,8 @@ from port.core.everybody import AllowAll, DenyAll
 from port.core.http import MAX_HEAD
 from port.core.info import InfoConnection, may_ask
 from port.core.listener import Listener
-from port.core.passwords import SALT_SIZE, PasswordAuthenticator, make_record
+from port.core.password_file import make_record
+from port.core.passwords import SALT_SIZE, PasswordAuthenticator
 from rights import Users
 
 # The fields of CoMQTT's system.Info.

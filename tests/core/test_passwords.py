@@ -3,9 +3,9 @@
 from hashlib import sha256
 
 from harness import VERSIONS, World, raises
-from port.core import passwords
 from port.core.everybody import AllowAll
-from port.core.passwords import MAX_ITERATIONS, PasswordAuthenticator, Pbkdf2, equal, make_record, parse, read_record
+from port.core.password_file import MAX_LINE, MAX_USER_NAME, make_record, parse
+from port.core.passwords import MAX_ITERATIONS, PasswordAuthenticator, Pbkdf2, equal, read_record
 
 SALT = bytes(range(16))
 ITERATIONS = 100
@@ -165,7 +165,7 @@ def test_a_password_file():
     assert parse(text.split(b"\n")) == USERS
     assert parse([line + b"\n" for line in lines]) == USERS
     assert parse([]) == {}
-    name = b"n" * passwords.MAX_USER_NAME
+    name = b"n" * MAX_USER_NAME
     assert list(parse([name + b":" + USERS[b"ann"].encode()])) == [name]
 
 
@@ -185,8 +185,8 @@ def test_bad_lines_are_named():
         (b"\xed\xa0\x80:" + good, "valid UTF-8"),
         (b"\xef\xbb\xbfx:" + good, "byte order mark"),
         (b"x:\xff" + good, "not valid UTF-8"),
-        (b"n" * (passwords.MAX_USER_NAME + 1) + b":" + good, "longer than %d bytes" % passwords.MAX_USER_NAME),
-        (b"x:" + b"y" * passwords.MAX_LINE, "longer than %d bytes" % passwords.MAX_LINE),
+        (b"n" * (MAX_USER_NAME + 1) + b":" + good, "longer than %d bytes" % MAX_USER_NAME),
+        (b"x:" + b"y" * MAX_LINE, "longer than %d bytes" % MAX_LINE),
         (b"x:hunter2", "must be hashed"),
     ):
         said = str(raises(ValueError, parse, [b"# users", b"ann:" + good, b"", line]))

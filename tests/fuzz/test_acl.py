@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from port.core import address, network
-from port.core.acl import DENIED, RETAIN, Acl, covers, rule
+from port.core.acl import DENIED, RETAIN, Acl, covers
+from port.core.acl_rule import rule
 from port.core.topics import matches
 from topic_strategies import filters, names
 

@@ -5,7 +5,8 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from port.core.passwords import Pbkdf2, make_record, parse, read_record
+from port.core.password_file import make_record, parse
+from port.core.passwords import Pbkdf2, read_record
 from port.cpython import passwords
 
 secrets = st.binary(max_size=200) | st.binary(min_size=60, max_size=70)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from back_ends import Clock, admitted, answer, begin, broker_with, figure, finish, until
-from port.core.acl import rule
+from port.core.acl_rule import rule
 from port.core.codec import PUBACK
 from port.core.reason import BAD_USER_NAME_OR_PASSWORD
 from port.cpython.auth.base import CACHING, FORBIDDEN, NEXT, REFUSED, WAITING, AsyncAuthenticator, BackEnd, Verdict

@@ -3,6 +3,7 @@
 import ast
 from typing import Any
 
+from bundle_fold import fold
 from bundle_names import most_used_first, rename_arguments
 from bundles import Bundles, Rewrite
 from packages import files
@@ -82,3 +83,70 @@ def test_what_is_set_together_stays_with_the_instance():
     text = CLASS.replace("self.held = 0", "self.held = self.more = 0")
     made = run(Rewrite("m", {"m": {}}, {}, ast.Constant("1")).whole(ast.parse(text)).body)["Client"]
     assert vars(made("")) == {"name": "", "seen": [], "held": 0, "more": 0}
+
+
+FOLDED = """
+class Keeper:
+    def keep(self, session, journal, name):
+        if journal is not None and name:
+            journal.put(name)
+        serial = 0 if self.journal is None else self.journal.serial
+        if session.take() and self.journal is not None:
+            self._write(name)
+        if self.journal is None or self.journal.ready:
+            return serial + 1
+        return -1
+
+    def _write(self, name):
+        return self.journal.put(name)
+
+    def drop(self, entry):
+        if self.journal is not None:
+            self.journal.removed(entry)
+
+    def clear(self, queue):
+        self.drop(queue[0])
+        while queue:
+            self.drop(queue.pop())
+        return queue
+
+def other(journals):
+    found = []
+    for journal in journals:
+        found.append(journal)
+    return found
+
+def ready(keeper):
+    try:
+        from port.core.journal import Journal
+    except ImportError:
+        return False
+    return Journal is not None
+
+def ask(keeper):
+    return 1 if ready(keeper) else 2
+
+def need():
+    from port.core.journal import Journal
+    return Journal()
+"""
+
+
+def test_what_a_package_lacks_is_not_compiled():
+    trees = {"m": ast.parse(FOLDED)}
+    fold(trees, ["store"], {"port.core.journal"}, {"other", "ask", "need", "Keeper"})
+    text = ast.unparse(trees["m"])
+    assert "put" not in text and "_write" not in text and "ready" not in text
+    assert "session.take()" in text  # what does something is done
+    space = run(trees["m"].body)
+    session = type("Session", (), {"take": lambda self: True})()
+    assert space["Keeper"]().keep(session, None, b"a") == 1
+    assert space["Keeper"]().clear([1, 2]) == [] and text.count("self.drop(") == 1
+    assert space["other"]([1, 2]) == [1, 2]  # another variable of the name
+    assert space["ask"](None) == 2
+    assert ast.unparse(trees["m"].body[-1]) == "def need():\n    from port.core.journal import Journal"
+
+
+def test_a_package_with_all_is_left_as_it_is():
+    assert "journal" in Bundles(files()).texts["port/broker.py"]
+    assert "journal" not in Bundles(files("small")).texts["port/broker.py"].split("class Server")[0].split("import hexlify")[1]

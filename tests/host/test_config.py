@@ -9,7 +9,7 @@ import tomllib
 import pytest
 
 from port.core.options import Options
-from port.core.passwords import make_record
+from port.core.password_file import make_record
 from port.cpython.config import descriptions
 from server_process import environment
 from toolchain import ROOT

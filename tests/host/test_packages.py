@@ -28,8 +28,8 @@ asyncio.run(server.serve())
 SECONDS = 60
 
 # Bytes of the .mpy files. A board has 100 KB and more of them free; what grows should do so knowingly.
-MOST = {"": 123_500, "without-web": 109_500, "without-store": 107_300, "without-access": 112_300, "without-mqtt5": 116_300,
-        "small": 59_000, "smallest": 40_960}
+MOST = {"": 124_600, "without-web": 110_400, "without-store": 108_100, "without-access": 112_300, "without-mqtt5": 117_200,
+        "small": 59_400, "smallest": 40_960}
 
 
 @pytest.fixture(scope="module")

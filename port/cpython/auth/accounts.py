@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from port.core.acl import Rule, rule
+from port.core.acl import Rule
+from port.core.acl_rule import rule
 from port.core.auth import Identity
 from port.core.reason import NOT_AUTHORIZED
 from port.cpython import passwords
