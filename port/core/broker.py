@@ -207,14 +207,14 @@ class Broker:
     def attach(self, conn: Connection, session: Session) -> None:
         """The connection is open: its session gets what is published from now on."""
         session.conn = conn
+        self.connected += 1  # at once: `detach` takes it back if there is no memory for the rest
+        conn.listener.connected += 1
         session.out = None if conn.blocked else conn.out
         self.due.pop(session, None)
         if session.expires_at is not None or session.will_at is not None:
             session.expires_at = session.will_at = None
         self._settle_family(session)
         rights.set_fast(conn, session)
-        self.connected += 1
-        conn.listener.connected += 1
         self.clients_maximum = max(self.clients_maximum, self.connected)
         if self.journal is not None:
             self.journal.attached(session)
