@@ -4,6 +4,7 @@ from harness import VERSIONS, World
 from port.core.auth import PENDING, Authenticator
 from port.core.codec import AUTH, CONNACK, CONNECT, PUBLISH, SUBACK, SUBSCRIBE
 from port.core.everybody import AllowAll, DenyAll
+from port.core.listener import Listener
 from port.core.message import Message
 from port.core.packets import encode
 from port.core.properties import AUTHENTICATION_DATA, AUTHENTICATION_METHOD
@@ -190,6 +191,17 @@ def test_a_pending_client_must_not_wait_for_ever():
         assert client.closed and world.broker.auth_timeouts == 1
         client.conn.authenticated(SUCCESS)
         assert world.broker.sessions == {} and not world.broker.connections
+
+
+def test_a_pending_client_waits_as_long_as_its_listener_has_it():
+    world = world_with(Patient(), auth_timeout=100)
+    broker = world.broker
+    short = broker.add_listener(Listener("x", "tcp", broker.options, broker.authenticators, None, {"auth_timeout": 5}))
+    for listener, closed in ((short, True), (None, False)):
+        client = world.client(listener=listener)
+        client.connect("c")
+        world.advance(7000)
+        assert client.closed == closed
 
 
 def test_two_pending_clients_with_one_id():
