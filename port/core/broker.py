@@ -600,19 +600,22 @@ class Broker:
         """Hand every outbox to its transport; call it after feeding connections and after a tick."""
         dirty = self.dirty
         journal = self.journal
+        packets = size = 0
         for conn in dirty:
             out = conn.out
             if out:
                 if journal is not None and conn.promised > self.durable:
                     journal.hold(conn)
                 else:  # `send`, written out
-                    self.packets_sent += len(out)
-                    self.bytes_sent += conn.transport.send(out)
+                    packets += len(out)
+                    size += conn.transport.send(out)
                     out.clear()
                 session = conn.session
                 if session is not None and session.room < 0:
                     session.pump()
         dirty.clear()
+        self.packets_sent += packets
+        self.bytes_sent += size
         if journal is not None and journal.serial != journal.taken_serial:
             journal.flushed()
 
