@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from bundles import FROZEN, Bundles, module_name
+from bundles import FROZEN, Bundles
 from debian import RELEASE, Archive, Unavailable, fetch_sources, run
 from heap_visits import VISITS, configuration, visit
 from packages import files
@@ -87,10 +87,9 @@ def environment(sources: bool = False) -> dict[str, str]:
     return {**os.environ, "MICROPYPATH": f"{ROOT}:.frozen" if sources else ".frozen"}
 
 
-def everything(sources: bool = False) -> list[str]:
-    """The names of all modules that are frozen, but for NOT_LOADED and other names of what is in a bundle; or of the sources."""
-    names = [module_name(file) for file in files()] if sources else Bundles(files()).modules
-    return sorted(set(names) - set(NOT_LOADED))
+def everything() -> list[str]:
+    """The names of all modules that are frozen, but for NOT_LOADED and other names of what is in a bundle."""
+    return sorted(set(Bundles(files()).modules) - set(NOT_LOADED))
 
 
 def heap(bits: int, sources: bool = False, whole: bool = False) -> dict[str, int]:

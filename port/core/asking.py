@@ -3,7 +3,7 @@
 from port.core import const
 from port.core.auth import Identity
 from port.core.connect import decided
-from port.core.reason import NOT_AUTHORIZED, QUOTA_EXCEEDED, SUCCESS, UNSPECIFIED_ERROR, MQTTError
+from port.core.reason import NOT_AUTHORIZED, SUCCESS, MQTTError
 from port.core.rights import find_access
 
 TYPE_CHECKING = const(0)
@@ -69,21 +69,14 @@ def reconsider(conn: "Connection") -> None:
 
 def _go_on(conn: "Connection", decide: "Callable[[], int]") -> None:
     """Go on with the CONNECT that was held."""
-    broker = conn.broker
     conn.held &= ~_ASKING
     try:
         decided(conn, decide())
-    except MQTTError as e:
-        conn.fail(e)
-    except MemoryError:
-        broker.out_of_memory()
-        conn.fail(MQTTError(QUOTA_EXCEEDED, "out of memory"))
     except Exception as e:
-        broker.crashed(conn, e)
-        conn.fail(MQTTError(UNSPECIFIED_ERROR, "internal error"))
+        conn.fault(e)
     if conn.state == _OPEN:
         conn.expect(0)
         if not conn.held:
             conn.transport.hold(False)
             conn.take(b"")
-    broker.flush()
+    conn.broker.flush()

@@ -167,7 +167,7 @@ class Connection:
         return self._feed(data, view, at, end) if self.state == _OPEN else at
 
     def fault(self, error: Exception) -> None:
-        """End the connection for what `feed` has raised."""
+        """End the connection for what handling its packets has raised."""
         if isinstance(error, MemoryError):
             self.broker.out_of_memory()
             self.broker.log(2, "%s: out of memory", self)
@@ -501,7 +501,7 @@ class Connection:
             while i < size:
                 packets[i] = head[0]
                 i += 4
-        out = self.out
+        out = self.out  # `reply`, written out
         if not out:
             self.broker.dirty.append(self)
         out.append(packets)

@@ -71,6 +71,6 @@ def set_access(broker: "Broker", session: "Session", access: "Optional[Access]")
 def set_fast(conn: "Connection", session: "Session") -> None:
     """The topic names to which an open connection's packets take the fast path, see Router, from now on."""
     names: "Any" = session.access or conn.broker.router
-    i = 1 if session.version5 else 0
+    i: "int" = session.version5
     conn.fast = names.fast[i]
     conn.granted = names.granted[i] if conn.options.max_qos == 2 else {}

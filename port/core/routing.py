@@ -25,7 +25,7 @@ _RETAIN_AS_PUBLISHED = const(8)
 
 def check_name(name: bytes, options: "Options") -> None:
     """Raise MQTTError when a valid topic name is over a client's limits."""
-    if len(name) > options.max_topic_length or name.count(b"/") >= options.max_topic_levels:
+    if _too_long(name, options.max_topic_length, options.max_topic_levels):
         raise MQTTError(TOPIC_NAME_INVALID, "topic name too long")
 
 
@@ -172,8 +172,7 @@ class Router:
                 raise MQTTError(MALFORMED_PACKET, "invalid topic name")
             if name.startswith(b"$"):
                 return None
-            limits = self._limits
-            long = len(name) > limits[0] or name.count(b"/") >= limits[1]
+            long = _too_long(name, *self._limits)
             if long:
                 check_name(name, options)
             route = self.resolve(name)
@@ -240,6 +239,10 @@ class Router:
             handle[1].callback(message)
         except Exception as e:
             self._broker.crashed(None, e)
+
+
+def _too_long(name: bytes, length: int, levels: int) -> bool:
+    return len(name) > length or name.count(b"/") >= levels
 
 
 def _clear(names: "Union[Router, Access]") -> None:

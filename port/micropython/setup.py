@@ -21,7 +21,7 @@ _FILES = ("file", "certificate", "key", "client_ca", "folder")  # keys that name
 
 
 def read_file(path: str) -> "dict[str, Any]":
-    """The JSON object in a file; names of files in it are relative to its folder. Raises ValueError naming the file."""
+    """See port.micropython.config.read."""
     try:
         with open(path) as file:
             text = file.read()
@@ -54,10 +54,7 @@ def _resolved(value: "Any", folder: str) -> "Any":
 
 
 def new_server(values: "dict[str, Any]", log: "Optional[Callable[..., None]]" = None) -> Server:
-    """A server with this configuration; `log` in place of what prints from `log_level` on.
-
-    Raises ValueError naming what is wrong: whoever wants to check a configuration makes a server of it.
-    """
+    """See port.micropython.config.server."""
     level = log_level(values)
     config = Config(values, True, PROGRAM)
     log = log or logger(level)
@@ -72,12 +69,7 @@ def new_server(values: "dict[str, Any]", log: "Optional[Callable[..., None]]" = 
 
 
 def change_server(running: Server, values: "dict[str, Any]") -> None:
-    """Give a running server another configuration, see port.core.setup.reconfigure, and the `log_level` in it if there is one.
-
-    Certificates are read again.
-
-    Raises ValueError naming what is wrong, and then nothing has changed.
-    """
+    """See port.micropython.config.change."""
     level = log_level(values)
     config = Config(values, True, PROGRAM)
     made = _authenticators(config)
