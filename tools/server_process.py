@@ -89,11 +89,15 @@ def free_port() -> int:
     return _ports.take()
 
 
+# Where the broker is: a copy that tools/compile has made, for example.
+FOLDER = Path(os.environ.get("BROKER_FOLDER", ROOT))
+
+
 def environment() -> dict[str, str]:
     """Environment variables with which both runtimes find the package `port`."""
     # UCOMQTT_FULL is for the tests; the program would take it for an option.
     inherited = {name: value for name, value in os.environ.items() if name != "UCOMQTT_FULL"}
-    return {**inherited, "PYTHONPATH": str(ROOT), "MICROPYPATH": ".frozen:" + str(ROOT)}
+    return {**inherited, "PYTHONPATH": str(FOLDER), "MICROPYPATH": ".frozen:" + str(FOLDER)}
 
 
 class ServerProcess:
@@ -123,7 +127,7 @@ class ServerProcess:
                 command += ["--" + name.replace("_", "-"), text]
         self._output = tempfile.TemporaryFile()
         self._process = subprocess.Popen(  # nosec B603 # no shell
-            command, cwd=ROOT, env={**environment(), **(variables or {})}, stdin=subprocess.DEVNULL, stdout=self._output,
+            command, cwd=FOLDER, env={**environment(), **(variables or {})}, stdin=subprocess.DEVNULL, stdout=self._output,
             stderr=self._output,
         )  # fmt: skip
         self.pid = self._process.pid

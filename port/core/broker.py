@@ -38,7 +38,7 @@ from port.core.connection import Connection
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, Union
+    from typing import Any, Callable, ClassVar, Optional, Union
 
     from port.core.acl import Access, Acl, Rule
     from port.core.auth import Authenticator
@@ -80,7 +80,7 @@ class Broker:
     message_hooks   True while one of the two message events has a hook
     """
 
-    handshakes = 8  # connections that may at least be without CONNECT at a time: those a host accepts at once
+    handshakes: "ClassVar[int]" = 8  # connections that may at least be without CONNECT at a time: those a host accepts at once
 
     def __init__(
         self,
@@ -415,7 +415,7 @@ class Broker:
     def replay_retained(self, session: Session, topic_filter: bytes, options: int) -> None:
         """Send a new subscription the retained messages it matches, as fast as the client takes them."""
         now = self.clock()
-        found = self.retained.matching(topic_filter)
+        found: "list[Any]" = self.retained.matching(topic_filter)  # Any: when compiled a typed tuple would become another object
         if topic_filter.startswith(b"$"):
             found += self.sys.matching(topic_filter)
         entries: "list[Any]" = []

@@ -159,12 +159,13 @@ class Connection:
         as it came is a slice of it, valid until the flush that must follow before `data` is
         filled anew. What it raises is for `fault`: it ends the connection, not the broker.
         """
+        # To mypyc a bytearray is bytes, too, and these it indexes without a call.
         if self.state == _OPEN:
-            return 0 if self.held else self._feed(data, view, 0, end)
+            return 0 if self.held else self._feed(data, view, 0, end)  # type: ignore[arg-type]
         at = end
         if self.state != _CLOSED:
-            at = 0 if self.held else self._handshake(data, view, end)
-        return self._feed(data, view, at, end) if self.state == _OPEN else at
+            at = 0 if self.held else self._handshake(data, view, end)  # type: ignore[arg-type]
+        return self._feed(data, view, at, end) if self.state == _OPEN else at  # type: ignore[arg-type]
 
     def fault(self, error: Exception) -> None:
         """End the connection for what handling its packets has raised."""
@@ -177,7 +178,7 @@ class Connection:
             error = MQTTError(UNSPECIFIED_ERROR, "internal error")
         self.fail(error)
 
-    def _feed(self, data: "Buffer", view: "Buffer", i: int, end: int) -> int:
+    def _feed(self, data: "bytes", view: "Buffer", i: int, end: int) -> int:
         self.deadline = 0
         broker = self.broker
         session = self.session
@@ -221,9 +222,12 @@ class Connection:
             if first == 0x30 and size > 2:
                 received += 1
                 k = at + 2 + (data[at] << 8 | data[at + 1])
-                name: "Any" = view[at + 2 : k]
                 if copy:
-                    name = bytes(name)
+                    name = bytes(view[at + 2 : k])
+                    frame: "Any" = view[i:stop]
+                else:
+                    name = data[at + 2 : k]
+                    frame = data[i:stop]
                 fast = names.get(name)
                 if fast is None and k <= stop:
                     fast = broker.router.learn(session, name)  # type: ignore[arg-type]
@@ -232,7 +236,6 @@ class Connection:
                     if version5
                     else k <= stop
                 ):
-                    frame: "Any" = view[i:stop]
                     i = stop
                     for receiver in fast:
                         out = receiver.out
@@ -246,7 +249,7 @@ class Connection:
                             out.append(frame)
                     published += len(fast)
                     continue
-                handle_publish(self, first, bytes(view[i:stop]), at - i)
+                handle_publish(self, first, bytes(frame), at - i)
                 names = self.fast  # others when a hook has changed the client's rights
             elif size == 2 and first == 0x40:
                 stop = session.pubacks(data, i, end)  # type: ignore[union-attr]
@@ -305,7 +308,7 @@ class Connection:
         elif self.held & _RATE and (self.rate is None or self.rate.take(self.options, 0, 0, now)):
             self.go_on(_RATE)
 
-    def _long(self, data: "Buffer", i: int, end: int) -> int:
+    def _long(self, data: "bytes", i: int, end: int) -> int:
         """A remaining length of three or four bytes goes to `need`; returns where the body starts, 0 if incomplete."""
         size = shift = 0
         at = i + 1
@@ -324,7 +327,7 @@ class Connection:
                 raise MQTTError(MALFORMED_PACKET, "remaining length too long")
         return 0
 
-    def _handshake(self, data: "Buffer", view: "Buffer", end: int) -> int:
+    def _handshake(self, data: "bytes", view: "Buffer", end: int) -> int:
         """Handle what comes before the connection is open: CONNECT, then AUTH if that is asked for."""
         i = 0
         while end > i and self.state != _OPEN:
@@ -491,7 +494,7 @@ class Connection:
             self.broker.dirty.append(self)
         out.append(data)
 
-    def answer(self, data: "Buffer", i: int, end: int, head: bytes) -> None:
+    def answer(self, data: "bytes", i: int, end: int, head: bytes) -> None:
         """Answer each of the acknowledgements in data[i:end], of four bytes each, with one that begins with `head`."""
         packets: "Any" = head + data[i + 2 : end]
         if end - i > 4:

@@ -348,7 +348,7 @@ class Session:
         if new and self.number:
             self.broker.journal.received(self, packet_id, True)
 
-    def pubrels(self, data: "Buffer", i: int, end: int) -> int:
+    def pubrels(self, data: "bytes", i: int, end: int) -> int:
         """PUBREL came: the sender has done its part, its packet identifiers are free again [MQTT-4.3.3-11]. See `pubacks`."""
         start = i
         received = self.received or {}
@@ -369,7 +369,7 @@ class Session:
 
     # -- acknowledgements from the client -------------------------------------------------
 
-    def pubacks(self, data: "Buffer", i: int, end: int) -> int:
+    def pubacks(self, data: "bytes", i: int, end: int) -> int:
         """PUBACK came: the message is done (clause 4.3.2).
 
         It starts at data[i] and has four bytes. Those right behind it are handled, too: acknowledgements come in rows.
@@ -394,7 +394,7 @@ class Session:
             self.pump()
         return i
 
-    def pubrecs(self, data: "Buffer", i: int, end: int) -> int:
+    def pubrecs(self, data: "bytes", i: int, end: int) -> int:
         """PUBREC came: see `pubacks`, and `pubrec` for what is not in flight as it came, where this stops."""
         start = i
         while True:
@@ -433,7 +433,7 @@ class Session:
             inflight[packet_id] = self.broker.journal.released(self, entry, packet_id)
         return 0
 
-    def pubcomps(self, data: "Buffer", i: int, end: int) -> int:
+    def pubcomps(self, data: "bytes", i: int, end: int) -> int:
         """PUBCOMP came: the QoS 2 message is done. See `pubacks`."""
         while True:
             packet_id = data[i + 2] << 8 | data[i + 3]

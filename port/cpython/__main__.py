@@ -14,8 +14,9 @@ from collections.abc import Callable
 from port.core.address import is_loopback
 from port.cpython import config, passwd, show, store
 from port.cpython.config import ConfigError, Program
-from port.cpython.poller import AVAILABLE, EventLoop
+from port.cpython.poller import EventLoop
 from port.cpython.server import Server, logger
+from port.cpython.sockets import AVAILABLE
 
 
 def main(arguments: list[str] | None = None) -> int:

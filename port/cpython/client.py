@@ -1,4 +1,4 @@
-"""One client's socket: asyncio's protocol on one side, the core's Transport on the other.
+"""One client: the Receiver of its connection on one side, the core's Transport on the other.
 
 Three kinds: Client for MQTT over TCP, TLS and Unix sockets, WebSocketClient, and InfoClient for
 the HTTP pages.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from port.core.address import text
 from port.core.info import InfoConnection, may_ask
 from port.core.websocket import WebSocket
+from port.cpython.stream import Receiver, Stream
 from port.cpython.tls import peer_certificate
 
 if TYPE_CHECKING:
+    from port.core.broker import Broker
     from port.core.codec import Buffer
     from port.core.connection import Connection
     from port.cpython.listener import Entrance
@@ -24,19 +26,15 @@ if TYPE_CHECKING:
 LINGER = 2.0  # seconds a client has to read what is left and to close its side
 
 
-class Client(asyncio.BufferedProtocol, asyncio.Protocol):
-    """A client that speaks MQTT on its socket: the protocol of a Stream or of one of asyncio's transports.
+class Client(Receiver):
+    """A client that speaks MQTT on its connection."""
 
-    Both of asyncio's protocols: its own transports take the first, and reads into a buffer all clients share; else it would
-    allocate 256 KiB for each read, which malloc may map and unmap each time. uvloop, which has such a buffer, takes
-    the second.
-    """
-
-    __slots__ = ("_server", "_entrance", "_address", "_transport", "_conn", "_paused", "_held", "_lingering")
+    __slots__ = ("_server", "_broker", "_entrance", "_address", "_transport", "_conn", "_paused", "_held", "_lingering")
 
     def __init__(self, server: Server, entrance: Entrance, address: str = "") -> None:
         """`address`: the peer's, if it is known already."""
         self._server = server
+        self._broker: Broker = server  # the same, of a type that is compiled
         self._entrance = entrance
         self._address = address
         self._conn: Connection | None = None
@@ -44,10 +42,10 @@ class Client(asyncio.BufferedProtocol, asyncio.Protocol):
         self._held = False
         self._lingering: asyncio.TimerHandle | None = None
 
-    # -- asyncio ----------------------------------------------------------------------------
+    # -- its connection ---------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
         server = self._server
         listener = self._entrance.listener
         server.sockets += 1
@@ -59,19 +57,8 @@ class Client(asyncio.BufferedProtocol, asyncio.Protocol):
         if self._conn is None:
             self._transport.abort()
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._server.buffer
-
-    def buffer_updated(self, count: int) -> None:
-        self.data_received(bytes(self._server.buffer[:count]))
-
-    def data_received(self, data: bytes) -> None:
-        self.receive(data)
-        self._server.flush()
-
     def receive(self, data: bytes) -> None:
-        """See port.cpython.stream.Receiver."""
-        self._server.bytes_received += len(data)
+        self._broker.bytes_received += len(data)
         conn = self._conn
         if conn is not None:
             conn.take(data)
@@ -111,7 +98,11 @@ class Client(asyncio.BufferedProtocol, asyncio.Protocol):
     def send(self, chunks: list[Buffer]) -> int:
         """See Transport.send."""
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        self._transport.write(data)
+        transport = self._transport
+        if isinstance(transport, Stream):
+            transport.write(data)  # compiled, a call without looking it up
+        else:
+            transport.write(data)
         return len(data)
 
     def close(self, abort: bool, told: bool) -> None:
@@ -182,7 +173,7 @@ class WebSocketClient(Client):
         super().close(abort and not self._socket.closed, told or self._socket.closed)
 
 
-class InfoClient(asyncio.Protocol):
+class InfoClient(Receiver):
     """Somebody who asks for one of the info pages."""
 
     __slots__ = ("_server", "_entrance", "_transport", "_address", "_info", "_deadline", "_counted")
@@ -195,8 +186,8 @@ class InfoClient(asyncio.Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._counted = False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
         listener = self._entrance.listener
         address = self._address or peer_address(transport)
         if listener.connected >= listener.options.max_connections:
@@ -215,11 +206,7 @@ class InfoClient(asyncio.Protocol):
         self._server.turn_away(self._entrance.listener, address, why)
         self._transport.abort()
 
-    def data_received(self, data: bytes) -> None:
-        self.receive(data)
-
     def receive(self, data: bytes) -> None:
-        """See port.cpython.stream.Receiver."""
         if self._info is not None:
             self._info.receive(data)
 
@@ -241,7 +228,7 @@ class InfoClient(asyncio.Protocol):
             self._deadline.cancel()
 
 
-def peer_address(transport: asyncio.BaseTransport) -> str:
+def peer_address(transport: Any) -> str:
     """The peer of a transport as text, see address_text."""
     sock: socket.socket | None = transport.get_extra_info("socket")
     if sock is not None and sock.family == socket.AF_UNIX:

@@ -22,6 +22,7 @@ from port.core.listener import Listener
 from port.core.options import Options
 from port.core.peers import Peers
 from port.cpython import proxy
+from port.cpython.bridge import Bridge
 from port.cpython.client import Client, InfoClient, WebSocketClient, address_text
 from port.cpython.poller import EventLoop
 from port.cpython.stream import Stream
@@ -83,9 +84,9 @@ class Entrance:
                 elif isinstance(loop, EventLoop):
                     loop.add_reader(sock, self._take, loop, sock)
                 elif config.type == "unix":
-                    self._servers.append(await loop.create_unix_server(self._client, sock=sock, backlog=BACKLOG))
+                    self._servers.append(await loop.create_unix_server(self._bridge, sock=sock, backlog=BACKLOG))
                 else:
-                    self._servers.append(await loop.create_server(self._client, sock=sock, backlog=BACKLOG))
+                    self._servers.append(await loop.create_server(self._bridge, sock=sock, backlog=BACKLOG))
         except OSError as e:
             self.close()
             raise OSError(e.errno, "cannot listen on %s: %s" % (config.place(), e.strerror or e)) from None
@@ -117,6 +118,9 @@ class Entrance:
 
     def _client(self, address: str = "") -> Client | InfoClient:
         return _PROTOCOLS[self.config.type](self._server, self, address)
+
+    def _bridge(self, address: str = "") -> Bridge:
+        return Bridge(self._server, self._client(address))
 
     def _take(self, loop: EventLoop, listening: socket.socket) -> None:
         """Accept who has come."""
@@ -206,7 +210,7 @@ class Entrance:
                 if self._server.peers.blocked(address, self._server.clock()):
                     raise ValueError("too many failures to authenticate")
             await loop.connect_accepted_socket(
-                lambda: self._client(address),
+                lambda: self._bridge(address),
                 sock,
                 ssl=self.tls,
                 ssl_handshake_timeout=None if self.tls is None else max(0.1, deadline - loop.time()),

@@ -8,73 +8,52 @@ from __future__ import annotations
 
 import asyncio
 import math
-import select
 import selectors
+import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from contextvars import Context
+from typing import Any, TypeVarTuple
 
-AVAILABLE = hasattr(select, "epoll")
-READ = getattr(select, "EPOLLIN", 1)
-WRITE = getattr(select, "EPOLLOUT", 4)
+from port.cpython.sockets import Sockets
 
-_BUFFER = 262144  # bytes
-_MOST = 256  # sockets served in one poll
-
-
-class Owner(Protocol):
-    """Whom a socket belongs to."""
-
-    def ready(self, events: int) -> None:
-        """The socket can be read or written (READ, WRITE), or is in error (other bits). Must not raise."""
+_Ts = TypeVarTuple("_Ts")
 
 
 class Poller(selectors.BaseSelector):
     """The selector of an EventLoop.
 
-    after   called when sockets have been served: answers may wait until then
-    buffer  for reads of many bytes
+    sockets    those it serves itself
+    scheduled  True when asyncio was given something to do since the last `select` began
     """
 
     def __init__(self) -> None:
-        self.after: list[Callable[[], None]] = []
-        self.buffer = memoryview(bytearray(_BUFFER))
-        self._owners: dict[int, Owner] = {}
-        self._others = selectors.EpollSelector()  # all that asyncio watches; in our epoll it is one more descriptor
-        self._epoll = select.epoll()
-        self._epoll.register(self._others.fileno(), READ)
-
-    def watch(self, fd: int, owner: Owner, old: int, events: int) -> None:
-        """Call `owner.ready` for these events, where it was for the old ones; 0 is not even for errors."""
-        if not events:
-            del self._owners[fd]
-            self._epoll.unregister(fd)
-        elif old:
-            self._epoll.modify(fd, events)
-        else:
-            self._epoll.register(fd, events)
-            self._owners[fd] = owner
-
-    def flush(self) -> None:
-        """Have all answers sent."""
-        for call in self.after:
-            call()
+        self.sockets = Sockets()
+        self.scheduled = False
+        self._others = selectors.EpollSelector()  # all that asyncio watches; for our sockets it is one more descriptor
+        self.sockets.tell(self._others.fileno())
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait, serve the sockets that have owners, and return the others, as selectors do."""
-        # Up to the next millisecond, as EpollSelector has it: a timer must be due when epoll has waited for it.
-        seconds = -1 if timeout is None else max(0, math.ceil(timeout * 1e3) * 1e-3)
-        owners = self._owners
-        served = others = False
-        for fd, events in self._epoll.poll(seconds, _MOST):
-            owner = owners.get(fd)
-            if owner is not None:
-                owner.ready(events)
-                served = True
-            else:
-                others = True
-        if served:
-            self.flush()
-        return self._others.select(0) if others else []
+        """Wait and serve the sockets that have owners, until the others are ready: these are returned, as selectors do.
+
+        It also ends when something was scheduled meanwhile, whose time may come before `timeout`.
+        """
+        serve = self.sockets.serve
+        self.scheduled = False
+        if timeout is None:
+            while not self.scheduled:
+                if serve(-1):
+                    return self._others.select(0)
+        elif timeout <= 0:
+            if serve(0):
+                return self._others.select(0)
+        else:
+            end = time.monotonic() + timeout
+            while timeout > 0 and not self.scheduled:
+                # Up to the next millisecond, as EpollSelector has it: a timer must be due when epoll has waited for it.
+                if serve(math.ceil(timeout * 1e3) * 1e-3):
+                    return self._others.select(0)
+                timeout = end - time.monotonic()
+        return []
 
     # -- what asyncio asks of a selector --------------------------------------------------------
 
@@ -96,7 +75,7 @@ class Poller(selectors.BaseSelector):
 
     def close(self) -> None:
         """See BaseSelector."""
-        self._epoll.close()
+        self.sockets.close()
         self._others.close()
 
 
@@ -104,5 +83,21 @@ class EventLoop(asyncio.SelectorEventLoop):
     """asyncio's loop with a Poller, on Linux: `asyncio.Runner(loop_factory=EventLoop)`."""
 
     def __init__(self) -> None:
-        self.poller = Poller()
-        super().__init__(self.poller)
+        self._poller = Poller()
+        self.sockets = self._poller.sockets
+        super().__init__(self._poller)
+
+    def call_soon(self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None) -> asyncio.Handle:
+        """See asyncio's loop."""
+        self._poller.scheduled = True
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None) -> asyncio.TimerHandle:
+        """See asyncio's loop; call_later is it, too."""
+        self._poller.scheduled = True
+        return super().call_at(when, callback, *args, context=context)
+
+    def stop(self) -> None:
+        """See asyncio's loop."""
+        self._poller.scheduled = True
+        super().stop()

@@ -178,7 +178,7 @@ class Server(Broker):
         for authenticator in self.all_authenticators():
             await _call(authenticator, "open")
         if isinstance(loop, EventLoop):
-            loop.poller.after.append(self._answer)
+            loop.sockets.after.append(self._answer)
         self._ticker = loop.create_task(self._tick())
 
     def _restore(self) -> None:
@@ -208,8 +208,8 @@ class Server(Broker):
         await self._settle_store()
         self._close_store()
         loop = asyncio.get_running_loop()
-        if isinstance(loop, EventLoop) and self._answer in loop.poller.after:
-            loop.poller.after.remove(self._answer)
+        if isinstance(loop, EventLoop) and self._answer in loop.sockets.after:
+            loop.sockets.after.remove(self._answer)
         self.log(1, "stopped")
         self._stopped.set()
 
@@ -254,7 +254,7 @@ class Server(Broker):
                 self.crashed(None, e)
 
     def _answer(self) -> None:
-        """See Poller.after."""
+        """See Sockets.after."""
         try:
             self.flush()
         except Exception as e:

@@ -1,90 +1,93 @@
-"""A plain socket on the Poller of an EventLoop."""
+"""A plain socket that an EventLoop serves."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
-from port.cpython.poller import READ, WRITE, EventLoop
+from port.cpython.sockets import BUFFER, READ, WRITE, Owner
 
 if TYPE_CHECKING:
     from port.core.codec import Buffer
+    from port.cpython.poller import EventLoop
 
-_SOME = 16384  # bytes one read may bring from a client that sends little, and so costs no buffer
-_GATHER = 1024  # bytes of a read whose answers may wait for those of other sockets
+# Bytes a read may bring: a client that sends little costs no buffer, and one that sends very little not even malloc.
+_FEW: Final = 448
+_SOME: Final = 16384
+_GATHER: Final = 1024  # bytes of a read whose answers may wait for those of other sockets
 
 
-class Receiver(Protocol):
-    """A Stream's protocol: what Stream calls of asyncio.Protocol, and `receive` in place of `data_received`."""
+class Receiver:
+    """Whom the bytes of a connection are for: asyncio.Protocol, but for `receive` in place of `data_received`."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
+    __slots__ = ()
+
+    def connection_made(self, transport: Any) -> None:
+        """`transport`: a Stream, or one of asyncio's."""
 
     def receive(self, data: bytes) -> None:
-        """Handle what was read. The answers may wait until the Poller has served other sockets."""
+        """Handle what was read. The answers may wait until other sockets have been served."""
 
-    def pause_writing(self) -> None: ...
+    def pause_writing(self) -> None:
+        """More than the upper limit is unsent."""
 
-    def resume_writing(self) -> None: ...
+    def resume_writing(self) -> None:
+        """No more than the lower limit is unsent."""
 
-    def connection_lost(self, exc: Exception | None) -> None: ...
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over; `exc`: why, None when the peer or we have closed it."""
 
 
-class Stream:
+class Stream(Owner):
     """What asyncio's Transport is, for a connected socket without TLS."""
 
     __slots__ = (
-        "_loop", "_poller", "_sock", "_fd", "_protocol", "_events", "_bulk", "_rest", "_high", "_low", "_full", "_eof",
-        "_closing", "_ended",
+        "_loop", "_sock", "_fd", "_receiver", "_events", "_size", "_rest", "_high", "_low", "_full", "_eof", "_closing",
+        "_ended",
     )  # fmt: skip
 
-    def __init__(self, loop: EventLoop, sock: socket.socket, protocol: Receiver) -> None:
-        """Calls `protocol.connection_made`."""
+    def __init__(self, loop: EventLoop, sock: socket.socket, receiver: Receiver) -> None:
+        """Calls `receiver.connection_made`."""
         sock.setblocking(False)
         self._loop = loop
-        self._poller = loop.poller
         self._sock = sock
         self._fd = sock.fileno()
-        self._protocol = protocol
+        self._receiver = receiver
         self._events = 0
-        self._bulk = False  # it sends much: the last read was a full one
+        self._size = _FEW  # bytes the next read may bring
         self._rest: bytearray | None = None  # what the socket has not taken yet
         self._high = 65536
         self._low = 16384
-        self._full = False  # the protocol was told to pause
+        self._full = False  # the receiver was told to pause
         self._eof = False
         self._closing = False
         self._ended = False
         self._watch(READ)
-        protocol.connection_made(self)  # type: ignore[arg-type] # tools/compile takes no class that inherits from asyncio's
+        receiver.connection_made(self)
 
     def _watch(self, events: int) -> None:
         if events != self._events:
-            self._poller.watch(self._fd, self, self._events, events)
+            self._loop.sockets.watch(self._fd, self, self._events, events)
             self._events = events
 
-    # -- from the poller ----------------------------------------------------------------------
+    # -- from the event loop ----------------------------------------------------------------------
 
     def ready(self, events: int) -> None:
         """See Owner."""
         try:
+            if events != READ:
+                self._drain()
             if events != WRITE and self._events & READ:
-                if self._bulk:
-                    buffer = self._poller.buffer
-                    count = self._sock.recv_into(buffer)
-                    data = bytes(buffer[:count])
-                    self._bulk = len(data) > _SOME
-                else:
-                    data = self._sock.recv(_SOME)
-                    self._bulk = len(data) == _SOME
+                size = self._size
+                data = self._read()
                 if not data:
                     self.close()
                     return
-                self._protocol.receive(data)
+                if len(data) == size or events & ~(READ | WRITE):  # there may be more, or the end
+                    self._loop.sockets.watch(self._fd, self, self._events, self._events)
+                self._receiver.receive(data)
                 if len(data) > _GATHER:
-                    self._poller.flush()
-            if events != READ:
-                self._drain()
+                    self._loop.sockets.flush()
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as e:
@@ -93,11 +96,29 @@ class Stream:
             self._loop.call_exception_handler({"message": "a client's connection has failed", "exception": e, "transport": self})
             self._end(e)
 
+    def _read(self) -> bytes:
+        size = self._size
+        if size > _SOME:
+            buffer = self._loop.sockets.buffer
+            count = self._sock.recv_into(buffer)
+            if count <= _SOME:
+                self._size = _SOME
+            return bytes(buffer[:count])
+        data = self._sock.recv(size)
+        if len(data) == size:
+            self._size = _SOME if size == _FEW else BUFFER
+        elif size == _SOME and len(data) <= _FEW:
+            self._size = _FEW
+        return data
+
     def _drain(self) -> None:
         rest = self._rest
         if rest is None:
             return
-        count = self._sock.send(rest)
+        try:
+            count = self._sock.send(rest)
+        except (BlockingIOError, InterruptedError):
+            return
         del rest[:count]
         if not rest:
             self._rest = None
@@ -109,10 +130,10 @@ class Stream:
                 self._sock.shutdown(socket.SHUT_WR)
         if self._full and len(rest) <= self._low:
             self._full = False
-            self._protocol.resume_writing()
+            self._receiver.resume_writing()
 
     def _end(self, error: Exception | None) -> None:
-        """Nothing is read or written any more; the protocol hears of it later, as it may be what calls us."""
+        """Nothing is read or written any more; the receiver hears of it later, as it may be what calls us."""
         if not self._ended:
             self._ended = self._closing = True
             self._rest = None
@@ -121,7 +142,7 @@ class Stream:
 
     def _lost(self, error: Exception | None) -> None:
         self._sock.close()
-        self._protocol.connection_lost(error)
+        self._receiver.connection_lost(error)
 
     # -- asyncio.Transport ----------------------------------------------------------------------
 
@@ -146,14 +167,14 @@ class Stream:
             rest += data
         if not self._full and len(rest) > self._high:
             self._full = True
-            self._protocol.pause_writing()
+            self._receiver.pause_writing()
 
     def get_write_buffer_size(self) -> int:
         """Bytes the socket has not taken yet."""
         return 0 if self._rest is None else len(self._rest)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Bytes above and below which the protocol is told to pause and to resume."""
+        """Bytes above and below which the receiver is told to pause and to resume."""
         self._high = 65536 if high is None else high
         self._low = self._high // 4 if low is None else low
 

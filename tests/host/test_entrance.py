@@ -87,6 +87,22 @@ def test_one_address_cannot_take_all_places_for_handshakes(run, certificates, mo
     run(work())
 
 
+def test_as_many_as_the_host_accepts_at_once_may_be_without_connect(run):
+    """However few clients there may be; the core by itself would keep to half of them."""
+
+    async def work():
+        server = Server(max_connections=20)
+        server.listen("127.0.0.1", 0)
+        async with server:
+            sockets = [socket.create_connection(server.addresses[0], TIMEOUT) for _ in range(15)]
+            await until(lambda: len(server.connections) + server.refused == 15)
+            assert not server.refused
+            for sock in sockets:
+                sock.close()
+
+    run(work())
+
+
 def test_nobody_is_on_this_machine_because_a_proxy_says_so(run, monkeypatch):
     """Where anonymous clients of this machine alone are let in; the proxy is somewhere else, or here."""
     proxy = ["10.0.0.9"]

@@ -4,18 +4,19 @@ import asyncio
 import resource
 import socket
 import struct
+import threading
 
 import pytest
 
 from port.cpython import EventLoop, Server
-from port.cpython.stream import Stream
+from port.cpython.stream import Receiver, Stream
 
 SECONDS = 30
 MUCH = bytes(range(256)) * 20_000
 
 
-class Recorder:
-    """A protocol that writes down what it is told."""
+class Recorder(Receiver):
+    """A receiver that writes down what it is told."""
 
     def __init__(self):
         self.received = b""
@@ -104,6 +105,122 @@ def test_much_is_read_in_order():
         assert recorder.received == MUCH
 
     run(test)
+
+
+@pytest.mark.parametrize("size", [448, 449, 16384, 16385, 262144, 262145])
+def test_a_read_that_is_full_is_not_the_last(size):
+    async def test(recorder, peer):
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        transport = recorder.transport
+        data = MUCH[:size]
+        for _ in range(4):  # from the second time on it knows that there is much
+            transport.pause_reading()
+            await asyncio.get_running_loop().sock_sendall(peer, data)  # all is there before the first read
+            recorder.received = b""
+            transport.resume_reading()
+            await until(lambda: len(recorder.received) == size)
+            assert recorder.received == data
+        peer.send(b"few")
+        await until(lambda: recorder.received == data + b"few")
+
+    run(test)
+
+
+def test_much_and_then_the_end():
+    async def test(recorder, peer):
+        recorder.transport.pause_reading()
+        peer.send(MUCH[:100_000])
+        peer.shutdown(socket.SHUT_WR)
+        recorder.transport.resume_reading()
+        await recorder.lost.wait()
+        assert recorder.received == MUCH[:100_000]
+        assert recorder.error is None
+
+    run(test)
+
+
+def test_it_reads_while_it_has_something_to_send():
+    async def test(recorder, peer):
+        recorder.transport.write(MUCH)
+        for number in range(3):
+            peer.send(b"%d" % number)
+            await until(lambda: len(recorder.received) == number + 1)
+        assert await read(peer, len(MUCH)) == MUCH
+        peer.send(b"3")
+        await until(lambda: recorder.received == b"0123")
+
+    run(test)
+
+
+class Scheduler(Recorder):
+    """Asks the loop for something when it receives."""
+
+    def __init__(self, ask):
+        super().__init__()
+        self.ask = ask
+
+    def receive(self, data):
+        self.received += data
+        self.ask(asyncio.get_running_loop())
+
+
+@pytest.mark.parametrize("ask", [
+    lambda loop: loop.call_soon(loop.stop),
+    lambda loop: loop.call_later(0.01, loop.stop),
+    lambda loop: loop.call_at(loop.time(), loop.stop),
+    lambda loop: loop.stop(),
+    lambda loop: loop.call_soon_threadsafe(loop.stop),
+    lambda loop: loop.create_task(asyncio.sleep(0)).add_done_callback(lambda _: loop.stop()),
+])  # fmt: skip
+@pytest.mark.parametrize("timer", [None, 3600])
+def test_what_is_asked_for_while_it_serves_sockets_comes_in_time(ask, timer):
+    """The loop stops, though nothing else ends its wait."""
+
+    async def begin(here):
+        Stream(own_loop(), here, Scheduler(ask))
+
+    loop = EventLoop()
+    here, there = socket.socketpair()
+    with there:
+        loop.run_until_complete(begin(here))
+        there.send(b"now")
+        if timer is not None:
+            loop.call_later(timer, lambda: None)
+        watchdog = threading.Timer(SECONDS, loop.call_soon_threadsafe, [loop.stop])
+        watchdog.start()
+        loop.run_forever()
+        alive = watchdog.is_alive()  # it was not the watchdog that ended it
+        watchdog.cancel()
+    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.close()
+    assert alive
+
+
+def test_timers_are_kept_while_sockets_are_busy():
+    """One socket's read makes the other ready: there is always something to serve, and nothing is ever scheduled."""
+
+    class Echo(Recorder):
+        def receive(self, data):
+            self.received += data
+            self.transport.write(data)
+
+    async def main():
+        loop = own_loop()
+        ends = [Echo(), Echo()]
+        for sock, end in zip(socket.socketpair(), ends):
+            Stream(loop, sock, end)
+        timer = loop.create_future()
+        loop.call_later(0.02, timer.set_result, None)
+        ends[0].transport.write(b".")
+        async with asyncio.timeout(SECONDS):
+            await timer
+        assert len(ends[0].received) > 10
+        for end in ends:
+            end.transport.abort()
+            await end.lost.wait()
+
+    with asyncio.Runner(loop_factory=EventLoop) as runner:
+        runner.run(main())
 
 
 def test_paused_it_reads_nothing():

@@ -1,0 +1,87 @@
+"""The sockets that are served while an epoll polls: tools/compile's part of the event loop."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from typing import Any, Final
+
+AVAILABLE = hasattr(select, "epoll")
+READ: Final = 1  # EPOLLIN
+WRITE: Final = 4  # EPOLLOUT
+# EPOLLET: of each socket epoll tells once; else it would look at all it has told of once more, a twentieth of what a message
+# costs where each read holds one. EPOLLRDHUP: the peer's end, which may lie behind what one read brings.
+_ONCE: Final = 0x80002000
+
+BUFFER: Final = 262144  # bytes of the largest read
+_MOST: Final = 256  # sockets served in one poll
+
+
+class Owner:
+    """Whom a socket belongs to."""
+
+    __slots__ = ()
+
+    def ready(self, events: int) -> None:
+        """The socket can be read or written (READ, WRITE), or is in error (other bits). Must not raise."""
+        raise NotImplementedError
+
+
+class Sockets:
+    """Sockets with owners, and other descriptors that are only told of.
+
+    after   called when sockets have been served: answers may wait until then
+    buffer  for reads of many bytes
+    """
+
+    __slots__ = ("after", "buffer", "_owners", "_epoll")
+
+    def __init__(self) -> None:
+        self.after: list[Callable[[], None]] = []
+        self.buffer = memoryview(bytearray(BUFFER))
+        self._owners: dict[int, Owner] = {}
+        self._epoll = select.epoll()
+
+    def tell(self, fd: int) -> None:
+        """Have `serve` tell when this descriptor can be read."""
+        self._epoll.register(fd, READ)
+
+    def watch(self, fd: int, owner: Owner, old: int, events: int) -> None:
+        """Call `owner.ready` for these events, where it was for the old ones; 0 is not even for errors.
+
+        It is called once when the socket becomes ready; then again only when more has come or can be written, or after
+        the next call of `watch`, be it for the same events.
+        """
+        if not events:
+            del self._owners[fd]
+            self._epoll.unregister(fd)
+        elif old:
+            self._epoll.modify(fd, events | _ONCE)
+        else:
+            self._epoll.register(fd, events | _ONCE)
+            self._owners[fd] = owner
+
+    def serve(self, seconds: float) -> bool:
+        """Wait so long, -1 for ever, and serve the sockets that have owners; True when there is something to tell."""
+        owners = self._owners
+        served = told = False
+        fd: Any  # an int that stays an object when compiled, as dict keys are
+        for fd, events in self._epoll.poll(seconds, _MOST):
+            owner = owners.get(fd)
+            if owner is not None:
+                owner.ready(events)
+                served = True
+            else:
+                told = True
+        if served:
+            self.flush()
+        return told
+
+    def flush(self) -> None:
+        """Have all answers sent."""
+        for call in self.after:
+            call()
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._epoll.close()
