@@ -1,6 +1,6 @@
 """Listening sockets: where clients come in, over TCP or Unix sockets, with TLS or behind a load balancer.
 
-Plain sockets are Streams where the event loop is ours, else asyncio's own servers. With TLS or PROXY protocol each connection
+Plain sockets are Streams where there is epoll, else asyncio's own servers. With TLS or PROXY protocol each connection
 is looked at before a byte is spent on it: how many are in a handshake already, and whether its address is welcome.
 """
 
@@ -24,7 +24,7 @@ from port.core.peers import Peers
 from port.cpython import proxy
 from port.cpython.bridge import Bridge
 from port.cpython.client import Client, InfoClient, WebSocketClient, address_text
-from port.cpython.poller import EventLoop
+from port.cpython.sockets import Sockets
 from port.cpython.stream import Stream
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Entrance:
     async def open(self) -> None:
         """Begin to listen. Raises OSError naming the address."""
         config = self.config
+        server = self._server
         loop = asyncio.get_running_loop()
         try:
             if config.type == "unix":
@@ -81,8 +82,8 @@ class Entrance:
                 sock.setblocking(False)
                 if self.tls is not None or config.proxy_protocol:
                     self._start(self._accept(sock))
-                elif isinstance(loop, EventLoop):
-                    loop.add_reader(sock, self._take, loop, sock)
+                elif server.served is not None:
+                    loop.add_reader(sock, self._take, loop, server.served, sock)
                 elif config.type == "unix":
                     self._servers.append(await loop.create_unix_server(self._bridge, sock=sock, backlog=BACKLOG))
                 else:
@@ -108,7 +109,7 @@ class Entrance:
         for task in self._tasks:
             task.cancel()
         for sock in self._sockets:
-            if isinstance(loop, EventLoop):
+            if self._server.served is not None:
                 loop.remove_reader(sock)
             if self.config.type == "unix" and os.path.exists(self.config.file):
                 os.unlink(self.config.file)
@@ -122,7 +123,7 @@ class Entrance:
     def _bridge(self, address: str = "") -> Bridge:
         return Bridge(self._server, self._client(address))
 
-    def _take(self, loop: EventLoop, listening: socket.socket) -> None:
+    def _take(self, loop: asyncio.AbstractEventLoop, served: Sockets, listening: socket.socket) -> None:
         """Accept who has come."""
         for _ in range(BACKLOG):
             try:
@@ -132,13 +133,13 @@ class Entrance:
             except OSError as e:
                 self._server.log(2, "listener %s: %s", self.listener.id, e)
                 loop.remove_reader(listening)
-                loop.call_later(_PAUSE, self._take_again, loop, listening)
+                loop.call_later(_PAUSE, self._take_again, loop, served, listening)
                 return
-            Stream(loop, sock, self._client("unix" if sock.family == socket.AF_UNIX else address_text(peer)))
+            Stream(loop, served, sock, self._client("unix" if sock.family == socket.AF_UNIX else address_text(peer)))
 
-    def _take_again(self, loop: EventLoop, listening: socket.socket) -> None:
+    def _take_again(self, loop: asyncio.AbstractEventLoop, served: Sockets, listening: socket.socket) -> None:
         if listening in self._sockets:
-            loop.add_reader(listening, self._take, loop, listening)
+            loop.add_reader(listening, self._take, loop, served, listening)
 
     def _unix_socket(self) -> socket.socket:
         path = self.config.file

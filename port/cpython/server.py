@@ -31,6 +31,7 @@ from port.cpython.client import LINGER
 from port.cpython.listener import BACKLOG, Entrance
 from port.cpython.load import LoadAverages
 from port.cpython.poller import EventLoop
+from port.cpython.sockets import AVAILABLE, Sockets
 from port.cpython.tls import server_context
 
 logger = logging.getLogger("ucomqtt")
@@ -57,6 +58,7 @@ class Server(Broker):
     All methods belong to the thread of the event loop.
 
     sockets  MQTT clients whose socket is open
+    served   the plain ones among them while it runs, None without epoll: then all are asyncio's
     buffer   what asyncio's transports read lies here until it is handled
     """
 
@@ -81,6 +83,7 @@ class Server(Broker):
         self._committing = False
         self._stopped = asyncio.Event()
         self.sockets = 0
+        self.served: Sockets | None = None
         self.buffer = memoryview(bytearray(_BUFFER))
 
     # -- listeners --------------------------------------------------------------------------
@@ -162,6 +165,7 @@ class Server(Broker):
         self._stopped.clear()
         loop = asyncio.get_running_loop()
         self._restore()
+        self._begin_serving(loop)
         opened: list[Entrance] = []
         try:
             for entrance in self._entrances:
@@ -170,6 +174,7 @@ class Server(Broker):
         except OSError:
             for entrance in opened:
                 entrance.close()
+            self._end_serving(loop)
             self._close_store()
             raise
         for entrance in opened:
@@ -177,8 +182,6 @@ class Server(Broker):
                 self.log(1, "listener %s: listening on %s:%d", entrance.listener.id, host, port)
         for authenticator in self.all_authenticators():
             await _call(authenticator, "open")
-        if isinstance(loop, EventLoop):
-            loop.sockets.after.append(self._answer)
         self._ticker = loop.create_task(self._tick())
 
     def _restore(self) -> None:
@@ -207,11 +210,29 @@ class Server(Broker):
             self._ticker = None
         await self._settle_store()
         self._close_store()
-        loop = asyncio.get_running_loop()
-        if isinstance(loop, EventLoop) and self._answer in loop.sockets.after:
-            loop.sockets.after.remove(self._answer)
+        self._end_serving(asyncio.get_running_loop())
         self.log(1, "stopped")
         self._stopped.set()
+
+    def _begin_serving(self, loop: asyncio.AbstractEventLoop) -> None:
+        if isinstance(loop, EventLoop):
+            self.served = loop.sockets
+        elif AVAILABLE:
+            self.served = Sockets()
+            loop.add_reader(self.served.fileno(), self.served.serve, 0)
+        if self.served is not None:
+            self.served.after.append(self._answer)
+
+    def _end_serving(self, loop: asyncio.AbstractEventLoop) -> None:
+        served = self.served
+        if served is None:
+            return
+        self.served = None
+        served.after.remove(self._answer)
+        if not isinstance(loop, EventLoop):
+            served.abort()
+            loop.remove_reader(served.fileno())
+            served.close()
 
     async def _settle_store(self) -> None:
         """Wait until all changes up to now are durable, and those who wait for that told; not for a store that fails."""

@@ -1,4 +1,4 @@
-"""The sockets that are served while an epoll polls: tools/compile's part of the event loop."""
+"""The sockets the broker serves itself: an epoll of their own, which any event loop can watch as one descriptor."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class Owner:
         """The socket can be read or written (READ, WRITE), or is in error (other bits). Must not raise."""
         raise NotImplementedError
 
+    def abort(self) -> None:
+        """Close it now."""
+        raise NotImplementedError
+
 
 class Sockets:
     """Sockets with owners, and other descriptors that are only told of.
@@ -41,6 +45,10 @@ class Sockets:
         self.buffer = memoryview(bytearray(BUFFER))
         self._owners: dict[int, Owner] = {}
         self._epoll = select.epoll()
+
+    def fileno(self) -> int:
+        """What can be read when there is something to serve."""
+        return self._epoll.fileno()
 
     def tell(self, fd: int) -> None:
         """Have `serve` tell when this descriptor can be read."""
@@ -81,6 +89,11 @@ class Sockets:
         """Have all answers sent."""
         for call in self.after:
             call()
+
+    def abort(self) -> None:
+        """Close all sockets that have owners."""
+        for owner in list(self._owners.values()):
+            owner.abort()
 
     def close(self) -> None:
         """Watch no more."""

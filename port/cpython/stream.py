@@ -1,15 +1,16 @@
-"""A plain socket that an EventLoop serves."""
+"""A plain socket that the broker serves itself."""
 
 from __future__ import annotations
 
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
-from port.cpython.sockets import BUFFER, READ, WRITE, Owner
+from port.cpython.sockets import BUFFER, READ, WRITE, Owner, Sockets
 
 if TYPE_CHECKING:
+    import asyncio
+
     from port.core.codec import Buffer
-    from port.cpython.poller import EventLoop
 
 # Bytes a read may bring: a client that sends little costs no buffer, and one that sends very little not even malloc.
 _FEW: Final = 448
@@ -42,14 +43,15 @@ class Stream(Owner):
     """What asyncio's Transport is, for a connected socket without TLS."""
 
     __slots__ = (
-        "_loop", "_sock", "_fd", "_receiver", "_events", "_size", "_rest", "_high", "_low", "_full", "_eof", "_closing",
-        "_ended",
+        "_loop", "_sockets", "_sock", "_fd", "_receiver", "_events", "_size", "_rest", "_high", "_low", "_full", "_eof",
+        "_closing", "_ended",
     )  # fmt: skip
 
-    def __init__(self, loop: EventLoop, sock: socket.socket, receiver: Receiver) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, sockets: Sockets, sock: socket.socket, receiver: Receiver) -> None:
         """Calls `receiver.connection_made`."""
         sock.setblocking(False)
         self._loop = loop
+        self._sockets = sockets
         self._sock = sock
         self._fd = sock.fileno()
         self._receiver = receiver
@@ -67,7 +69,7 @@ class Stream(Owner):
 
     def _watch(self, events: int) -> None:
         if events != self._events:
-            self._loop.sockets.watch(self._fd, self, self._events, events)
+            self._sockets.watch(self._fd, self, self._events, events)
             self._events = events
 
     # -- from the event loop ----------------------------------------------------------------------
@@ -84,10 +86,10 @@ class Stream(Owner):
                     self.close()
                     return
                 if len(data) == size or events & ~(READ | WRITE):  # there may be more, or the end
-                    self._loop.sockets.watch(self._fd, self, self._events, self._events)
+                    self._sockets.watch(self._fd, self, self._events, self._events)
                 self._receiver.receive(data)
                 if len(data) > _GATHER:
-                    self._loop.sockets.flush()
+                    self._sockets.flush()
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as e:
@@ -99,7 +101,7 @@ class Stream(Owner):
     def _read(self) -> bytes:
         size = self._size
         if size > _SOME:
-            buffer = self._loop.sockets.buffer
+            buffer = self._sockets.buffer
             count = self._sock.recv_into(buffer)
             if count <= _SOME:
                 self._size = _SOME

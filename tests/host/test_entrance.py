@@ -11,6 +11,7 @@ import uvloop
 
 from certificates import certificates  # noqa: F401
 from port.cpython import Server, listener
+from port.cpython import server as server_module
 from tests.host.drivers import TIMEOUT
 from port.core.everybody import AllowAll
 
@@ -99,6 +100,39 @@ def test_as_many_as_the_host_accepts_at_once_may_be_without_connect(run):
             assert not server.refused
             for sock in sockets:
                 sock.close()
+
+    run(work())
+
+
+@pytest.mark.parametrize("epoll", [True, False])
+def test_it_serves_what_comes_by_whatever_there_is_and_again_after_a_stop(run, monkeypatch, tmp_path, epoll):
+    """Where there is no epoll asyncio's own servers do it."""
+    monkeypatch.setattr(server_module, "AVAILABLE", epoll)
+
+    async def exchange(reader, writer, client_id=b"c"):
+        writer.write(CONNECT[:-1] + client_id + b"\x82\x06\0\1\0\1" + client_id + b"\0\x30\x05\0\1" + client_id + b"hi")
+        async with asyncio.timeout(TIMEOUT):
+            assert await reader.readexactly(4 + 5 + 7) == CONNACK + b"\0\x90\3\0\1\0\x30\x05\0\1" + client_id + b"hi"
+        return reader, writer
+
+    async def work():
+        server = Server()
+        server.listen("127.0.0.1", 0)
+        server.listen(type="unix", file=str(tmp_path / "s"))
+        for _ in range(2):
+            await server.start()
+            assert (server.served is not None) == epoll
+            ours = [await exchange(*await asyncio.open_connection(*server.addresses[0])),
+                    await exchange(*await asyncio.open_unix_connection(str(tmp_path / "s")), b"u")]  # fmt: skip
+            assert server.sockets == 2
+            stopping = asyncio.create_task(server.stop())
+            for reader, writer in ours:
+                async with asyncio.timeout(TIMEOUT):
+                    assert await reader.read() == b""
+                writer.close()
+            await stopping
+            await until(lambda: not server.sockets)
+            assert server.served is None
 
     run(work())
 

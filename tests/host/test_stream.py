@@ -7,6 +7,7 @@ import struct
 import threading
 
 import pytest
+import uvloop
 
 from port.cpython import EventLoop, Server
 from port.cpython.stream import Receiver, Stream
@@ -56,7 +57,8 @@ def run(test):
         here, there = socket.socketpair()
         there.setblocking(False)
         recorder = Recorder()
-        Stream(own_loop(), here, recorder)
+        loop = own_loop()
+        Stream(loop, loop.sockets, here, recorder)
         with there:
             async with asyncio.timeout(SECONDS):
                 await test(recorder, there)
@@ -177,7 +179,7 @@ def test_what_is_asked_for_while_it_serves_sockets_comes_in_time(ask, timer):
     """The loop stops, though nothing else ends its wait."""
 
     async def begin(here):
-        Stream(own_loop(), here, Scheduler(ask))
+        Stream(loop, loop.sockets, here, Scheduler(ask))
 
     loop = EventLoop()
     here, there = socket.socketpair()
@@ -208,7 +210,7 @@ def test_timers_are_kept_while_sockets_are_busy():
         loop = own_loop()
         ends = [Echo(), Echo()]
         for sock, end in zip(socket.socketpair(), ends):
-            Stream(loop, sock, end)
+            Stream(loop, loop.sockets, sock, end)
         timer = loop.create_future()
         loop.call_later(0.02, timer.set_result, None)
         ends[0].transport.write(b".")
@@ -296,7 +298,8 @@ def test_reset_by_the_peer():
     async def main():
         with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()) as peer:
             recorder = Recorder()
-            Stream(own_loop(), listening.accept()[0], recorder)
+            loop = own_loop()
+            Stream(loop, loop.sockets, listening.accept()[0], recorder)
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         async with asyncio.timeout(SECONDS):
             await recorder.lost.wait()
@@ -306,7 +309,7 @@ def test_reset_by_the_peer():
         runner.run(main())
 
 
-@pytest.mark.parametrize("factory", [EventLoop, None])
+@pytest.mark.parametrize("factory", [EventLoop, None, uvloop.new_event_loop])
 def test_a_server_without_file_descriptors_accepts_again_later(factory):
     async def main():
         server = Server(sys_interval=0)
