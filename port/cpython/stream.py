@@ -87,13 +87,22 @@ class Stream(Owner):
                     return
                 if len(data) == size or events & ~(READ | WRITE):  # there may be more, or the end
                     self._sockets.watch(self._fd, self, self._events, self._events)
-                self._receiver.receive(data)
                 if len(data) > _GATHER:
+                    self.take(data)
                     self._sockets.flush()
+                else:
+                    self._sockets.arrived.append((self, data))
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as e:
             self._end(e)
+
+    def take(self, data: bytes) -> None:
+        """See Owner."""
+        if self._ended:  # by what another socket has brought
+            return
+        try:
+            self._receiver.receive(data)
         except Exception as e:
             self._loop.call_exception_handler({"message": "a client's connection has failed", "exception": e, "transport": self})
             self._end(e)

@@ -154,6 +154,37 @@ def test_it_reads_while_it_has_something_to_send():
     run(test)
 
 
+def test_what_ends_in_the_meantime_receives_no_more():
+    """Both sockets are read in one poll; the first that handles what it got ends the other."""
+
+    class Rival(Recorder):
+        def receive(self, data):
+            super().receive(data)
+            self.other.transport.abort()
+
+    async def main():
+        loop = own_loop()
+        peers, rivals = [], [Rival(), Rival()]
+        for rival, other in zip(rivals, reversed(rivals)):
+            rival.other = other
+            here, there = socket.socketpair()
+            Stream(loop, loop.sockets, here, rival)
+            peers.append(there)
+        for peer in peers:
+            peer.send(b"me")
+        async with asyncio.timeout(SECONDS):
+            await until(lambda: any(rival.lost.is_set() for rival in rivals))
+        assert sorted(rival.received for rival in rivals) == [b"", b"me"]
+        for rival in rivals:
+            rival.transport.abort()
+        for rival, peer in zip(rivals, peers):
+            await rival.lost.wait()
+            peer.close()
+
+    with asyncio.Runner(loop_factory=EventLoop) as runner:
+        runner.run(main())
+
+
 class Scheduler(Recorder):
     """Asks the loop for something when it receives."""
 
