@@ -1,4 +1,4 @@
-"""From asyncio's own transports to a Receiver: TLS, and all sockets on other event loops than ours."""
+"""From asyncio's own transports to a Receiver: TLS, PROXY protocol, and all sockets where there is no epoll."""
 
 from __future__ import annotations
 

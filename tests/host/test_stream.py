@@ -158,6 +158,8 @@ def test_what_ends_in_the_meantime_receives_no_more():
     """Both sockets are read in one poll; the first that handles what it got ends the other."""
 
     class Rival(Recorder):
+        other: "Rival"
+
         def receive(self, data):
             super().receive(data)
             self.other.transport.abort()
