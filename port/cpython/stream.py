@@ -43,7 +43,7 @@ class Stream(Owner):
     """What asyncio's Transport is, for a connected socket without TLS."""
 
     __slots__ = (
-        "_loop", "_sockets", "_sock", "_fd", "_receiver", "_events", "_size", "_rest", "_high", "_low", "_full", "_eof",
+        "_loop", "_sockets", "_sock", "_fd", "_receiver", "_events", "_size", "_more", "_rest", "_high", "_low", "_full", "_eof",
         "_closing", "_ended",
     )  # fmt: skip
 
@@ -57,6 +57,7 @@ class Stream(Owner):
         self._receiver = receiver
         self._events = 0
         self._size = _FEW  # bytes the next read may bring
+        self._more = False  # the last read was a full one
         self._rest: bytearray | None = None  # what the socket has not taken yet
         self._high = 65536
         self._low = 16384
@@ -80,12 +81,11 @@ class Stream(Owner):
             if events != READ:
                 self._drain()
             if events != WRITE and self._events & READ:
-                size = self._size
                 data = self._read()
                 if not data:
                     self.close()
                     return
-                if len(data) == size or events & ~(READ | WRITE):  # there may be more, or the end
+                if self._more or events & ~(READ | WRITE):  # there may be more, or the end
                     self._sockets.watch(self._fd, self, self._events, self._events)
                 if len(data) > _GATHER:
                     self.take(data)
@@ -112,14 +112,23 @@ class Stream(Owner):
         if size > _SOME:
             buffer = self._sockets.buffer
             count = self._sock.recv_into(buffer)
+            self._more = count == size
             if count <= _SOME:
                 self._size = _SOME
             return bytes(buffer[:count])
         data = self._sock.recv(size)
-        if len(data) == size:
-            self._size = _SOME if size == _FEW else BUFFER
-        elif size == _SOME and len(data) <= _FEW:
-            self._size = _FEW
+        self._more = len(data) == size
+        if not self._more:
+            if size == _SOME and len(data) <= _FEW:
+                self._size = _FEW
+        elif size == _FEW:  # at once, as what is handled together is answered together
+            self._size = _SOME
+            try:
+                data += self._sock.recv(_SOME)
+            except (BlockingIOError, InterruptedError):
+                pass
+        else:
+            self._size = BUFFER
         return data
 
     def _drain(self) -> None:
