@@ -34,7 +34,7 @@ BACKLOG = 1024
 _PAUSE = 1.0  # seconds until the next try to accept after an error: no file descriptors left, most likely
 _LOOK = 0.01  # seconds until the second look at a PROXY header that has not come yet; later ones are rarer
 _SELDOM = 0.5
-_PROTOCOLS: dict[str, type[Client | InfoClient]] = {"tcp": Client, "unix": Client, "websocket": WebSocketClient, "http": InfoClient}
+_RECEIVERS: dict[str, type[Client | InfoClient]] = {"tcp": Client, "unix": Client, "websocket": WebSocketClient, "http": InfoClient}
 
 
 class Entrance:
@@ -118,7 +118,7 @@ class Entrance:
         self._sockets = []
 
     def _client(self, address: str = "") -> Client | InfoClient:
-        return _PROTOCOLS[self.config.type](self._server, self, address)
+        return _RECEIVERS[self.config.type](self._server, self, address)
 
     def _bridge(self, address: str = "") -> Bridge:
         return Bridge(self._server, self._client(address))

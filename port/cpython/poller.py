@@ -37,23 +37,16 @@ class Poller(selectors.BaseSelector):
 
         It also ends when something was scheduled meanwhile, whose time may come before `timeout`.
         """
-        serve = self.sockets.serve
         self.scheduled = False
-        if timeout is None:
-            while not self.scheduled:
-                if serve(-1):
-                    return self._others.select(0)
-        elif timeout <= 0:
-            if serve(0):
+        left = math.inf if timeout is None else timeout
+        end = time.monotonic() + left
+        while True:
+            # Up to the next millisecond, as EpollSelector has it: a timer must be due when epoll has waited for it.
+            if self.sockets.serve(-1 if left == math.inf else max(0, math.ceil(left * 1e3) * 1e-3)):
                 return self._others.select(0)
-        else:
-            end = time.monotonic() + timeout
-            while timeout > 0 and not self.scheduled:
-                # Up to the next millisecond, as EpollSelector has it: a timer must be due when epoll has waited for it.
-                if serve(math.ceil(timeout * 1e3) * 1e-3):
-                    return self._others.select(0)
-                timeout = end - time.monotonic()
-        return []
+            left = end - time.monotonic()
+            if left <= 0 or self.scheduled:
+                return []
 
     # -- what asyncio asks of a selector --------------------------------------------------------
 

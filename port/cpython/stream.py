@@ -43,7 +43,7 @@ class Stream(Owner):
     """What asyncio's Transport is, for a connected socket without TLS."""
 
     __slots__ = (
-        "_loop", "_sockets", "_sock", "_fd", "_receiver", "_events", "_size", "_more", "_rest", "_high", "_low", "_full", "_eof",
+        "_loop", "_sockets", "_sock", "_fd", "_receiver", "_events", "_size", "_rest", "_high", "_low", "_full", "_eof",
         "_closing", "_ended",
     )  # fmt: skip
 
@@ -57,7 +57,6 @@ class Stream(Owner):
         self._receiver = receiver
         self._events = 0
         self._size = _FEW  # bytes the next read may bring
-        self._more = False  # the last read was a full one
         self._rest: bytearray | None = None  # what the socket has not taken yet
         self._high = 65536
         self._low = 16384
@@ -81,12 +80,10 @@ class Stream(Owner):
             if events != READ:
                 self._drain()
             if events != WRITE and self._events & READ:
-                data = self._read()
+                data = self._read(events)
                 if not data:
                     self.close()
                     return
-                if self._more or events & ~(READ | WRITE):  # there may be more, or the end
-                    self._sockets.watch(self._fd, self, self._events, self._events)
                 if len(data) > _GATHER:
                     self.take(data)
                     self._sockets.flush()
@@ -107,28 +104,24 @@ class Stream(Owner):
             self._loop.call_exception_handler({"message": "a client's connection has failed", "exception": e, "transport": self})
             self._end(e)
 
-    def _read(self) -> bytes:
+    def _read(self, events: int) -> bytes:
         size = self._size
         if size > _SOME:
             buffer = self._sockets.buffer
             count = self._sock.recv_into(buffer)
-            self._more = count == size
-            if count <= _SOME:
-                self._size = _SOME
-            return bytes(buffer[:count])
-        data = self._sock.recv(size)
-        self._more = len(data) == size
-        if not self._more:
-            if size == _SOME and len(data) <= _FEW:
-                self._size = _FEW
-        elif size == _FEW:  # at once, as what is handled together is answered together
-            self._size = _SOME
-            try:
-                data += self._sock.recv(_SOME)
-            except (BlockingIOError, InterruptedError):
-                pass
+            data = bytes(buffer[:count])
         else:
-            self._size = BUFFER
+            data = self._sock.recv(size)
+            if len(data) == _FEW == size:  # the rest at once, as what is handled together is answered together
+                size += _SOME
+                try:
+                    data += self._sock.recv(_SOME)
+                except (BlockingIOError, InterruptedError):
+                    pass
+        count = len(data)
+        self._size = _FEW if count <= _FEW else _SOME if count < _SOME else BUFFER
+        if count == size or count and events & ~(READ | WRITE):  # there may be more, or the end
+            self._sockets.watch(self._fd, self, self._events, self._events)
         return data
 
     def _drain(self) -> None:

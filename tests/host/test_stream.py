@@ -109,7 +109,7 @@ def test_much_is_read_in_order():
     run(test)
 
 
-@pytest.mark.parametrize("size", [448, 449, 16384, 16385, 262144, 262145])
+@pytest.mark.parametrize("size", [448, 449, 16384, 16385, 16832, 16833, 262144, 262145])
 def test_a_read_that_is_full_is_not_the_last(size):
     async def test(recorder, peer):
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
