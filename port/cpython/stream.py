@@ -209,7 +209,10 @@ class Stream(Owner):
         if not self._closing and not self._eof:
             self._eof = True
             if self._rest is None:
-                self._sock.shutdown(socket.SHUT_WR)
+                try:
+                    self._sock.shutdown(socket.SHUT_WR)
+                except OSError as e:  # the peer has reset it, which nobody has read yet
+                    self._end(e)
 
     def is_closing(self) -> bool:
         """True when it is closed, or will be when all is sent."""

@@ -327,16 +327,21 @@ def test_an_error_in_the_protocol_ends_one_connection():
     run(test)
 
 
-def test_reset_by_the_peer():
+@pytest.mark.parametrize("closing", [False, True])
+def test_reset_by_the_peer(closing):
+    """Also before we have heard of it, when we close our half."""
+
     async def main():
         with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()) as peer:
             recorder = Recorder()
             loop = own_loop()
             Stream(loop, loop.sockets, listening.accept()[0], recorder)
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if closing:
+            recorder.transport.write_eof()
         async with asyncio.timeout(SECONDS):
             await recorder.lost.wait()
-        assert isinstance(recorder.error, ConnectionResetError)
+        assert isinstance(recorder.error, OSError if closing else ConnectionResetError)
 
     with asyncio.Runner(loop_factory=EventLoop) as runner:
         runner.run(main())
