@@ -19,10 +19,11 @@ _ATTRIBUTES: dict[str, dict[str, Any]] = {
     "store": {"journal": None, "number": 0, "promised": 0, "durable": 0},
     "mqtt5": {"mqtt5": None, "version5": False, "aliases": None, "alias_maximum": 0},
     "access": {"access": None, "judged": None},
+    "rows": {"rows": None},
     "extras": {"hooks": None, "message_hooks": False, "tell": None, "clients": None, "rate": None, "group": None, "groups": ()},
 }
 # Variables, and the attribute they hold.
-_VARIABLES = {name: name for name in ("journal", "durable", "mqtt5", "version5", "aliases", "access", "rate", "group")}
+_VARIABLES = {name: name for name in ("journal", "durable", "mqtt5", "version5", "aliases", "access", "rate", "rows", "group")}
 _VARIABLES["refused"] = "tell"
 
 

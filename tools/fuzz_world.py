@@ -3,6 +3,8 @@
 Runs on CPython and on MicroPython. A fault is a `Fault` raised.
 """
 
+import sys
+
 from port.core import TYPE_CHECKING
 from port.core.auth import PENDING, Authenticator, Identity
 from port.core.broker import Broker
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from port.core.codec import Buffer
     from port.core.connection import Connection
     from port.core.session import Session
+rows: "Any" = None
+if sys.implementation.name == "cpython":
+    from port.cpython import rows
 
 # Brokers of different temper: limits of a server, limits met at once, everything optional refused.
 PRESETS: "tuple[dict[str, Any], ...]" = (
@@ -211,6 +216,7 @@ class World:
         self.faults: "list[str]" = []
         self.peers: "list[Peer]" = []
         self.broker = Broker(options or Options(**PRESETS[preset]), lambda: self.now, self._log)
+        self.broker.rows = rows  # each Python with what it has
         self.broker.options.max_auth_failures = 0  # those that are refused on purpose must not keep out the others
         self.broker.options.anonymous = "loopback"
         self.broker.authenticators.append(Asking())

@@ -114,6 +114,7 @@ class Broker:
         self.router = Router(self)
         # Receivers of plain QoS 0 packets by topic name, for MQTT 3.x and for MQTT 5.
         self.fast = self.router.fast
+        self.rows: "Any" = None  # port.cpython.rows on a host that has it: many alike packets at once
         self.mqtt5: "Optional[MQTT5]" = None  # loaded by the first client that speaks it
         self.dirty: "list[Any]" = []  # connections with something in their outbox
         self.due: "dict[Session, bool]" = {}  # sessions with a will or an expiry to come

@@ -222,6 +222,9 @@ class Session:
         """What is in flight under this identifier, as a tuple from now on."""
         entry: "Any" = self.inflight[packet_id]
         if type(entry) is bytes:
+            rows = self.broker.rows
+            if rows is not None:
+                entry = rows.packet(entry, packet_id)
             entry = self.inflight[packet_id] = (from_packet(entry, self.version5), entry[0] & _QOS_BITS, None, None, 0)
         return entry  # type: ignore[no-any-return]
 

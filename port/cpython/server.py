@@ -27,6 +27,7 @@ from port.core.listener import Listener
 from port.core.listener_config import describe, new_listener
 from port.core.options import Options
 from port.core.store import Store
+from port.cpython import rows
 from port.cpython.client import LINGER
 from port.cpython.listener import BACKLOG, Entrance
 from port.cpython.load import LoadAverages
@@ -74,6 +75,7 @@ class Server(Broker):
     ) -> None:
         super().__init__(options or Options(**values), milliseconds, log, store)
         self.random = os.urandom
+        self.rows = rows
         self.sys.wall = lambda: int(time.time())
         self._load = LoadAverages(self)
         self.sys.extras.append(self._load.figures)

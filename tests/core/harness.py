@@ -5,6 +5,8 @@ packet is larger than it allows, no identifier in use is used again, no more QoS
 messages are unacknowledged than its receive maximum, and nothing comes after the close.
 """
 
+import sys
+
 from port.core import TYPE_CHECKING
 from port.core.broker import Broker
 from port.core.codec import (
@@ -29,6 +31,9 @@ from port.core.properties import MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, SUBSCRIPT
 
 if TYPE_CHECKING:
     from typing import Any
+rows: "Any" = None
+if sys.implementation.name == "cpython":
+    from port.cpython import rows  # subset: ok, CPython alone
 
 VERSIONS = (3, 4, 5)
 
@@ -51,6 +56,23 @@ def _bytes(value):
     return value.encode() if isinstance(value, str) else value
 
 
+def split(data):
+    """The packets in a row of them."""
+    packets = []
+    while data:
+        size = shift = 0
+        i = 1
+        while True:
+            size |= (data[i] & 127) << shift
+            shift += 7
+            i += 1
+            if data[i - 1] < 128:
+                break
+        packets.append(data[: i + size])
+        data = data[i + size :]
+    return packets
+
+
 class World:
     """A broker under a clock of its own.
 
@@ -64,6 +86,7 @@ class World:
         self._errors = []
         options.setdefault("sys_interval", 0)
         self.broker = Broker(Options(**options), clock=lambda: self.now, log=self._log, store=store)
+        self.broker.rows = rows  # each Python with what it has
         if store is not None:
             self.broker.sys.wall = lambda: self.now // 1000
             self.broker.open_store()
@@ -131,12 +154,12 @@ class Client:
         assert not self.closed, "sent after the close"
         total = 0
         for chunk in chunks:
-            data = bytes(chunk)
-            total += len(data)
-            if self._unread is None:
-                self._received(data)
-            else:
-                self._unread.append(data)
+            for data in split(bytes(chunk)):
+                total += len(data)
+                if self._unread is None:
+                    self._received(data)
+                else:
+                    self._unread.append(data)
         if self._unread is not None:
             if self.unread() >= self.world.broker.options.outbox_bytes:
                 self.conn.pause_writing()

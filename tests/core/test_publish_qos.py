@@ -1,6 +1,6 @@
 """PUBLISH and its acknowledgements: QoS 0, 1 and 2 both ways (clauses 3.3 to 3.7, 4.3)."""
 
-from harness import VERSIONS, World, raw
+from harness import VERSIONS, World, raw, split
 from port.core.codec import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
 from port.core.properties import REQUEST_PROBLEM_INFORMATION, USER_PROPERTY
 
@@ -410,7 +410,7 @@ def test_more_messages_than_there_are_packet_identifiers():
 
     def take(chunks):
         for chunk in chunks:
-            wire.append(bytes(chunk))
+            wire.extend(split(bytes(chunk)))
         return 0
 
     subscriber.send = take

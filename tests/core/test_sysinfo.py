@@ -107,6 +107,23 @@ def test_packets_and_bytes_are_counted():
     assert (broker.publishes_received, broker.published, broker.packets_received) == (2, 2, 5)
 
 
+def test_each_packet_of_a_row_is_counted():
+    world = World()
+    broker = world.broker
+    publisher = world.connect("p", 4)
+    subscriber = world.connect("s", 4)
+    subscriber.subscribe("t", 2)
+    sent = broker.packets_sent
+    publisher.feed(b"".join([b"\x34\x06\0\1t\0" + bytes((n,)) + b"x" for n in range(1, 6)]))
+    assert broker.packets_sent == sent + 10  # PUBLISH and PUBREC
+    subscriber.feed(b"".join([b"\x50\2\0" + bytes((n,)) for n in range(1, 6)]))
+    publisher.feed(b"".join([b"\x62\2\0" + bytes((n,)) for n in range(1, 6)]))
+    assert broker.packets_sent == sent + 20  # PUBREL and PUBCOMP
+    publisher.feed(b"\x30\4\0\1tx" * 5)
+    assert broker.packets_sent == sent + 25
+    assert broker.published == broker.publishes_received == 10
+
+
 def test_a_round_every_interval():
     world = World(sys_interval=10)
     client = world.connect("c")
