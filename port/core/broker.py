@@ -602,6 +602,7 @@ class Broker:
         dirty = self.dirty
         journal = self.journal
         packets = size = 0
+        conn: "Connection"
         for conn in dirty:
             out = conn.out
             if out:

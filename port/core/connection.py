@@ -186,7 +186,6 @@ class Connection:
         names = self.fast
         copy = view is not data
         version5 = self.version == 5
-        limit = session.options.max_packet_size  # type: ignore[union-attr]
         start = i
         if session.access is not None:  # type: ignore[union-attr]
             broker.router.use(session.access)  # type: ignore[union-attr]
@@ -213,7 +212,7 @@ class Connection:
                     if not at:
                         break
                     size = self.need
-                if at - i + size > limit:
+                if at - i + size > session.options.max_packet_size:  # type: ignore[union-attr]
                     raise MQTTError(PACKET_TOO_LARGE, "packet of %d bytes" % (at - i + size))
             stop = at + size
             if stop > end:
@@ -237,7 +236,7 @@ class Connection:
                     if version5
                     else k <= stop
                 ):
-                    if rows is not None and end - stop > size and not copy:
+                    if stop < end and rows is not None and not copy:
                         count = rows.pass_on_qos0(self, fast, data, i, k, stop, end)
                         if count:
                             packets += count - 1
@@ -265,7 +264,7 @@ class Connection:
                 packets += stop - at >> 2
             elif first & 0xF0 == 0x30:
                 received += 1
-                if rows is not None and end - stop > size and not copy:
+                if stop < end and rows is not None and not copy:
                     count = rows.pass_on(self, data, i, at, stop, end)
                     if count:
                         packets += count - 1
