@@ -140,7 +140,7 @@ class Connection:
             self.rest = None
         end = len(data)
         try:
-            at = self.feed(data, data, end)
+            at = self._feed(data, data, 0, end) if self.state == _OPEN and not self.held else self.feed(data, data, end)
         except Exception as e:
             self.fault(e)
         else:
