@@ -43,7 +43,7 @@ class Stream(Owner):
     """What asyncio's Transport is, for a connected socket without TLS."""
 
     __slots__ = (
-        "_loop", "_sockets", "_sock", "_recv", "_send", "_fd", "_receiver", "_events", "_size", "_rest", "_high", "_low", "_full", "_eof",
+        "_loop", "_sockets", "_sock", "_fd", "_receiver", "_events", "_size", "_rest", "_high", "_low", "_full", "_eof",
         "_closing", "_ended",
     )  # fmt: skip
 
@@ -53,8 +53,6 @@ class Stream(Owner):
         self._loop = loop
         self._sockets = sockets
         self._sock = sock
-        self._recv = sock.recv
-        self._send = sock.send
         self._fd = sock.fileno()
         self._receiver = receiver
         self._events = 0
@@ -113,11 +111,11 @@ class Stream(Owner):
             count = self._sock.recv_into(buffer)
             data = bytes(buffer[:count])
         else:
-            data = self._recv(size)
+            data = self._sock.recv(size)
             if len(data) == _FEW == size:  # the rest at once, as what is handled together is answered together
                 size += _SOME
                 try:
-                    data += self._recv(_SOME)
+                    data += self._sock.recv(_SOME)
                 except (BlockingIOError, InterruptedError):
                     pass
         count = len(data)
@@ -131,7 +129,7 @@ class Stream(Owner):
         if rest is None:
             return
         try:
-            count = self._send(rest)
+            count = self._sock.send(rest)
         except (BlockingIOError, InterruptedError):
             return
         del rest[:count]
@@ -168,7 +166,7 @@ class Stream(Owner):
             if self._ended or self._eof:
                 return
             try:
-                count = self._send(data)
+                count = self._sock.send(data)
             except (BlockingIOError, InterruptedError):
                 count = 0
             except OSError as e:
