@@ -221,8 +221,8 @@ def _condition(test: ast.expr) -> ast.expr:
     return test
 
 
-def fold(trees: dict[str, ast.Module], absent: Iterable[str], modules: Iterable[str], kept: set[str]) -> None:
-    """Change a package's modules to what they are without these parts and their modules; `kept`: see `prune`."""
+def fold(trees: dict[str, ast.Module], absent: Iterable[str], modules: Iterable[str]) -> None:
+    """Change a package's modules to what they are without these parts and their modules."""
     found = dict(_single(trees))
     known: dict[str, Any] = {}
     while True:
@@ -232,7 +232,6 @@ def fold(trees: dict[str, ast.Module], absent: Iterable[str], modules: Iterable[
         if new.keys() == known.keys():
             break
         known = new
-    prune(trees, kept)
 
 
 def _single(trees: dict[str, ast.Module]) -> Iterable[tuple[str, Any]]:

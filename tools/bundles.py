@@ -12,7 +12,7 @@ import builtins
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bundle_fold import fold
+from bundle_fold import fold, prune
 from bundle_names import defined, keywords, most_used_first, rename_arguments
 from packages import PARTS, files
 from toolchain import ROOT
@@ -57,9 +57,10 @@ class Bundles:
         given = {_file(module) for module in trees}
         absent = [part for part, members in PARTS.items() if not given.intersection(members)]
         whole = {module: Rewrite(module, constants, homes, version).whole(tree) for module, tree in trees.items()}
-        if absent:
-            every = {f"port.{name.replace('/', '.')}" for members in PARTS.values() for name in members}
-            fold(whole, absent, every - trees.keys(), public)
+        every = {f"port.{name.replace('/', '.')}" for members in PARTS.values() for name in members}
+        fold(whole, absent, every - trees.keys())
+        if absent != ["rows"]:  # it is not the whole broker, which has what programs may ask for as well
+            prune(whole, public)
         for bundle in sorted(set(homes.values())):
             members = [module for module in trees if homes.get(module) == bundle]
             joined = _joined(bundle, {module: whole[module] for module in _in_order(members, trees)})
