@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from port.core.session import Session
 
 _MOST: Final = 64  # QoS 1 and 2 messages in a row: if they are not plain after all, what was looked at is looked at again
+_BYTES: Final = 16384  # the most such a row has: all of it is kept while one of its messages is in flight
 _BLOCK: Final = 64  # packets that are compared at once where there are so many: byte by byte of what they have in common
 
 
@@ -90,7 +91,8 @@ def pass_on(conn: Connection, data: bytes, i: int, at: int, stop: int, end: int)
         return 0
     sender: Session = conn.session  # type: ignore[assignment]
     version5 = conn.version == 5
-    most = _MOST
+    size = stop - i
+    most = min(_MOST, _BYTES // size)
     if qos == 4:
         if sender.number or sender.received is None:
             return 0
@@ -101,7 +103,6 @@ def pass_on(conn: Connection, data: bytes, i: int, at: int, stop: int, end: int)
         most = min(most, 0 if session.number else session.room - len(session.inflight))
     if most < 2:
         return 0
-    size = stop - i
     row_end = _row(data, i, stop, k, min(end, i + most * size))
     count = (row_end - i) // size
     answers = bytearray(4 * count)

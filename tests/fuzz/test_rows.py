@@ -315,6 +315,18 @@ def test_rows_are_taken():
             assert sum(taken) >= 40, (version, qos, taken)
 
 
+def test_what_is_in_flight_keeps_little_more_than_itself():
+    """A client that acknowledges all but one message of each row does not hold all that was ever read."""
+    pair = Pair()
+    publisher = pair.connect("p", 4)
+    subscriber = pair.connect("s", 4)
+    subscriber.say(SUBSCRIBE, packet_id=1, filters=[(b"a/#", 1)])
+    publisher.feed(b"".join(messages(4, 0, 1, 1, 1, 1, 0, 0, 0)))  # before it there is no telling how many can be in flight
+    publisher.feed(b"".join(messages(4, 0, 1, 60, 2, 1, 1000, 0, 0)))
+    sizes = sorted(len(row) for row in set(pair.brokers[0].sessions[b"s"].inflight.values()))
+    assert len(sizes) == 1 + 4 and 15000 < sizes[-1] <= 16384
+
+
 class Counting:
     """port.cpython.rows that tells how many packets it was right for."""
 
