@@ -19,9 +19,10 @@ _ATTRIBUTES: dict[str, dict[str, Any]] = {
     "store": {"journal": None, "number": 0, "promised": 0, "durable": 0},
     "mqtt5": {"mqtt5": None, "version5": False, "aliases": None, "alias_maximum": 0},
     "access": {"access": None, "judged": None},
-    "rows": {"rows": None},
     "extras": {"hooks": None, "message_hooks": False, "tell": None, "clients": None, "rate": None, "group": None, "groups": ()},
 }
+# What no board has: MicroPython cannot slice bytes in steps.
+_NEVER: dict[str, Any] = {"rows": None}
 # Variables, and the attribute they hold.
 _VARIABLES = {name: name for name in ("journal", "durable", "mqtt5", "version5", "aliases", "access", "rate", "rows", "group")}
 _VARIABLES["refused"] = "tell"
@@ -37,7 +38,9 @@ class Fold(ast.NodeTransformer):
         """`modules`: those that are absent; `known`: what functions return that have come down to one value."""
         self._absent = set(absent)
         self._modules = set(modules)
-        self._values = {name: value for part in self._absent for name, value in _ATTRIBUTES.get(part, {}).items()}
+        self._values = dict(_NEVER)
+        for part in self._absent:
+            self._values.update(_ATTRIBUTES.get(part, {}))
         self._known = known or {}
         self._variables: dict[str, Any] = {}  # in the function that is being visited
 

@@ -59,7 +59,7 @@ class Bundles:
         whole = {module: Rewrite(module, constants, homes, version).whole(tree) for module, tree in trees.items()}
         every = {f"port.{name.replace('/', '.')}" for members in PARTS.values() for name in members}
         fold(whole, absent, every - trees.keys())
-        if absent != ["rows"]:  # it is not the whole broker, which has what programs may ask for as well
+        if absent:  # the whole broker has what programs may ask for as well
             prune(whole, public)
         for bundle in sorted(set(homes.values())):
             members = [module for module in trees if homes.get(module) == bundle]

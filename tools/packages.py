@@ -23,7 +23,6 @@ PARTS = {
         "core/acl", "core/acl_rule", "core/certificate", "core/judged", "core/network", "core/password_file", "core/passwords",
     ),
     "extras": ("core/asking", "core/figures", "core/hooks", "core/rate", "core/renewal", "core/shared"),
-    "rows": ("cpython/rows",),  # MicroPython cannot do it
     "tls": ("core/certificate", "micropython/tls"),
     "mqtt5": ("core/mqtt5", "core/properties"),
     "config": (

@@ -24,6 +24,7 @@ from port.core.codec import (
     SUBSCRIBE,
     UNSUBACK,
     UNSUBSCRIBE,
+    Reader,
 )
 from port.core.options import Options
 from port.core.packets import decode, encode
@@ -59,17 +60,12 @@ def _bytes(value):
 def split(data):
     """The packets in a row of them."""
     packets = []
-    while data:
-        size = shift = 0
-        i = 1
-        while True:
-            size |= (data[i] & 127) << shift
-            shift += 7
-            i += 1
-            if data[i - 1] < 128:
-                break
-        packets.append(data[: i + size])
-        data = data[i + size :]
+    reader = Reader(data)
+    while reader.left():
+        start = reader.pos
+        reader.pos += 1
+        reader.take(reader.varint())
+        packets.append(data[start : reader.pos])
     return packets
 
 

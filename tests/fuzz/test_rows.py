@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness import split
 from port.core.broker import Broker
 from port.core.codec import CONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBSCRIBE, packet, string, u16
 from port.core.message import Message
@@ -99,7 +100,7 @@ class Pair:
             if client.in_order:
                 assert one.written == other.written
             else:
-                assert sorted(packets(one.written)) == sorted(packets(other.written))
+                assert sorted(split(one.written)) == sorted(split(other.written))
         counted = [getattr(ours, name) - getattr(others, name) for name in COUNTERS]
         closed = sum(client.sides[0].closed for client in self.clients)
         if closed == self._closed:
@@ -163,40 +164,17 @@ class Client:
 
     def answers(self, most: int, backwards: bool) -> bytes:
         """The acknowledgements of the next packets received."""
-        data = self.sides[0].written
         found: list[bytes] = []
-        while self._read < len(data) and len(found) < most:
-            end = packet_end(data, self._read)
-            received = decode(data[self._read : end], self.version)
-            self._read = end
+        for data in split(self.sides[0].written[self._read :]):
+            if len(found) == most:
+                break
+            self._read += len(data)
+            received = decode(data, self.version)
             kind = received["type"]
             answer = {PUBLISH: (0, PUBACK, PUBREC)[received.get("qos", 0)], PUBREC: PUBREL, PUBREL: PUBCOMP}.get(kind)
             if answer:
                 found.append(encode({"type": answer, "packet_id": received["packet_id"], "code": 0}, self.version))
         return b"".join(reversed(found) if backwards else found)
-
-
-def packets(data: bytes) -> list[bytes]:
-    """The packets in what was written."""
-    found = []
-    i = 0
-    while i < len(data):
-        end = packet_end(data, i)
-        found.append(data[i:end])
-        i = end
-    return found
-
-
-def packet_end(data: bytes, i: int) -> int:
-    """Where the packet ends that starts at data[i]."""
-    size = shift = 0
-    i += 1
-    while True:
-        size |= (data[i] & 127) << shift
-        shift += 7
-        i += 1
-        if data[i - 1] < 128:
-            return i + size
 
 
 def messages(version: int, topic: int, qos: int, count: int, first_id: int, step: int, size: int, flags: int, kind: int) -> list[bytes]:
