@@ -15,7 +15,7 @@ WRAPPER = """\
 #!/bin/sh
 folder=$(dirname "$(readlink -f "$0")")
 export PYTHONPYCACHEPREFIX="$folder/pycache"
-exec {qemu} -L "$folder/root" "$folder/root/usr/bin/python3" "$@"
+exec {qemu} -L "$folder/debian" "$folder/debian/usr/bin/python3" "$@"
 """
 
 
@@ -40,8 +40,8 @@ def _fetch(qemu: str) -> None:
     """Unpack Debian's packages beside FOLDER, then move the whole there at once."""
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="apt-") as name:
         unpacked = Path(name) / "arm32"
-        Archive(Path(name) / "apt", "armhf").unpack(unpacked / "root", *PACKAGES)
-        library = unpacked / "root" / "lib"
+        Archive(Path(name) / "apt", "armhf").unpack(unpacked / "debian", *PACKAGES)
+        library = unpacked / "debian" / "lib"
         if not library.exists():
             library.symlink_to("usr/lib")
         wrapper = unpacked / "python3"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from disk import Disk
 from harness import split
 from port.core.broker import Broker
 from port.core.codec import CONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBSCRIBE, packet, string, u16
@@ -19,7 +20,6 @@ from port.core.message import Message
 from port.core.options import Options
 from port.core.packets import decode, encode
 from port.core.properties import SESSION_EXPIRY_INTERVAL
-from port.core.store import Store
 from port.cpython import rows
 
 if TYPE_CHECKING:
@@ -33,17 +33,6 @@ TOPICS = (b"a/b", b"a/c", b"a/b/c", b"nobody")
 PROPERTIES = (b"", b"\3\0\2te", b"\3\0\2to", b"\x0b\5", b"\2\0\0\0\x64")
 # What a PUBLISH of a row can be besides plain: DUP, RETAIN, with a topic that is too long, with nothing behind the topic.
 DUP, RETAIN, LONG, SHORT = range(1, 5)
-
-
-class Kept(Store):
-    """Keeps what is committed."""
-
-    def __init__(self) -> None:
-        self.records: list[tuple[bytes, bytes | None]] = []
-
-    def commit(self, batch: Any, done: Any) -> None:
-        self.records += batch
-        done(None)
 
 
 class Side:
@@ -72,7 +61,7 @@ class Pair:
     """A broker with rows and one without, and clients that are connected to both."""
 
     def __init__(self, stored: bool = False, **options: Any) -> None:
-        self.brokers = [Broker(Options(**options), lambda: 1000, self._log, Kept() if stored else None) for _ in range(2)]
+        self.brokers = [Broker(Options(**options), lambda: 1000, self._log, Disk() if stored else None) for _ in range(2)]
         for broker in self.brokers:
             broker.sys.wall = lambda: 1000
             if stored:
@@ -106,8 +95,8 @@ class Pair:
         if closed == self._closed:
             assert counted == self._counted
         self._closed, self._counted = closed, counted  # what came in one read before a fault is not always counted
-        if isinstance(ours.store, Kept) and isinstance(others.store, Kept):
-            assert ours.store.records == others.store.records
+        if isinstance(ours.store, Disk) and isinstance(others.store, Disk):
+            assert ours.store.batches == others.store.batches
         assert list(ours.sessions) == list(others.sessions)
         for client_id, session in ours.sessions.items():
             plain = others.sessions[client_id]
