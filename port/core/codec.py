@@ -84,8 +84,8 @@ def is_utf8(data: bytes) -> bool:
     except UnicodeError:
         return False
     if len(text) == len(data):
-        return b"\0" not in data
-    if b"\0" in data:
+        return 0 not in data
+    if 0 in data:
         return False
     i = 0
     end = len(data)

@@ -155,7 +155,9 @@ class Router:
             if receiver.family != family:
                 return None
             receivers.append(receiver)
-            granted = min(granted, option & _QOS)
+            option &= _QOS
+            if option < granted:
+                granted = option
         fast = self.fast[i][name] = tuple(receivers)
         if granted and fast:
             self.granted[i][name] = (granted << 1, fast)

@@ -171,11 +171,18 @@ class Subscriptions:
     def route(self, name: bytes) -> Route:
         """Resolve a topic name: one target per session, with the options of all its matching filters."""
         found: "dict[Any, Any]" = {}  # subscriber -> options, a tuple where several filters match; None: not a session
-        subscribers = self._exact.get(name)
-        if subscribers is not None:
-            _collect(name, subscribers, found)
-        for topic_filter, subscribers in trie.matching_filters(self._wild, name):
-            _collect(topic_filter, subscribers, found)
+        values = trie.matching_filters(self._wild, name)
+        exact = self._exact.get(name)
+        if exact is not None:
+            values.append((name, exact))
+        for topic_filter, subscribers in values:
+            for subscriber in subscribers if isinstance(subscribers, dict) else (subscribers,):
+                subscriptions = subscriber.subscriptions
+                options = None if subscriptions is None else subscriptions[topic_filter]
+                if subscriber in found and options is not None:
+                    others = found[subscriber]
+                    options = (others if isinstance(others, tuple) else (others,)) + (options,)
+                found[subscriber] = options
         plain: "list[tuple[Session, int]]" = []
         special: "list[tuple[Session, tuple[int, ...]]]" = []
         groups: "list[SharedGroup]" = []
@@ -207,16 +214,3 @@ def limited(options: int, verdict: int) -> int:
     """The options of a subscription with the QoS an ACL's verdict leaves."""
     qos = verdict & 3
     return options if options & 3 <= qos else options & ~3 | qos
-
-
-def _collect(topic_filter: bytes, subscribers: "Any", found: "dict[Any, Any]") -> None:
-    for subscriber in subscribers if isinstance(subscribers, dict) else (subscribers,):
-        subscriptions = subscriber.subscriptions
-        if subscriptions is None:
-            found[subscriber] = None
-            continue
-        options = subscriptions[topic_filter]
-        others = found.get(subscriber)
-        if others is not None:
-            options = (others if isinstance(others, tuple) else (others,)) + (options,)
-        found[subscriber] = options

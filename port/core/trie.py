@@ -7,7 +7,7 @@ dicts and tuples cost a board half of what objects do.
 """
 
 from port.core import const
-from port.core.topics import matches
+from port.core.topics import levels_match, matches
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -91,14 +91,17 @@ def matching_filters(root: "Node", name: bytes) -> "list[Any]":
     hidden = name.startswith(b"$")  # [MQTT-4.7.2-1]
     found: "list[Any]" = []
     nodes = [root]
-    for level in name.split(b"/"):
+    levels = name.split(b"/")
+    depth = 0
+    for level in levels:
+        depth += 1
         below: "list[Node]" = []
         for node in nodes:
             child = node.get(level)
             if child is not None:
                 if not isinstance(child, tuple):
                     below.append(child)
-                elif matches(child[0], name):
+                elif levels_match(child[0].split(b"/"), levels, depth):
                     found.append(child)
             if hidden:
                 continue
@@ -106,7 +109,7 @@ def matching_filters(root: "Node", name: bytes) -> "list[Any]":
             if child is not None:
                 if not isinstance(child, tuple):
                     below.append(child)
-                elif matches(child[0], name):
+                elif levels_match(child[0].split(b"/"), levels, depth):
                     found.append(child)
             child = node.get(b"#")
             if child is not None:  # the last level of a filter
