@@ -29,7 +29,7 @@ import machine
 from port.core import const
 from port.core.guard import MemoryGuard
 from port.micropython.config import read, server
-from port.micropython.server import logger
+from port.micropython.server import SINCE_1970, logger
 from port.micropython.wifi import Wifi, check
 
 TYPE_CHECKING = const(0)
@@ -48,7 +48,6 @@ _MANY = const(3)
 _NTP_AGAIN = const(15)  # s, then twice as many each time
 _NTP_MOST = const(3600)  # s
 _DAY = const(86400)  # s
-_TO_2000 = const(946684800)  # s from 1970
 # s; not const, for tests
 LASTS = 60  # from then on a start has lasted
 AFTER_WATCHDOG = 10  # for Ctrl-C
@@ -276,9 +275,7 @@ class _Board:
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, _NTP_MOST)
             else:
-                if time.gmtime(0)[0] == 2000:
-                    seconds -= _TO_2000
-                year, month, day, hour, minute, second, weekday = time.gmtime(seconds)[:7]
+                year, month, day, hour, minute, second, weekday = time.gmtime(seconds - SINCE_1970)[:7]
                 machine.RTC().datetime((year, month, day, weekday, hour, minute, second, 0))
                 self._log(1, "time: %04d-%02d-%02d %02d:%02d:%02d", year, month, day, hour, minute, second)
                 wait = _NTP_AGAIN

@@ -41,6 +41,8 @@ _STARTING = (
 _BROKEN = const(1)  # Link.deadline
 _RESERVE = const(1024)  # bytes put by for saying goodbye to a client when memory has run out
 
+SINCE_1970 = 946684800 if time.gmtime(0)[0] == 2000 else 0  # s from 1970 to what time.time() counts from
+
 
 def logger(least: int) -> "Callable[..., None]":
     """A log that prints one line each, from the level `least` on: 0 debug, 1 information, 2 warning, 3 error."""
@@ -77,7 +79,7 @@ class Server(Broker):
         self.joined_view = memoryview(self.joined)
         self.links: "dict[Link, bool]" = {}
         self.random = os.urandom
-        self.sys.wall = lambda: int(time.time())  # on the unix port a float
+        self.sys.wall = lambda: SINCE_1970 + int(time.time())  # on the unix port a float
         self.sys.extras.append(_heap)
         self._lost: "list[tuple[Link, Exception]]" = []
         self._reserve: "Optional[bytearray]" = bytearray(_RESERVE)

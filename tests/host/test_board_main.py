@@ -62,6 +62,20 @@ async def program(server):
     raise RuntimeError("the program has failed")
 """
 
+# The time of a firmware that counts from 2000, as an ESP32's does.
+TIME = """
+import utime
+from utime import *
+
+
+def time():
+    return int(utime.time()) - 946684800
+
+
+def gmtime(seconds=None):
+    return utime.gmtime((time() if seconds is None else seconds) + 946684800)
+"""
+
 ALL_CONFIGURATIONS = """
 from port.micropython.board import run
 
@@ -296,6 +310,25 @@ def test_time_from_a_server_that_has_a_name(board):
         started = board(PICO, before=before, board={"ntp": "time.test"})
         wait_for(started, "clock (2026, 10, 22, 3, 1, 14, 56, 0)")
     assert b"\4time\4test\0" in asked[0]
+
+
+def test_a_clock_that_counts_from_2000(board):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(SECONDS)
+
+        def serve():
+            packet, peer = sock.recvfrom(512)
+            sock.sendto(bytes((0x24, 2)) + bytes(22) + packet[40:48] + bytes(8) + struct.pack("!II", 4001620496, 0), peer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        before = "import port.micropython.ntp as n\nn.NTP_PORT = %d\n" % sock.getsockname()[1]
+        started = board(ESP32, {"time.py": TIME}, before, board={"ntp": "127.0.0.1"})
+        wait_for(started, "clock (2026, 10, 22, 3, 1, 14, 56, 0)")
+    client = Paho(started.port, "c", 5)
+    client.subscribe("$SYS/broker/timestamp")
+    assert abs(int(client.receive().payload) - time.time()) < 86400
+    client.disconnect()
 
 
 def test_short_memory_admits_nobody(board):
