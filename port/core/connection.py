@@ -231,6 +231,7 @@ class Connection:
                 fast = names.get(name)
                 if fast is None and k <= stop:
                     fast = broker.router.learn(session, name)  # type: ignore[arg-type]
+                    rows = None  # it may be true for this message alone
                 if fast is not None and (
                     k < stop and (not data[k] or broker.mqtt5.forwardable(data, k, stop))  # type: ignore[union-attr]
                     if version5

@@ -25,7 +25,7 @@ _RETAIN_AS_PUBLISHED = const(8)
 
 def check_name(name: bytes, options: "Options") -> None:
     """Raise MQTTError when a valid topic name is over a client's limits."""
-    if _too_long(name, options.max_topic_length, options.max_topic_levels):
+    if len(name) > options.max_topic_length or name.count(b"/") >= options.max_topic_levels:
         raise MQTTError(TOPIC_NAME_INVALID, "topic name too long")
 
 
@@ -134,6 +134,7 @@ class Router:
     def learn(self, session: "Session", name: bytes) -> "Optional[tuple[Session, ...]]":
         """What `fast` has for a name that a client without an ACL publishes to, found out if need be.
 
+        Where subscriptions are shared it is true for one message, and not in `fast`.
         Raises MQTTError for a name that is invalid or over its limits.
         """
         if session.access is not None or not name or self._broker.message_hooks:
@@ -141,7 +142,23 @@ class Router:
         route = self.routes.get(name)
         if route is None:
             route = self.route(name, session.options)
-        return None if route is None else self._learn(session, name, route)
+            if route is None:
+                return None
+        return self._take_turns(name, 4 + session.version5, route) if route.groups else self._learn(session, name, route)
+
+    def _take_turns(self, name: bytes, family: int, route: Route) -> "Optional[tuple[Session, ...]]":
+        """Who gets a QoS 0 message as it came, the shared subscription's member included; None where that is not all there is to it."""
+        if route.special or route.locals or route.long or len(route.groups) > 1:
+            return None
+        receivers = [receiver for receiver, _ in route.plain]
+        for receiver in receivers:
+            if receiver.family != family:
+                return None
+        member = route.groups[0].turn(name, family)
+        if member is None:
+            return None
+        receivers.append(member)
+        return tuple(receivers)
 
     def _learn(self, session: "Session", name: bytes, route: Route) -> "Optional[tuple[Session, ...]]":
         i: "int" = session.version5  # index and bit
@@ -174,10 +191,11 @@ class Router:
                 raise MQTTError(MALFORMED_PACKET, "invalid topic name")
             if name.startswith(b"$"):
                 return None
-            long = _too_long(name, *self._limits)
+            length, levels = self._limits
+            long = len(name) > length or name.count(b"/") >= levels
             if long:
                 check_name(name, options)
-            route = self.resolve(name)
+            route = self.subscriptions.route(name)
             if len(self.routes) >= self._broker.options.route_cache:
                 self.forget()
             self.routes[name] = route
@@ -241,10 +259,6 @@ class Router:
             handle[1].callback(message)
         except Exception as e:
             self._broker.crashed(None, e)
-
-
-def _too_long(name: bytes, length: int, levels: int) -> bool:
-    return len(name) > length or name.count(b"/") >= levels
 
 
 def _clear(names: "Union[Router, Access]") -> None:

@@ -53,10 +53,11 @@ class SharedGroup:
 
     def deliver(self, message: "Message", leaving: "Optional[Session]" = None) -> bool:
         """Hand the message to one member, `leaving` excepted; False when there is nobody to take it."""
-        chosen = self._choose(message, leaving)
-        if chosen is None:
+        at = self._choose(message.name, message.qos, leaving)
+        if at < 0:
             return False
-        session, options = chosen
+        self._next = at + 1
+        session, options = self.members[at]
         if session.access is not None:
             options = limited(options, session.access.receive(message.name))
         qos = min(message.qos, options & _QOS)
@@ -64,6 +65,17 @@ class SharedGroup:
         identifiers = (options >> 8,) if options >> 8 else None
         session.deliver(message, qos << 1 | retain, identifiers, self)
         return True
+
+    def turn(self, name: bytes, family: int) -> "Optional[Session]":
+        """Whose turn it is to take a QoS 0 message, without RETAIN, as it came; None where it is nobody's, or in another form."""
+        at = self._choose(name, 0, None)
+        if at < 0:
+            return None
+        session, options = self.members[at]
+        if session.family != family or options >> 8:
+            return None
+        self._next = at + 1
+        return session
 
     def leave(self, session: "Session", sent: bool) -> "list[Entry]":
         """A member leaves: what it has through the group goes to others, unless it has expired; returns what nobody took.
@@ -111,29 +123,27 @@ class SharedGroup:
                     session.queued_bytes += entry[0].size()
         return taken
 
-    def _choose(self, message: "Message", leaving: "Optional[Session]") -> "Optional[tuple[Session, int]]":
-        qos = message.qos
+    def _choose(self, name: bytes, qos: int, leaving: "Optional[Session]") -> int:
+        """Which member is to take a message, -1 when there is none."""
         members = self.members
         count = len(members)
-        best = None
+        best = -1
         best_rank = 0
-        for i in range(count):
-            at = (self._next + i) % count
+        at = self._next
+        for _ in range(count):
+            if at >= count:
+                at = 0
             session, options = members[at]
-            if session is leaving or session.access is not None and session.access.receive(message.name) < 0:
-                continue
-            if session.out is not None:
-                rank = 3 if session.has_room() else 2
-            elif min(qos, options & _QOS) == 0:
-                continue  # it would be dropped there
-            else:
+            if session is leaving or session.access is not None and session.access.receive(name) < 0:
+                pass
+            elif session.out is not None:
+                if len(session.inflight) < session.room or session.has_room():
+                    return at
+                if best_rank < 2:
+                    best, best_rank = at, 2
+            elif min(qos, options & _QOS):  # else it would be dropped there
                 rank = 2 if session.conn is not None else 1
-            if rank > best_rank:
-                best_rank = rank
-                best = at
-                if rank == 3:
-                    break
-        if best is None:
-            return None
-        self._next = (best + 1) % count
-        return members[best]
+                if best_rank < rank:
+                    best, best_rank = at, rank
+            at += 1
+        return best

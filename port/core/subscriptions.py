@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from port.core.session import Session
     from port.core.shared import SharedGroup
 
-NO_LOCAL = const(4)
-_LAST_PLAIN = const(255)  # above: a subscription identifier
+_SPECIAL = const(~0xFB)  # no local, a subscription identifier
 
 
 class LocalSubscriber:
@@ -170,7 +169,12 @@ class Subscriptions:
 
     def route(self, name: bytes) -> Route:
         """Resolve a topic name: one target per session, with the options of all its matching filters."""
-        found: "dict[Any, Any]" = {}  # subscriber -> options, a tuple where several filters match; None: not a session
+        plain: "list[tuple[Session, int]]" = []
+        special: "list[tuple[Session, tuple[int, ...]]]" = []
+        groups: "list[SharedGroup]" = []
+        locals: "list[LocalSubscriber]" = []
+        found: "dict[Session, int]" = {}
+        several: "dict[Session, tuple[int, ...]]" = {}  # for whom more than one filter matches
         values = trie.matching_filters(self._wild, name)
         exact = self._exact.get(name)
         if exact is not None:
@@ -178,35 +182,28 @@ class Subscriptions:
         for topic_filter, subscribers in values:
             for subscriber in subscribers if isinstance(subscribers, dict) else (subscribers,):
                 subscriptions = subscriber.subscriptions
-                options = None if subscriptions is None else subscriptions[topic_filter]
-                if subscriber in found and options is not None:
-                    others = found[subscriber]
-                    options = (others if isinstance(others, tuple) else (others,)) + (options,)
-                found[subscriber] = options
-        plain: "list[tuple[Session, int]]" = []
-        special: "list[tuple[Session, tuple[int, ...]]]" = []
-        groups: "list[SharedGroup]" = []
-        locals: "list[LocalSubscriber]" = []
-        for subscriber in found:
-            options = found[subscriber]
-            if options is None:
-                (locals if subscriber.group is None else groups).append(subscriber)
-                continue
-            access = subscriber.access
-            if access is not None:
-                verdict = access.receive(name)
-                if verdict < 0:
+                if subscriptions is None:
+                    (locals if subscriber.group is None else groups).append(subscriber)
                     continue
-                if isinstance(options, tuple):
-                    options = tuple([limited(option, verdict) for option in options])
-                else:
+                options = subscriptions[topic_filter]
+                if subscriber.access is not None:
+                    verdict = subscriber.access.receive(name)
+                    if verdict < 0:
+                        continue
                     options = limited(options, verdict)
-            if isinstance(options, tuple):
-                special.append((subscriber, options))
-            elif options > _LAST_PLAIN or options & NO_LOCAL:
-                special.append((subscriber, (options,)))
-            else:
-                plain.append((subscriber, options))
+                if subscriber in found:
+                    several[subscriber] = several.get(subscriber, (found[subscriber],)) + (options,)
+                    continue
+                found[subscriber] = options
+                if options & _SPECIAL:
+                    special.append((subscriber, (options,)))
+                else:
+                    plain.append((subscriber, options))
+        if several:
+            plain = [pair for pair in plain if pair[0] not in several]
+            special = [pair for pair in special if pair[0] not in several]
+            for session in several:
+                special.append((session, several[session]))
         return Route(plain or (), special or (), groups or (), locals or ())  # most are empty, and then take no room
 
 

@@ -125,6 +125,21 @@ def keep_alive(client):
     client.expect_close(0x8D)
 
 
+def test_turns_of_a_group_whose_members_came_through_several():
+    world = World()
+    some = listener_of(world, ({"topic": "t", "allow": False}, {"topic": "#"}), max_topic_length=10)
+    one, two = world.connect("1"), world.connect("2", listener=some)
+    free, short = world.connect("3"), world.connect("4", listener=some)
+    for client in (one, two):
+        client.subscribe("$share/g/#", code=0)
+    for topic in (b"t", b"long/enough"):
+        data = encode({"type": 3, "topic": topic}, 5)
+        free.feed(data * 6)
+        assert [len(client.messages()) for client in (one, two)] == ([6, 0] if topic == b"t" else [3, 3])
+    short.feed(data)
+    short.expect_close(0x90)
+
+
 # Options of the listener, what the CONNACK says of it, what happens.
 LIMITS: "tuple[tuple[dict[str, Any], dict[int, Any], Any], ...]" = (
     ({"max_packet_size": 200}, {MAXIMUM_PACKET_SIZE: 200}, oversized),

@@ -2,6 +2,7 @@
 
 from harness import VERSIONS, World
 from port.core.codec import PUBLISH, PUBREL
+from port.core.packets import encode
 from port.core.properties import RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, SUBSCRIPTION_IDENTIFIER
 
 KEPT = {SESSION_EXPIRY_INTERVAL: 1000}
@@ -22,6 +23,16 @@ def publish(world, count, qos=1, start=0):
         world.broker.publish("t", b"%d" % i, qos)
 
 
+def flood(client, count, start=0):
+    """QoS 0 messages of a client, in one piece."""
+    packets = [{"type": PUBLISH, "topic": b"t", "payload": b"%d" % i} for i in range(start, start + count)]
+    client.feed(b"".join([encode(packet, client.version) for packet in packets]))
+
+
+def numbers(client):
+    return [int(payload) for payload in client.payloads()]
+
+
 def test_each_message_goes_to_one_member():
     for version in VERSIONS:
         world = World()
@@ -31,6 +42,89 @@ def test_each_message_goes_to_one_member():
             got = [client.payloads() for client in group]
             assert [len(payloads) for payloads in got] == [10, 10, 10]
             assert sorted(got[0] + got[1] + got[2]) == sorted([b"%d" % i for i in range(30)])
+
+
+def test_members_take_turns_whatever_they_speak():
+    for version in VERSIONS:
+        for spoken in ((version,) * 3, VERSIONS):
+            world = World()
+            group = [members(world, [b"%d" % i], 0, version=spoken[i])[0] for i in range(3)]
+            publisher, other = world.connect("publisher", version), world.connect("other", version)
+            for start in (0, 30):
+                flood(publisher, 30, start)
+                assert [numbers(client) for client in group] == [list(range(start + i, start + 30, 3)) for i in range(3)]
+            # Beside a plain subscription, then a second shared one.
+            other.subscribe("t")
+            flood(publisher, 30)
+            assert numbers(other) == list(range(30))
+            assert [len(client.messages()) for client in group] == [10] * 3
+            other.subscribe("$share/h/+")
+            flood(publisher, 30)
+            assert sorted(numbers(other)) == [i // 2 for i in range(60)]
+            assert [len(client.messages()) for client in group] == [10] * 3
+            assert world.broker.dropped == 0
+
+
+def test_members_that_cannot_take_turns_are_passed_over():
+    world = World(outbox_bytes=1024)
+    properties = {SESSION_EXPIRY_INTERVAL: 1000, RECEIVE_MAXIMUM: 1}
+    away, full, slow, there = members(world, ["away", "full", "slow", "there"], properties=properties)
+    publisher = world.connect("publisher")
+    away.lose()
+    publish(world, 3)
+    full.expect(PUBLISH, payload=b"0")
+    slow.expect_message("t", b"1", 1)
+    there.expect_message("t", b"2", 1)
+    flood(publisher, 10)
+    assert [len(client.messages()) for client in (full, slow, there)] == [0, 5, 5]
+    slow.stop_reading()
+    flood(publisher, 300)  # all at once
+    flood(publisher, 10, 300)
+    assert numbers(there)[-10:] == list(range(300, 310))
+    there.lose()
+    full.expect_nothing()
+    flood(publisher, 2)
+    assert numbers(full) == [0, 1]
+    full.lose()
+    flood(publisher, 2)
+    publish(world, 2, start=7)  # they wait for who is there, though there is nothing it takes now
+    assert not world.session("away").queue and len(world.session("slow").queue) == 3
+    slow.go_on_reading()
+    assert {0, 7, 8} <= set(numbers(slow))
+    flood(publisher, 2, 5)
+    assert numbers(slow) == [5, 6]
+
+
+def test_turns_beside_other_subscriptions():
+    for version in VERSIONS:
+        world = World()
+        group = members(world, ["a", "b"], 0, version=version)
+        publisher = world.connect("publisher", version)
+        heard = []
+        handle = world.broker.subscribe("t", heard.append)
+        flood(publisher, 4)
+        assert [message.payload for message in heard] == [b"0", b"1", b"2", b"3"]
+        world.broker.unsubscribe(handle)
+        other = world.connect("other", 4 if version == 5 else 5)  # decoded as what it speaks
+        other.subscribe("t")
+        flood(publisher, 4)
+        assert numbers(other) == [0, 1, 2, 3]
+        other.unsubscribe("t")
+        if version == 5:
+            publisher.subscribe("t", identifier=7)
+            flood(publisher, 4)
+            assert [packet["properties"] for packet in publisher.messages()] == [{SUBSCRIPTION_IDENTIFIER: [7]}] * 4
+        assert [len(client.messages()) for client in group] == ([6, 6] if version == 5 else [4, 4])
+
+
+def test_turns_of_members_with_an_identifier():
+    world = World()
+    one = members(world, ["one"], 0)[0]
+    two = world.connect("two")
+    two.subscribe("$share/g/t", identifier=7)
+    flood(world.connect("publisher"), 4)
+    assert [packet["properties"] for packet in one.messages()] == [{}] * 2
+    assert [packet["properties"] for packet in two.messages()] == [{SUBSCRIPTION_IDENTIFIER: [7]}] * 2
 
 
 def test_groups_are_served_independently():

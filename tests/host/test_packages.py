@@ -28,7 +28,7 @@ asyncio.run(server.serve())
 SECONDS = 60
 
 # Bytes of the .mpy files. A board has 100 KB and more of them free; what grows should do so knowingly.
-MOST = {"": 124_600, "without-web": 110_400, "without-store": 108_100, "without-access": 112_300, "without-mqtt5": 117_200,
+MOST = {"": 124_800, "without-web": 110_600, "without-store": 108_400, "without-access": 112_500, "without-mqtt5": 117_400,
         "small": 59_400, "smallest": 40_960}
 
 
