@@ -100,10 +100,10 @@ def test_turns_beside_other_subscriptions():
         world = World()
         group = members(world, ["a", "b"], 0, version=version)
         publisher = world.connect("publisher", version)
-        heard = []
-        handle = world.broker.subscribe("t", heard.append)
+        heard: "list[bytes]" = []
+        handle = world.broker.subscribe("t", lambda message: heard.append(message.payload))
         flood(publisher, 4)
-        assert [message.payload for message in heard] == [b"0", b"1", b"2", b"3"]
+        assert heard == [b"0", b"1", b"2", b"3"]
         world.broker.unsubscribe(handle)
         other = world.connect("other", 4 if version == 5 else 5)  # decoded as what it speaks
         other.subscribe("t")
