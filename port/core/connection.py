@@ -230,8 +230,8 @@ class Connection:
                     frame = data[i:stop]
                 fast = names.get(name)
                 if fast is None and k <= stop:
-                    fast = broker.router.learn(session, name)  # type: ignore[arg-type]
-                    rows = None  # it may be true for this message alone
+                    fast = broker.router.learn(session, name, True)  # type: ignore[arg-type]
+                    rows = None
                 if fast is not None and (
                     k < stop and (not data[k] or broker.mqtt5.forwardable(data, k, stop))  # type: ignore[union-attr]
                     if version5

@@ -131,10 +131,10 @@ class Router:
         if granted is not None and allowed:
             access.granted[i][name] = (min(granted[0], allowed << 1), fast)
 
-    def learn(self, session: "Session", name: bytes) -> "Optional[tuple[Session, ...]]":
+    def learn(self, session: "Session", name: bytes, once: bool = False) -> "Optional[tuple[Session, ...]]":
         """What `fast` has for a name that a client without an ACL publishes to, found out if need be.
 
-        Where subscriptions are shared it is true for one message, and not in `fast`.
+        once: for one message, which is sent then: where a subscription is shared it is a member's turn, and `fast` has nothing.
         Raises MQTTError for a name that is invalid or over its limits.
         """
         if session.access is not None or not name or self._broker.message_hooks:
@@ -144,7 +144,9 @@ class Router:
             route = self.route(name, session.options)
             if route is None:
                 return None
-        return self._take_turns(name, 4 + session.version5, route) if route.groups else self._learn(session, name, route)
+        if route.groups:
+            return self._take_turns(name, 4 + session.version5, route) if once else None
+        return self._learn(session, name, route)
 
     def _take_turns(self, name: bytes, family: int, route: Route) -> "Optional[tuple[Session, ...]]":
         """Who gets a QoS 0 message as it came, the shared subscription's member included; None where that is not all there is to it."""

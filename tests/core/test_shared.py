@@ -23,10 +23,13 @@ def publish(world, count, qos=1, start=0):
         world.broker.publish("t", b"%d" % i, qos)
 
 
-def flood(client, count, start=0):
-    """QoS 0 messages of a client, in one piece."""
-    packets = [{"type": PUBLISH, "topic": b"t", "payload": b"%d" % i} for i in range(start, start + count)]
-    client.feed(b"".join([encode(packet, client.version) for packet in packets]))
+def flood(client, count, start=0, qos=0):
+    """Messages of a client, in one piece."""
+    data = b""
+    for i in range(start, start + count):
+        packet_id = client.next_id() if qos else 0
+        data += encode({"type": PUBLISH, "topic": b"t", "payload": b"%d" % i, "qos": qos, "packet_id": packet_id}, client.version)
+    client.feed(data)
 
 
 def numbers(client):
@@ -53,6 +56,12 @@ def test_members_take_turns_whatever_they_speak():
             for start in (0, 30):
                 flood(publisher, 30, start)
                 assert [numbers(client) for client in group] == [list(range(start + i, start + 30, 3)) for i in range(3)]
+            for qos in (1, 2):
+                for client in group:
+                    client.subscribe("$share/g/t", qos)
+                for start in (0, 4, 8):
+                    flood(publisher, 4, start, qos)
+                assert [numbers(client) for client in group] == [list(range(i, 12, 3)) for i in range(3)]
             # Beside a plain subscription, then a second shared one.
             other.subscribe("t")
             flood(publisher, 30)
