@@ -3,7 +3,7 @@
 from harness import VERSIONS, World
 from port.core.codec import PUBLISH, PUBREL
 from port.core.packets import encode
-from port.core.properties import RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, SUBSCRIPTION_IDENTIFIER
+from port.core.properties import MESSAGE_EXPIRY_INTERVAL, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, SUBSCRIPTION_IDENTIFIER
 
 KEPT = {SESSION_EXPIRY_INTERVAL: 1000}
 
@@ -23,12 +23,15 @@ def publish(world, count, qos=1, start=0):
         world.broker.publish("t", b"%d" % i, qos)
 
 
-def flood(client, count, start=0, qos=0):
+def flood(client, count, start=0, qos=0, properties=None):
     """Messages of a client, in one piece."""
     data = b""
+    packet = {"type": PUBLISH, "topic": b"t", "qos": qos, "properties": properties or {}}
     for i in range(start, start + count):
-        packet_id = client.next_id() if qos else 0
-        data += encode({"type": PUBLISH, "topic": b"t", "payload": b"%d" % i, "qos": qos, "packet_id": packet_id}, client.version)
+        packet["payload"] = b"%d" % i
+        if qos:
+            packet["packet_id"] = client.next_id()
+        data += encode(packet, client.version)
     client.feed(data)
 
 
@@ -56,6 +59,9 @@ def test_members_take_turns_whatever_they_speak():
             for start in (0, 30):
                 flood(publisher, 30, start)
                 assert [numbers(client) for client in group] == [list(range(start + i, start + 30, 3)) for i in range(3)]
+            if version == 5:
+                flood(publisher, 30, properties={MESSAGE_EXPIRY_INTERVAL: 60})  # which the broker looks into
+                assert [numbers(client) for client in group] == [list(range(i, 30, 3)) for i in range(3)]
             for qos in (1, 2):
                 for client in group:
                     client.subscribe("$share/g/t", qos)
