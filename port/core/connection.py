@@ -228,6 +228,7 @@ class Connection:
                 else:
                     name = data[at + 2 : k]
                     frame = data[i:stop]
+                fast = None
                 if (
                     k < stop and (not data[k] or broker.mqtt5.forwardable(data, k, stop))  # type: ignore[union-attr]
                     if version5
@@ -237,28 +238,28 @@ class Connection:
                     if fast is None:
                         fast = broker.router.learn(session, name, True)  # type: ignore[arg-type]
                         rows = None
-                    if fast is not None:
-                        if stop < end and rows is not None and not copy:
-                            count = rows.pass_on_qos0(self, fast, data, i, k, stop, end)
-                            if count:
-                                packets += count - 1
-                                received += count - 1
-                                i += count * (stop - i)
-                                continue
-                            rows = None  # topics seem to alternate in this read
-                        i = stop
-                        for receiver in fast:
-                            out = receiver.out
-                            if out:
-                                out.append(frame)
-                            elif out is None:
-                                broker.dropped += 1
-                                published -= 1
-                            else:
-                                dirty.append(receiver.conn)
-                                out.append(frame)
-                        published += len(fast)
-                        continue
+                if fast is not None:
+                    if stop < end and rows is not None and not copy:
+                        count = rows.pass_on_qos0(self, fast, data, i, k, stop, end)
+                        if count:
+                            packets += count - 1
+                            received += count - 1
+                            i += count * (stop - i)
+                            continue
+                        rows = None  # topics seem to alternate in this read
+                    i = stop
+                    for receiver in fast:
+                        out = receiver.out
+                        if out:
+                            out.append(frame)
+                        elif out is None:
+                            broker.dropped += 1
+                            published -= 1
+                        else:
+                            dirty.append(receiver.conn)
+                            out.append(frame)
+                    published += len(fast)
+                    continue
                 handle_publish(self, first, bytes(frame), at - i)
                 names = self.fast  # others when a hook has changed the client's rights
             elif size == 2 and first == 0x40:

@@ -25,7 +25,7 @@ _RETAIN_AS_PUBLISHED = const(8)
 
 def check_name(name: bytes, options: "Options") -> None:
     """Raise MQTTError when a valid topic name is over a client's limits."""
-    if len(name) > options.max_topic_length or name.count(b"/") >= options.max_topic_levels:
+    if _too_long(name, options.max_topic_length, options.max_topic_levels):
         raise MQTTError(TOPIC_NAME_INVALID, "topic name too long")
 
 
@@ -152,10 +152,11 @@ class Router:
         """Who gets a QoS 0 message as it came, the shared subscription's member included; None where that is not all there is to it."""
         if route.special or route.locals or route.long or len(route.groups) > 1:
             return None
-        receivers = [receiver for receiver, _ in route.plain]
-        for receiver in receivers:
+        receivers = []
+        for receiver, _ in route.plain:
             if receiver.family != family:
                 return None
+            receivers.append(receiver)
         member = route.groups[0].turn(name, family)
         if member is None:
             return None
@@ -193,11 +194,10 @@ class Router:
                 raise MQTTError(MALFORMED_PACKET, "invalid topic name")
             if name.startswith(b"$"):
                 return None
-            length, levels = self._limits
-            long = len(name) > length or name.count(b"/") >= levels
+            long = _too_long(name, *self._limits)
             if long:
                 check_name(name, options)
-            route = self.subscriptions.route(name)
+            route = self.resolve(name)
             if len(self.routes) >= self._broker.options.route_cache:
                 self.forget()
             self.routes[name] = route
@@ -261,6 +261,10 @@ class Router:
             handle[1].callback(message)
         except Exception as e:
             self._broker.crashed(None, e)
+
+
+def _too_long(name: bytes, length: int, levels: int) -> bool:
+    return len(name) > length or name.count(b"/") >= levels
 
 
 def _clear(names: "Union[Router, Access]") -> None:

@@ -284,6 +284,11 @@ def test_the_watchdog_is_fed_by_what_serves_clients_alone(board):
     assert "timer" not in started.output and "clock" not in started.output
 
 
+def time_answer(question, seconds):
+    """What an NTP server answers: seconds since 1900."""
+    return bytes((0x24, 2)) + bytes(22) + question[40:48] + bytes(8) + struct.pack("!II", seconds, 0)
+
+
 def test_time_from_a_server_that_has_a_name(board):
     asked: list[bytes] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -295,10 +300,8 @@ def test_time_from_a_server_that_has_a_name(board):
                 packet, peer = sock.recvfrom(512)
                 asked.append(packet)
                 if packet[0] == 0x23:  # NTP
-                    seconds = struct.pack("!II", 4001620496, 0)
-                    false = bytes((0x24, 2)) + bytes(22) + bytes(8) + bytes(8) + struct.pack("!II", 4001620000, 0)
-                    sock.sendto(false, peer)  # somebody who has not seen the question
-                    sock.sendto(bytes((0x24, 2)) + bytes(22) + packet[40:48] + bytes(8) + seconds, peer)
+                    sock.sendto(time_answer(bytes(48), 4001620000), peer)  # somebody who has not seen the question
+                    sock.sendto(time_answer(packet, 4001620496), peer)
                 elif len(asked) > 1:  # DNS, the first question being lost: CNAME, then the address
                     alias = b"\xc0\x0c\0\5\0\1\0\0\0\1\0\4\1x\xc0\x0c"
                     answer = b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4\x7f\0\0\1"
@@ -319,7 +322,7 @@ def test_a_clock_that_counts_from_2000(board):
 
         def serve():
             packet, peer = sock.recvfrom(512)
-            sock.sendto(bytes((0x24, 2)) + bytes(22) + packet[40:48] + bytes(8) + struct.pack("!II", 4001620496, 0), peer)
+            sock.sendto(time_answer(packet, 4001620496), peer)
 
         threading.Thread(target=serve, daemon=True).start()
         before = "import port.micropython.ntp as n\nn.NTP_PORT = %d\n" % sock.getsockname()[1]
