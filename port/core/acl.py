@@ -1,7 +1,7 @@
 """Who may publish, subscribe and receive what: rules, and what they come to for one client.
 
-Rules stand in order and the first that applies decides. Where there is any rule, what none
-of them allows is denied; where there is none, everything is allowed. They are asked when a
+Rules stand in order and the first that applies decides. Where there is a list of rules, an empty
+one too, what none of them allows is denied; where there is no list, everything is allowed. They are asked when a
 client publishes, when it subscribes, and again when a topic's receivers are looked up: a
 wildcard subscription gets nothing that a rule withholds.
 
@@ -10,24 +10,30 @@ whose rules come out the same share one. Decisions on topic names are remembered
 """
 
 from port.core import const
-from port.core.auth import fits
+from port.core.auth import fits, may_be_anonymous
+from port.core.rights import rules_of
 from port.core.topics import has_wildcard, matches, valid_filter
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional, Sequence
 
+    from port.core.broker import Broker
     from port.core.message import Message
     from port.core.network import Network
+    from port.core.retained import Record
     from port.core.session import Session
 
     Entry = tuple[int, bytes, int]  # actions, topic filter, verdict
+    Source = tuple[Optional[bytes], bytes, str, str]  # of a retained message: user name, client id, address, id of the listener
 
 PUBLISH = 1
 SUBSCRIBE = 2
 RECEIVE = 4
 _LONGEST = const(256)  # longest topic name remembered, bytes: what a peer makes up must not fill the memory
 _ALONE = const(1024)  # most topic names remembered for a client that shares its rights with nobody
+_JUDGED = const(4)  # what it costs to judge a retained message, in the units of Broker.turn
+_SOURCES = const(32)  # publishers of retained messages whose rules are remembered
 
 # A verdict: DENIED, or the highest QoS with RETAIN where retained messages may be published.
 RETAIN = 4
@@ -61,7 +67,10 @@ class Rule:
         return self.network is None or self.network.contains(address)
 
     def for_client(self, user: "Optional[bytes]", client_id: bytes) -> "Optional[Entry]":
-        """The rule with user name and client id filled in; None when they would make it mean something else."""
+        """The rule with user name and client id filled in; None when they would make it mean something else.
+
+        A name with a wildcard in it never allows more than the same without, nor denies less.
+        """
         if not self.personal:
             return self.entry
         actions, topic, verdict = self.entry
@@ -74,7 +83,11 @@ class Rule:
         # At once: a user called `%c` is not asked for twice.
         topic = (user or b"").join([part.replace(b"%c", client_id) for part in topic.split(b"%u")])
         if not valid_filter(topic):
-            return None if verdict != DENIED else (actions, b"#", verdict)
+            if verdict != DENIED:
+                return None
+            first = self.entry[1].split(b"/")[0]
+            # All there is, as far as one filter can say it: none matches both $ topics and others.
+            return actions, first + b"/#" if first.startswith(b"$") and b"%" not in first else b"#", verdict
         if verdict != DENIED and topic.startswith(b"$") and not self.entry[1].startswith(b"$"):
             return None  # a client called `$SYS`
         return actions, topic, verdict
@@ -103,6 +116,37 @@ def _came_through(session: "Session", lost: "Sequence[bytes]", name: bytes) -> b
     if not any([matches(topic_filter, name) for topic_filter in lost]):
         return False
     return not any([matches(topic_filter, name) for topic_filter in session.subscriptions])
+
+
+def _entries(rules: "Sequence[Rule]", user: "Optional[bytes]", client_id: bytes, address: str) -> "tuple[Entry, ...]":
+    """What the rules about a client come to for it, in order."""
+    entries = []
+    for rule in rules:
+        if rule.applies(user, client_id, address):
+            entry = rule.for_client(user, client_id)
+            if entry is not None:
+                entries.append(entry)
+    return tuple(entries)
+
+
+def _first(entries: "Sequence[Entry]", action: int, name: bytes) -> "Optional[int]":
+    """The verdict of the first that says something about this, None when there is none."""
+    for actions, topic_filter, verdict in entries:
+        if actions & action and matches(topic_filter, name):
+            return verdict
+    return None
+
+
+def made(rules: "Sequence[Any]") -> "list[Rule]":
+    """Rules of which some may still be as a configuration has them, dicts. Raises ValueError naming one that is wrong by its number."""
+    found: "list[Rule]" = []
+    for rule in rules:
+        if not isinstance(rule, Rule):
+            from port.core.acl_rule import numbered
+
+            rule = numbered(rule, "acl", len(found) + 1)
+        found.append(rule)
+    return found
 
 
 class Access:
@@ -221,28 +265,22 @@ class Access:
                     session.drop(entry)
                     refused.append(entry)
                 else:
-                    queue.append(entry)
-                    session.queued_bytes += entry[0].size()
-        if session.replay:
-            session.replay = [
-                entry
-                for entry in session.replay
-                if self.receive(entry[0][0]) >= 0 and not _came_through(session, lost, entry[0][0])
-            ]
+                    session.requeue(entry)
+        if session.replay is not None:
+            session.replay.drop(lost)
         for packet_id in list(session.inflight) if lost else ():
             sent = session.sent(packet_id)
             if sent[0] is not None and sent[3] is None and _came_through(session, lost, sent[0].name):
-                del session.inflight[packet_id]
-                session.drop(sent)
+                session.land(packet_id, sent)
         for entry in refused:
             if entry[3] is not None:
-                entry[3].hand_back([entry], session)
+                entry[3].hand_back(entry, session)
 
     def _decide(self, action: int, name: bytes) -> int:
-        for actions, topic_filter, verdict in self.entries:
-            if actions & action and matches(topic_filter, name):
-                return verdict
-        return DENIED if self.authorizer is None else UNDECIDED
+        verdict = _first(self.entries, action, name)
+        if verdict is None:
+            return DENIED if self.authorizer is None else UNDECIDED
+        return verdict
 
     def _remember(self, decisions: "dict[Any, Any]", topic: "Any", verdict: "Any") -> None:
         if len(decisions) >= self.room:
@@ -256,8 +294,13 @@ class Access:
         answer = self._asked.get((action, topic))
         return UNDECIDED if answer is None or answer[1] <= now else answer[0]
 
-    def answer(self, action: int, topic: bytes, verdict: int, until: int) -> None:
-        """What the authorizer said: it counts for the packet that waits for it, and until the clock shows `until`, ms."""
+    def answer(self, action: int, topic: bytes, verdict: "Any", until: int) -> None:
+        """What the authorizer said: it counts for the packet that waits for it, and until the clock shows `until`, ms.
+
+        Raises TypeError for True and False, which would be verdicts on QoS 1 and 0.
+        """
+        if isinstance(verdict, bool):
+            raise TypeError("an authorizer answers ALLOWED or DENIED of port.core.acl, not %r" % verdict)
         self._fresh[(action, topic)] = verdict
         if len(topic) <= _LONGEST:
             self._remember(self._asked, (action, topic), (verdict, until))
@@ -266,14 +309,16 @@ class Access:
 class Acl:
     """An ordered list of rules, and the Access objects made of it.
 
+    rules   None: there are none, and clients may do everything unless they have rules of their own
     room    topic names each Access remembers
     shared  the Access objects in use by their entries
     """
 
     def __init__(self, room: int) -> None:
-        self.rules: "list[Rule]" = []
+        self.rules: "Optional[list[Rule]]" = None
         self.room = room
         self.shared: "dict[Any, Access]" = {}
+        self._sources: "dict[Any, tuple[Entry, ...]]" = {}
 
     def find(self, user: "Optional[bytes]", client_id: bytes, address: str, own: "Any", authorizer: "Any") -> "Optional[Access]":
         """What a client may do; None: everything.
@@ -281,23 +326,62 @@ class Acl:
         own         rules of the client itself, asked before the list's, or None
         authorizer  asked when none decides, or None
         """
-        if not self.rules and own is None and authorizer is None:
+        if self.rules is None and own is None and authorizer is None:
             return None
-        entries = []
-        for rules in (own or (), self.rules):
-            for found in rules:
-                if found.applies(user, client_id, address):
-                    entry = found.for_client(user, client_id)
-                    if entry is not None:
-                        entries.append(entry)
-        key = tuple(entries)
+        key = _entries(own or (), user, client_id, address) + _entries(self.rules or (), user, client_id, address)
         if own is None and authorizer is None:
             access = self.shared.get(key)
             if access is not None:
                 return access
         return Access(key, self, own, authorizer)
 
-    def replace(self, rules: "list[Rule]") -> None:
-        """Other rules from now on; sessions have to take their Access again."""
-        self.rules = rules
+    def replace(self, rules: "Optional[Sequence[Any]]") -> None:
+        """Other rules from now on, or none, see `made`; sessions have to take their Access again."""
+        self.rules = None if rules is None else made(rules)
         self.shared = {}
+        self._sources = {}
+
+    def allows(self, broker: "Broker", source: "Source", name: bytes, qos: int) -> bool:
+        """Whether the rules there are now allow its source to publish a retained message."""
+        if self.rules is None:
+            return True
+        entries = self._sources.get(source)
+        if entries is None:
+            if len(self._sources) >= _SOURCES:
+                self._sources.clear()
+            broker.spent += len(self.rules) >> 2
+            entries = self._sources[source] = _entries(self.rules, source[0], source[1], source[2])
+        verdict = _first(entries, PUBLISH, name)
+        return verdict is not None and verdict >= 0 and verdict & RETAIN != 0 and qos <= verdict & 3
+
+
+def source_of(sender: "Session", message: "Message", old: "Optional[Record]") -> "Optional[Source]":
+    """The source of a message that its sender is about to retain; None when it is not kept, see Options.check_retain_source.
+
+    What a client's own rules or an authorizer allow is not known while it is away.
+
+    old  the topic's record so far, whose source may be the same
+    """
+    access = sender.access
+    # A hook may have sent it to a topic that is not the sender's: then that is the program's doing.
+    if access is None or access.rules is not None or access.authorizer is not None or access.judge(message, 0) < 0:
+        return None
+    source = (sender.user, sender.client_id, sender.address, sender.listener.id)
+    return old[5] if old is not None and old[5] == source else source
+
+
+def may_still(broker: "Broker", record: "Record", source: "Source") -> bool:
+    """Whether who published a retained message would be let in now, and might publish it."""
+    listener = broker.default_listener
+    for candidate in broker.listeners:
+        if candidate.id == source[3]:
+            listener = candidate
+    broker.spent += _JUDGED
+    for authenticator in listener.authenticators:
+        if authenticator.knows(source[0]):
+            break
+    else:
+        if source[0] is not None or not may_be_anonymous(listener, source[2]):
+            return False
+    acl = rules_of(broker, listener)
+    return acl is None or acl.allows(broker, source, record[0], record[2] & 3)

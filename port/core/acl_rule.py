@@ -18,15 +18,14 @@ _FIELDS = ("allow", "actions", "topic", "user", "client_id", "address", "qos", "
 def rule(values: "dict[str, Any]") -> Rule:
     """A rule from its configuration. Raises ValueError naming what is wrong.
 
-    allow      True (default) or False: to deny
-    actions    list of publish, subscribe (and receive what comes through it), receive (delivery alone),
-               subscribe_only; all of them unless given
-    topic      topic filter; `%u` stands for the user name, `%c` for the client id
-    user       the user it is about, or its beginning and `*`; an empty string: clients without a user name
-    client_id  the client id it is about, or its beginning and `*`
-    address    the network or address the client must come from, or `loopback`
-    qos        highest QoS allowed (default 2): a subscription is granted no more, a message above it is refused
-    retain     whether retained messages may be published (default True)
+    topic: topic filter; `%u` stands for the user name, `%c` for the client id
+    actions: list of publish, subscribe (and receive what comes through it), receive (delivery alone), subscribe_only (default: all)
+    allow: whether it allows that, or denies it (default true)
+    user: the user it is about, or its beginning and `*`; `*`: any user; an empty string: clients without a user name (default: everybody)
+    client_id: the client id it is about, or its beginning and `*` (default: any)
+    address: the network or address the client must come from, or `loopback` (default: any)
+    qos: highest QoS allowed: a subscription is granted no more, a message above it is refused (0 to 2, default 2)
+    retain: whether retained messages may be published (default true)
     """
     for name in values:
         if name not in _FIELDS:
@@ -52,6 +51,26 @@ def rule(values: "dict[str, Any]") -> Rule:
     verdict = qos | (RETAIN if retain else 0) if allow else DENIED
     entry = (_actions(values.get("actions")), topic, verdict)
     return Rule(entry, _text(values, "user"), _text(values, "client_id"), network)
+
+
+def _check_marks(topic: bytes) -> None:
+    """Raise ValueError for a letter after % that stands for nothing: a rule for `home/%x` would be for nobody's topic."""
+    for part in topic.split(b"%")[1:]:
+        mark = part[:1]
+        if mark.isalpha() and mark not in b"uc":
+            raise ValueError("%%%s in the topic of an ACL rule stands for nothing, there are %%u and %%c" % str(mark, "utf-8"))
+
+
+def numbered(values: "Any", where: str, number: int) -> Rule:
+    """The rule with this number of a list. Raises ValueError that says so."""
+    try:
+        if not isinstance(values, dict):
+            raise ValueError("a rule is a table, not %r" % (values,))
+        found = rule(values)
+        _check_marks(found.entry[1])
+        return found
+    except ValueError as e:
+        raise ValueError("%s, rule %d: %s" % (where, number, e))
 
 
 def _text(values: "dict[str, Any]", name: str) -> "Optional[bytes]":

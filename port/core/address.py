@@ -4,7 +4,7 @@ from port.core import const
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Optional, Union
 
 _MAPPED = b"\0\0\0\0\0\0\0\0\0\0\xff\xff"  # begins an IPv4 address in IPv6's clothes
 
@@ -30,6 +30,13 @@ def is_loopback(address: str) -> bool:
         or address.startswith("[::ffff:127.")
         or address == "unix"
     )
+
+
+def peer(address: str) -> "Union[str, bytes]":
+    """What the peer `host:port` is known by: its IP address, of IPv6 the /64 network, which is what one subscriber usually has."""
+    name = host(address)
+    data = parse(name)
+    return name if data is None else data[:8] if len(data) == 16 else data
 
 
 def parse(text: str) -> "Optional[bytes]":

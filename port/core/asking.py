@@ -8,7 +8,7 @@ from port.core.rights import find_access
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Callable, Optional
+    from typing import Any, Callable, Optional
 
     from port.core.connection import Connection
 
@@ -33,7 +33,7 @@ def authenticated(conn: "Connection", code: "Optional[int]") -> None:
     _go_on(conn, identity.decide if code is None else lambda: code)
 
 
-def authorized(conn: "Connection", action: int, topic: bytes, verdict: int, ttl: int) -> None:
+def authorized(conn: "Connection", action: int, topic: bytes, verdict: "Any", ttl: int) -> None:
     """The answer to what `ask` asked: see Identity.authorized."""
     session = conn.session
     identity = conn.identity
@@ -60,7 +60,9 @@ def reconsider(conn: "Connection") -> None:
             return
     elif conn.held & _ASKING and not identity.current:
         # From the first one on; the answer that is under way is for nobody.
+        attempt = identity.attempt
         conn.identity = identity = Identity(conn, identity.connect)
+        identity.attempt = attempt
         _go_on(conn, identity.decide)
         return
     if identity.access is not None:
@@ -74,9 +76,6 @@ def _go_on(conn: "Connection", decide: "Callable[[], int]") -> None:
         decided(conn, decide())
     except Exception as e:
         conn.fault(e)
-    if conn.state == _OPEN:
-        conn.expect(0)
-        if not conn.held:
-            conn.transport.hold(False)
-            conn.take(b"")
+    if conn.state == _OPEN and not conn.held:
+        conn.read_on()
     conn.broker.flush()

@@ -2,7 +2,8 @@
 
 A listener's authenticators are asked in order. Each decides on a CONNECT, or answers "next"
 (None) and leaves it to the one after it. When all say next, a client that gave a user name is
-refused, unless there is no authenticator at all; for the others the option `anonymous` decides.
+refused, unless there is no authenticator at all; for the others the option `anonymous` decides. An
+empty user name is none.
 """
 
 from port.core import const
@@ -32,13 +33,16 @@ class Authenticator:
     name = ""
     method: "Optional[bytes]" = None
 
+    def __repr__(self) -> str:
+        return "<%s %s>" % (type(self).__name__, self.name or "without a name")
+
     def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
         """Decide on a CONNECT without enhanced authentication.
 
         Returns 0 to allow, a reason code of 0x80 or more to refuse, None to leave it to the next, or
         PENDING; after PENDING one of the others goes to `client.authenticated(code)` later, and the
-        client is not read until then. Before it allows, it may set `user`, `rules`, `expires_at` and
-        `authorizer` of `client`.
+        client is not read until then. Anything else, True and False among it, lets nobody in, and the
+        log says so. Before it allows, it may set `user`, `rules`, `expires_at` and `authorizer` of `client`.
         """
         return None
 
@@ -56,6 +60,10 @@ class Authenticator:
         """Whether a client it admitted may stay, asked when the configuration has changed."""
         return True
 
+    def knows(self, user: "Optional[bytes]") -> bool:
+        """Whether it may let this user in: False where it is sure that it does not. Asked about who is away."""
+        return True
+
     def figures(self) -> "list[tuple[str, int]]":
         """Counters for $SYS and the info pages, by name."""
         return []
@@ -70,18 +78,30 @@ def may_be_anonymous(listener: "Listener", address: str) -> bool:
 
 
 def fits(pattern: "Optional[bytes]", value: "Optional[bytes]") -> bool:
-    """Whether a user name or client id is one a pattern means: None means all, `*` at its end any end."""
+    """Whether a user name or client id is one a pattern means; all rules and limits mean this by `user` and `client_id`.
+
+    None means everybody. With `*` at its end a pattern means any end, so `*` any user: somebody vouched for. Clients
+    without a user name are meant by an empty pattern alone.
+    """
     if pattern is None:
         return True
-    value = value or b""
+    if not value:
+        return not pattern
     return value.startswith(pattern[:-1]) if pattern.endswith(b"*") else value == pattern
+
+
+def checked_answer(authenticator: "Any", code: "Any") -> int:
+    """An authenticator's answer. Raises TypeError for one that would be taken for another, as False for 0."""
+    if isinstance(code, bool) or not isinstance(code, int) or 0 < code < 128:
+        raise TypeError("%r answers %r, not 0, None, or 0x80 up" % (authenticator, code))
+    return code
 
 
 class Identity:
     """Who a client is: what it said in CONNECT, and what authentication made of that.
 
     user           user name as bytes, or None; the one vouched for once the client is let in
-    certificate    None, or {"cn": str or None, "san": [str, ...]} of a verified client certificate
+    certificate    None, or {"cn": str or None, "san": [str, ...], "der": bytes} of a verified client certificate
     rules          ACL rules for this client alone, or None; see port.core.acl
     authorizer     asked when no rule decides, or None: `authorizer.ask(client, action, topic)`, which has to
                    call `client.authorized(action, topic, verdict, ttl)` later
@@ -90,11 +110,13 @@ class Identity:
     auth_state     free for the authenticator
     access         what the client may do, None: everything, or not known yet
     options        those that hold for the client until it has a session
+    attempt        an attempt that has begun and is not decided, see port.core.attempts
+    since          ms on the broker's clock when the authenticator was asked
     """
 
     __slots__ = (
-        "conn", "user", "certificate", "rules", "authorizer", "expires_at", "authenticator", "auth_state",
-        "connect", "asked", "renewing", "access", "options",
+        "since", "conn", "user", "certificate", "rules", "authorizer", "expires_at", "authenticator", "auth_state",
+        "connect", "asked", "renewing", "access", "options", "attempt",
     )  # fmt: skip
 
     def __init__(self, conn: "Connection", connect: "Connect") -> None:
@@ -111,6 +133,13 @@ class Identity:
         self.renewing = False  # a re-authentication is under way
         self.access: "Optional[Access]" = None
         self.options = conn.listener.options
+        self.attempt: "Any" = None
+        self.since: int
+
+    def __repr__(self) -> str:
+        from port.core.refusals import named
+
+        return "<Identity %s>" % named(self.client_id, self.user, self.address)
 
     @property
     def client_id(self) -> bytes:
@@ -150,13 +179,20 @@ class Identity:
 
     def authenticated(self, code: "Optional[int]") -> None:
         """The decision that was left PENDING: 0, a reason code of 0x80 or more, or None for the next one."""
+        self._answered()
         if not self.gone:
-            self.conn.authenticated(code)
+            self.conn.authenticated(None if code is None else checked_answer(self.authenticator, code))
 
-    def authorized(self, action: int, topic: bytes, verdict: int, ttl: int) -> None:
+    def authorized(self, action: int, topic: bytes, verdict: "Any", ttl: int) -> None:
         """The answer to `authorizer.ask`, to be remembered for `ttl` ms."""
         if not self.gone:
             self.conn.authorized(action, topic, verdict, ttl)
+
+    def _answered(self) -> None:
+        """The authenticator that was asked has answered."""
+        measures = self.broker.measures
+        if measures is not None and self.authenticator is not None:
+            measures.answered(self.authenticator, (self.broker.clock() - self.since) * 1000)
 
     def decide(self) -> int:
         """Ask the authenticators, from the next one on; a reason code, or PENDING."""
@@ -165,8 +201,12 @@ class Identity:
         while connect is not None and self.asked + 1 < len(authenticators):
             self.asked += 1
             self.authenticator = authenticators[self.asked]
+            self.since = self.broker.clock()
             code = self.authenticator.authenticate(self, connect.user, connect.password)
             if code is not None:
+                code = checked_answer(self.authenticator, code)
+                if code != PENDING:
+                    self._answered()
                 return code
         self.authenticator = None
         if self.user is not None and authenticators:

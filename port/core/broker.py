@@ -12,6 +12,14 @@ from port.core import const
 # In this order imports do not nest deep: a board has little stack.
 from port.core.reason import (
     ADMINISTRATIVE_ACTION,
+    AWAY_ADDRESS,
+    AWAY_BLOCKED,
+    AWAY_CONNECTIONS,
+    DROP_MEMORY,
+    DROP_NOT_AUTHORIZED,
+    DROP_RESERVED_TOPIC,
+    DROP_RETAINED_FULL,
+    DROP_TOO_LARGE,
     KEEP_ALIVE_TIMEOUT,
     MALFORMED_PACKET,
     MAXIMUM_CONNECT_TIME,
@@ -19,47 +27,76 @@ from port.core.reason import (
     NOT_AUTHORIZED,
     QUOTA_EXCEEDED,
     SERVER_SHUTTING_DOWN,
+    SESSION_TAKEN_OVER,
     SUCCESS,
     UNSPECIFIED_ERROR,
     MQTTError,
 )
+from port.core.address import peer
 from port.core.topics import valid_filter, valid_name
-from port.core.message import Message
-from port.core.retained import Retained, expired, retained_message
-from port.core.subscriptions import limited
+from port.core.message import LIGHT, Message, as_bytes
+from port.core.retained import Retained, expired, record, retained_message
 from port.core.options import Options
+from port.core.backpressure import Backpressure
 from port.core.listener import Listener
+from port.core.attempts import Attempts
 from port.core.peers import Peers
+from port.core.clientlog import ClientLog, denied, explained
+from port.core.places import Places, leave, part
 from port.core.routing import Router, check_name
-from port.core.session import Session
+from port.core.session import Session, is_for_all
+from port.core.shed import MANY, SLICE, Shedding, drop_largest
+from port.core.sweep import Sweep
 from port.core.sysinfo import SysInfo
 from port.core import rights
+from port.core.connect import NO_PLACE, attempt_over
 from port.core.connection import Connection
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Callable, ClassVar, Optional, Union
+    from typing import Any, Callable, ClassVar, Optional, Sequence, Union
 
     from port.core.acl import Access, Acl, Rule
     from port.core.auth import Authenticator
     from port.core.hooks import Hooks
+    from port.core.measures import Measures
+    from port.core.mount import Mount
     from port.core.mqtt5 import MQTT5
     from port.core.properties import Properties
+    from port.core.retained import Record
     from port.core.store import Store
     from port.core.subscriptions import Route
     from port.core.transport import Transport
 
 _NEVER = 0xFFFFFFFF
-_UNDECIDED = const(-2)  # port.core.acl has it
+_UNDECIDED = const(-2)  # port.core.acl has it, and this
+_PUBLISH = const(1)
+_MUCH = const(2097152)  # bytes of large packets that are handed over in one go
+_MESSAGE = const(18)  # words a kept message takes beside its name, payload and properties
+_ENTRY = const(10)  # words of an entry
+_IDENTIFIER = const(12)  # words it takes in a dict that grows
+_SLOT = const(2)  # words of its place in a queue or window
+_SHED = const(200)  # ms
+_PACKETS = const(4)  # of the largest size that have room in any case
 _SWEEP = const(60000)  # ms between two looks for retained messages and failures to authenticate that have expired
+_SOME = const(256)  # retained messages looked at in one piece for that
+
+
+# What it costs to end a session and to remove a subscription, in the units of Broker.turn.
+_ENDED = const(100)
+_REMOVED = const(60)
+_FEW = const(200)  # sessions or subscriptions that are dealt with at once
 
 
 def ignore(level: int, text: str, *args: "Any") -> None:
     """A log that keeps nothing."""
 
 
-def _bytes(value: "Union[str, bytes]") -> bytes:
-    return value.encode() if isinstance(value, str) else bytes(value)
+def _is_due(session: Session, now: int) -> bool:
+    """Whether the will of a session that is away is to be sent, or the session to end."""
+    will_at = session.will_at
+    expires_at = session.expires_at
+    return will_at is not None and will_at <= now or expires_at is not None and expires_at <= now
 
 
 class Broker:
@@ -80,7 +117,12 @@ class Broker:
     message_hooks   True while one of the two message events has a hook
     """
 
-    handshakes: "ClassVar[int]" = 8  # connections that may at least be without CONNECT at a time: those a host accepts at once
+    # What one client may have done for it in a turn before others are served, about 10 ms of a small computer's time. The
+    # unit is the hand-over of one short message to one receiver; each kind of work says how many it takes.
+    TURN: "ClassVar[int]" = 8192
+    HANDSHAKES: "ClassVar[int]" = 8  # connections that may at least be without CONNECT at a time: those a host accepts at once
+    word: "ClassVar[int]" = 8  # bytes of a word, of which objects are made
+    debug = False  # the host's log has what rules withhold from single clients, too
 
     def __init__(
         self,
@@ -100,8 +142,35 @@ class Broker:
         self.client_limits: "list[tuple[Optional[bytes], Optional[bytes], dict[str, Any]]]" = []
         self.default_listener = Listener("default", "tcp", self.options, self.authenticators)
         self.listeners: "list[Listener]" = []
-        self.peers = Peers()
+        self.client_log = ClientLog(self)
+        self.turns: "list[Callable[[], bool]]" = []  # clients' work that goes on when others have been served, see give_turn
+        self.attempts = Attempts(self)
+        self.peers = Peers(self.attempts)
+        most = self.options.max_connections
+        share = self.options.owner_share
+        self.arriving = Places(most // 2, share)  # connections that have had no CONNECT accepted yet
+        self.present = Places(most, share)  # those that have: the clients
+        self.staying = Places(self.options.max_sessions, share)  # sessions that outlive their connections
         self.jobs: "list[Callable[[], bool]]" = []  # work that is done in slices, see background
+        self.pressure = Backpressure(self)
+        self.scarce: "Optional[Session]" = None
+        self.large = 0  # bytes of large packets in outboxes
+        self._later: "list[Connection]" = []  # with large packets that others come before
+        self._large_left = _MUCH  # bytes of large packets that may be sent before others are served
+        self._flushing = False  # a session is sent what has waited
+        self._midway = False  # a packet is being handled
+        self.slot = _SLOT * self.word  # bytes of an entry's place in a queue
+        self.place = (_SLOT + _ENTRY) * self.word  # with the entry itself
+        self.identifier = _IDENTIFIER * self.word  # bytes of a packet identifier that is remembered
+        self.message_bytes = 0  # kept for clients in queues and in flight, see keep
+        self._shed_at = 0  # when queues may give way again at once, ms
+        self._sheds_at = 0  # and in the background
+        self._shedding: "Any" = None  # the last job in which they did
+        self.unsent_bytes = 0  # that sockets have not taken, where the host knows; told once a second
+        self.session_bytes = 0  # of client ids, wills and QoS 2 identifiers; sessions themselves are bounded in number
+        self.partial_bytes = 0  # of packets that have not come whole
+        self.turn = self.TURN
+        self.spent = 0  # of the turn that is under way, see turn
         self.largest_packet = 129  # that some client may send; up to this size it is not asked
         self.hooks: "Optional[Hooks]" = None
         self.message_hooks = False
@@ -109,8 +178,11 @@ class Broker:
         # Dicts stand for sets wherever one grows: on MicroPython a set is corrupt once memory has run out at that.
         self.connections: "dict[Connection, Any]" = {}  # with what Peers.enter returned for the address
         self.connected = 0  # connections that are open
+        self.handshakes = self.HANDSHAKES  # fewer where the host has fewer sockets
         self.shortage = 0  # how short memory is, see guard.MemoryGuard
-        self.retained = Retained(self.options.max_retained_messages, self.options.max_retained_bytes)
+        self.look: "Optional[Callable[[], None]]" = None  # looks at that before there is another session that stays
+        options = self.options
+        self.retained = Retained(options.max_retained_messages, options.max_retained_bytes, self.word, options.retained_share)
         self.router = Router(self)
         # Receivers of plain QoS 0 packets by topic name, for MQTT 3.x and for MQTT 5.
         self.fast = self.router.fast
@@ -118,14 +190,21 @@ class Broker:
         self.mqtt5: "Optional[MQTT5]" = None  # loaded by the first client that speaks it
         self.dirty: "list[Any]" = []  # connections with something in their outbox
         self.due: "dict[Session, bool]" = {}  # sessions with a will or an expiry to come
+        self.ended: "dict[Session, bool]" = {}  # sessions that are over, whose subscriptions are still being taken away
+        self.settling: "dict[Session, bool]" = {}  # whose connection is over, and what becomes of them is still to be seen to
+        self._to_settle: "list[Session]" = []  # they, and perhaps some that are settled
+        self._settler: "Any" = self._settle_some
+        self._settled = 0  # what that has cost since the last slice of work in the background, in the units of `turn`
         self._unsettled = False  # True when there are offline sessions that ought to be in _due, or ended
         self._sweep_at = 0  # when what has expired is looked for next, ms
+        self._sweeping = False  # retained messages are looked through for that
         self.bytes_received = 0
         self.bytes_sent = 0
         self.packets_received = 0
         self.packets_sent = 0
         self.publishes_received = 0
-        self.published = 0  # PUBLISH packets sent
+        self.received1 = self.received2 = 0  # of QoS 1 and 2 among them
+        self.published0 = self.published1 = self.published2 = 0  # PUBLISH packets sent, by QoS
         self.dropped = 0  # messages not delivered to one receiver for want of room
         self.connections_total = 0
         self.clients_maximum = 0
@@ -135,12 +214,15 @@ class Broker:
         self.auth_timeouts = 0  # clients ended because an authenticator or authorizer did not answer
         self.random: "Callable[[int], bytes]" = self._count  # (size) -> bytes nobody can guess, from the host
         self._counted = 0
-        self.expected = 0  # bytes of incomplete packets of connections that are not open, see Connection.feed
+        self.expected = 0  # bytes of incomplete packets of connections that are not open, see Connection.expect
         self.auth_blocked = 0  # connections refused because their address has to wait
         self.denied_publishes = 0
         self.denied_subscriptions = 0
         self.rate_limited = 0  # times a client was too fast
+        self.measures: "Optional[Measures]" = None  # where there is a listener to ask for it
         self.sys = SysInfo(self)
+        self._ending: "Any" = None  # the job that looks for sessions that are due, the last one there was
+        self._steps: "Any" = (self._end_due, self._find_silent, self._settle_rest, self._sweep, self._finish_tick)  # of `tick`
 
     # -- connections -----------------------------------------------------------------------
 
@@ -154,44 +236,106 @@ class Broker:
     ) -> "Optional[Connection]":
         """A client has connected; None when it is turned away without a word."""
         listener = listener or self.default_listener
-        refusal = self._refusal(address)
-        peer = None if refusal else self.peers.enter(address, listener.options)
-        if peer is None:
-            self.turn_away(listener, address, refusal or "too many connections from this address")
-            return None
-        try:
-            conn = Connection(self, listener, transport, address)
-            self.connections[conn] = peer
-        except MemoryError:
-            self.peers.leave(peer)
-            raise
-        self.connections_total += 1
-        return conn
-
-    def turn_away(self, listener: Listener, address: str, why: str) -> None:
-        """Count a connection that is closed before CONNECT; the host tells of those it does not even announce."""
-        self.refused += 1
-        listener.refused += 1
-        self.log(2, "- %s: %s", address, why)
-
-    def _refusal(self, address: str) -> str:
-        """Why a connection cannot even be asked for its CONNECT; empty when it can."""
-        if len(self.connections) - self.connected >= max(self.handshakes, self.options.max_connections // 2):
-            return "too many connections without CONNECT"
+        counted = None
+        why, reason = "max_connections_per_address reached", AWAY_ADDRESS
         if self.peers.blocked(address, self.clock()):
             self.auth_blocked += 1
-            return "too many failures to authenticate"
-        return ""
+            why, reason = "max_auth_failures reached", AWAY_BLOCKED
+        else:
+            counted = self.peers.enter(address, listener.options)
+        key = peer(address)
+        if counted is not None and not self._make_room(key):
+            self.peers.leave(counted)
+            counted = None
+            why, reason = "too many connections without CONNECT", AWAY_CONNECTIONS
+        if counted is None:
+            self.turn_away(listener, address, why, reason)
+            return None
+        conn = None
+        try:
+            conn = Connection(self, listener, transport, address)
+            self.arriving.enter(conn, key)
+            self.arriving.offer(conn)
+            self.connections[conn] = counted
+        except MemoryError:
+            self.peers.leave(counted)
+            if conn is not None:
+                leave(conn)
+            raise
+        self.connections_total += 1
+        if self.measures is not None:
+            self.measures.accepted(listener)
+        return conn
+
+    def turn_away(self, listener: Listener, address: str, why: str, reason: int = 0) -> None:
+        """Count a connection that is closed before CONNECT; the host tells of those it does not even announce.
+
+        `why` is for the log, `reason` for the figures: one of port.core.reason.
+        """
+        self.refused += 1
+        listener.refused += 1
+        if self.measures is not None:
+            self.measures.turned_away(listener, reason)
+        self.client_log.line(2, address, "- %s: %s", address, why)
+
+    def most_arriving(self) -> int:
+        """How many connections may be without CONNECT at this moment."""
+        most = self.options.max_connections
+        return max(self.handshakes, 1, min(most // 2, most + self.handshakes - self.connected))
+
+    def _make_room(self, key: "Any") -> bool:
+        """Whether there is a place for one more connection without CONNECT, of the address `key`.
+
+        If need be the oldest of an address above its share gives way: who means it sends CONNECT at once.
+        """
+        most = self.most_arriving()
+        return self.arriving.count < most or self.drop_silent(key, most)
+
+    def drop_silent(self, key: "Any", most: int) -> bool:
+        """End the oldest connection without CONNECT of an address above its share of `most`, for one of the address `key`.
+
+        False when there is none.
+        """
+        owner = self.arriving.find(key, most, self.options.owner_share)
+        if owner is None:
+            return False
+        owner.after.fail(MQTTError(QUOTA_EXCEEDED, NO_PLACE))
+        return True
+
+    def lighten(self, conn: Connection) -> None:
+        """The bytes kept of a client that is not let in yet are others than before, see Connection.expect.
+
+        When all such bytes are too many, those of the oldest connection go that has some, of an address that has more than
+        its share. Raises MQTTError when that is this connection, or there is none.
+        """
+        options = self.options
+        most = options.max_connecting_bytes
+        share = part(most, options.owner_share)
+        while conn.early and self.expected > most:
+            owner = conn.owner
+            if owner.weight <= share:
+                for owner in self.arriving.owners.values():
+                    if owner.weight > share:
+                        break
+            oldest = conn
+            if owner.weight > share:
+                oldest = owner.after
+                while not oldest.early:
+                    oldest = oldest.after
+            error = MQTTError(QUOTA_EXCEEDED, "max_connecting_bytes reached")
+            if oldest is conn:
+                raise error
+            oldest.fail(error)
 
     def _count(self, size: int) -> bytes:
         """In place of random bytes where the host has none, as in tests that have to be the same each time."""
         self._counted += 1
         return self._counted.to_bytes(size, "big")
 
-    def new_client_id(self) -> bytes:
+    def new_client_id(self, prefix: bytes) -> bytes:
         """A client id nobody has, nor can guess: who knew it could take over the session of an anonymous client."""
         while True:
-            client_id = b"auto-" + hexlify(self.random(8))
+            client_id = prefix + hexlify(self.random(8))
             if client_id not in self.sessions:
                 return client_id
 
@@ -202,29 +346,37 @@ class Broker:
                 from port.core.mqtt5 import MQTT5
             except ImportError:
                 return None
-            self.mqtt5 = MQTT5()
+            self.mqtt5 = MQTT5(self.options)
         return self.mqtt5
 
-    def attach(self, conn: Connection, session: Session) -> None:
-        """The connection is open: its session gets what is published from now on."""
+    def attach(self, conn: Connection, session: Session, key: "Any") -> None:
+        """The connection of the owner `key` is open: its session gets what is published from now on."""
         session.conn = conn
         self.connected += 1  # at once: `detach` takes it back if there is no memory for the rest
         conn.listener.connected += 1
+        if self.measures is not None:
+            self.measures.came(conn)
+        conn.expect(0)
+        leave(conn)
+        self.present.enter(conn, key)
+        self.present.offer(conn)
         session.out = None if conn.blocked else conn.out
+        session.count_in_flight(False)
         self.due.pop(session, None)
         if session.expires_at is not None or session.will_at is not None:
             session.expires_at = session.will_at = None
-        self._settle_family(session)
+        self.settle_family(session)
         rights.set_fast(conn, session)
         self.clients_maximum = max(self.clients_maximum, self.connected)
         if self.journal is not None:
             self.journal.attached(session)
-        self.log(1, "%s: connected, MQTT %d", conn, conn.version)
+        self.client_log.line(1, conn.address, "%s: connected, MQTT %d", conn, conn.version)
         self.tell("connect", session)
 
-    def _settle_family(self, session: Session) -> None:
-        """Whether plain QoS 0 packets can go to a connected session as they came [MQTT-3.1.2-24]."""
-        plain = session.max_packet >= self.largest_packet and not session.alias_maximum
+    def settle_family(self, session: Session) -> None:
+        """Whether plain QoS 0 packets can go to a session as they came [MQTT-3.1.2-24]."""
+        waits = session.options.queue_qos0_messages and session.expiry  # where the fast path would drop
+        plain = session.max_packet >= self.largest_packet and not session.alias_maximum and session.mount is None and not waits
         family = -1 if not plain else 5 if session.version5 else 4
         if session.family != family:
             session.family = family
@@ -238,13 +390,14 @@ class Broker:
             self.largest_packet = options.max_packet_size
             for session in self.sessions.values():
                 if session.conn is not None:
-                    self._settle_family(session)
+                    self.settle_family(session)
 
     def detach(self, conn: Connection, code: int, text: str, was_open: bool) -> None:
         """A connection is over; settle its session's will and expiry [MQTT-3.1.2-8]."""
-        peer = self.connections.pop(conn, None)
-        if peer is not None:
-            self.peers.leave(peer)
+        counted = self.connections.pop(conn, None)
+        if counted is not None:
+            self.peers.leave(counted)
+        leave(conn)
         session = conn.session
         was_open = was_open and session is not None and session.conn is conn
         if was_open:
@@ -252,13 +405,56 @@ class Broker:
             conn.listener.connected -= 1
             session.conn = None  # type: ignore[union-attr]
             session.pause()  # type: ignore[union-attr]
+            self.pressure.forget(session, conn)  # type: ignore[arg-type]
         try:
-            self.log(2 if code > UNSPECIFIED_ERROR else 1, "%s: %s (0x%02x)", conn, text, code)
+            if conn.identity is not None:
+                attempt_over(conn.identity, False)
+            if self.measures is not None:
+                self.measures.went(conn, code, was_open)
+            level = 2 if code > UNSPECIFIED_ERROR else 1
+            if code == SERVER_SHUTTING_DOWN:  # it is so for all of them
+                level = 0
+            elif level > 1 and code not in (KEEP_ALIVE_TIMEOUT, SESSION_TAKEN_OVER):  # which happen to everybody
+                text = explained(conn, code, text) or text
+            self.client_log.line(level, conn.address, "%s: %s (0x%02x)", conn, text, code)
             if was_open:
                 self.tell("disconnect", session, code)
-                self._settle(session)  # type: ignore[arg-type]
+                self._settle_in_turn(session)  # type: ignore[arg-type]
         except MemoryError:
             self.out_of_memory()
+
+    def _settle_in_turn(self, session: Session) -> None:
+        """See to a session whose connection is over: at once, or where many end at the same time in the background."""
+        if self._settled <= self.turn and not self._to_settle:
+            before = self.spent
+            self._settle(session)
+            self._settled += self.spent - before + _ENDED
+            return
+        if session.expiry:
+            self.staying.offer(session, not session.subscriptions)
+        self._to_settle.append(session)
+        self.settling[session] = True  # last: without memory for that the session is settled with the next tick
+        self.background(self._settler)
+
+    def _settle_some(self) -> bool:
+        """A job, see background."""
+        line = self._to_settle
+        while line:
+            if self.spent > self.turn:
+                return True
+            self.spent += _ENDED
+            session = line.pop()
+            if self.settling.pop(session, False):
+                self._settle(session)
+        return False
+
+    def find_session(self, client_id: bytes) -> "Optional[Session]":
+        """The session of a client as the end of its last connection has left it, or None."""
+        session = self.sessions.get(client_id)
+        if session is not None and self.settling.pop(session, False):
+            self._settle(session)
+            session = self.sessions.get(client_id)
+        return session
 
     def _settle(self, session: Session) -> None:
         """What becomes of a session whose connection is over."""
@@ -266,7 +462,9 @@ class Broker:
         if not session.expiry:
             self.end_session(session)
             return
+        self.staying.offer(session, not session.subscriptions)
         self._hand_back(session, False)
+        session.count_in_flight(True)
         if session.expiry != _NEVER:
             session.expires_at = now + session.expiry * 1000
         will = session.will
@@ -293,8 +491,12 @@ class Broker:
 
     # -- rights ----------------------------------------------------------------------------
 
-    def set_acl(self, rules: "list[Rule]") -> None:
-        """Other rules for the listeners that have none of their own; to be followed by `rights_changed`."""
+    def set_acl(self, rules: "Optional[Sequence[Union[Rule, dict[str, Any]]]]") -> None:
+        """Other rules, or tables as a configuration has them, for the listeners that have none of their own; to be followed by
+        `rights_changed`. Raises ValueError naming a rule that is wrong by its number.
+
+        What no rule allows is denied, so an empty list denies everything; with None everything is allowed.
+        """
         if self.acl is None:
             self.acl = rights.new_acl(self)
         self.acl.replace(rules)
@@ -313,63 +515,201 @@ class Broker:
         renew_all(self)
         self.flush()
 
-    # -- background work -------------------------------------------------------------------
+    # -- work in slices --------------------------------------------------------------------
 
-    def background(self, job: "Callable[[], bool]") -> None:
-        """Do some work in slices, others being served in between: `job()` until it returns False."""
-        self.jobs.append(job)
+    def give_turn(self, job: "Callable[[], bool]") -> None:
+        """Go on with a client's work when others have been served: `job()` until it returns False.
+
+        Each call is to stop soon after `spent` has reached `turn`.
+        """
+        self.turns.append(job)
         self.wake()
 
-    def wake(self) -> None:
-        """There is work to do; a host sees to it that `work` is called soon."""
+    def background(self, job: "Callable[[], bool]") -> None:
+        """Do some work of the broker in slices, others being served in between: `job()` until it returns False.
+
+        One that is under way already is not begun again.
+        """
+        if job not in self.jobs:
+            self.jobs.append(job)
+        self.wake()
+
+    def wake(self, ms: int = 0) -> None:
+        """There is work to do; a host sees to it that `work` is called soon, or in so many ms."""
 
     def work(self) -> bool:
-        """Do one slice of each job; False when there is nothing left to do. For the host to call."""
-        for job in list(self.jobs):
-            try:
-                more = job()
-            except Exception as e:
-                self.crashed(None, e)
-                more = False
-            if not more:
-                self.jobs.remove(job)
-        return bool(self.jobs)
+        """Do as many turns as there is time for in one, and slices of as many jobs; False when nothing is left to do.
+
+        For the host to call, and to flush after it. Clients take turns in the order in which they came to wait.
+        """
+        self.pressure.look()
+        self._large_left = _MUCH
+        self._settled = 0
+        self._round(self.turns)
+        self._round(self.jobs)
+        return bool(self.turns or self.jobs)
+
+    def _round(self, jobs: "list[Any]") -> None:
+        """Do slices of as many as there is time for in one turn, the first first; those that are not done are the last then."""
+        left = self.turn
+        for _ in range(len(jobs)):
+            self.spent = 0
+            going = self._goes_on(jobs[0])
+            job = jobs.pop(0)
+            if going:
+                jobs.append(job)
+            left -= self.spent + 1
+            if left <= 0:
+                break
+
+    def _goes_on(self, job: "Callable[[], bool]") -> bool:
+        """Do a slice of a job; False when it is done or has failed."""
+        try:
+            return job()
+        except MemoryError:
+            self.out_of_memory()
+            return False
+        except Exception as e:
+            self.crashed(None, e)
+            return False
+
+    # -- bytes kept for clients ------------------------------------------------------------
+
+    def kept(self) -> int:
+        """Bytes kept for clients at this moment, see Options.max_memory."""
+        return (
+            self.message_bytes + self.partial_bytes + self.unsent_bytes + self.session_bytes
+            + self.retained.bytes + self.router.subscriptions.bytes
+        )  # fmt: skip
+
+    def memory_limit(self) -> int:
+        """Bytes that may be kept for all clients together: max_memory, but room for some packets in any case."""
+        options = self.options
+        return max(options.max_memory, _PACKETS * options.max_packet_size)
+
+    def is_half_full(self) -> bool:
+        """True when what waits for clients, or comes from them, has half of what the rest leaves of that."""
+        passing = self.message_bytes + self.partial_bytes
+        return passing * 2 > self.memory_limit() - self.kept() + passing
+
+    def lacks(self, size: int) -> bool:
+        """True when `size` bytes more would be above the limit for all clients together.
+
+        Where less than an eighth is free, the largest queues and, where queues are not what takes it, sessions give way, see
+        port.core.shed, until it is three sixteenths; again after _SHED ms at the earliest. At the limit queues do at once.
+        """
+        limit = self.memory_limit()
+        kept = self.kept() + size
+        if kept <= limit - limit // 8:
+            return False
+        now = self.clock()
+        if kept > limit and now >= self._shed_at and len(self.sessions) < MANY:
+            self._shed_at = now + _SHED
+            left = SLICE
+            most = limit - limit // 8 + self._leaving()
+            while left > 0 and self.kept() + size > most:
+                left -= drop_largest(self) or left
+            kept = self.kept() + size
+        if kept > limit - limit // 8 and now >= self._sheds_at and self._shedding not in self.jobs:
+            self._sheds_at = now + _SHED
+            self._shedding = Shedding(self, self._has_shed).go_on
+            self.background(self._shedding)
+        return kept > limit
+
+    def _has_shed(self) -> bool:
+        return self.kept() <= self.memory_limit() * 13 // 16 + self._leaving()
+
+    def _leaving(self) -> int:
+        """Bytes that are kept, and are being given back."""
+        return sum([session.subscription_bytes for session in self.ended])
+
+    def weight(self, message: Message) -> int:
+        """Bytes a message takes with the entry its receivers share; a large payload stands in its packet, too."""
+        size = message.size()
+        return (size if size <= LIGHT else 2 * size) + (_MESSAGE + _ENTRY) * self.word
+
+    def lacks_room_for(self, message: Message) -> bool:
+        """True when a message that nobody waits for yet would be above the limit."""
+        return self.lacks(self.weight(message) + self.place)
+
+    def keep(self, entry: "Any") -> None:
+        """A queue or a window has taken an entry in, see port.core.session; those that share its message count that once."""
+        message = entry[0]
+        size = self.slot if is_for_all(entry) else self.place
+        if not message.kept:
+            size += self.weight(message)
+        message.kept += 1
+        self.message_bytes += size
+
+    def let_go(self, entry: "Any") -> None:
+        """The opposite of `keep`."""
+        message = entry[0]
+        size = self.slot if is_for_all(entry) else self.place
+        message.kept -= 1
+        if not message.kept:
+            size += self.weight(message)
+        self.message_bytes -= size
 
     # -- sessions --------------------------------------------------------------------------
 
-    def new_session(self, client_id: bytes) -> Session:
+    def new_session(self, client_id: bytes, mount: "Optional[Mount]" = None) -> Session:
         """Make a session and keep it."""
-        session = self.sessions[client_id] = Session(self, client_id)
+        session = Session(self, client_id) if mount is None else mount.session(self, client_id)
+        self.sessions[client_id] = session
+        self.session_bytes += len(client_id)
         return session
 
     def end_session(self, session: Session) -> None:
         """End a session that has no connection: its will goes out, its state goes [MQTT-4.1.0-2]."""
+        self.settling.pop(session, None)
         self._hand_back(session, True)
+        session.forget()  # early: this gives memory back, which what follows may need
+        session.expiry = -1  # nothing is queued for it any more
         if self.journal is not None:
             self.journal.forget(session)
-        for topic_filter in list(session.subscriptions):
-            self.router.remove(session, topic_filter)
-        session.inflight.clear()
-        session.resends = session.replay = session.queue = None
+        self.session_bytes -= len(session.received or ()) * self.identifier
+        session.received = None
+        filters = list(session.subscriptions)
+        if len(filters) > _FEW:  # what comes for them meanwhile is forgotten at the end
+            self.ended[session] = True
+
+            def done() -> None:
+                session.forget()
+                del self.ended[session]
+
+            self.background(Sweep(self, filters, lambda topic_filter: self._remove(session, topic_filter), done).go_on)
+        else:
+            for topic_filter in filters:
+                self._remove(session, topic_filter)
         self._publish_will(session)
         rights.set_access(self, session, None)
         # Last: if memory runs out before, it can be tried again.
         self.due.pop(session, None)
+        leave(session)
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
+            self.session_bytes -= len(session.client_id)
+
+    def _remove(self, session: Session, topic_filter: bytes) -> None:
+        self.router.remove(session, topic_filter)
+        self.spent += _REMOVED
 
     def _hand_back(self, session: Session, ended: bool) -> None:
         """What a leaving member of shared subscriptions had not acknowledged goes to the others."""
+        groups: "Any" = None  # a dict where there are some: there may be no memory for an empty one
+        self.spent += len(session.subscriptions) >> 2
         for topic_filter in session.subscriptions:
             group = self.router.group(topic_filter)
-            if group is not None and ended:
-                group.leave(session, True)
-            elif group is not None:
-                group.away(session)
+            if group is not None and (ended or group.has_others(session)):
+                groups = groups or {}
+                groups[group] = True
+        for group in groups or ():
+            group.leave(session, True, groups, not ended)
+            break
 
     def _publish_will(self, session: Session) -> None:
         will = session.will
-        session.will = None
+        session.set_will(None)
         session.will_at = None
         if self.journal is not None:
             self.journal.will(session)
@@ -387,10 +727,12 @@ class Broker:
             self.crashed(None, e)
         except MemoryError:
             self.out_of_memory()
-            self.dropped += 1
+            self.drop(DROP_MEMORY)
 
     def subscribe_session(self, session: Session, topic_filter: bytes, options: int) -> None:
         """Make or change a subscription; filter and options are valid [MQTT-3.8.4-3]."""
+        if session.subscriptions.get(topic_filter) == options:
+            return
         self.router.add(session, topic_filter, options)
         if session.number:
             self.journal.subscription(session, topic_filter, options)
@@ -399,6 +741,8 @@ class Broker:
         """Take a subscription away; nothing new is sent for it [MQTT-3.10.4-2]."""
         group = self.router.group(topic_filter)
         self.router.remove(session, topic_filter)
+        if session.replay is not None:
+            session.replay.drop((topic_filter,))
         if group is not None:
             # What was sent stays with it [MQTT-3.10.4-3].
             group.leave(session, session.conn is None)
@@ -415,34 +759,30 @@ class Broker:
 
     def replay_retained(self, session: Session, topic_filter: bytes, options: int) -> None:
         """Send a new subscription the retained messages it matches, as fast as the client takes them."""
-        now = self.clock()
-        found: "list[Any]" = self.retained.matching(topic_filter)  # Any: when compiled a typed tuple would become another object
-        if topic_filter.startswith(b"$"):
-            found += self.sys.matching(topic_filter)
-        entries: "list[Any]" = []
-        identifiers = (options >> 8,) if options >> 8 else None
-        access = session.access
-        for record in found:
-            if access is not None:
-                verdict = access.receive(record[0])
-                if verdict < 0:
-                    continue
-                qos = min(record[2], limited(options, verdict) & 3)
+        if session.replay is None:
+            if session.number:
+                from port.core.session_replay import KeptReplay
+
+                session.replay = KeptReplay(session)
             else:
-                qos = min(record[2], options & 3)
-            if not expired(record, now):
-                entries.append((record, qos << 1 | 1, identifiers))
-        if entries:
-            entries.reverse()
-            waiting = session.replay or []
-            if len(waiting) + len(entries) > 2 * self.retained.count:
-                # Who subscribes again and again without reading gets each message once, not each time.
-                again = {entry[0][0]: True for entry in entries}
-                waiting = [entry for entry in waiting if entry[0][0] not in again]
-            session.replay = entries + waiting
-            session.pump()
+                from port.core.replay import Replay
+
+                session.replay = Replay(session)
+        session.replay.add(topic_filter, options)
+        session.pump()
 
     # -- messages --------------------------------------------------------------------------
+
+    @property
+    def published(self) -> int:
+        """PUBLISH packets sent."""
+        return self.published0 + self.published1 + self.published2
+
+    def drop(self, why: int, count: int = 1) -> None:
+        """So many messages are not delivered: `why` is one of the reasons in port.core.reason."""
+        self.dropped += count
+        if self.measures is not None:
+            self.measures.drops[why] += count
 
     def accept_message(self, message: Message, sender: Session) -> "tuple[int, str]":
         """Take in a message from a client: (reason code for its acknowledgement, reason string).
@@ -451,6 +791,14 @@ class Broker:
         was done, when the authorizer has to be asked.
         """
         access = sender.access
+        limit = sender.options.message_size_limit
+        if limit and len(message.payload) > limit:
+            if not valid_name(message.name):
+                raise MQTTError(MALFORMED_PACKET, "invalid topic name")
+            self.drop(DROP_TOO_LARGE)
+            text = "payload of %d bytes" % len(message.payload)
+            denied(sender, _PUBLISH, message.name, QUOTA_EXCEEDED, text)
+            return QUOTA_EXCEEDED, text
         if access is not None:
             code = self._may_publish(message, sender, access)
             if code:
@@ -468,16 +816,21 @@ class Broker:
             check_name(message.name, sender.options)
             return verdict
         self.denied_publishes += 1
-        self.dropped += 1
+        self.drop(DROP_NOT_AUTHORIZED)
+        denied(sender, _PUBLISH, message.name, NOT_AUTHORIZED)
         return NOT_AUTHORIZED
 
     def _take_in(self, message: Message, sender: Session, access: "Optional[Access]") -> "tuple[int, str]":
         """Take in a message that its sender may publish."""
         if self.message_hooks:
-            return self.hooks.accept(message, sender)  # type: ignore[union-attr]
+            code, text = self.hooks.accept(message, sender)  # type: ignore[union-attr]
+            if code == NOT_AUTHORIZED:
+                denied(sender, _PUBLISH, message.name, code, text)
+            return code, text
         route = self.router.route(message.name, sender.options)
         if route is None:  # $-topics belong to the broker
-            self.dropped += 1
+            self.drop(DROP_RESERVED_TOPIC)
+            denied(sender, _PUBLISH, message.name, NOT_AUTHORIZED, "clients cannot publish to $ topics")
             return NOT_AUTHORIZED, "clients cannot publish to $ topics"
         if access is not None:
             self.router.allow(sender, access, message.name, route)
@@ -486,37 +839,72 @@ class Broker:
     def distribute(self, message: Message, route: "Route", sender: "Optional[Session]") -> "tuple[int, str]":
         """Retain a message if it is to be, and give it to its receivers: (reason code, reason string)."""
         code, text = SUCCESS, ""
-        if message.retain and not self._retain(message):
+        if message.retain and not self._retain(message, sender):
             code, text = QUOTA_EXCEEDED, "no room for another retained message"
+            if sender is not None:
+                denied(sender, _PUBLISH, message.name, code)
         if not self.router.distribute(message, route, sender):
             code = code or NO_MATCHING_SUBSCRIBERS
         return code, text
 
-    def _retain(self, message: Message) -> bool:
+    def _retain(self, message: Message, sender: "Optional[Session]") -> bool:
         name = message.name
         if not message.payload:
             if self.retained.remove(name) and self.journal is not None:
                 self.journal.retained(name, None)
             return True
-        if not self.retained.put(message):
-            self._expire_retained()
-            if not self.retained.put(message):
-                self.dropped += 1
+        old = self.retained.get(name)
+        if self.lacks(message.size()) and old is None:
+            self.drop(DROP_MEMORY)
+            return False
+        source = None
+        if sender is not None and sender.access is not None and self.options.check_retain_source:
+            from port.core.acl import source_of
+
+            source = source_of(sender, message, old)
+        interval = self.options.max_retained_expiry
+        holder = None if sender is None else self.retained.holder(sender.owner_key())
+        new = record(message, source, self.clock() + interval * 1000 if interval else None, holder)
+        if not self.retained.put(new):
+            self._expire_some()  # what is left of the round that is under way
+            self._expire_some()
+            if not self.retained.put(new):
+                self.drop(DROP_RETAINED_FULL)
                 return False
         if self.journal is not None:
-            self.journal.retained(name, message)
+            self.journal.retained(name, new)
         return True
 
-    def _expire_retained(self) -> None:
-        """Forget the retained messages that have expired [MQTT-3.3.2-5]."""
-        for name in self.retained.expire(self.clock()):
+    def may_replay(self, found: "Record") -> bool:
+        """Whether a retained message may go to new subscriptions, see Options.check_retain_source."""
+        source = found[5]
+        if source is None or not self.options.check_retain_source:
+            return True
+        from port.core.acl import may_still
+
+        return may_still(self, found, source)
+
+    def _expire_some(self) -> bool:
+        """Forget some of the retained messages that have expired; True when more are to be looked at [MQTT-3.3.2-5]."""
+        retained = self.retained
+        now = self.clock()
+        if retained.due is None or retained.due > now:
+            return False
+        for name in retained.expire_some(now, _SOME):
             if self.journal is not None:
                 self.journal.retained(name, None)
+        return retained.sweeping
+
+    def _sweep_retained(self) -> bool:
+        """A job, see background: forget the retained messages that have expired."""
+        self._sweeping = False  # should it fail
+        self._sweeping = self._expire_some()
+        return self._sweeping
 
     def publish(
         self,
         topic: "Union[str, bytes]",
-        payload: "Union[str, bytes]" = b"",
+        payload: "Union[str, bytes, bytearray, memoryview]" = b"",
         qos: int = 0,
         retain: bool = False,
         properties: "Optional[Properties]" = None,
@@ -527,7 +915,7 @@ class Broker:
         properties: MQTT 5 properties by identifier, as in port.core.properties; expiry: message
         expiry interval, s. `$` topics are allowed here. Raises ValueError for an invalid topic or QoS.
         """
-        name = _bytes(topic)
+        name = as_bytes(topic)
         encoded = b""
         if properties:
             from port.core.properties import encode_all
@@ -538,7 +926,7 @@ class Broker:
         if qos not in (0, 1, 2):
             raise ValueError("QoS must be 0, 1 or 2, not %r" % (qos,))
         expires = None if expiry is None else self.clock() + expiry * 1000
-        message: "Optional[Message]" = Message(name, _bytes(payload), qos, retain, encoded, expires)
+        message: "Optional[Message]" = Message(name, as_bytes(payload), qos, retain, encoded, expires)
         if self.message_hooks:
             message = self.hooks.filter("message", None, message)  # type: ignore[arg-type, union-attr]
         if message is None:
@@ -552,14 +940,14 @@ class Broker:
 
         Called at once for the retained messages that match. Raises ValueError for an invalid filter.
         """
-        data = _bytes(topic_filter)
+        data = as_bytes(topic_filter)
         if not valid_filter(data) or data.startswith(b"$share/"):
             raise ValueError("invalid topic filter %r" % (topic_filter,))
         handle = self.router.add_local(data, callback)
         now = self.clock()
-        for record in self.retained.matching(data):
-            if not expired(record, now):
-                self.router.call_local(handle, retained_message(record))
+        for found in self.retained.matching(data):
+            if not expired(found, now) and self.may_replay(found):
+                self.router.call_local(handle, retained_message(found))
         return handle
 
     def unsubscribe(self, handle: "Any") -> None:
@@ -568,12 +956,26 @@ class Broker:
 
     def disconnect(self, client_id: "Union[str, bytes]", code: int = ADMINISTRATIVE_ACTION, text: str = "") -> bool:
         """End a client's connection, MQTT 5 clients being told the reason; False when it is not connected."""
-        session = self.sessions.get(_bytes(client_id))
+        session = self.sessions.get(as_bytes(client_id))
         if session is None or session.conn is None:
             return False
         session.conn.fail(MQTTError(code, text or "disconnected by the server"))
         self.flush()
         return True
+
+    def end_client(self, client_id: "Union[str, bytes]") -> bool:
+        """End a client's connection, if it has one, and its session with all that waits in it; its will goes out.
+
+        False when there is neither. MQTT 5 clients are told 0x98.
+        """
+        name = as_bytes(client_id)
+        found = name in self.sessions
+        self.disconnect(name)
+        session = self.find_session(name)
+        if session is not None:
+            self.end_session(session)
+            self.flush()
+        return found
 
     def on(self, event: str, callback: "Callable[..., Any]") -> None:
         """Register a hook, see port.core.hooks; ValueError for an unknown event, ImportError in a broker without hooks."""
@@ -598,7 +1000,13 @@ class Broker:
     # -- output ------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Hand every outbox to its transport; call it after feeding connections and after a tick."""
+        """Hand every outbox to its transport; call it after feeding connections and after a tick.
+
+        Where large packets go to many, some of them wait until others have been served.
+        """
+        large = self.large
+        if large:
+            self._flush_large(large)
         dirty = self.dirty
         journal = self.journal
         packets = size = 0
@@ -614,12 +1022,67 @@ class Broker:
                     out.clear()
                 session = conn.session
                 if session is not None and session.room < 0:
-                    session.pump()
+                    self._flushing = True
+                    try:
+                        session.pump()
+                    finally:
+                        self._flushing = False
         dirty.clear()
+        if large:
+            self.large = 0
         self.packets_sent += packets
         self.bytes_sent += size
-        if journal is not None and journal.serial != journal.taken_serial:
+        if journal is not None and journal.serial != journal.taken_serial and not self._midway:
             journal.flushed()
+
+    def _flush_large(self, large: int) -> None:
+        """Leave large outboxes for later, when others have been served, where about _MUCH bytes were sent since they were."""
+        dirty = self.dirty
+        if large * len(dirty) <= _MUCH:
+            return
+        later: "list[Connection]" = []
+        small: "list[Connection]" = []
+        for conn in dirty:
+            size = sum([len(chunk) for chunk in conn.out])
+            if size <= LIGHT or self.journal is not None and conn.promised > self.durable:
+                small.append(conn)
+            elif self._large_left > 0:
+                self._large_left -= size
+                small.append(conn)
+            else:
+                later.append(conn)
+        dirty[:] = small
+        if later:
+            if not self._later:
+                self.give_turn(self._flush_later)
+            self._later += later
+
+    def _flush_later(self) -> bool:
+        """Take up again the outboxes that were left over."""
+        self.dirty += self._later
+        self._later.clear()
+        self.large = _MUCH
+        return False
+
+    def append_large(self, out: "list[Any]", head: bytes, tail: bytes) -> None:
+        """Put a packet with a large payload into an outbox, which does not copy it."""
+        out.append(head)
+        if tail:
+            out.append(tail)
+            self.packets_sent -= 1  # `flush` counts it as two
+        self.large += len(head) + len(tail)
+
+    def send_large(self) -> None:
+        """Send large copies of a message before more are made for the same client: only that shows who does not read.
+
+        The packet that brought the message is not done yet, so nothing is stored: half of it might be lost.
+        """
+        if self.large > self.options.outbox_bytes and not self._flushing:
+            self._midway = True
+            try:
+                Broker.flush(self)  # what a host adds to it may wait
+            finally:
+                self._midway = False
 
     def send(self, conn: Connection) -> None:
         """Hand one outbox to its transport."""
@@ -631,9 +1094,65 @@ class Broker:
     # -- time --------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Do what time asks for; call it about once a second."""
+        """Do what time asks for; call it about once a second.
+
+        Each step is for itself: one that memory does not suffice for does not keep the others from theirs. First comes
+        what gives memory back.
+        """
         now = self.clock()
+        self._settled = 0
+        for step in self._steps:
+            self.spent = 0
+            try:
+                step(now)
+            except MemoryError:
+                self.out_of_memory()
+
+    def _end_due(self, now: int) -> None:
+        """Send the wills and end the sessions whose time has come. Of few it takes no memory to find them."""
+        due = self.due
+        if len(due) > _FEW:
+            self._end_more()
+            return
+        while True:
+            if self.spent > self.turn:
+                self._end_more()
+                return
+            for session in due:
+                if _is_due(session, now):
+                    break
+            else:
+                return
+            self._end_one(session, now)
+
+    def _end_more(self) -> None:
+        if self._ending not in self.jobs:
+            self._ending = Sweep(self, list(self.due), self.end_if_due).go_on
+            self.background(self._ending)
+
+    def end_if_due(self, session: Session) -> None:
+        """Send the will of a session that is away, and end it, as far as it is time for that."""
+        now = self.clock()
+        if session in self.due and _is_due(session, now):
+            self._end_one(session, now)
+
+    def _end_one(self, session: Session, now: int) -> None:
+        self.spent += _ENDED
+        if session.will_at is not None and session.will_at <= now:
+            self._publish_will(session)
+            if session.expires_at is None:
+                self.due.pop(session, None)
+        if session.expires_at is not None and session.expires_at <= now:
+            self.clients_expired += 1
+            self.end_session(session)
+
+    def _find_silent(self, now: int) -> None:
+        """End the connections that have been silent too long, or whose time is over."""
+        stuck = []
         for conn in list(self.connections):
+            session = conn.session
+            if session is not None and (session.inflight or session.counted) and session.seems_stuck():
+                stuck.append(session)
             identity = conn.identity
             if identity is not None and identity.expires_at is not None and identity.expires_at <= now:
                 conn.fail(MQTTError(MAXIMUM_CONNECT_TIME, "the time allowed is over"))
@@ -644,45 +1163,53 @@ class Broker:
                     conn.deadline = now + conn.silence
             elif now >= conn.deadline:
                 if conn.session is None:
-                    conn.close(KEEP_ALIVE_TIMEOUT, "no CONNECT in time", True)
+                    conn.close(KEEP_ALIVE_TIMEOUT, "no CONNECT within connect_timeout", True)
                 else:
                     conn.fail(MQTTError(KEEP_ALIVE_TIMEOUT, "keep alive timeout"))  # [MQTT-3.1.2-22]
-        if self._unsettled:
-            self._settle_rest()
-        self._end_due(now)
+        if stuck:
+            self.background(Sweep(self, stuck, Session.count_stuck, lambda: self.lacks(0)).go_on)
+
+    def _settle_rest(self, now: int) -> None:
+        """Settle the sessions for which memory did not suffice when they began or their connections ended."""
+        if self._to_settle:
+            self.background(self._settler)
+        if not self._unsettled:
+            return
+        for session in list(self.sessions.values()):
+            # Those that are settled wait for their end, or have none and no will.
+            if session.conn is None and session not in self.due and session not in self.settling and (session.will or session.expiry != _NEVER):
+                self._settle(session)
+        self._unsettled = False
+
+    def _sweep(self, now: int) -> None:
+        """Forget what has expired, and see whether memory is short."""
+        self.lacks(0)
         if now >= self._sweep_at:
             self._sweep_at = now + _SWEEP
-            self.peers.forget(now, self.options)
-            if self.retained.expiring:
-                self._expire_retained()
+            self.attempts.forget(now)
+            if not self._sweeping and self._sweep_retained():
+                self.background(self._sweep_retained)
+
+    def _finish_tick(self, now: int) -> None:
+        """Publish the figures, send what all this has brought about, and store it."""
+        self.client_log.tick(now)
         self.sys.tick(now)
+        self.pressure.look()
+        if self.turns or self.jobs:
+            self.wake()  # there may have been no memory for that
         self.flush()
         if self.journal is not None:
             self.journal.tick(now)
-
-    def _end_due(self, now: int) -> None:
-        """Send the wills and end the sessions whose time has come."""
-        for session in list(self.due):
-            if session.will_at is not None and session.will_at <= now:
-                self._publish_will(session)
-                if session.expires_at is None:
-                    self.due.pop(session, None)
-            if session.expires_at is not None and session.expires_at <= now:
-                self.clients_expired += 1
-                self.end_session(session)
-
-    def _settle_rest(self) -> None:
-        """Settle the sessions for which memory did not suffice when they began or their connections ended."""
-        for session in list(self.sessions.values()):
-            # Those that are settled wait for their end, or have none and no will.
-            if session.conn is None and session not in self.due and (session.will or session.expiry != _NEVER):
-                self._settle(session)
-        self._unsettled = False
 
     def disconnect_all(self) -> None:
         """The broker stops: MQTT 5 clients get DISCONNECT 0x8B. Sessions and wills fare as the protocol says."""
         for conn in list(self.connections):
             conn.fail(MQTTError(SERVER_SHUTTING_DOWN, "server shutting down"))
+        while self.settling:
+            self.spent = 0
+            self._settle_some()
+        if self.journal is not None:
+            self.journal.stop()
         self.flush()
 
     # -- the store -----------------------------------------------------------------------------
@@ -717,7 +1244,11 @@ class Broker:
         """
         self._unsettled = True
 
+    def drop_slowest(self) -> bool:
+        """Memory is short: end the connection of who leaves most unread; False when nobody does. For hosts that know."""
+        return False
+
     def crashed(self, conn: "Optional[Connection]", error: Exception) -> None:
         """Something in the broker or a hook failed: log it with its traceback, tell the error hook."""
-        self.log(3, "%s: internal error: %r", conn or "-", error)
+        self.client_log.line(3, "broker" if conn is None else conn.address, "%s: internal error: %r", conn or "-", error)
         self.tell("error", conn.session if conn else None, error)

@@ -24,10 +24,17 @@ class CertificateAuthenticator(Authenticator):
     """Lets in whoever has a verified certificate, under the name it bears; the user name of CONNECT does not count."""
 
     def __init__(self, field: str = "cn") -> None:
-        """`field`: "cn", the common name, or "san", the first alternative name. Raises ValueError for any other."""
-        if field not in ("cn", "san"):
-            raise ValueError("field must be cn or san, not %r" % field)
+        """`field`: "cn", the common name, "san", the first alternative name, or "subject", see port.core.subject.
+
+        Raises ValueError for any other, ImportError in a broker that was installed without that.
+        """
+        if field not in ("cn", "san", "subject"):
+            raise ValueError("field must be cn, san or subject, not %r" % field)
         self._field = field
+        if field == "subject":
+            from port.core.subject import subject
+
+            self._subject = subject
 
     def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
         """See Authenticator.authenticate; who has no certificate, or none with such a name, is left to the next."""
@@ -37,6 +44,8 @@ class CertificateAuthenticator(Authenticator):
         name: "Optional[str]" = certificate["cn"]
         if self._field == "san":
             name = certificate["san"][0] if certificate["san"] else None
+        elif self._field == "subject":
+            name = self._subject(certificate["der"])
         if not name:
             return None
         user = name.encode()
@@ -59,19 +68,25 @@ def names(certificate: bytes) -> "dict[str, Any]":
     """
     found: "dict[str, Any]" = {"cn": None, "san": []}
     try:
-        _, at, _ = _item(certificate, 0)
-        parts = list(_items(certificate, *_item(certificate, at)[1:]))
-        if parts[0][0] == 0xA0:  # the version, not there in version 1
-            parts.pop(0)
-        found["cn"] = _common_name(certificate, parts[4])
-        if parts[-1][0] == 0xA3:
-            found["san"] = _alternative_names(certificate, parts[-1])
+        pieces = parts(certificate)
+        found["cn"] = _common_name(certificate, pieces[4])
+        if pieces[-1][0] == 0xA3:
+            found["san"] = _alternative_names(certificate, pieces[-1])
     except (IndexError, ValueError):
         pass
     return found
 
 
-def _item(data: bytes, at: int) -> "tuple[int, int, int]":
+def parts(certificate: bytes) -> "list[tuple[int, int, int]]":
+    """The items in a DER certificate, see `item`: the subject is number 4. Raises IndexError or ValueError for what is none."""
+    _, at, _ = item(certificate, 0)
+    found = list(_items(certificate, *item(certificate, at)[1:]))
+    if found[0][0] == 0xA0:  # the version, not there in version 1
+        found.pop(0)
+    return found
+
+
+def item(data: bytes, at: int) -> "tuple[int, int, int]":
     """Tag of the item at `at`, where its content begins and ends."""
     size = data[at + 1]
     start = at + 2
@@ -88,13 +103,13 @@ def _items(data: bytes, at: int, end: int) -> "Iterator[tuple[int, int, int]]":
     for _ in range(_MOST):
         if at >= end:
             return
-        item = _item(data, at)
-        yield item
-        at = item[2]
+        found = item(data, at)
+        yield found
+        at = found[2]
 
 
-def _common_name(data: bytes, subject: "tuple[int, int, int]") -> "Optional[str]":
-    for _, start, end in _items(data, subject[1], subject[2]):
+def _common_name(data: bytes, name: "tuple[int, int, int]") -> "Optional[str]":
+    for _, start, end in _items(data, name[1], name[2]):
         for _, start, end in _items(data, start, end):
             kind, value = _items(data, start, end)
             if data[kind[1] : kind[2]] == _COMMON_NAME:
@@ -105,11 +120,11 @@ def _common_name(data: bytes, subject: "tuple[int, int, int]") -> "Optional[str]
 
 def _alternative_names(data: bytes, extensions: "tuple[int, int, int]") -> "list[str]":
     found = []
-    _, start, end = _item(data, extensions[1])
+    _, start, end = item(data, extensions[1])
     for _, start, end in _items(data, start, end):
         parts = list(_items(data, start, end))
         if data[parts[0][1] : parts[0][2]] == _ALTERNATIVE_NAMES:
-            _, start, end = _item(data, parts[-1][1])
+            _, start, end = item(data, parts[-1][1])
             for tag, start, end in _items(data, start, end):
                 if tag in (0x81, 0x82, 0x86):  # e-mail address, DNS name, URI
                     found.append(data[start:end].decode())

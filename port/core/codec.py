@@ -73,6 +73,18 @@ def packet(first: int, body: bytes) -> bytes:
     return bytes((first,)) + varint(len(body)) + body
 
 
+def _is_strict() -> bool:
+    """Whether this Python's decoder refuses what UTF-8 does not allow, as CPython's does."""
+    try:
+        str(b"\xc0\x80", "utf-8")
+    except UnicodeError:
+        return True
+    return False
+
+
+_STRICT = _is_strict()
+
+
 def is_utf8(data: bytes) -> bool:
     """True for what MQTT allows in a string [MQTT-1.5.4-1] [MQTT-1.5.4-2].
 
@@ -83,7 +95,7 @@ def is_utf8(data: bytes) -> bool:
         text = str(data, "utf-8")
     except UnicodeError:
         return False
-    if len(text) == len(data):
+    if len(text) == len(data) or _STRICT:
         return 0 not in data
     if 0 in data:
         return False

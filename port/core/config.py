@@ -6,7 +6,7 @@ broker's options (port.core.options), and
     host, port       the address of the listener `default`; it is there when one of the two is given, or no [[listener]] is
     [[listener]]     ways in, see ListenerConfig
     [[auth]]         authenticators in the order in which they are asked: `name`, `type` and what that type needs
-    [[acl]]          rules in order, see port.core.acl_rule.rule
+    [[acl]]          rules in order, see port.core.acl_rule.rule; an empty list denies everything, no list nothing
     acl_file         rules from a mosquitto ACL file (CPython only); they come after those of [[acl]]
     [[client_limits]]  options of single clients: `user` and `client_id` say whose, either may end in `*`
     [store]          what outlives the broker, see port.core.store_config
@@ -30,7 +30,7 @@ class Config:
     options        the broker's
     listeners      list of ListenerConfig
     auth           one dict for each [[auth]], with `name` and `type` set
-    rules          those of [[acl]]
+    rules          those of [[acl]], or None
     acl_file       path of a mosquitto ACL file, or an empty string
     client_limits  see Broker.client_limits
     store          StoreConfig, or None
@@ -46,10 +46,12 @@ class Config:
         self.options = Options(board, **{key: values[key] for key in values if key in names})
         self.auth = self._auth(_tables(values, "auth"))
         self.listeners = self._listeners(values)
-        self.rules = rules(_tables(values, "acl"), "acl")
+        self.rules = rules(_tables(values, "acl"), "acl") if "acl" in values else None
         self.acl_file: str = values.get("acl_file", "")
         check_type("acl_file", self.acl_file, str)
-        self.client_limits = [self._limits(table) for table in _tables(values, "client_limits")]
+        self.client_limits: "list[tuple[Optional[bytes], Optional[bytes], dict[str, Any]]]" = []
+        for table in _tables(values, "client_limits"):
+            self.client_limits.append(self._limits(table, "client_limits, entry %d: " % (len(self.client_limits) + 1)))
         self.store: "Optional[StoreConfig]" = None
         if "store" in values:
             from port.core.store_config import StoreConfig  # where there is none it need not be loaded
@@ -61,14 +63,16 @@ class Config:
         found: "list[dict[str, Any]]" = []
         for table in tables:
             kind = table.get("type")
-            if not isinstance(kind, str):
-                raise ValueError("auth: type must be a string, not %r" % (kind,))
+            where = "auth, entry %d" % (len(found) + 1)
+            if "type" not in table:
+                raise ValueError("%s: type is missing" % where)
+            check_type(where + ": type", kind, str)
             entry = dict(table)
             name = entry["name"] = table.get("name", kind)
             if not isinstance(name, str) or not name or "/" in name or "+" in name or "#" in name:
-                raise ValueError("auth: name must be a string without / + #, not %r" % (name,))
+                raise ValueError("%s: name must be a string without / + #, not %r" % (where, name))
             if name in [other["name"] for other in found]:
-                raise ValueError("auth: there are two with the name %s" % name)
+                raise ValueError("%s: there are two with the name %s" % (where, name))
             found.append(entry)
         return found
 
@@ -90,7 +94,7 @@ class Config:
                 table["id"] = kind if kind not in ids else "%s%d" % (kind, len(ids) + 1)
             listener = ListenerConfig(table)
             if listener.id in ids:
-                raise ValueError("there are two listeners with the id %s" % listener.id)
+                raise ValueError("listener %s: there are two with this id" % listener.id)
             known = [entry["name"] for entry in self.auth]
             for name in listener.auth or ():
                 if name not in known:
@@ -103,24 +107,24 @@ class Config:
             found.append(listener)
         return found
 
-    def _limits(self, table: "dict[str, Any]") -> "tuple[Optional[bytes], Optional[bytes], dict[str, Any]]":
+    def _limits(self, table: "dict[str, Any]", where: str) -> "tuple[Optional[bytes], Optional[bytes], dict[str, Any]]":
         whose: "list[Optional[bytes]]" = []
         for key in ("user", "client_id"):
             value = table.get(key)
             if value is not None:
-                check_type("client_limits: %s" % key, value, str)
+                check_type(where + key, value, str)
             whose.append(None if value is None else value.encode())
         if whose == [None, None]:
-            raise ValueError("client_limits need a user or a client_id")
+            raise ValueError(where + "user or client_id is needed")
         options = {key: table[key] for key in table if key not in ("user", "client_id")}
         allowed = [row[0] for row in TABLE if row[0] not in GLOBAL]
         for key in options:
             if key not in allowed:
-                raise ValueError("client_limits: " + unknown("key", key, allowed))
+                raise ValueError(where + unknown("key", key, allowed + ["user", "client_id"]))
         try:
             self.options.changed(options)
         except ValueError as e:
-            raise ValueError("client_limits: %s" % e)
+            raise ValueError("%s%s" % (where, e))
         return whose[0], whose[1], options
 
 

@@ -6,10 +6,12 @@ client may come in, at once or later.
 
 from port.core import const
 from port.core.auth import PENDING, Identity
+from port.core.clientlog import shown
 from port.core.codec import Reader, is_utf8, packet
 from port.core.message import Message
 from port.core.listener import renewed
 from port.core.reason import (
+    BAD_AUTHENTICATION_METHOD,
     BAD_USER_NAME_OR_PASSWORD,
     BANNED,
     CLIENT_IDENTIFIER_NOT_VALID,
@@ -26,19 +28,21 @@ from port.core.reason import (
     USE_ANOTHER_SERVER,
     MQTTError,
 )
+from port.core.places import leave
 from port.core.rights import client_options, find_access, set_access
 from port.core.routing import check_name
 from port.core.topics import valid_name
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Any, Optional
 
     from port.core.acl import Access
     from port.core.connection import Connection
     from port.core.judged import Judged
     from port.core.mqtt5 import MQTT5
     from port.core.options import Options
+    from port.core.places import Places
     from port.core.properties import Properties
     from port.core.session import Session
 
@@ -56,6 +60,9 @@ _USER_NAME = const(0x80)
 _PUBLISH = const(1)
 _SUBSCRIBE = const(2)
 _UNDECIDED = const(-2)
+_TIGHT = const(2)  # Broker.shortage at which who has a session may come back still
+NO_PLACE = "above owner_share"
+_BRIDGE_STATES = b"$SYS/broker/connection/"  # where mosquitto's bridges have their will
 _NO_MQTT_5 = b"\x20\x03\x00\x84\x00"  # CONNACK in MQTT 5: Unsupported Protocol Version
 
 
@@ -73,9 +80,12 @@ class Connect:
         reader = Reader(body)
         protocol = reader.binary()
         level = reader.u8()
-        _check_protocol(conn, protocol, level & 0x7F)  # bit 7 marks a bridge, a custom of mosquitto's
+        conn.bridge = level > 127  # a custom of mosquitto's
+        _check_protocol(conn, protocol, level & 0x7F)
         version = conn.version
         flags = reader.u8()
+        if version == 3:  # where bit 0 is not used, nor what a will that is not there would be like
+            flags &= ~1 if flags & _WILL else ~(1 | _WILL_QOS | _WILL_RETAIN)
         if flags & 1:  # [MQTT-3.1.2-3]
             raise MQTTError(MALFORMED_PACKET, "reserved connect flag set")
         self.clean_start = flags & _CLEAN_START != 0
@@ -96,10 +106,11 @@ class Connect:
             self._read_will(reader, mqtt5, qos, flags & _WILL_RETAIN != 0)
         elif flags & (_WILL_QOS | _WILL_RETAIN):  # [MQTT-3.1.2-11] [MQTT-3.1.2-13]
             raise MQTTError(MALFORMED_PACKET, "will flags without a will")
-        self.user: "Optional[bytes]" = reader.string() if flags & _USER_NAME else None
-        if flags & _PASSWORD and self.user is None and version != 5:  # 3.1.1 [MQTT-3.1.2-22]
+        if flags & _PASSWORD and not flags & _USER_NAME and version != 5:  # 3.1.1 [MQTT-3.1.2-22]
             raise MQTTError(MALFORMED_PACKET, "password without a user name")
-        self.password: "Optional[bytes]" = reader.binary() if flags & _PASSWORD else None
+        self.user: "Optional[bytes]" = reader.string() if flags & _USER_NAME and (version != 3 or reader.left()) else None
+        # MQTT 3.1 allows the flags without what they announce, as clients of its predecessor had it.
+        self.password: "Optional[bytes]" = reader.binary() if flags & _PASSWORD and (version != 3 or reader.left()) else None
         if reader.left():
             raise MQTTError(MALFORMED_PACKET, "CONNECT too long")
 
@@ -107,6 +118,11 @@ class Connect:
         """The authorizer's answers so far count no more."""
         self.may_leave_will = False
         self.judged: "Optional[Judged]" = None  # the subscriptions of the session to be resumed
+
+    def held_to(self, options: "Options") -> int:
+        """The keep alive in force, s. An MQTT 5 client is told a shorter one than its own; others may be inactive no longer, either."""
+        longest = options.max_keep_alive
+        return longest if longest and not 0 < self.keep_alive <= longest else self.keep_alive
 
     def _read_will(self, reader: Reader, mqtt5: "Optional[MQTT5]", qos: int, retain: bool) -> None:
         if qos == 3:  # [MQTT-3.1.2-12]
@@ -124,9 +140,10 @@ def _check_protocol(conn: "Connection", protocol: bytes, level: int) -> None:
     if protocol != b"MQTT" and protocol != b"MQIsdp":  # [MQTT-3.1.2-1]
         raise MQTTError(MALFORMED_PACKET, "unknown protocol")
     known = level == 3 if protocol == b"MQIsdp" else level == 4 or level == 5
+    known = known and level in conn.options.accept_protocol_versions
     if level == 3 or level == 4:
         conn.version = level if known else 4
-    elif conn.broker.find_mqtt5() is not None:
+    elif known and conn.broker.find_mqtt5() is not None:
         conn.version = 5
     else:
         conn.reply(_NO_MQTT_5)
@@ -146,51 +163,104 @@ def handle_connect(conn: "Connection", body: bytes) -> None:
     """Handle the first packet of a connection [MQTT-3.1.4-1] [MQTT-3.1.4-2]."""
     broker = conn.broker
     connect = Connect(body, conn)
+    mount = conn.listener.mount
+    if connect.will is not None and mount is not None:
+        connect.will.name = mount.name(connect.will.name)
+    connect.user = connect.user or None  # an empty name is nobody's
+    conn.identity = identity = Identity(conn, connect)
     mqtt5 = broker.mqtt5 if conn.version == 5 else None
     if mqtt5 is not None:
         mqtt5.begin(conn, connect)
     if not connect.client_id:
         if conn.version == 3 or conn.version == 4 and not connect.clean_start:  # 3.1.1 [MQTT-3.1.3-8]
             raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id is empty")
-        connect.client_id = broker.new_client_id()  # [MQTT-3.1.3-6]
+        if not conn.options.allow_zero_length_clientid:
+            raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "empty client id")
+        connect.client_id = broker.new_client_id(conn.options.auto_id_prefix.encode())  # [MQTT-3.1.3-6]
         connect.assigned = True
-    if len(connect.client_id) > conn.options.max_topic_length:
-        raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id too long")
-    conn.identity = identity = Identity(conn, connect)
+    _check_length(conn, connect)
     conn.state = _AUTHENTICATING
-    if broker.peers.blocked(conn.address, broker.clock()):
-        broker.auth_blocked += 1
-        raise MQTTError(BANNED, "too many failures to authenticate")
+    if must_wait(identity):
+        raise MQTTError(BANNED, "max_auth_failures reached")
     if mqtt5 is None or not mqtt5.authenticates(conn, connect):
         decided(conn, identity.decide())
+
+
+def _check_length(conn: "Connection", connect: Connect) -> None:
+    size = len(connect.client_id)
+    if size > conn.options.max_client_id_length:
+        raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id of %d bytes" % size)
 
 
 def decided(conn: "Connection", code: int) -> None:
     """The authenticators have decided, or the one that was asked is still thinking. Raises MQTTError."""
     if code == PENDING:
+        begin(conn.identity)  # type: ignore[arg-type]
         conn.hold(_ASKING)
     else:
         authenticated(conn, code)
 
 
+def _who(identity: Identity) -> "Any":
+    """What port.core.attempts knows somebody by who tries to come in, or again."""
+    connect = identity.connect
+    user = identity.user if connect is None else connect.user
+    return identity.broker.attempts.find(identity.address, user, identity.client_id)
+
+
+def must_wait(identity: Identity) -> bool:
+    """Whether somebody is not even asked for his password, which is counted."""
+    broker = identity.broker
+    who = _who(identity) if broker.attempts.addresses else None
+    if who is None or not broker.attempts.wait(who, broker.clock()):
+        return False
+    broker.auth_blocked += 1
+    return True
+
+
+def begin(identity: Identity) -> None:
+    """It takes time to find out whether somebody may come in: the attempt counts already."""
+    if identity.attempt is None:
+        who = _who(identity)
+        if who is not None:
+            identity.attempt = identity.broker.attempts.begin(who, identity.broker.clock())
+
+
 def failed(conn: "Connection", code: int) -> None:
-    """Authentication has come to `code`: count it, and remember the address of who does not know the password."""
-    broker = conn.broker
-    identity: Identity = conn.identity  # type: ignore[assignment]
-    broker.auth_failed += 1
-    if code in (BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED):
-        user = identity.user if identity.connect is None else identity.connect.user
-        broker.peers.failed(conn.address, broker.clock(), broker.options, user)
+    """Authentication has come to `code`: count it, and remember who does not know the password."""
+    conn.broker.auth_failed += 1
+    if code in (BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED, BAD_AUTHENTICATION_METHOD):
+        begin(conn.identity)  # type: ignore[arg-type]
+        attempt_over(conn.identity, True)  # type: ignore[arg-type]
+
+
+def succeeded(identity: Identity) -> None:
+    """Authentication has let somebody in."""
+    attempt_over(identity, False)
+    if identity.listener.authenticators:
+        who = _who(identity)
+        if who is not None:
+            identity.broker.attempts.succeed(who)
+
+
+def attempt_over(identity: Identity, failed: bool) -> None:
+    """An attempt that may have begun has failed; or it has not, it is not decided, or nobody has heard how: it does not count."""
+    begun = identity.attempt
+    if begun is not None:
+        identity.attempt = None
+        identity.broker.attempts.over(begun, identity.broker.clock(), failed)
 
 
 def _check_will(will: Message, options: "Options") -> None:
     """Raise MQTTError when the will is over the client's limits."""
     if will.qos > options.max_qos:  # [MQTT-3.2.2-12]
-        raise MQTTError(QOS_NOT_SUPPORTED, "will QoS is not supported")
+        raise MQTTError(QOS_NOT_SUPPORTED, "will QoS is above max_qos")
     if will.retain and not options.retain_available:  # [MQTT-3.2.2-13]
-        raise MQTTError(RETAIN_NOT_SUPPORTED, "retained will is not supported")
+        raise MQTTError(RETAIN_NOT_SUPPORTED, "retain_available is false")
     if will.name.startswith(b"$"):
         raise MQTTError(NOT_AUTHORIZED, "clients cannot publish to $ topics")
+    if options.message_size_limit and len(will.payload) > options.message_size_limit:
+        raise MQTTError(PACKET_TOO_LARGE, "payload of %d bytes" % len(will.payload))
     check_name(will.name, options)
 
 
@@ -236,10 +306,21 @@ def authenticated(conn: "Connection", code: int) -> None:
     if code != SUCCESS:
         failed(conn, code)
         raise MQTTError(code, "connection refused")
-    broker.peers.succeeded(conn.address, connect.user)
+    succeeded(identity)
+    identity.user = identity.user or None
+    if conn.listener.options.use_username_as_clientid:
+        if identity.user is None:
+            raise MQTTError(NOT_AUTHORIZED, "no user name to be the client id")
+        connect.client_id = identity.user
+        _check_length(conn, connect)
     identity.options = options = client_options(broker, conn.listener, identity.user, conn.client_id)
+    if options.client_id and not connect.assigned and not _may_have(options.client_id, identity.user, connect.client_id):
+        raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id not as %s" % options.client_id)
     if identity.access is None:
         identity.access = find_access(broker, conn, identity)
+    if connect.will is not None and connect.will.name.startswith(_BRIDGE_STATES):
+        broker.client_log.line(1, conn.address, "%s: the will of a bridge is left out: %s", conn, shown(connect.will.name))
+        connect.will = None
     if connect.will is not None:
         _check_will(connect.will, options)
         if not _may_leave_will(conn, connect.will, identity.access):
@@ -247,41 +328,119 @@ def authenticated(conn: "Connection", code: int) -> None:
     answer = b"" if conn.version != 5 else broker.mqtt5.connack(conn, connect)  # type: ignore[union-attr]
     if len(answer) + 5 > conn.max_packet:
         raise MQTTError(PACKET_TOO_LARGE, "maximum packet size %d is too small" % conn.max_packet)
-    session = broker.sessions.get(connect.client_id)
+    session = broker.find_session(connect.client_id)
+    if session in broker.due:  # its time, or that of its will, may have come since the last tick [MQTT-3.1.3-9]
+        broker.end_if_due(session)
+        session = broker.find_session(connect.client_id)
+    afresh = connect.clean_start
     if session is not None and session.user != identity.user:
-        # Neither the connection nor what waits for it is for anybody else.
-        raise MQTTError(NOT_AUTHORIZED, "the client id belongs to another user")
+        _check_owner(conn, session)
+        afresh = True  # what waits in it is for nobody else
+    mount = conn.listener.mount
+    if session is not None and session.mount is not mount and not (session.mount and session.mount.same(mount)):
+        afresh = True  # what is in it is not for these topics
     if broker.journal is not None and broker.journal.refusing() and connect.expiry:
         raise MQTTError(SERVER_UNAVAILABLE, "sessions cannot be stored")
-    if session is not None and not connect.clean_start and not _may_resume(conn, session, identity.access):
+    if session is not None and not afresh and not _may_resume(conn, session, identity.access):
         return
+    if session is None and connect.expiry and broker.look is not None:
+        broker.look()
     replaced = None if session is None else session.conn
-    if (replaced is None and (broker.shortage or broker.connected >= broker.options.max_connections)) or (
-        (replaced is None or replaced.listener is not conn.listener)
-        and conn.listener.connected >= options.max_connections
+    key = conn.owner.key if identity.user is None else (identity.user,)
+    elsewhere = replaced is None or replaced.listener is not conn.listener
+    room = True
+    if conn.listener.overrides is not None and elsewhere:
+        from port.core.seats import make_seat
+
+        room = make_seat(conn, key, options.max_connections)
+    if replaced is None and room:
+        give_way(conn, broker.present, broker.connected, key, broker.options.max_connections)
+    short = broker.shortage > (0 if session is None else _TIGHT)
+    if (replaced is None and (short or broker.connected >= broker.options.max_connections)) or (
+        elsewhere and conn.listener.connected >= options.max_connections
     ):
         code = USE_ANOTHER_SERVER if options.server_reference and conn.version == 5 else QUOTA_EXCEEDED
-        raise MQTTError(code, "too many connections")
+        raise MQTTError(code, "max_connections reached")
+    if min(connect.expiry, options.max_session_expiry) and (session is None or session.owner is None):
+        _make_place(conn, key)
     serial = 0 if broker.journal is None else broker.journal.serial
     if session is not None and session.conn is not None:
         session.conn.fail(MQTTError(SESSION_TAKEN_OVER, "session taken over"))  # [MQTT-3.1.4-3]
-        session = broker.sessions.get(connect.client_id)
-    if session is not None and connect.clean_start:  # [MQTT-3.1.4-4]
+        session = broker.find_session(connect.client_id)
+    if session is not None and afresh:  # [MQTT-3.1.4-4]
+        if session.user != identity.user:
+            broker.client_log.line(2, conn.address, "%s: the session of a client without a user name ends", conn)
         broker.end_session(session)
         session = None
     present = session is not None
     if session is None:
-        if len(broker.sessions) >= broker.options.max_sessions:
-            raise MQTTError(QUOTA_EXCEEDED, "too many sessions")
-        session = broker.new_session(connect.client_id)
+        session = broker.new_session(connect.client_id, mount)
     _open(conn, session, connect)
+    if session.expiry:
+        broker.staying.enter(session, key)
+    else:
+        leave(session)
     flags = 1 if present and conn.version != 3 else 0  # [MQTT-3.2.2-2] [MQTT-3.2.2-3]
     conn.reply(packet(0x20, bytes((flags, 0)) + answer))
-    broker.attach(conn, session)
+    broker.attach(conn, session, key)
+    if conn.listener.overrides is not None:
+        from port.core.seats import take_seat
+
+        take_seat(conn, key, options.max_connections)
     if broker.journal is not None and broker.journal.serial != serial:
         broker.journal.wait(conn)
     if present:
         session.resume()
+
+
+def _check_owner(conn: "Connection", session: "Session") -> None:
+    """Raise MQTTError where a session of somebody else does not end for who comes with its client id.
+
+    That of an anonymous client does: anybody could have begun it, and would keep out whose device it is.
+    """
+    if session.user is None:
+        return
+    conn.broker.client_log.line(
+        2, conn.address,
+        "%s: refused while user %s has a session with this client id: it can expire, or be ended with end_client or end-session",
+        conn, shown(session.user)
+    )  # fmt: skip
+    raise MQTTError(NOT_AUTHORIZED, "the client id belongs to another user")
+
+
+def _may_have(pattern: str, user: "Optional[bytes]", client_id: bytes) -> bool:
+    """Whether a client id is as the option `client_id` wants it. Without a user name there is none to stand for."""
+    if user is None and "%u" in pattern:
+        return False
+    any_end = pattern.endswith("*")
+    wanted = pattern[: len(pattern) - any_end].encode().replace(b"%u", user or b"")
+    return client_id.startswith(wanted) if any_end else client_id == wanted
+
+
+def give_way(conn: "Connection", places: "Places", taken: int, key: "Any", most: int) -> None:
+    """When `most` places are taken, the last to come of an owner above his share gives way to `key` if he is below his."""
+    broker = conn.broker
+    if broker.shortage or taken < most:
+        return
+    owner = places.find(key, most, broker.options.owner_share)
+    own = places.owners.get(key)
+    if owner is not None and (own is None or own.count < places.share):
+        owner.before.fail(MQTTError(QUOTA_EXCEEDED, NO_PLACE))
+
+
+def _make_place(conn: "Connection", key: "Any") -> None:
+    """When as many sessions are kept as may be, one of an owner above his share ends: that of the client longest away, those
+    without subscriptions before the others. Raises MQTTError when there is none."""
+    broker = conn.broker
+    most = broker.options.max_sessions
+    if broker.staying.count >= most:
+        owner = broker.staying.find(key, most, broker.options.owner_share)
+        if owner is None:
+            raise MQTTError(QUOTA_EXCEEDED, "max_sessions reached")
+        session: "Session" = owner.after
+        text = "%s: the session of %s ends, there are too many"
+        broker.client_log.line(2, conn.address, text, conn, shown(session.client_id))
+        broker.end_session(session)
 
 
 def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
@@ -292,7 +451,7 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     session.set_options(options)
     conn.session = session
     conn.state = _OPEN
-    conn.silence = connect.keep_alive * 1500  # one and a half times the keep alive [MQTT-3.1.2-22]
+    conn.silence = connect.held_to(options) * 1500  # one and a half times the keep alive [MQTT-3.1.2-22]
     conn.deadline = 0
     session.address = conn.address
     session.listener = conn.listener
@@ -311,9 +470,9 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     if session.user != identity.user:
         session.user = identity.user
     if connect.will is not None:
-        session.will = (connect.will, connect.will_delay)
+        session.set_will((connect.will, connect.will_delay))
     elif session.will is not None:
-        session.will = None
+        session.set_will(None)
     if session.version5 != (conn.version == 5):
         for packet_id in session.inflight:
             session.sent(packet_id)  # what is in flight as it came is a packet of the other version

@@ -9,6 +9,7 @@ client, OPEN while a session is attached, CLOSED for ever.
 """
 
 from port.core import const
+from port.core.clientlog import shown, user_of
 from port.core.codec import (
     AUTH,
     CONNECT,
@@ -22,6 +23,8 @@ from port.core.codec import (
     Reader,
 )
 from port.core.connect import handle_connect
+from port.core.message import WHOLE
+from port.core.places import leave
 from port.core.publish import handle_publish, pass_on
 from port.core.reason import (
     MALFORMED_PACKET,
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from port.core.options import Options
     from port.core.rate import Rate
     from port.core.session import Session
+    from port.core.subscribe import Filters
     from port.core.transport import Transport
 
 _NEW = const(0)
@@ -55,10 +59,20 @@ _AUTHENTICATING = const(1)
 _OPEN = const(2)
 _CLOSED = const(3)
 
-# Why a client is not read for a while, bits of `held`.
+# Why nothing of a client's is handled for a while, bits of `held`.
 _ASKING = const(1)  # an authenticator or authorizer is thinking
 _RATE = const(2)  # it has sent too fast
 _STORING = const(4)  # it sends faster than the store writes
+_TURN = const(8)  # its turn is over, see Broker.turn
+_CROWDED = const(16)  # it has filled a receiver's queue, see port.core.backpressure
+_FULL = const(32)  # its own queue is full, and it is to end for that
+
+# What handling a packet costs that is none of the common ones, in the units of Broker.turn.
+_DISPATCHED = const(6)
+_ROW = const(6)  # and a row of alike packets, besides its receivers and bytes
+
+_SMALL = const(4096)  # bytes of an incomplete packet that are kept even when memory is short
+_AHEAD = const(1024)  # bytes to which a client is read for acknowledgements while it waits for a receiver
 
 # Why nothing but answers is written to a client, bits of `blocked`.
 _HOST = const(1)  # the socket does not take what is there already
@@ -71,18 +85,25 @@ class Connection:
     version    protocol level: 3, 4 or 5; 0 before CONNECT
     listener   the way it came in
     identity   who it is: from CONNECT on, and while open where its listener has authenticators
-    held       not 0 while it is not read
+    held       not 0 while none of its packets are handled
     blocked    not 0 while it counts as slow
+    gone       why the client sends no more, while what it has sent is still to be handled; else empty
     deadline   ms on the broker's clock when it is closed unless something comes; 0: something came since the last tick
     silence    ms a client may be silent, 0: for ever
+    owner, before, after  see port.core.places
+    bridge     whether it says it is a bridge to another broker
+    seat       its place among those of its listener, or None, see port.core.seats
+    early      bytes kept of a client that is not let in yet
     promised   number of the batch that must be durable before what is in `out` may be sent, see port.core.journal
     out        packets to send at the next flush
+    unfinished a SUBSCRIBE or UNSUBSCRIBE under way, see port.core.subscribe; packets behind it wait
     """
 
     __slots__ = (
         "broker", "listener", "transport", "address", "state", "version", "session", "out",
         "rest", "need", "deadline", "silence", "fast", "granted", "aliases", "problem_information", "max_packet",
-        "identity", "held", "rate", "blocked", "promised",
+        "identity", "held", "rate", "blocked", "promised", "unfinished", "owner", "before", "after", "early", "gone",
+        "bridge", "seat",
     )  # fmt: skip
 
     def __init__(self, broker: "Broker", listener: "Listener", transport: "Transport", address: str) -> None:
@@ -102,13 +123,21 @@ class Connection:
         self.granted = broker.router.granted[0]
         self.aliases: "Optional[dict[int, bytes]]" = None
         self.problem_information = True
+        self.bridge = False
         self.max_packet = 0xFFFFFFFF
         self.identity: "Optional[Identity]" = None
         self.rate: "Optional[Rate]"
         self.blocked = 0
+        self.owner: "Any" = None
+        self.before: "Any" = None
+        self.after: "Any" = None
+        self.seat: "Any" = None
+        self.early = 0
         self.promised = 0
+        self.gone = ""
+        self.unfinished: "Optional[Filters]"
         # What every read asks for; more than one in a line: tools/bundles.py leaves it with the instance, where it is found sooner.
-        self.rate = self.rest = None
+        self.rate = self.rest = self.unfinished = None
         self.held = self.need = 0
 
     @property
@@ -132,12 +161,14 @@ class Connection:
         """Handle `data` from the client, keeping an incomplete packet until the rest comes."""
         rest = self.rest
         if rest is not None:
-            rest += data
-            if len(rest) < self.need:
+            self.keep(data)
+            if len(rest) < self.need or self.held:
                 self.heard()
                 return
             data = bytes(rest)
-            self.rest = None
+            self.let_go()
+            if len(data) >= WHOLE:
+                self.broker.large += len(data)
         end = len(data)
         try:
             at = self._feed(data, data, 0, end) if self.state == _OPEN and not self.held else self.feed(data, data, end)
@@ -145,12 +176,78 @@ class Connection:
             self.fault(e)
         else:
             if at < end:
-                self.rest = bytearray(data[at:])
+                self.keep(data[at:])
+
+    def keep(self, data: "Buffer") -> None:
+        """Put what has come of an incomplete packet behind the rest of it."""
+        broker = self.broker
+        if self.rest is None:
+            self.rest = bytearray(data)
+        else:
+            self.rest += data
+        broker.partial_bytes += len(data)
+        if len(self.rest) > _SMALL and self.state == _OPEN and broker.lacks(0):
+            self.fail(MQTTError(QUOTA_EXCEEDED, "no room for the rest of it"))
+        elif self.held == _CROWDED:
+            self._look_ahead(self.rest, 0)
+
+    def _look_ahead(self, rest: "bytearray", i: int) -> bool:
+        """Take acknowledgements out of what has come while the client waits: those it waits for may wait for them.
+
+        From rest[i] on, as far as the turn goes; the job it leaves then goes on with the rest.
+        """
+        broker = self.broker
+        if not self._keeps(rest) or self.held != _CROWDED:
+            return False
+        end = len(rest)
+        others = bytearray()
+        start = 0
+        try:
+            while end - i > 1 and self._keeps(rest) and broker.spent < broker.turn:
+                broker.spent += 1
+                at = self._long(rest, i, end)
+                stop = at + self.need
+                if not at or stop > end:
+                    break
+                if rest[i] >> 4 in (PUBACK, PUBREC, PUBCOMP):
+                    others += rest[start:i]
+                    start = stop
+                    broker.packets_received += 1
+                    self._dispatch(rest[i], bytes(rest[at:stop]))
+                i = stop
+        except Exception as e:
+            self.fault(e)
+        self.need = 0
+        if self._keeps(rest):  # it is not over
+            if start:
+                others += rest[start:]
+                start = end - len(others)
+                broker.partial_bytes -= start
+                self.rest = rest = others
+            if len(rest) >= _AHEAD:
+                self.transport.hold(True)
+            if broker.spent >= broker.turn:
+                broker.give_turn(lambda: self._look_ahead(rest, i - start))
+        return False
+
+    def _keeps(self, rest: "Any") -> bool:
+        return self.rest is rest
+
+    def let_go(self) -> None:
+        """Nothing of an incomplete packet is kept any more."""
+        if self.rest is not None:
+            self.broker.partial_bytes -= len(self.rest)
+            self.rest = None
 
     def heard(self) -> None:
         """Something came that is not a whole packet."""
         if self.silence and not self.held:
             self.deadline = 0
+        elif self.state != _OPEN and self.rest is not None:
+            try:
+                self.expect(len(self.rest))
+            except MQTTError as e:
+                self.fail(e)
 
     def feed(self, data: "Buffer", view: "Buffer", end: int) -> int:
         """Handle every complete packet in data[:end]; returns where the first incomplete one starts.
@@ -171,7 +268,7 @@ class Connection:
         """End the connection for what handling its packets has raised."""
         if isinstance(error, MemoryError):
             self.broker.out_of_memory()
-            self.broker.log(2, "%s: out of memory", self)
+            self.broker.client_log.line(2, self.address, "%s: out of memory", self)
             error = MQTTError(QUOTA_EXCEEDED, "out of memory")
         elif not isinstance(error, MQTTError):
             self.broker.crashed(self, error)
@@ -189,7 +286,10 @@ class Connection:
         start = i
         if session.access is not None:  # type: ignore[union-attr]
             broker.router.use(session.access)  # type: ignore[union-attr]
-        packets = received = published = 0
+        packets = others = sent = 0  # others: those that are no PUBLISH; sent: copies of what went out as it came
+        limit = broker.turn
+        broker.spent = 0
+        over = False  # the turn
         rows = broker.rows
         journal = broker.journal
         waiting = 0 if journal is None else journal.size
@@ -220,7 +320,6 @@ class Connection:
                 break
             packets += 1
             if first == 0x30 and size > 2:
-                received += 1
                 k = at + 2 + (data[at] << 8 | data[at + 1])
                 if copy:
                     name = bytes(view[at + 2 : k])
@@ -236,15 +335,21 @@ class Connection:
                 ):
                     fast = names.get(name)
                     if fast is None:
+                        limit += broker.spent
                         fast = broker.router.learn(session, name, True)  # type: ignore[arg-type]
+                        limit -= broker.spent
                         rows = None
                 if fast is not None:
                     if stop < end and rows is not None and not copy:
                         count = rows.pass_on_qos0(self, fast, data, i, k, stop, end)
                         if count:
                             packets += count - 1
-                            received += count - 1
-                            i += count * (stop - i)
+                            k = count * (stop - i)  # bytes
+                            i += k
+                            limit += count - _ROW - len(fast) - (k >> 7)  # a row costs little more than one message
+                            if sent + packets > limit:
+                                over = True
+                                break
                             continue
                         rows = None  # topics seem to alternate in this read
                     i = stop
@@ -253,26 +358,35 @@ class Connection:
                         if out:
                             out.append(frame)
                         elif out is None:
-                            broker.dropped += 1
-                            published -= 1
+                            if not receiver.spare or not receiver.squeeze(frame):
+                                broker.dropped += 1
+                                sent -= 1
+                                limit -= 1
                         else:
                             dirty.append(receiver.conn)
                             out.append(frame)
-                    published += len(fast)
+                    sent += len(fast)
+                    if sent + packets > limit:
+                        over = True
+                        break
                     continue
                 handle_publish(self, first, bytes(frame), at - i)
                 names = self.fast  # others when a hook has changed the client's rights
             elif size == 2 and first == 0x40:
                 stop = session.pubacks(data, i, end)  # type: ignore[union-attr]
                 packets += stop - at >> 2
+                others += stop - i >> 2
+            elif first & 0xF0 == 0x30 and stop < end and broker.scarce is not None and broker.pressure.keep_back(self):
+                pass  # it waits, and the packet comes again
             elif first & 0xF0 == 0x30:
-                received += 1
                 if stop < end and rows is not None and not copy:
                     count = rows.pass_on(self, data, i, at, stop, end)
                     if count:
                         packets += count - 1
-                        received += count - 1
                         i += count * (stop - i)
+                        if sent + packets + broker.spent > limit:
+                            over = True
+                            break
                         continue
                     rows = None
                 frame = view[i:stop]
@@ -284,17 +398,23 @@ class Connection:
             elif size == 2 and first == 0x62:
                 stop = session.pubrels(data, i, end)  # type: ignore[union-attr]
                 packets += stop - at >> 2
+                others += stop - i >> 2
             elif size == 2 and first == 0x50:
                 k = session.pubrecs(data, i, end)  # type: ignore[union-attr]
                 if k > i:
                     stop = k
                     packets += stop - at >> 2
+                    others += stop - i >> 2
                 else:
+                    others += 1
+                    broker.spent += _DISPATCHED
                     self._pubrec(data[at] << 8 | data[at + 1], SUCCESS)
             elif size == 2 and first == 0x70:
                 stop = session.pubcomps(data, i, end)  # type: ignore[union-attr]
                 packets += stop - at >> 2
+                others += stop - i >> 2
             else:
+                others += 1
                 self._dispatch(first, bytes(view[at:stop]))
                 names = self.fast
             if self.state != _OPEN:
@@ -302,32 +422,47 @@ class Connection:
                 break
             if self.held:
                 self.need = 0
-                packets -= 1
-                received -= first & 0xF0 == 0x30
-                break  # the same packet comes again when the authorizer has answered
+                if self.unfinished is not None:  # it goes on with that
+                    i = stop
+                else:  # the same packet comes again when the authorizer has answered
+                    packets -= 1
+                break
             i = stop
+            if sent + packets + broker.spent > limit:
+                over = True
+                break
         else:
             self.need = 0
             if i < end and data[i] < 16:
                 raise MQTTError(PROTOCOL_ERROR, "packet type 0")
         broker.packets_received += packets
-        broker.publishes_received += received
-        broker.published += published
+        broker.publishes_received += packets - others
+        broker.published0 += sent
         if self.rate is not None:
-            self.rate.check(self, received, i - start)
+            self.rate.check(self, packets - others, i - start)
+        if over:
+            self.need = 0
+            self._end_turn(packets - others, i < end)
         if journal is not None and journal.size > waiting:  # who sends what is not stored need not wait
             journal.check_backlog(self)
         return i
+
+    def _end_turn(self, messages: int, more: bool) -> None:
+        """So many PUBLISH packets, and what else was handled with them, are enough for now; `more`: there are more packets."""
+        broker = self.broker
+        if self.state == _OPEN and not self.held and not broker.pressure.hold(self, messages, more) and more:
+            self.hold(_TURN)
+            broker.give_turn(self.turn)
 
     def tick(self, now: int) -> None:
         """A second has passed for a client that is held: it is read again, or there will be no answer about it."""
         if self.held & _ASKING and now >= self.deadline:
             self.broker.auth_timeouts += 1
-            self.fail(MQTTError(SERVER_BUSY, "no answer in time whether this is allowed"))
+            self.fail(MQTTError(SERVER_BUSY, "no answer within auth_timeout"))
         elif self.held & _RATE and (self.rate is None or self.rate.take(self.options, 0, 0, now)):
             self.go_on(_RATE)
 
-    def _long(self, data: "bytes", i: int, end: int) -> int:
+    def _long(self, data: "Buffer", i: int, end: int) -> int:
         """A remaining length of three or four bytes goes to `need`; returns where the body starts, 0 if incomplete."""
         size = shift = 0
         at = i + 1
@@ -369,7 +504,8 @@ class Connection:
                 self.close(PACKET_TOO_LARGE, "CONNECT of %d bytes" % (stop - i))
                 return end
             if stop > end:
-                self.expect(stop - i)
+                self.expect(end - i)
+                self.need = stop - i
                 return i
             body = bytes(view[at:stop])
             i = stop
@@ -383,22 +519,25 @@ class Connection:
         return i
 
     def expect(self, size: int) -> None:
-        """Before the connection is open: `size` bytes are kept, or will be, until a packet is complete or it goes on.
+        """Before the connection is open: `size` bytes are kept until a packet is complete or it goes on.
 
-        Raises MQTTError when all such connections together keep too much.
+        Raises MQTTError when all such connections together keep too much, and none of another address gives way.
         """
-        broker = self.broker
-        if size != self.need:
-            broker.expected += size - self.need
-            self.need = size
-        if size and broker.expected > broker.options.max_connecting_bytes:
-            raise MQTTError(QUOTA_EXCEEDED, "too much that is incomplete")
+        change = size - self.early
+        if change:
+            self.early = size
+            self.owner.weight += change
+            self.broker.expected += change
+            self.broker.lighten(self)
 
     # -- held --------------------------------------------------------------------------------
 
     def hold(self, why: int) -> None:
-        """Stop reading from the client; `why` is a bit of `held`."""
-        if not self.held:
+        """Handle nothing of the client's, and do not read it; `why` is a bit of `held`.
+
+        What has filled a receiver's queue is read a little further, see `_look_ahead`.
+        """
+        if self.held in (0, _CROWDED) and why != _CROWDED:
             self.transport.hold(True)
         if why == _ASKING:
             self.deadline = self.broker.clock() + self.options.auth_timeout * 1000
@@ -411,8 +550,40 @@ class Connection:
         self.held &= ~why
         if self.held or self.state == _CLOSED:
             return
-        self.transport.hold(False)
+        if self.unfinished is not None:
+            try:
+                self.unfinished.go_on()
+            except Exception as e:
+                self.fault(e)
+            if self.held or self.state == _CLOSED:
+                return
+        self.read_on()
+
+    def read_on(self) -> None:
+        """Nothing holds the client any more: handle what has come already."""
+        if not self.gone:
+            self.transport.hold(False)
         self.take(b"")
+        if self.gone and not self.held:
+            self.lost(self.gone)
+
+    def relieved(self) -> bool:
+        """The receiver it has waited for has taken what was queued for it: go on. A job, see Broker.give_turn."""
+        return self._resume(_CROWDED)
+
+    def turn(self) -> bool:
+        """Others have been served: go on with what came. A job, see Broker.give_turn."""
+        return self._resume(_TURN)
+
+    def _resume(self, why: int) -> bool:
+        broker = self.broker
+        try:
+            self.go_on(why)
+        except MemoryError:
+            broker.out_of_memory()
+            self.close(UNSPECIFIED_ERROR, "out of memory", True)
+        broker.spent = broker.turn  # what goes out as it came is not counted there
+        return False
 
     def authenticated(self, code: "Optional[int]") -> None:
         """See Identity.authenticated."""
@@ -420,7 +591,7 @@ class Connection:
 
         authenticated(self, code)
 
-    def authorized(self, action: int, topic: bytes, verdict: int, ttl: int) -> None:
+    def authorized(self, action: int, topic: bytes, verdict: "Any", ttl: int) -> None:
         """See Identity.authorized."""
         from port.core.asking import authorized
 
@@ -440,13 +611,14 @@ class Connection:
 
     def _dispatch(self, first: int, body: bytes) -> None:
         kind = first >> 4
+        self.broker.spent += _DISPATCHED + (len(body) >> 4)
         if kind in (0, CONNECT, 2):  # a second CONNECT [MQTT-3.1.0-2], a CONNACK, a reserved type
             raise MQTTError(PROTOCOL_ERROR, "packet type %d not allowed here" % kind)
         if kind == AUTH and self.version == 5:
             self.broker.mqtt5.auth(self, first, body)  # type: ignore[union-attr]
             return
         flags = 2 if kind in (PUBREL, SUBSCRIBE, UNSUBSCRIBE) else 0
-        if first & 15 != flags:  # [MQTT-2.1.3-1]
+        if first & 15 != flags and self.version != 3:  # [MQTT-2.1.3-1]; in MQTT 3.1 DUP, QoS and RETAIN stand here
             code = PROTOCOL_ERROR if kind == PUBREL else MALFORMED_PACKET
             raise MQTTError(code, "reserved flags of packet type %d" % kind)
         if kind == 12:  # PINGREQ
@@ -499,7 +671,7 @@ class Connection:
                 raise MQTTError(MALFORMED_PACKET, "DISCONNECT with a body")
             code = self.broker.mqtt5.disconnect(self, body)  # type: ignore[union-attr]
         if code == SUCCESS and session is not None:
-            session.will = None  # [MQTT-3.14.4-3]
+            session.set_will(None)  # [MQTT-3.14.4-3]
         self.close(code, "client disconnected")
 
     # -- output --------------------------------------------------------------------------
@@ -537,12 +709,15 @@ class Connection:
         mqtt5: "MQTT5" = self.broker.mqtt5  # type: ignore[assignment]
         self.reply(mqtt5.acknowledgement(self, first, packet_id, code, text))
 
-    def pause_writing(self, why: int = _HOST) -> None:
-        """The host has `outbox_bytes` or more unsent: the client counts as slow from now on. `why`: a bit of `blocked`."""
+    def pause_writing(self, why: int = _HOST, spare: int = 0) -> None:
+        """The host has `outbox_bytes` or more unsent: the client counts as slow from now on. `why`: a bit of `blocked`.
+
+        `spare`: bytes for which there is room still, as most of what is unsent is the packet under way. May be called again.
+        """
         self.blocked |= why
         session = self.session
         if session is not None and session.conn is self:
-            session.pause()
+            session.pause(spare if self.blocked == _HOST else 0)
 
     def resume_writing(self, why: int = _HOST) -> None:
         """The host has sent most of what it had; a flush should follow."""
@@ -567,6 +742,16 @@ class Connection:
             self.reply(self.broker.mqtt5.farewell(self, code, error.text))  # type: ignore[union-attr]
         self.close(code, error.text, told=self.version == 5)
 
+    def overflow(self) -> None:
+        """Its queue is full: end the connection, but not before what has filled it is done, which may go to others as well."""
+        if not self.held & _FULL:
+            self.broker.give_turn(self._overflown)
+            self.hold(_FULL)
+
+    def _overflown(self) -> bool:
+        self.fail(MQTTError(QUOTA_EXCEEDED, "queue full"))
+        return False
+
     def refuse(self, code: int, text: str) -> None:
         """Answer CONNECT with a refusal and close [MQTT-3.2.2-7]; a faulty MQTT 3.x CONNECT is just closed."""
         if self.version == 5:
@@ -588,10 +773,11 @@ class Connection:
         was_open = self.state == _OPEN
         self.state = _CLOSED
         broker = self.broker
-        self.rest = None
-        if not was_open and self.need:  # on a board what has not been set takes memory to be set, and there may be none left
-            broker.expected -= self.need
-            self.need = 0
+        self.let_go()
+        if self.unfinished is not None:
+            self.unfinished.over()
+        if self.early:  # on a board what has not been set takes memory to be set, and there may be none left
+            self.expect(0)
         try:
             if self.promised > broker.durable:
                 broker.journal.closing(self, told)
@@ -600,16 +786,24 @@ class Connection:
             self.transport.close(abort, told)
         finally:
             broker.detach(self, code, text, was_open)
+            if self.seat is not None:
+                leave(self.seat)
+                self.seat = None
+            if self.identity is not None:
+                self.identity = None  # it knows the connection: neither would go before the cycle collector comes
 
     def lost(self, text: str = "connection lost") -> None:
-        """The host found the connection gone."""
-        self.close(UNSPECIFIED_ERROR, text, True)
+        """The host found the connection gone. What it has sent before, which may be a DISCONNECT, is handled first."""
+        waits = self.held and not self.held & (_ASKING | _FULL)
+        if waits and self.state == _OPEN and (self.rest is not None or self.unfinished is not None):
+            self.gone = text
+            self.transport.hold(True)
+        else:
+            self.close(UNSPECIFIED_ERROR, text, True)
 
     def __str__(self) -> str:
-        client_id = self.client_id
-        name = str(client_id, "utf-8") if client_id else "-"
-        for c in client_id:
-            if c < 33 or c > 126:
-                name = repr(name)  # what a client calls itself must not break up the log
-                break
-        return "%s %s" % (name, self.address)
+        """As the log has it: client id, user and address."""
+        return "%s %s%s" % (shown(self.client_id), user_of(self), self.address)
+
+    def __repr__(self) -> str:
+        return "<Connection %s>" % self

@@ -29,3 +29,7 @@ class DenyAll(Authenticator):
     def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
         """See Authenticator.authenticate."""
         return NOT_AUTHORIZED if user is None else BAD_USER_NAME_OR_PASSWORD
+
+    def knows(self, user: "Optional[bytes]") -> bool:
+        """See Authenticator.knows."""
+        return False

@@ -16,16 +16,12 @@ _ROOT = b"$SYS/broker/"
 
 def figures(b: "Broker") -> "list[tuple[str, Any]]":
     """See SysInfo.figures."""
-    inflight = queued = 0
-    for session in b.sessions.values():
-        inflight += len(session.inflight)
-        if session.queue:
-            queued += len(session.queue)
+    inflight, queued = b.sys.waiting()
     sessions = len(b.sessions)
     found: "list[tuple[str, Any]]" = [
         ("version", "ucomqtt " + __version__),
         ("uptime", (b.clock() - b.sys.started) // 1000),
-        ("timestamp", b.sys.wall()),
+        ("timestamp", b.sys.wall() // 1000),
         ("load/bytes/received", b.bytes_received),
         ("load/bytes/sent", b.bytes_sent),
         ("clients/connected", b.connected),
@@ -80,7 +76,7 @@ def matching(b: "Broker", topic_filter: bytes) -> "list[Record]":
     for name, value in figures(b):
         topic = _ROOT + name.encode()
         if matches(topic_filter, topic):
-            found.append((topic, str(value).encode(), 0, b"", None))
+            found.append((topic, str(value).encode(), 0, b"", None, None, None))
     return found
 
 

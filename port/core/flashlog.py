@@ -35,13 +35,18 @@ if TYPE_CHECKING:
 
 BLOCK = const(4096)  # bytes: what an append wears out beside its own
 _HEAD = const(8)
-_CHUNK = const(512)  # bytes that are read, and about as many that are copied in one batch
-_KEYS = const(64)  # keys in memory at a time: more take another reading of the log
+_CHUNK = const(512)  # bytes that are read, and about as many of records that are copied in one batch
+_KEYS = const(32)  # keys in memory at a time: more take another reading of the log
 _SEGMENTS = const(8)  # where more than these are found the next batch compacts
 
 
 def _seed(number: int, at: int) -> int:
     return (number << 20 ^ at) & 0x3FFFFFFF  # fits a board's small integer
+
+
+def _key(key: bytes, value: "Optional[bytes]") -> bytes:
+    """What stands before the value in a record."""
+    return u32(len(key)) + u32(0 if value is None else len(value) + 1) + key
 
 
 def _int(data: bytes) -> int:
@@ -220,7 +225,7 @@ class FlashLog:
         size = 0
         for record in self.live():
             batch.append(record)
-            size += len(record[1])
+            size += _HEAD + len(record[0]) + len(record[1])
             if size > _CHUNK:
                 yield batch
                 batch = []
@@ -240,19 +245,20 @@ class FlashLog:
         try:
             with self._files.open(number, "ab") as file:
                 for batch in batches:
-                    pieces = []
+                    size = 0
                     for key, value in batch:
-                        pieces.append(u32(len(key)) + u32(0 if value is None else len(value) + 1) + key)
-                        pieces.append(value or b"")
-                    head = u32(sum([len(piece) for piece in pieces]))
+                        size += _HEAD + len(key) + len(value or b"")
+                    head = u32(size)
                     crc = crc32(head, _seed(number, end))
-                    for piece in pieces:
-                        crc = crc32(piece, crc)
-                    pieces.insert(0, head + u32(crc))
-                    for piece in pieces:
-                        end += len(piece)
-                        self.written += len(piece)
-                        file.write(piece)
+                    for key, value in batch:
+                        crc = crc32(value or b"", crc32(_key(key, value), crc))
+                    file.write(head + u32(crc))
+                    for key, value in batch:  # once more: a list of it all might find no room on a board
+                        file.write(_key(key, value))
+                        if value:
+                            file.write(value)
+                    end += _HEAD + size
+                    self.written += _HEAD + size
             self._files.sync()
         except (OSError, MemoryError):
             if fresh:

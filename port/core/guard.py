@@ -3,18 +3,21 @@
     guard = MemoryGuard(broker)
     guard.watch("heap", gc.mem_free, 12288)
     guard.look()  # about once a second
+    broker.look = guard.look  # and before each new session that stays, where a second is too long
 
 There are three steps, each with what the ones before it do:
 
-1   less is free than the bound: no new client, CONNACK 0x97 (MQTT 3.x: 3); whoever takes over its own connection may
+1   less is free than the bound: no new client, CONNACK 0x97 (MQTT 3.x: 3); whoever takes over its own connection may, and
+    below step 3 who comes back to a session, as what waits in it takes memory until he has it
 2   less than three quarters of it: QoS 0 is not delivered, $SYS aside, and counted as dropped
-3   less than half: the largest queue goes, and the next, until there is enough; those of clients that are away come first.
-    The messages are counted as dropped
+3   less than half: the largest queues go, until there is enough; those of clients that are away come first. The messages
+    are counted as dropped. Where there are no queues, the client goes that leaves most unread
 
 A step is over when an eighth of the bound more is free.
 """
 
 from port.core import const
+from port.core.shed import drop_largest
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
     from port.core.session import Session
 
 _LAST = const(3)
-_ENTRY = const(96)  # bytes of memory that a queued message takes besides its own
 
 
 class MemoryGuard:
@@ -38,22 +40,22 @@ class MemoryGuard:
     def __init__(self, broker: "Broker") -> None:
         self.dropped = 0
         self._broker = broker
-        self._gauges: "list[tuple[str, Callable[[], int], int, int]]" = []
+        self._gauges: "list[tuple[str, Callable[[], int], int, int, int]]" = []
         broker.sys.extras.append(self._figures)
 
-    def watch(self, name: str, free: "Callable[[], int]", least: int, last: int = _LAST) -> None:
-        """`free()` are the bytes left of some memory, `least` the bound; `last` the step where it stops: 2 for a
-        memory in which there are no queues."""
-        self._gauges.append((name, free, least, last))
+    def watch(self, name: str, free: "Callable[[], int]", least: int, last: int = _LAST, first: int = 1) -> None:
+        """`free()` are the bytes left of some memory, `least` the bound.
+
+        first, last: the steps that are taken for it: a memory in which there are no queues has no third
+        A name that is watched already gets another bound.
+        """
+        self._gauges = [gauge for gauge in self._gauges if gauge[0] != name]
+        self._gauges.append((name, free, least, last, first))
 
     def look(self) -> None:
         """See how much is free, and do what that asks for. To be called about once a second; may raise MemoryError."""
         step = self._find_step()
-        while step == _LAST:
-            session = self._largest()
-            if session is None:
-                break
-            self._drop_queue(session)
+        while step == _LAST and self.relieve():
             step = self._find_step()
         broker = self._broker
         before = broker.shortage
@@ -66,51 +68,32 @@ class MemoryGuard:
             else:
                 broker.off("message", _seen)
         broker.shortage = step
-        free = ", ".join(["%s %d" % (name, free()) for name, free, _, _ in self._gauges])
+        free = ", ".join(["%s %d" % (name, free()) for name, free, _, _, _ in self._gauges])
         broker.log(2 if step else 1, "memory: step %d of 3, bytes free: %s", step, free)
 
     def _find_step(self) -> int:
         found = 0
-        for _, free, least, last in self._gauges:
+        for _, free, least, last, first in self._gauges:
             left = free()
             step = _step(left, least)
             if step < self._broker.shortage:
                 step = min(_step(left - least // 8, least), self._broker.shortage)
-            found = max(found, min(step, last))
+            if step >= first:
+                found = max(found, min(step, last))
         return found
 
-    def _largest(self) -> "Optional[Session]":
-        """Whose queue is the largest of the clients that are away; if none has one, of those that are there."""
-        found = None
-        for away in (True, False):
-            most = 0
-            for session in self._broker.sessions.values():
-                if session.queue and (session.conn is None) is away:
-                    size = session.queued_bytes + _ENTRY * len(session.queue)
-                    if size > most:
-                        most = size
-                        found = session
-            if found is not None:
-                break
-        return found
+    def relieve(self) -> bool:
+        """Let the largest queue go, or who leaves most unread; False when there is neither.
 
-    def _drop_queue(self, session: "Session") -> None:
-        broker = self._broker
-        queue: "Any" = session.queue
-        count = len(queue)
-        session.queue = None
-        session.queued_bytes = 0
-        broker.dropped += count
+        For a host, too, whose memory has run out though enough of it is free, in pieces too small.
+        """
+        count = drop_largest(self._broker)
         self.dropped += count
-        if session.number:
-            for entry in queue:
-                if entry[4]:
-                    broker.journal.removed(entry)
-        broker.log(2, "%s: memory is short, its queue of %d messages is dropped", str(session.client_id, "utf-8"), count)
+        return count > 0 or self._broker.drop_slowest()
 
     def _figures(self) -> "list[tuple[str, Any]]":
         found: "list[tuple[str, Any]]" = [("memory/step", self._broker.shortage), ("memory/dropped", self.dropped)]
-        for name, free, _, _ in self._gauges:
+        for name, free, _, _, _ in self._gauges:
             found.append(("memory/%s/free" % name, free()))
         return found
 

@@ -18,14 +18,14 @@ refused or dropped then.
 """
 
 from port.core import const
-from port.core.reason import NOT_AUTHORIZED, SUCCESS, UNSPECIFIED_ERROR, MQTTError
+from port.core.message import Message, as_bytes
+from port.core.reason import DROP_RESERVED_TOPIC, NOT_AUTHORIZED, SUCCESS, UNSPECIFIED_ERROR, MQTTError
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
     from port.core.broker import Broker
-    from port.core.message import Message
     from port.core.session import Session
     from port.core.subscriptions import Route
 
@@ -68,12 +68,12 @@ class Hooks:
     def _note(self) -> None:
         self._broker.message_hooks = "message" in self._hooks or "process_message" in self._hooks
 
-    def _failed(self, event: str, error: Exception) -> None:
+    def _failed(self, event: str, callback: "Any", error: Exception) -> None:
         """A hook raised; the error hook is not told of its own failures, which might have no end."""
-        if event == "error":
-            self._broker.log(3, "error hook failed: %r", error)
-        else:
-            self._broker.crashed(None, error)
+        name = getattr(callback, "__name__", callback)  # subset: ok, functions have it, other objects are shown themselves
+        self._broker.client_log.line(3, "broker", "%s hook %s failed: %r", event, name, error)
+        if event != "error":
+            self._broker.tell("error", None, error)
 
     def call(self, event: str, *args: "Any") -> "Any":
         """Call the event's callbacks; the first result that is not None ends the round and is returned.
@@ -83,8 +83,10 @@ class Hooks:
         for callback in self._hooks.get(event, ()):
             try:
                 result = callback(*args)
+                if hasattr(result, "send"):  # nobody would go on with it
+                    raise TypeError("it is async")
             except Exception as e:
-                self._failed(event, e)
+                self._failed(event, callback, e)
                 result = UNSPECIFIED_ERROR
             if result is not None:
                 return result
@@ -95,14 +97,18 @@ class Hooks:
         for callback in self._hooks.get(event, ()):
             try:
                 result = callback(client, message)
+                if result is False:
+                    return None
+                if result is not None:
+                    if not isinstance(result, Message):
+                        raise TypeError("no Message, None or False: %r" % (result,))
+                    message = result
+                message.name = as_bytes(message.name)
+                message.payload = as_bytes(message.payload)
+                message.changed()
             except Exception as e:
-                self._failed(event, e)
+                self._failed(event, callback, e)
                 return None
-            if result is False:
-                return None
-            if result is not None:
-                message = result
-            message.changed()
         return message
 
     def accept(self, message: "Message", sender: "Session") -> "tuple[int, str]":
@@ -116,10 +122,10 @@ class Hooks:
         except MQTTError as e:
             if changed is message:
                 raise
-            self._failed("process_message", e)  # it is not the client's fault
+            self._failed("process_message", changed, e)  # it is not the client's fault
             return SUCCESS, ""
         if not allowed:
-            broker.dropped += 1
+            broker.drop(DROP_RESERVED_TOPIC)
             return NOT_AUTHORIZED, "clients cannot publish to $ topics"
         changed = self.filter("message", sender, changed)
         if changed is None:
@@ -128,7 +134,7 @@ class Hooks:
 
     def redirect(self, message: "Message", route: "Route", sender: "Optional[Session]") -> None:
         """A hook has chosen the clients: of the subscribers, only they get the message."""
-        only = message.clients or []
+        only = [as_bytes(client_id) for client_id in message.clients or ()]
         router = self._broker.router
         for session, option in route.plain:
             if session.client_id in only:

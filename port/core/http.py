@@ -7,17 +7,19 @@ is not plainly a request is refused with HTTPError. Everything is bytes, as it c
 
 import binascii
 
-from port.core import const
+from port.core import address, const
+from port.core.clientlog import shown
 from port.core.codec import is_utf8
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Optional, Sequence
 
     Fields = tuple[tuple[str, str], ...]
 
 MAX_HEAD = const(4096)  # bytes of request line and header fields, the empty line included
 MAX_HEADERS = const(64)  # header fields
+_SHOWN = const(64)  # bytes
 
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CREDENTIALS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/="
@@ -31,6 +33,7 @@ _TEXTS = {
     404: "Not Found",
     405: "Method Not Allowed",
     413: "Content Too Large",
+    421: "Misdirected Request",
     426: "Upgrade Required",
     429: "Too Many Requests",
     431: "Request Header Fields Too Large",
@@ -46,13 +49,22 @@ class HTTPError(Exception):
     status  400 and up
     text    why, for the body and the log; it quotes nothing of the request
     fields  further header fields of the answer
+    about   what of the request was wrong, for the log alone
     """
 
-    def __init__(self, status: int, text: str, fields: "Fields" = ()) -> None:
+    def __init__(self, status: int, text: str, fields: "Fields" = (), about: bytes = b"") -> None:
         super().__init__(status, text)
         self.status = status
         self.text = text
         self.fields = fields
+        self.about = about
+
+    def told(self) -> str:
+        """For the log."""
+        about = self.about
+        if not about:
+            return "%d, %s" % (self.status, self.text)
+        return "%d, %s: %s" % (self.status, self.text, shown(about) if is_utf8(about) else repr(about[:_SHOWN]))
 
     def answer(self) -> bytes:
         """The whole response."""
@@ -97,6 +109,17 @@ class Request:
         except ValueError:
             raise unauthorized()
         return user, password
+
+
+def leads_here(authority: bytes, names: "Sequence[str]" = ()) -> bool:
+    """True for a host, with or without a port, that leads to the same machine whoever says so, and for these names.
+
+    Any other name can be made to lead here by whoever it belongs to, who then has browsers ask in its name (DNS rebinding).
+    """
+    if not is_utf8(authority):
+        return False
+    name = address.host(str(authority, "utf-8").lower()).rstrip(".")
+    return name == "localhost" or name in names or "*" in names or address.parse(name) is not None
 
 
 def unauthorized() -> HTTPError:
@@ -175,16 +198,17 @@ def _headers(lines: "list[bytes]") -> "dict[bytes, bytes]":
     return headers
 
 
-def response(status: int, fields: "Fields", body: bytes = b"", head_only: bool = False) -> bytes:
-    """A whole response, after which the connection is closed unless it is a 101.
+def response(status: int, fields: "Fields", body: bytes = b"") -> bytes:
+    """A whole response, after which the connection is closed unless it is a 101."""
+    return head(status, fields, len(body)) + body
 
-    head_only: the answer to HEAD, which tells the size of the body without it.
-    """
+
+def head(status: int, fields: "Fields", size: int) -> bytes:
+    """What comes before a body of this size."""
     lines = ["HTTP/1.1 %d %s" % (status, _TEXTS[status])]
     for field in fields:
         lines.append("%s: %s" % field)
     if status != 101:
-        lines.append("Content-Length: %d" % len(body))
+        lines.append("Content-Length: %d" % size)
         lines.append("Connection: close")
-    head = "\r\n".join(lines).encode() + b"\r\n\r\n"
-    return head if head_only else head + body
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"

@@ -4,17 +4,12 @@
           memory_alloc is 0 where the host tells no heap figures, and inflight_dropped is always 0, because
           messages in flight go only with their session.
 /healthz  "ok"; whoever asks from this machine is told
-/metrics  Prometheus text format 0.0.4. Counters: ucomqtt_bytes_received_total, ucomqtt_bytes_sent_total,
-          ucomqtt_packets_received_total, ucomqtt_packets_sent_total, ucomqtt_messages_received_total,
-          ucomqtt_messages_sent_total, ucomqtt_messages_dropped_total, ucomqtt_connections_total,
-          ucomqtt_connections_refused_total, ucomqtt_sessions_expired_total, ucomqtt_auth_failed_total,
-          ucomqtt_auth_timeouts_total, ucomqtt_auth_blocked_total, ucomqtt_publishes_denied_total,
-          ucomqtt_subscriptions_denied_total, ucomqtt_rate_limited_total. Gauges: ucomqtt_info (its label is
-          the version), ucomqtt_uptime_seconds, ucomqtt_clients_connected, ucomqtt_clients_disconnected,
-          ucomqtt_clients_maximum, ucomqtt_clients_total, ucomqtt_retained_messages,
-          ucomqtt_inflight_messages, ucomqtt_stored_messages, ucomqtt_subscriptions. Every other numeric
-          figure of $SYS/broker/ is there, too, untyped, as ucomqtt_ and its topic, with _ for what a name
-          cannot hold.
+/metrics  for Prometheus, see port.core.metrics
+
+A page is made in slices, see Broker.turn, so that nobody waits while many clients are counted.
+
+Which requests are answered: those for an IP address, `localhost`, the machine's own name, or one of the listener's `hosts`;
+others get 421. A page from elsewhere could otherwise read them, once its own name leads here (DNS rebinding).
 
 Who may see them: those whom the listener's authenticators admit, with user name and password by HTTP Basic
 authentication, or by a client certificate; and those who may be anonymous. No ACL holds here.
@@ -23,29 +18,49 @@ authentication, or by a client certificate; and those who may be anonymous. No A
 from port.core import const
 from port.core.address import is_loopback
 from port.core.auth import PENDING, Identity, may_be_anonymous
-from port.core.connect import failed
-from port.core.http import HTTPError, parse, response, unauthorized
-from port.core.reason import SERVER_BUSY, SERVER_UNAVAILABLE, SUCCESS
+from port.core.connect import begin, attempt_over, failed, must_wait, succeeded
+from port.core.http import HTTPError, head, leads_here, parse, unauthorized
+from port.core.reason import AWAY_ADDRESS, AWAY_ANONYMOUS, AWAY_CONNECTIONS, SERVER_BUSY, SERVER_UNAVAILABLE, SUCCESS
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional, Protocol
+    from typing import Any, Iterator, Optional, Protocol, Sequence
 
     from port.core.broker import Broker
     from port.core.codec import Buffer
-    from port.core.http import Request
+    from port.core.http import Fields, Request
     from port.core.listener import Listener
+
+    Page = tuple[str, Iterator[str]]  # its type, and the page in pieces
 
     class Host(Protocol):
         """What an InfoConnection needs of the socket's side."""
 
-        def answer(self, data: bytes) -> None:
-            """Send the whole answer and close."""
+        def answer(self, chunks: "list[Buffer]") -> None:
+            """Send the whole answer, which is in pieces, and close."""
             ...
 
         def certificate(self) -> "Optional[dict[str, Any]]":
             """See port.core.transport.Transport."""
             ...
+
+
+def new_visitor(
+    broker: "Broker", listener: "Listener", address: str, host: "Host", names: "Sequence[str]"
+) -> "Optional[InfoConnection]":
+    """Somebody has connected: an InfoConnection, to be told when it is `lost`; None when he is turned away."""
+    if listener.connected >= listener.options.max_connections:
+        why, reason = "max_connections reached", AWAY_CONNECTIONS
+    elif not may_ask(listener, address):
+        why, reason = "not one of those who may be anonymous", AWAY_ANONYMOUS
+    else:
+        peer = broker.peers.enter(address, listener.options)
+        if peer is not None:
+            listener.connected += 1
+            return InfoConnection(broker, listener, address, host, names, peer)
+        why, reason = "max_connections_per_address reached", AWAY_ADDRESS
+    broker.turn_away(listener, address, why, reason)
+    return None
 
 
 def may_ask(listener: "Listener", address: str) -> bool:
@@ -63,69 +78,52 @@ class _Credentials:
             self.user, self.password = given
 
 
-_GET = ("GET", "HEAD")
-# (figure of $SYS, metric, type, help)
-_METRICS = (
-    ("uptime", "uptime_seconds", "gauge", "Time since the broker started"),
-    ("bytes/received", "bytes_received_total", "counter", "Bytes received"),
-    ("bytes/sent", "bytes_sent_total", "counter", "Bytes sent"),
-    ("messages/received", "packets_received_total", "counter", "MQTT packets received"),
-    ("messages/sent", "packets_sent_total", "counter", "MQTT packets sent"),
-    ("messages/publish/received", "messages_received_total", "counter", "PUBLISH packets received"),
-    ("messages/publish/sent", "messages_sent_total", "counter", "PUBLISH packets sent"),
-    ("messages/publish/dropped", "messages_dropped_total", "counter", "Messages not delivered to one receiver"),
-    ("connections/total", "connections_total", "counter", "Network connections accepted"),
-    ("connections/refused", "connections_refused_total", "counter", "Network connections turned away"),
-    ("clients/connected", "clients_connected", "gauge", "Clients connected"),
-    ("clients/disconnected", "clients_disconnected", "gauge", "Sessions without a connection"),
-    ("clients/maximum", "clients_maximum", "gauge", "Most clients connected at a time"),
-    ("clients/total", "clients_total", "gauge", "Sessions"),
-    ("clients/expired", "sessions_expired_total", "counter", "Sessions that expired"),
-    ("clients/rate/limited", "rate_limited_total", "counter", "Times a client sent too fast"),
-    ("auth/failed", "auth_failed_total", "counter", "CONNECT packets refused by authentication"),
-    ("auth/timeouts", "auth_timeouts_total", "counter", "Clients about whom there was no answer in time"),
-    ("auth/blocked", "auth_blocked_total", "counter", "Connections refused after too many failures"),
-    ("acl/publish/denied", "publishes_denied_total", "counter", "Messages refused by the ACL"),
-    ("acl/subscribe/denied", "subscriptions_denied_total", "counter", "Subscriptions refused by the ACL"),
-    ("messages/retained/count", "retained_messages", "gauge", "Retained messages"),
-    ("messages/inflight", "inflight_messages", "gauge", "QoS 1 and 2 messages sent and not acknowledged"),
-    ("messages/stored", "stored_messages", "gauge", "Messages retained, in flight and queued"),
-    ("subscriptions/count", "subscriptions", "gauge", "Subscriptions"),
-)
-# Other names of figures in the table, and what is no figure of the broker.
-_LEFT_OUT = (
-    "version", "timestamp", "load/bytes/received", "load/bytes/sent", "publish/messages/dropped",
-    "publish/messages/received", "publish/messages/sent", "retained messages/count", "store/messages/count",
-    "clients/active", "clients/inactive",
-)  # fmt: skip
+_GET = (b"GET", b"HEAD")
+# What a piece of a page costs, in the units of Broker.turn; an empty one stands for a client that was counted.
+_PIECE = const(8)
+_COUNTED = const(2)
 
 
 class InfoConnection:
-    """One connection of the info listener; for authenticators it is what a Connection is for MQTT."""
+    """One connection of the info listener; for authenticators it is what a Connection is for MQTT.
 
-    __slots__ = ("broker", "listener", "address", "transport", "identity", "client_id", "_held", "_request", "_done")
+    done  True when it was answered, or is lost
+    """
 
-    def __init__(self, broker: "Broker", listener: "Listener", address: str, host: "Host") -> None:
-        """`address`: the peer's, `host:port`."""
+    __slots__ = (
+        "broker", "listener", "address", "transport", "identity", "client_id", "done", "_names", "_peer", "_held", "_request",
+        "_pieces", "_found", "_fields",
+    )  # fmt: skip
+
+    def __init__(
+        self, broker: "Broker", listener: "Listener", address: str, host: "Host", names: "Sequence[str]", peer: "Any"
+    ) -> None:
+        """`address`: the peer's, `host:port`; `names` the machine has; `peer`: what Peers.enter returned for it."""
         self.broker = broker
         self.listener = listener
         self.address = address
         self.transport = host
         self.identity: "Optional[Identity]" = None
         self.client_id = b""
+        self.done = False
+        self._names = names
+        self._peer = peer
         self._held = b""
         self._request: "Optional[Request]" = None
-        self._done = False
+        self._pieces: "Optional[Iterator[str]]" = None  # of the page, as far as it is not there yet
+        self._found: "list[Buffer]" = []  # what is there
+        self._fields: "Fields" = ()
 
     def receive(self, data: "Buffer") -> None:
         """Take what came from the socket. The host is given the answer at once, or when an authenticator has decided."""
-        if self._done or self._request is not None:
+        if self.done or self._request is not None:
             return
         held = self._held + bytes(data)
         try:
             found = parse(held)
         except HTTPError as e:
-            self._answer(e.answer())
+            self._refused(e)
+            self._answer([e.answer()])
             return
         if found is None:
             self._held = held
@@ -136,11 +134,17 @@ class InfoConnection:
 
     def lost(self) -> None:
         """The socket is closed; no answer is wanted any more."""
-        self._done = True
+        self.done = True
+        if self.identity is not None:
+            attempt_over(self.identity, False)
+        if self._peer is not None:
+            self.broker.peers.leave(self._peer)
+            self._peer = None
+            self.listener.connected -= 1
 
     def knows(self, identity: "Identity") -> bool:
         """See Connection.knows."""
-        return self.identity is identity and not self._done
+        return self.identity is identity and not self.done
 
     def authenticated(self, code: "Optional[int]") -> None:
         """See Identity.authenticated. Who was asked before a reload, and is not asked now, admits nobody."""
@@ -150,29 +154,80 @@ class InfoConnection:
         """Ask the authenticators, from the next one on unless one has decided, and answer."""
         request: "Request" = self._request  # type: ignore[assignment]
         try:
+            if not leads_here(request.headers.get(b"host", b"localhost"), self._names):
+                raise HTTPError(421, "this name is not one of the listener's hosts", (), request.headers[b"host"])
             if request.path != b"/healthz" or not is_loopback(self.address):
                 code = self._decide(request) if code is None else code
                 if code == PENDING:
+                    begin(self.identity)  # type: ignore[arg-type]
                     return
                 self._admit(code)
-            data = answer(self.broker, request)
-        except HTTPError as e:
-            data = e.answer()
-        except MemoryError:
-            self.broker.out_of_memory()
-            data = HTTPError(503, "out of memory").answer()
+            self._begin(request)
         except Exception as e:
-            self.broker.crashed(None, e)
-            data = HTTPError(500, "internal error").answer()
-        self._answer(data)
+            self._fail(e)
+
+    def _begin(self, request: "Request") -> None:
+        """Make the page, or a first slice of it. Raises HTTPError where there is none."""
+        page = _PAGES.get(request.path)
+        if page is None:
+            raise HTTPError(404, "there are /, /healthz and /metrics")
+        if request.method not in _GET:
+            raise HTTPError(405, "only GET and HEAD", (("Allow", "GET, HEAD"),))
+        kind, self._pieces = page(self.broker, request)
+        self._fields = (("Content-Type", kind), ("Cache-Control", "no-store"))
+        self.broker.spent = 0
+        if self._go_on_with_page():
+            self.broker.background(self._go_on_with_page)
+
+    def _go_on_with_page(self) -> bool:
+        """A job, see Broker.background."""
+        broker = self.broker
+        try:
+            for piece in self._pieces or ():
+                if self.done:
+                    return False
+                if piece:
+                    self._found.append(piece.encode())
+                broker.spent += _PIECE if piece else _COUNTED
+                if broker.spent > broker.turn:
+                    return True
+            found = self._found  # it is not joined: a board has no room for that
+            start = head(200, self._fields, sum([len(piece) for piece in found]))
+            self._answer([start] if self._request.method == b"HEAD" else [start] + found)  # type: ignore[union-attr]
+        except Exception as e:
+            self._fail(e)
+        return False
+
+    def _fail(self, error: Exception) -> None:
+        """Answer with what has gone wrong."""
+        if isinstance(error, MemoryError):
+            self.broker.out_of_memory()
+            error = HTTPError(503, "out of memory")
+        elif not isinstance(error, HTTPError):
+            self.broker.crashed(None, error)
+            error = HTTPError(500, "internal error")
+        else:
+            self._refused(error)
+        self._answer([error.answer()])
+
+    def _refused(self, error: HTTPError) -> None:
+        """Log a request that gets no page. Who is only asked for his name, as browsers are at first, has failed at nothing."""
+        from port.core.refusals import named
+
+        identity = self.identity
+        connect = None if identity is None else identity.connect
+        user = None if connect is None else connect.user
+        level = 1 if error.status == 401 and not user or error.status in (404, 405) else 2
+        who = named(b"", user, self.address)
+        self.broker.client_log.line(level, self.address, "%s: page refused: %s (listener %s)", who, error.told(), self.listener.id)
 
     def _decide(self, request: "Request") -> int:
         if self.identity is None:
             credentials = _Credentials(request.credentials())
-            if credentials.user is not None and self.broker.peers.blocked(self.address, self.broker.clock()):
-                self.broker.auth_blocked += 1
-                raise HTTPError(429, "too many failures to authenticate")
-            self.identity = Identity(self, credentials)  # type: ignore[arg-type]
+            identity = Identity(self, credentials)  # type: ignore[arg-type]
+            if credentials.user is not None and must_wait(identity):
+                raise HTTPError(429, "max_auth_failures reached")
+            self.identity = identity
         return self.identity.decide()
 
     def _admit(self, code: int) -> None:
@@ -180,7 +235,7 @@ class InfoConnection:
         identity: Identity = self.identity  # type: ignore[assignment]
         if code == SUCCESS:
             if identity.authenticator is not None:
-                self.broker.peers.succeeded(self.address, identity.connect.user)  # type: ignore[union-attr]
+                succeeded(identity)
             return
         if identity.connect.user is not None:  # type: ignore[union-attr]
             failed(self, code)  # type: ignore[arg-type]
@@ -190,35 +245,28 @@ class InfoConnection:
             raise HTTPError(403, "not one of those who may be anonymous")
         raise unauthorized()
 
-    def _answer(self, data: bytes) -> None:
-        self._done = True
-        self.transport.answer(data)
+    def _answer(self, chunks: "list[Buffer]") -> None:
+        self.done = True
+        self._pieces = None
+        self._found = []
+        if self.identity is not None:
+            attempt_over(self.identity, False)
+        self.transport.answer(chunks)
 
 
-def answer(broker: "Broker", request: "Request") -> bytes:
-    """The whole response to a request. Raises HTTPError where it is to be refused."""
-    page = _PAGES.get(request.path)
-    if page is None:
-        raise HTTPError(404, "there are /, /healthz and /metrics")
-    method = str(request.method, "utf-8")
-    if method not in _GET:
-        raise HTTPError(405, "only GET and HEAD", (("Allow", ", ".join(_GET)),))
-    kind, body = page(broker)
-    fields = (("Content-Type", kind), ("Cache-Control", "no-store"))
-    return response(200, fields, body.encode(), method == "HEAD")
-
-
-def _figures(broker: "Broker") -> "dict[str, Any]":
-    return dict(broker.sys.figures())
-
-
-def _system(broker: "Broker") -> "tuple[str, str]":
+def _system(broker: "Broker", request: "Request") -> "Page":
     """CoMQTT's system.Info."""
-    figures = _figures(broker)
+    return "application/json", _system_pieces(broker)
+
+
+def _system_pieces(broker: "Broker") -> "Iterator[str]":
+    for _ in broker.sys.count():
+        yield ""
+    figures = dict(broker.sys.figures())
     now = figures["timestamp"]
     # This order, which a dict would not keep on MicroPython.
     fields = (
-        ("version", _quoted(figures["version"])),
+        ("version", '"%s"' % figures["version"]),
         ("started", max(now - figures["uptime"], 0)),
         ("time", now),
         ("uptime", figures["uptime"]),
@@ -240,69 +288,19 @@ def _system(broker: "Broker") -> "tuple[str, str]":
         ("memory_alloc", figures.get("heap/current", 0)),
         ("threads", figures.get("threads", 1)),
     )
-    return "application/json", "{\n%s\n}\n" % ",\n".join(['  "%s": %s' % field for field in fields])
+    yield "{\n%s\n}\n" % ",\n".join(['  "%s": %s' % field for field in fields])
 
 
-def _health(broker: "Broker") -> "tuple[str, str]":
-    return "text/plain; charset=utf-8", "ok\n"
+def _health(broker: "Broker", request: "Request") -> "Page":
+    return "text/plain; charset=utf-8", iter(("ok\n",))
 
 
-def _metrics(broker: "Broker") -> "tuple[str, str]":
-    """The Prometheus exposition format."""
-    pairs = broker.sys.figures()
-    figures = dict(pairs)
-    lines = [
-        "# HELP ucomqtt_info The broker's version",
-        "# TYPE ucomqtt_info gauge",
-        'ucomqtt_info{version=%s} 1' % _quoted(figures["version"]),
-    ]
-    seen = {"info": True}  # a metric may be there only once
-    for figure, name, kind, text in _METRICS:
-        seen[name] = True
-        if figure in figures:
-            _add(lines, name, kind, text, figures[figure])
-    known = {row[0]: True for row in _METRICS}
-    for figure, value in pairs:
-        name = _valid_name(figure)
-        if figure not in known and figure not in _LEFT_OUT and name not in seen and _is_number(value):
-            seen[name] = True
-            _add(lines, name, "untyped", "$SYS/broker/" + _line(figure), value)
-    return "text/plain; version=0.0.4; charset=utf-8", "\n".join(lines) + "\n"
+def _metrics(broker: "Broker", request: "Request") -> "Page":
+    from port.core.metrics import page  # it has many words, which need not be there before somebody asks
 
-
-def _add(lines: "list[str]", name: str, kind: str, text: str, value: "Any") -> None:
-    lines.append("# HELP ucomqtt_%s %s" % (name, text))
-    lines.append("# TYPE ucomqtt_%s %s" % (name, kind))
-    lines.append("ucomqtt_%s %s" % (name, value))
-
-
-def _is_number(value: "Any") -> bool:
-    """True for what Prometheus takes as a value; some figures are text."""
-    if isinstance(value, str):
-        try:
-            float(value)
-        except ValueError:
-            return False
-        return not value.strip("0123456789.-")
-    return not isinstance(value, bool) and isinstance(value, (int, float))
-
-
-def _valid_name(figure: str) -> str:
-    """What stands for a figure in a metric's name, of which only these characters may be."""
-    name = ""
-    for c in figure:
-        name += c if "a" <= c <= "z" or "A" <= c <= "Z" or "0" <= c <= "9" else "_"
-    return name
-
-
-def _line(text: str) -> str:
-    """Text that ends with its line."""
-    return text.replace("\\", "\\\\").replace("\n", "\\n")
-
-
-def _quoted(text: str) -> str:
-    """Text as JSON and as a label's value."""
-    return '"%s"' % _line(text).replace('"', '\\"')
+    open_metrics = b"application/openmetrics-text" in request.headers.get(b"accept", b"")
+    kind = "application/openmetrics-text; version=1.0.0" if open_metrics else "text/plain; version=0.0.4"
+    return kind + "; charset=utf-8", page(broker, open_metrics)
 
 
 _PAGES = {b"/": _system, b"/healthz": _health, b"/metrics": _metrics}

@@ -7,8 +7,7 @@ This one keeps retained messages and nobody waits for it; port.core.session_jour
 """
 
 from port.core import const
-from port.core.message import Message
-from port.core.records import RETAINED, TOTALS, TOTALS_KEY, message_value, totals_value
+from port.core.records import RETAINED, TOTALS, TOTALS_KEY, retained_value, totals_value
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -16,21 +15,24 @@ if TYPE_CHECKING:
 
     from port.core.broker import Broker
     from port.core.connection import Connection
+    from port.core.retained import Record as Retained
     from port.core.session import Session
     from port.core.store import Record, Store
 
-_ROUND = const(10000)  # ms between two records of the totals
+_ROUND = const(10000)  # ms between two looks at the counters
+_SET = const(5000)  # ms from which on the host's clock has been set and does not only go a little wrong
 _OVERHEAD = const(32)  # bytes a message takes on its way beyond its own
 
 
 class Journal:
     """The changes of one broker on their way to its store.
 
-    waits     True when acknowledgements wait for what they promise
+    waits     True when acknowledgements wait for what they promise: the store is to, or fails and does not degrade
     batch     number of the batch that is being gathered; Broker.durable has the last one that is durable
     serial    goes up with each change; `taken_serial` is what it was when the last batch was taken
     size      bytes of messages in the batch that is being gathered; `committing` of the batch on its way
     failing   True while the store cannot write
+    offset    turns the broker's clock into the store's, ms, see port.core.records
     """
 
     def __init__(self, broker: "Broker", store: "Store") -> None:
@@ -48,9 +50,13 @@ class Journal:
         self._busy = False
         self._batch: "list[Record]" = []
         self._retry = False
-        self._offset = -broker.clock()
+        self.offset = 0
+        self._wall = 0  # turns the broker's clock into the host's, ms
         self._due = 0  # ms, when the next batch goes where nobody waits
-        self._totals_due = 0
+        self._beat = 0  # ms, when one tells the time
+        self._counters = b""
+        self._counters_due = 0
+        self._began = 0  # ms, when the batch on its way was handed over
 
     # -- changes ------------------------------------------------------------------------------
 
@@ -59,11 +65,11 @@ class Journal:
         self._records[key] = value
         self.serial += 1
 
-    def retained(self, name: bytes, message: "Optional[Message]") -> None:
+    def retained(self, name: bytes, record: "Optional[Retained]") -> None:
         """The retained message of a topic was set, or removed."""
-        self.put(RETAINED + name, message)
-        if message is not None:
-            self.size += message.size() + _OVERHEAD
+        self.put(RETAINED + name, record)
+        if record is not None:
+            self.size += len(name) + len(record[1]) + len(record[3]) + _OVERHEAD
 
     def attached(self, session: "Session") -> None:
         """A session has a connection, and with it perhaps another expiry interval and will."""
@@ -94,14 +100,16 @@ class Journal:
 
     # -- batches --------------------------------------------------------------------------------
 
-    def offset(self) -> int:
-        """What turns the broker's clock into ms since 1970. A board's clock may not be set: never before the records'."""
-        self._offset = max(self._offset, self._broker.sys.wall() * 1000 - self._broker.clock())
-        return self._offset
+    def begin(self, offset: int, numbers: int, keys: int) -> None:
+        """Go on from what is there: with this `offset`, and the last session and entry."""
+        self.offset = offset
+        self.serial += 1  # the clock of the day may be another than it was
+        self._wall = self._broker.sys.wall() - self._broker.clock()
 
-    def begin(self, written: int, numbers: int, keys: int) -> None:
-        """Go on from what is there: when it was written, s since 1970, and the last session and entry."""
-        self._offset = written * 1000 - self._broker.clock()
+    def stop(self) -> None:
+        """The broker stops: what is stored last are the time and the counters."""
+        self._counters_due = 0
+        self.serial += 1
 
     def idle(self) -> bool:
         """True when all changes are durable."""
@@ -120,37 +128,47 @@ class Journal:
         self._busy = True
         self.batch += 1
         if self._batch:
-            self.store.commit(self._batch, self._done)
+            self._hand_over()
         else:
             self._done(None)
 
     def tick(self, now: int) -> None:
-        """A second has passed: try again what failed; write what nobody waits for when it is due."""
+        """A second has passed: try again what failed; write what nobody waits for when it is due, and the time."""
+        ahead = self._broker.sys.wall() - now - self._wall
+        if not -_SET < ahead < _SET:
+            self._broker.log(1, "store: the clock was set %s by %d s", "forward" if ahead > 0 else "back", abs(ahead) // 1000)
+            self._wall += ahead
+            self._beat = self._due = now
+        if now >= self._beat:
+            self._beat = now + self.store.heartbeat * 1000
+            self.serial += 1
+            self.flushed()
         if self._retry:
             self._retry = False
-            self.store.commit(self._batch, self._done)
+            self._hand_over()
         elif not self.waits and now >= self._due and not self.idle():
             self._due = now + self.store.interval * 1000
             self.commit()
+
+    def _hand_over(self) -> None:
+        self._began = self._broker.clock()
+        self.store.commit(self._batch, self._done)
 
     def _take(self) -> "list[Record]":
         """The changes up to now as records; if memory runs out at that, they stay changes."""
         batch: "list[Record]" = []
         records = self._records
-        offset = self.offset()
-        now = self._broker.clock()
-        if self.serial != self.taken_serial and now >= self._totals_due:
-            batch.append(self.totals())
-            self._totals_due = now + _ROUND
+        if self.serial != self.taken_serial:
+            batch.append(self._totals())
         for key in records:
             value = records[key]
             if value is not None and not isinstance(value, bytes):
-                value = self._encoded(value, offset)
+                value = self._encoded(value)
             batch.append((key, value))
         return batch
 
-    def _encoded(self, value: "Any", offset: int) -> bytes:
-        return message_value(value, offset, False)
+    def _encoded(self, value: "Any") -> bytes:
+        return retained_value(value, self.offset)
 
     def _taken(self) -> None:
         """They are records now."""
@@ -159,17 +177,25 @@ class Journal:
         self.committing = self.size
         self.size = 0
 
-    def totals(self) -> "Record":
-        """The record of the broker's counters."""
+    def _totals(self) -> "Record":
+        """The record of the time and the broker's counters, those of the last seconds."""
         broker = self._broker
-        values = [max((broker.clock() + self.offset()) // 1000, 0)]
-        for name in TOTALS:
-            values.append(getattr(broker, name))  # subset: ok, names come from TOTALS
-        return TOTALS_KEY, totals_value(values)
+        now = broker.clock()
+        if now >= self._counters_due:
+            self._counters_due = now + _ROUND
+            self._counters = totals_value([getattr(broker, name) for name in TOTALS])  # subset: ok, names come from TOTALS
+        wall = broker.sys.wall()
+        self._wall = wall - now
+        self._beat = now + self.store.heartbeat * 1000
+        now += self.offset
+        return TOTALS_KEY, totals_value([now // 1000]) + self._counters + totals_value([wall // 1000, now % 1000, wall % 1000])
 
     def _done(self, error: "Optional[Exception]") -> None:
         """The store has written a batch, or could not."""
         if error is None:
+            measures = self._broker.measures
+            if measures is not None and self._batch:
+                measures.stored((self._broker.clock() - self._began) * 1000)
             self._busy = False
             self._batch = []
             self.committing = 0

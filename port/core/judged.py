@@ -1,6 +1,8 @@
 """A session that goes on under other rights: its subscriptions are judged by them."""
 
 from port.core import const
+from port.core.clientlog import denied
+from port.core.reason import NOT_AUTHORIZED
 from port.core.subscriptions import limited
 from port.core.topics import is_shared, without_share
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 _DENIED = const(-1)  # port.core.acl has these two
 _UNDECIDED = const(-2)
+_SUBSCRIBE = const(2)
 
 
 class Judged:
@@ -44,6 +47,7 @@ class Judged:
                 continue  # it has unsubscribed meanwhile
             if verdict == _DENIED:
                 broker.denied_subscriptions += 1
+                denied(session, _SUBSCRIBE, topic_filter, NOT_AUTHORIZED)
                 broker.unsubscribe_session(session, topic_filter)
                 if not is_shared(topic_filter):
                     lost.append(topic_filter)

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     from port.core.acl import Acl
     from port.core.auth import Authenticator
+    from port.core.mount import Mount
+    from port.core.places import Places
     from port.core.rate import Rate
 
 
@@ -40,11 +42,13 @@ class Listener:
     options         the broker's options, with what is set for this listener alone
     authenticators  asked in order
     acl             rules of its own, or None: those of the broker hold
+    mount           where the topics of its clients are, see port.core.mount, or None
     connected       clients connected through it
+    seats           their places, from the first on that came when there was a limit for the listener alone, see port.core.seats
     refused         connections through it that were turned away
     """
 
-    __slots__ = ("id", "kind", "options", "authenticators", "acl", "connected", "refused", "overrides", "_limited")
+    __slots__ = ("id", "kind", "options", "authenticators", "acl", "mount", "connected", "seats", "refused", "overrides", "_limited")
 
     def __init__(
         self,
@@ -60,12 +64,17 @@ class Listener:
         self.kind = kind
         self.authenticators = authenticators
         self.acl = acl
+        self.mount: "Optional[Mount]" = None
         self.connected = 0
+        self.seats: "Optional[Places]" = None
         self.refused = 0
         self.overrides = overrides or None
         self.options = options
         self._limited: "tuple[tuple[dict[str, Any], Options], ...]" = ()
         self.inherit(options)
+
+    def __repr__(self) -> str:
+        return "<Listener %s, %s>" % (self.id, self.kind)
 
     def inherit(self, options: Options) -> None:
         """Take over the broker's options as they are now. Raises ValueError as the constructor does."""

@@ -5,6 +5,7 @@ from port.core.address import text
 from port.core.listener import Listener, free_id
 from port.core.options import GLOBAL, TABLE
 from port.core.rights import new_acl
+from port.core.topics import valid_name
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from port.core.acl import Acl, Rule
     from port.core.auth import Authenticator
     from port.core.broker import Broker
+    from port.core.mount import Mount
 
     Made = list[Authenticator]  # in the order of the configuration
 
@@ -27,13 +29,15 @@ LISTENER_KEYS: "dict[str, Any]" = {
     "tls": dict,
     "paths": (str,),
     "origins": (str,),
+    "hosts": (str,),
     "proxy_protocol": bool,
     "trusted_proxies": (str,),
     "auth": (str,),
     "acl": (dict,),
+    "mount_point": str,
 }
 # Keys that make sense for one type of listener only.
-_ONLY = {"file": ("unix",), "mode": ("unix",), "paths": ("websocket",), "origins": ("websocket",)}
+_ONLY = {"file": ("unix",), "mode": ("unix",), "paths": ("websocket",), "origins": ("websocket",), "hosts": ("http",), "mount_point": ("tcp", "websocket", "unix")}
 _PORTS = {"tcp": (1883, 8883), "websocket": (8083, 8084), "http": (8080, 8443), "unix": (0, 0)}
 _WORDS = {str: "a string", int: "a whole number", bool: "true or false", dict: "a table"}
 
@@ -43,24 +47,27 @@ class ListenerConfig:
 
     id: names the listener in the log and in $SYS (default: its type, with a number from the second on)
     type: tcp (default), websocket, unix, or http: the info pages /, /healthz and /metrics
-    host: address to listen on (default 127.0.0.1; 0.0.0.0 all of IPv4, :: all of IPv6)
+    host: address to listen on (default 127.0.0.1; 0.0.0.0 all of IPv4, :: all of IPv4 and IPv6; boards have IPv4 alone)
     port: port to listen on (default tcp 1883, websocket 8083, http 8080; with TLS 8883, 8084, 8443)
     file: the socket's file, type unix only
     mode: the socket file's access rights in octal, type unix only (default 660)
     tls: table with certificate, key and more, see the TLS module of the runtime; without it there is no TLS
-    paths: paths of the URL that are served, type websocket only (default ["/mqtt"])
+    paths: paths of the URL that are served, type websocket only (default ["/mqtt", "/"]; ["*"]: any)
     origins: web pages that may connect, type websocket only (default: those of the host and port asked for, if an address or localhost; ["*"]: all)
+    hosts: names by which the pages are asked for, type http only, beside addresses, localhost and the machine's own name (["*"]: any)
     proxy_protocol: whether a load balancer in front tells the client's address by PROXY protocol (default false)
-    trusted_proxies: networks such load balancers are in (default: all)
+    trusted_proxies: networks such load balancers are in; may be left out where only this machine can connect
     auth: names of the authenticators that are asked, in order (default: all)
-    acl: rules for this listener, in place of the broker's
+    acl: rules for this listener, in place of the broker's; an empty list denies everything
+    mount_point: what all topics of its clients begin with, unseen by these, as in tenant/: they share topics with others who have it, and have no $SYS; rules and hooks see it, client ids are not parted (default: nothing)
     """
 
     def __init__(self, values: "dict[str, Any]") -> None:
         """Raises ValueError naming what is wrong."""
         self.type: str = values.get("type", "tcp")
         if not isinstance(self.type, str) or self.type not in _PORTS:
-            raise ValueError("a listener's type must be one of %s, not %r" % (", ".join(sorted(_PORTS)), self.type))
+            text = "listener %s: type must be one of %s, not %r"
+            raise ValueError(text % (values.get("id", self.type), ", ".join(sorted(_PORTS)), self.type))
         self.id: str = values.get("id", self.type)
         options = [row[0] for row in TABLE if row[0] not in GLOBAL]
         where = "listener %s" % self.id
@@ -79,7 +86,7 @@ class ListenerConfig:
 
                 raise ValueError("%s: %s" % (where, unknown("key", key, list(LISTENER_KEYS) + options)))
         if not self.id or "/" in self.id or "+" in self.id or "#" in self.id:
-            raise ValueError("a listener's id must not be empty or contain / + #, not %r" % self.id)
+            raise ValueError("%s: id must not be empty or contain / + #" % where)
         self.tls: "Optional[dict[str, Any]]" = values.get("tls")
         self.host: str = values.get("host", "127.0.0.1")
         self.port: int = values.get("port", _PORTS[self.type][0 if self.tls is None else 1])
@@ -92,14 +99,22 @@ class ListenerConfig:
         for c in self.mode or "-":
             if c not in "01234567":
                 raise ValueError("%s: mode must be octal digits such as 660, not %r" % (where, self.mode))
-        self.paths: "tuple[str, ...]" = tuple(values.get("paths", ("/mqtt",)))
+        self.paths: "tuple[str, ...]" = tuple(values.get("paths", ("/mqtt", "/")))
+        for path in self.paths:
+            if path != "*" and not path.startswith("/"):
+                raise ValueError("%s: paths must begin with / or be *, not %r" % (where, path))
         self.origins: "tuple[str, ...]" = tuple(values.get("origins", ()))
+        self.hosts: "tuple[str, ...]" = tuple([name.lower() for name in values.get("hosts", ())])
         self.proxy_protocol: bool = values.get("proxy_protocol", False)
         self.trusted_proxies: "tuple[str, ...]" = tuple(values.get("trusted_proxies", ()))
         self.auth: "Optional[list[str]]" = values.get("auth")
         self.rules: "Optional[list[Rule]]" = None
         if "acl" in values:
             self.rules = rules(values["acl"], where)
+        mount_point: str = values.get("mount_point", "")
+        self.mount_point = mount_point.encode()
+        if mount_point and not (valid_name(self.mount_point) and mount_point.endswith("/") and not mount_point.startswith("$")):
+            raise ValueError("%s: mount_point must be a topic that ends in / and does not begin with $, not %r" % (where, mount_point))
 
     def place(self) -> str:
         """Where it listens, as text."""
@@ -112,6 +127,11 @@ def new_listener(broker: "Broker", config: "ListenerConfig", made: "Made") -> Li
     """The core's side of a listener, added to the broker; `made`: the authenticators there are."""
     authenticators = wanted(config, made)
     listener = Listener(config.id, config.type, broker.options, authenticators, acl_of(broker, config), config.overrides)
+    listener.mount = mount_of(broker, config)
+    if config.type == "http" and broker.measures is None:
+        from port.core.measures import Measures
+
+        broker.measures = Measures()
     return broker.add_listener(listener)
 
 
@@ -146,19 +166,22 @@ def acl_of(broker: "Broker", config: "ListenerConfig") -> "Optional[Acl]":
     return None if config.rules is None else new_acl(broker, config.rules)
 
 
+def mount_of(broker: "Broker", config: "ListenerConfig") -> "Optional[Mount]":
+    """A listener's mount point, or None."""
+    if not config.mount_point:
+        return None
+    from port.core.mount import find
+
+    return find(broker, config.mount_point)
+
+
 def rules(tables: "list[dict[str, Any]]", where: str) -> "list[Rule]":
     """ACL rules. Raises ValueError naming the rule that is wrong by its number."""
     if not tables:
         return []
-    from port.core.acl_rule import rule  # where there is no rule it need not be loaded
+    from port.core.acl_rule import numbered  # where there is no rule it need not be loaded
 
-    found = []
-    for i in range(len(tables)):
-        try:
-            found.append(rule(tables[i]))
-        except ValueError as e:
-            raise ValueError("%s, rule %d: %s" % (where, i + 1, e))
-    return found
+    return [numbered(tables[i], where, i + 1) for i in range(len(tables))]
 
 
 def check_type(where: str, value: "Any", kind: "Any") -> None:
@@ -171,4 +194,5 @@ def check_type(where: str, value: "Any", kind: "Any") -> None:
         fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
         word = _WORDS[kind]
     if not fits:
-        raise ValueError("%s must be %s, not %r" % (where, word, value))
+        shown = "" if where.endswith("password") or where == "users" else ", not %r" % (value,)
+        raise ValueError("%s must be %s%s" % (where, word, shown))

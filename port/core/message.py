@@ -5,6 +5,7 @@ most once per protocol family, QoS and retain flag.
 """
 
 from port.core import const
+from port.core.clientlog import shown
 from port.core.codec import PUBLISH, Reader, string, varint
 
 TYPE_CHECKING = const(0)
@@ -12,6 +13,19 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
     from port.core.properties import Properties
+
+
+WHOLE = const(65536)  # bytes of a packet from which on it is not joined with others
+LIGHT = const(1024)  # bytes of the largest payload that is copied for each receiver, and in flight uncounted
+
+
+def as_bytes(value: "Any") -> bytes:
+    """Text or bytes as bytes. Raises TypeError for anything else."""
+    if isinstance(value, str):
+        return value.encode()
+    if not isinstance(value, (bytes, bytearray, memoryview)):  # bytes(5) would be five of them
+        raise TypeError("str or bytes wanted, not %r" % (value,))
+    return bytes(value)
 
 
 class Message:
@@ -25,9 +39,10 @@ class Message:
                 message expiry interval and subscription identifiers
     expires     when the message expires on the broker's clock, ms, or None
     clients     None, or the client ids (bytes) a hook redirected the message to
+    kept        how many queues and windows have it, see Broker.keep
     """
 
-    __slots__ = ("name", "payload", "qos", "retain", "properties", "expires", "clients", "_forms")
+    __slots__ = ("name", "payload", "qos", "retain", "properties", "expires", "clients", "kept", "_forms")
 
     def __init__(
         self,
@@ -47,8 +62,13 @@ class Message:
         self.properties = properties
         self.expires = expires
         self.clients: "Optional[list[bytes]]" = None
+        self.kept = 0
         # None, the one form (key, (head, tail)), or a dict key -> (head, tail)
         self._forms: "Any" = form
+
+    def __repr__(self) -> str:
+        """Without the payload, which may be secret."""
+        return "<Message %s, QoS %d%s, %d bytes>" % (shown(as_bytes(self.name)), self.qos, ", retained" if self.retain else "", len(self.payload))
 
     @property
     def topic(self) -> str:
@@ -82,7 +102,7 @@ class Message:
         key = flags | 16 if version5 else flags
         forms = self._forms
         if forms is None:
-            form = self.encode(version5, flags, self.name, self.properties)
+            form = self._encode(version5, flags)
             self._forms = (key, form)
             return form
         if isinstance(forms, tuple):
@@ -91,20 +111,28 @@ class Message:
                 return known
             forms = self._forms = {forms[0]: known}
         if key not in forms:
-            forms[key] = self.encode(version5, flags, self.name, self.properties)
+            forms[key] = self._encode(version5, flags)
         known = forms[key]
         return known
 
-    def encode(self, version5: bool, flags: int, name: bytes, properties: bytes) -> "tuple[bytes, bytes]":
-        """A packet as `form` gives it, with another name or other properties."""
-        name = string(name)
+    def encode(self, flags: int, name: bytes, properties: bytes, packet_id: bytes) -> "tuple[bytes, bytes]":
+        """An MQTT 5 packet in two parts, with another name or other properties; a large payload is the second, and no copy."""
+        payload = self.payload
+        head = string(name) + packet_id + varint(len(properties)) + properties
+        head = bytes((0x30 | flags,)) + varint(len(head) + len(payload)) + head
+        return (head, payload) if len(payload) > LIGHT else (head + payload, b"")
+
+    def _encode(self, version5: bool, flags: int) -> "tuple[bytes, bytes]":
+        name = string(self.name)
         tail = self.payload
         if version5:
-            tail = varint(len(properties)) + properties + tail
+            tail = varint(len(self.properties)) + self.properties + tail
         size = len(name) + len(tail)
         if flags & 6:
             return bytes((0x30 | flags,)) + varint(size + 2) + name, tail
-        return bytes((0x30 | flags,)) + varint(size) + name + tail, b""  # whole: shared by all receivers
+        head = bytes((0x30 | flags,)) + varint(size) + name
+        # Whole it is shared by all receivers; a large payload is shared by those, too, who need a head of their own.
+        return (head, tail) if len(tail) > LIGHT else (head + tail, b"")
 
 
 def from_packet(packet: bytes, version5: bool) -> Message:

@@ -5,8 +5,9 @@ serves MQTT 3.1 and 3.1.1.
 """
 
 from port.core import const
+from port.core.auth import checked_answer
 from port.core.codec import AUTH, CONNECT, DISCONNECT, PUBCOMP, PUBLISH, PUBREL, SUBSCRIBE, Reader, packet, u16, u32, varint
-from port.core.connect import authenticated, failed
+from port.core.connect import authenticated, begin, failed
 from port.core.properties import (
     ASSIGNED_CLIENT_IDENTIFIER,
     AUTHENTICATION_DATA,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from port.core.connect import Connect
     from port.core.connection import Connection
     from port.core.message import Message
+    from port.core.options import Options
     from port.core.properties import Properties
     from port.core.session import Session
 
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     Parsed = tuple[int, "Optional[int]", bytes]
 
 _OPEN = const(2)
+_PARSED = const(2)  # what a byte of properties costs, in the units of Broker.turn
 _CACHED_SIZE = const(256)  # longest property block worth remembering, bytes
 # Reason codes a client may send, MQTT 5 clauses 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1, 3.14.2.1.
 _ACK_CODES = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
@@ -81,19 +84,24 @@ _DISCONNECT_CODES = b"\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99"
 class MQTT5:
     """What a broker asks about a connection or session of MQTT 5. All that reads packets raises MQTTError."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: "Options") -> None:
         self.cache: "dict[bytes, Parsed]" = {}  # property blocks of PUBLISH packets
+        self._options = options
+
+    def _decode(self, reader: Reader, kind: int) -> "Properties":
+        """The properties of a packet from a client."""
+        return decode(reader, kind, self._options.max_user_properties)
 
     # -- CONNECT and CONNACK -----------------------------------------------------------------
 
     def read_connect(self, connect: "Connect", reader: Reader) -> None:
         """The properties of a CONNECT."""
-        connect.properties = properties = decode(reader, CONNECT)
+        connect.properties = properties = self._decode(reader, CONNECT)
         connect.expiry = properties.get(SESSION_EXPIRY_INTERVAL, 0)
 
     def read_will(self, connect: "Connect", reader: Reader) -> "tuple[bytes, Optional[int]]":
         """The properties of the will in it: (those to forward, message expiry interval in ms)."""
-        properties = decode(reader, WILL)
+        properties = self._decode(reader, WILL)
         _check_response_topic(properties)
         connect.will_delay = properties.pop(WILL_DELAY_INTERVAL, 0)
         interval = properties.pop(MESSAGE_EXPIRY_INTERVAL, None)
@@ -118,7 +126,7 @@ class MQTT5:
             properties[ASSIGNED_CLIENT_IDENTIFIER] = connect.client_id
         if connect.expiry > options.max_session_expiry:
             properties[SESSION_EXPIRY_INTERVAL] = options.max_session_expiry
-        keep_alive = _keep_alive(conn, connect)
+        keep_alive = connect.held_to(options)
         if keep_alive != connect.keep_alive:  # [MQTT-3.2.2-21]
             properties[SERVER_KEEP_ALIVE] = keep_alive
         if options.receive_maximum != 65535:
@@ -145,7 +153,6 @@ class MQTT5:
         """What the CONNECT asked for holds from now on."""
         properties = connect.properties
         options = conn.options
-        conn.silence = _keep_alive(conn, connect) * 1500
         session.receive_maximum = properties.get(RECEIVE_MAXIMUM, 65535)
         aliases = min(properties.get(TOPIC_ALIAS_MAXIMUM, 0), options.outbound_topic_aliases)
         if aliases:
@@ -163,6 +170,7 @@ class MQTT5:
                 conn.identity.authenticator = authenticator  # type: ignore[union-attr]
                 _exchange(conn, connect.properties.get(AUTHENTICATION_DATA))
                 return True
+        failed(conn, BAD_AUTHENTICATION_METHOD)
         raise MQTTError(BAD_AUTHENTICATION_METHOD, "unknown authentication method")  # [MQTT-4.12.0-1]
 
     def auth(self, conn: "Connection", first: int, body: bytes) -> None:
@@ -184,7 +192,7 @@ class MQTT5:
 
     def rest(self, reader: Reader, kind: int) -> "Properties":
         """The properties with which a packet ends, or may end."""
-        properties = decode(reader, kind) if reader.left() else {}
+        properties = self._decode(reader, kind) if reader.left() else {}
         if reader.left():
             raise MQTTError(MALFORMED_PACKET, "packet too long")
         return properties
@@ -199,10 +207,10 @@ class MQTT5:
 
     def subscribing(self, conn: "Connection", reader: Reader, kind: int) -> int:
         """The properties of a SUBSCRIBE or UNSUBSCRIBE: the subscription identifier, or 0."""
-        properties = decode(reader, kind)
+        properties = self._decode(reader, kind)
         identifier: int = properties.get(SUBSCRIPTION_IDENTIFIER, 0) if kind == SUBSCRIBE else 0
         if identifier and not conn.options.subscription_identifiers:
-            raise MQTTError(SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, "subscription identifiers are not supported")
+            raise MQTTError(SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, "subscription_identifiers is false")
         return identifier
 
     def disconnect(self, conn: "Connection", body: bytes) -> int:
@@ -235,16 +243,25 @@ class MQTT5:
         reader.pos = at
         size = reader.varint()
         start = reader.pos
+        if size > _CACHED_SIZE:
+            reader.pos = at
+            parsed = self._parse(conn, reader, body[start : start + size])
+            return start + size, parsed[0], parsed[1], parsed[2]
         raw = reader.take(size)
         cache = self.cache
-        parsed = cache.get(raw)
-        if parsed is None:
-            parsed = _parse(raw)
-            if size <= _CACHED_SIZE:
-                if len(cache) >= conn.broker.options.route_cache:
-                    cache.clear()
-                cache[raw] = parsed
-        return start + size, parsed[0], parsed[1], parsed[2]
+        known = cache.get(raw)
+        if known is None:
+            reader.pos = at
+            known = self._parse(conn, reader, raw)
+            if len(cache) >= self._options.route_cache:
+                cache.clear()
+            cache[raw] = known
+        return start + size, known[0], known[1], known[2]
+
+    def _parse(self, conn: "Connection", reader: Reader, raw: bytes) -> "Parsed":
+        """The properties of a PUBLISH, at which `reader` is; `raw` are the same without their length."""
+        conn.broker.spent += _PARSED * len(raw)
+        return _parse(self._decode(reader, PUBLISH), raw)
 
     def forwardable(self, data: "Buffer", at: int, stop: int) -> bool:
         """True when the properties at data[at], of a PUBLISH that ends at `stop`, are known to be forwarded as they are."""
@@ -270,11 +287,12 @@ class MQTT5:
         return aliases[alias]
 
     def form(
-        self, session: "Session", message: "Message", flags: int, identifiers: "Optional[tuple[int, ...]]"
+        self, session: "Session", message: "Message", flags: int, identifiers: "Optional[tuple[int, ...]]", packet_id: bytes
     ) -> "tuple[bytes, bytes]":
-        """The packet as (head, tail), see Message.form, with what concerns this receiver and moment alone.
+        """The packet as (head, tail), see Message.encode, with what concerns this receiver and moment alone.
 
         identifiers  subscription identifiers, or None [MQTT-3.3.4-3]
+        packet_id    two bytes, none at QoS 0
         """
         alias = 0
         known = False
@@ -287,7 +305,8 @@ class MQTT5:
             if not known and len(aliases) < session.alias_maximum:
                 alias = aliases[message.name] = len(aliases) + 1
         if not alias and not identifiers and message.expires is None:
-            return message.form(True, flags)
+            head, tail = message.form(True, flags)
+            return head + packet_id, tail
         properties = message.properties
         if message.expires is not None:  # what is left is forwarded [MQTT-3.3.2-6]
             left = (message.expires - session.broker.clock() + 999) // 1000
@@ -296,7 +315,7 @@ class MQTT5:
             properties = bytes((TOPIC_ALIAS,)) + u16(alias) + properties
         for identifier in identifiers or ():
             properties += bytes((SUBSCRIPTION_IDENTIFIER,)) + varint(identifier)
-        return message.encode(True, flags, b"" if known else message.name, properties)
+        return message.encode(flags, b"" if known else message.name, properties, packet_id)
 
     # -- other packets to the client ---------------------------------------------------------
 
@@ -319,18 +338,12 @@ class MQTT5:
         return packet(0xE0, _with_text(conn, bytes((code,)), text, others))
 
 
-def _keep_alive(conn: "Connection", connect: "Connect") -> int:
-    """The keep alive in force, s: a client can be told a shorter one."""
-    longest = conn.options.max_keep_alive
-    if longest and not 0 < connect.keep_alive <= longest:
-        return longest
-    return connect.keep_alive
-
-
 def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
     identity: "Identity" = conn.identity  # type: ignore[assignment]
     authenticator: "Authenticator" = identity.authenticator  # type: ignore[assignment]
     code, answer = authenticator.exchange(identity, data)
+    if code != CONTINUE_AUTHENTICATION:
+        code = checked_answer(authenticator, code)
     if code == SUCCESS and conn.state == _OPEN and identity.user != conn.session.user:  # type: ignore[union-attr]
         code = NOT_AUTHORIZED  # the session is nobody else's
     if code >= 0x80:
@@ -343,7 +356,9 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
         identity.connect.extra = properties  # type: ignore[union-attr]
         authenticated(conn, code)
         return
-    if conn.state == _OPEN:  # a re-authentication goes on, or has come to its end
+    if conn.state != _OPEN:
+        begin(identity)
+    else:  # a re-authentication goes on, or has come to its end
         identity.renewing = code == CONTINUE_AUTHENTICATION
     conn.reply(packet(0xF0, bytes((code,)) + encode(properties)))  # [MQTT-4.12.0-2]
     if code == SUCCESS:
@@ -352,8 +367,7 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
         renew(conn.broker, conn.session)  # type: ignore[arg-type]
 
 
-def _parse(raw: bytes) -> "Parsed":
-    found = decode(Reader(varint(len(raw)) + raw), PUBLISH)
+def _parse(found: "Properties", raw: bytes) -> "Parsed":
     if SUBSCRIPTION_IDENTIFIER in found:  # [MQTT-3.3.4-6]
         raise MQTTError(PROTOCOL_ERROR, "subscription identifier from a client")
     _check_response_topic(found)

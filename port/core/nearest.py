@@ -1,16 +1,27 @@
 """What a name that is unknown could have been meant to be; loaded when there is such a name."""
 
+from port.core import const
+
+_FEW_NAMES = const(12)
+
 
 def unknown(what: str, name: str, known: "list[str]") -> str:
-    """The text of an error: there is no `name`, and what it could have been."""
+    """The text of an error: there is no `name`, and what it could have been, if anything is near; else what there is, if that is little."""
     nearest = ""
-    least = 1000
+    least = max(1, min(3, len(name) // 2)) + 1
     for candidate in known:
-        distance = _distance(name, candidate)
+        # The beginning of a name is near, and so are its letters in another order.
+        close = len(name) > 3 and candidate.startswith(name) or sorted(name) == sorted(candidate)
+        distance = 1 if close else _distance(name.lower(), candidate)
         if distance < least:
             least = distance
             nearest = candidate
-    return "unknown %s %s" % (what, name) + (", did you mean %s?" % nearest if nearest else "")
+    text = "unknown %s %s" % (what, name)
+    if nearest:
+        return "%s, did you mean %s?" % (text, nearest)
+    if len(known) > _FEW_NAMES:
+        return text
+    return "%s, there %s" % (text, "are " + ", ".join(known) if known else "is none")
 
 
 def _distance(a: str, b: str) -> int:

@@ -47,6 +47,7 @@ from port.core.codec import (
 )
 from port.core.connect import Connect
 from port.core.mqtt5 import MQTT5
+from port.core.options import Options
 from port.core.properties import (
     AUTHENTICATION_DATA,
     AUTHENTICATION_METHOD,
@@ -88,7 +89,7 @@ _CODES = {
     ),
     AUTH: b"\x00\x18\x19",
 }
-_CODES_3 = {CONNACK: b"\x00\x01\x02\x03\x04\x05", SUBACK: b"\x00\x01\x02\x80"}
+_CODES_3 = {CONNACK: b"\x00\x01\x02\x03\x04\x05", SUBACK: b"\x00\x01\x02\x80"}  # MQTT 3.1's SUBACK: not 0x80
 
 
 class _Peer:
@@ -96,8 +97,13 @@ class _Peer:
 
     def __init__(self) -> None:
         self.version = 0
+        self.bridge = False
         self.broker = self
-        self.mqtt5 = MQTT5()
+        self.options = Options(max_user_properties=10000000)  # no limit
+        self.mqtt5 = MQTT5(self.options)
+
+    def reply(self, data: bytes) -> None:
+        """See Connection.reply; what follows is raised."""
 
     def find_mqtt5(self) -> MQTT5:
         """See Broker.find_mqtt5."""
@@ -117,7 +123,7 @@ def decode(data: bytes, version: int) -> "Packet":
     kind = first >> 4
     if kind == PUBLISH:
         return _decode_publish(reader, first, version)
-    if first & 15 != _flags(kind):  # [MQTT-2.1.3-1]
+    if first & 15 != _flags(kind) and version != 3:  # [MQTT-2.1.3-1]
         raise MQTTError(MALFORMED_PACKET, "reserved flags of packet type %d" % kind)
     packet: "Packet" = {"type": kind}
     if kind == CONNECT:
@@ -202,7 +208,7 @@ def _decode_connect(body: bytes, packet: "Packet") -> None:
     peer = _Peer()
     connect = Connect(body, peer)  # type: ignore[arg-type]
     packet["version"] = peer.version
-    packet["bridge"] = body[2 + (body[0] << 8 | body[1])] > 127
+    packet["bridge"] = peer.bridge
     packet["clean_start"] = connect.clean_start
     packet["keep_alive"] = connect.keep_alive
     packet["client_id"] = connect.client_id
@@ -297,7 +303,7 @@ def _encode_publish(packet: "Packet", version: int) -> bytes:
 
 def _check_publish(packet: "Packet", version: int) -> None:
     qos = packet.get("qos", 0)
-    if not 0 <= qos <= 2 or packet.get("dup") and not qos:  # [MQTT-3.3.1-4] [MQTT-3.3.1-2]
+    if not 0 <= qos <= 2 or packet.get("dup") and not qos and version != 3:  # [MQTT-3.3.1-4] [MQTT-3.3.1-2]
         raise MQTTError(MALFORMED_PACKET, "PUBLISH with invalid flags")
     packet_id = packet.get("packet_id", 0)
     if qos and not packet_id:  # [MQTT-2.2.1-3]
@@ -381,7 +387,7 @@ def _check(packet: "Packet", version: int) -> None:
 
 def _check_code(code: int, kind: int, version: int) -> None:
     allowed = _CODES[kind] if version == 5 else _CODES_3.get(kind, b"\0")
-    if not 0 <= code <= 255 or code not in allowed:
+    if not 0 <= code <= 255 or code not in allowed or version == 3 and code == 0x80:
         raise MQTTError(PROTOCOL_ERROR, "code 0x%02x in packet type %d" % (code, kind))
 
 

@@ -22,8 +22,18 @@ def write_record(iterations: int, salt: bytes, digest: bytes) -> str:
 
 
 def make_record(password: bytes, salt: bytes, iterations: int = DEFAULT_ITERATIONS) -> str:
-    """The record of a password, without a pause; `salt`: 16 bytes nobody can guess, such as os.urandom(16)."""
+    """The record of a password, without a pause; `salt`: 16 bytes nobody can guess, such as os.urandom(16).
+
+    Raises ValueError for a password that would never be right.
+    """
+    check_password(password)
     return write_record(iterations, salt, Pbkdf2(password, salt, iterations).step(iterations) or b"")
+
+
+def check_password(password: bytes) -> None:
+    """Raises ValueError for a password that is never right, see port.core.passwords."""
+    if b"\0" in password:
+        raise ValueError("a password must not contain a NUL character")
 
 
 def check_user_name(name: bytes) -> None:

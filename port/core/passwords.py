@@ -2,14 +2,20 @@
 
 Both runtimes know the record `$pbkdf2-sha256$i=ITERATIONS$SALT$HASH` (RFC 8018 clause 5.2), salt of 16
 and hash of 32 bytes in base64 without padding. A password is checked a few iterations at a time,
-so that even a slow board goes on serving everybody else.
+so that even a slow board goes on serving everybody else. Those who wait for that are served address by address.
+
+A password with a NUL in it is never right. HMAC fills its key up with them (RFC 2104 clause 2), so that `pw` and
+`pw\\0` are the same to PBKDF2; to bcrypt they are, too.
 """
 
 import binascii
 from hashlib import sha256
 
 from port.core import const
+from port.core.address import peer
 from port.core.auth import PENDING, Authenticator
+from port.core.recent import Recent, equal
+from port.core.turns import Turns
 from port.core.reason import BAD_USER_NAME_OR_PASSWORD, SERVER_BUSY, SUCCESS
 
 TYPE_CHECKING = const(0)
@@ -22,6 +28,7 @@ SCHEME = "pbkdf2-sha256"
 MAX_ITERATIONS = 10000  # a board takes no record with more, its clients would give up before it is done
 SALT_SIZE = 16
 MAX_PENDING = 8  # passwords being checked, or waiting for that, at a time
+MAX_RECENT = 16  # users whose last right password is known again: 1 KB on a board
 
 _HASH_SIZE = const(32)
 _BLOCK = const(64)  # of SHA-256
@@ -68,16 +75,6 @@ class Pbkdf2:
         return None if self._left else total.to_bytes(_HASH_SIZE, "big")
 
 
-def equal(one: bytes, other: bytes) -> bool:
-    """Whether they are equal; how long that takes does not tell where they differ."""
-    if len(one) != len(other):
-        return False
-    difference = 0
-    for i in range(len(one)):
-        difference |= one[i] ^ other[i]
-    return difference == 0
-
-
 def read_record(record: str, most: int = MAX_ITERATIONS) -> "tuple[int, bytes, bytes]":
     """(iterations, salt, hash) of a record. Raises ValueError saying what is wrong, without quoting it.
 
@@ -120,24 +117,42 @@ class PasswordAuthenticator(Authenticator):
 
     A client without user name, or with one it does not know, is left to the next. For the latter
     it works just as long before, so that nobody learns by the time which users there are. One who
-    gives no password is answered at once.
+    gives no password is answered at once; so is one who comes again with a password that was right before.
 
     users        records by user name, see `parse`; `replace` for others
-    max_pending  passwords being checked at a time; one more is refused with 0x89 (3.x: return code 3)
+    max_pending  passwords being checked, or waiting for that, at a time. Where there is no place, the last to come of the
+                 address of which most wait is refused with 0x89 (3.x: return code 3)
+    max_address  the same of one address, None: as many as of all
     """
 
-    def __init__(self, users: "Optional[dict[bytes, str]]" = None, max_pending: int = MAX_PENDING) -> None:
-        self.max_pending = max_pending
-        self.pending = 0
+    at_a_time = 1  # so that the first is soon in
+    max_recent = MAX_RECENT
+
+    def __init__(
+        self,
+        users: "Optional[dict[bytes, str]]" = None,
+        max_pending: int = MAX_PENDING,
+        max_address: "Optional[int]" = None,
+    ) -> None:
+        # One of them is being checked, or as many as can be; the others wait.
+        waiting = max(0, max_pending - self.at_a_time)
+        self._turns = Turns(waiting, waiting if max_address is None else max_address)
+        self._recent = Recent(self.max_recent)
+        self._running = 0
         self.accepted = 0
         self.refused = 0
         self.busy = 0
-        self._queue: "list[tuple[Identity, bytes, str, Any]]" = []
         self.replace(users or {})
+
+    @property
+    def pending(self) -> int:
+        """Passwords being checked, or waiting for that."""
+        return self._running + self._turns.count
 
     def replace(self, users: "dict[bytes, str]") -> None:
         """Other users from now on; the broker's `rights_changed` ends the connections of those who have changed."""
         self.users = users
+        self._recent.clear()
         # For user names nobody has: a record of the kind that most users have.
         kinds: "dict[str, int]" = {}
         for user in users:
@@ -165,52 +180,71 @@ class PasswordAuthenticator(Authenticator):
                 return None
             self.refused += 1
             return BAD_USER_NAME_OR_PASSWORD
-        if self.pending >= self.max_pending:
+        known = self._recent.knows(user, record or self._decoy, password)
+        if known and record is not None:
+            self.accepted += 1
+            client.auth_state = record
+            return SUCCESS
+        check = (client, user, self._decoy if record is None else record, password)
+        if self._running < self.at_a_time:
+            self._begin(check)
+            return PENDING
+        late = self._turns.put(peer(client.address), check)
+        if late is not None:
             self.busy += 1
-            return SERVER_BUSY
-        self.start(client, user, self._decoy if record is None else record, password)
-        self.pending += 1
+            if late is check:
+                return SERVER_BUSY
+            self._turn_away(late[0])
         return PENDING
+
+    def _turn_away(self, client: "Identity") -> None:
+        """Tell one that waits that it has lost its place; later, as another client's packet is being handled."""
+
+        def tell() -> bool:
+            client.authenticated(SERVER_BUSY)
+            return False
+
+        client.broker.background(tell)
+
+    def _begin(self, check: "tuple[Identity, bytes, str, bytes]") -> None:
+        self.start(*check)
+        self._running += 1
 
     def start(self, client: "Identity", user: bytes, record: str, password: bytes) -> None:
         """Check the password in the background, then call `done`."""
-        iterations, salt, _ = read_record(record)
-        waiting = (client, user, record, Pbkdf2(password, salt, iterations))
-        if not self._queue:
-            client.broker.background(self._work)
-        self._queue.append(waiting)
+        iterations, salt, digest = read_record(record)
+        work = Pbkdf2(password, salt, iterations)
 
-    def _work(self) -> bool:
-        """One slice of the first in the queue: one after the other, so that the first is soon in."""
-        if not self._queue:  # memory ran out in `start`
+        def go_on() -> bool:
+            code = SERVER_BUSY
+            try:
+                if not client.gone:
+                    found = work.step(_SLICE)
+                    if found is None:
+                        return True
+                    code = SUCCESS if equal(found, digest) and b"\0" not in password else BAD_USER_NAME_OR_PASSWORD
+            except MemoryError:
+                client.broker.out_of_memory()
+            self.done(client, user, record, password, code)
             return False
-        client, user, record, pbkdf2 = self._queue[0]
-        code = SERVER_BUSY
-        try:
-            if not client.gone:
-                digest = pbkdf2.step(_SLICE)
-                if digest is None:
-                    return True
-                code = self._compare(record, digest)
-        except MemoryError:
-            client.broker.out_of_memory()
-        self._queue.pop(0)
-        more = bool(self._queue)  # what `done` leads to may put somebody else there, and another job
-        self.done(client, user, record, code)
-        return more
 
-    def _compare(self, record: str, digest: bytes) -> int:
-        return SUCCESS if equal(digest, read_record(record)[2]) else BAD_USER_NAME_OR_PASSWORD
+        client.broker.background(go_on)
 
-    def done(self, client: "Identity", user: bytes, record: str, code: int) -> None:
+    def done(self, client: "Identity", user: bytes, record: str, password: bytes, code: int) -> None:
         """The password has been checked against `record`; with a user nobody has, that counts for nothing.
 
         code  SUCCESS, BAD_USER_NAME_OR_PASSWORD, or why it could not be checked
         """
-        self.pending -= 1
+        self._running -= 1
+        self._next()
+        current = self.users.get(user)  # they may have been replaced meanwhile
+        if code == SUCCESS and current == record:
+            try:
+                self._recent.add(user, record, password, client.broker.random)
+            except MemoryError:
+                self._recent.clear()
         if client.gone:
             return
-        current = self.users.get(user)  # they may have been replaced meanwhile
         if current is None:
             client.authenticated(None)
             return
@@ -223,9 +257,25 @@ class PasswordAuthenticator(Authenticator):
             self.refused += 1
         client.authenticated(code)
 
+    def _next(self) -> None:
+        """Begin with those whose turn it is; who has gone is passed over."""
+        while self._running < self.at_a_time:
+            check = self._turns.take()
+            if check is None:
+                return
+            if not check[0].gone:
+                try:
+                    self._begin(check)
+                except Exception as e:
+                    check[0].conn.fault(e)
+
     def valid(self, client: "Identity") -> bool:
         """False when the user is gone, or has another password."""
         return client.user is not None and self.users.get(client.user, "") == client.auth_state
+
+    def knows(self, user: "Optional[bytes]") -> bool:
+        """See Authenticator.knows."""
+        return user is not None and user in self.users
 
     def figures(self) -> "list[tuple[str, int]]":
         """See Authenticator.figures."""

@@ -26,7 +26,7 @@ from port.core.codec import (
     u32,
     varint,
 )
-from port.core.reason import MALFORMED_PACKET, PROTOCOL_ERROR, MQTTError
+from port.core.reason import MALFORMED_PACKET, PROTOCOL_ERROR, QUOTA_EXCEEDED, MQTTError
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -144,11 +144,13 @@ def _value(reader: Reader, kind: int) -> "Any":
     return value
 
 
-def decode(reader: Reader, packet: int) -> "Properties":
+def decode(reader: Reader, packet: int, most: int = 0xFFFFFFFF) -> "Properties":
     """Read the properties of a packet of type `packet` (or WILL), length included.
 
+    most: how many of the properties that may be repeated are allowed, see Options.max_user_properties
+
     Raises MQTTError: MALFORMED_PACKET for unknown identifiers and broken values,
-    PROTOCOL_ERROR for duplicates and misplaced properties (clause 2.2.2.2).
+    PROTOCOL_ERROR for duplicates and misplaced properties (clause 2.2.2.2), QUOTA_EXCEEDED for more than `most`.
     """
     end = reader.varint() + reader.pos
     if end > reader.end:
@@ -165,7 +167,10 @@ def decode(reader: Reader, packet: int) -> "Properties":
             code = MALFORMED_PACKET if packet in (SUBSCRIBE, UNSUBSCRIBE) else PROTOCOL_ERROR
             raise MQTTError(code, "property 0x%02x not allowed here" % name)
         if name == USER_PROPERTY or name == SUBSCRIPTION_IDENTIFIER and packet == PUBLISH:
-            found.setdefault(name, []).append(value)
+            values = found.setdefault(name, [])
+            if len(values) >= most:
+                raise MQTTError(QUOTA_EXCEEDED, "more than %d properties 0x%02x" % (most, name))
+            values.append(value)
         elif name in found:
             raise MQTTError(PROTOCOL_ERROR, "property 0x%02x given twice" % name)
         else:
@@ -178,7 +183,7 @@ def encode_one(name: int, value: "Any") -> bytes:
     """One property with its identifier; ValueError when `name` is unknown or `value` out of range."""
     spec = _SPECS.get(name)
     if spec is None:
-        raise ValueError("unknown property 0x%02x" % name)
+        raise ValueError("unknown property %r" % (name,))
     kind = spec & 15
     head = bytes((name,))
     if kind == _FLAG:

@@ -1,7 +1,7 @@
 """PUBLISH from a client (clause 3.3): parse, check, hand to the broker, acknowledge."""
 
 from port.core import const
-from port.core.message import Message, from_packet
+from port.core.message import LIGHT, Message, from_packet
 from port.core.reason import (
     MALFORMED_PACKET,
     PROTOCOL_ERROR,
@@ -13,7 +13,7 @@ from port.core.reason import (
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Any, Optional
 
     from port.core.connection import Connection
     from port.core.mqtt5 import MQTT5
@@ -23,6 +23,10 @@ _UNDECIDED = const(-2)  # port.core.acl has these two
 _MAY_PUBLISH = const(1)
 _PUBACK = const(0x40)
 _PUBREC = const(0x50)
+
+# What a message costs that is passed on as it came, and each of its receivers, in the units of Broker.turn.
+_PASSED_ON = const(20)
+_DELIVERED = const(10)
 
 
 def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> bool:
@@ -34,7 +38,7 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> bool:
     """
     start = at + 2
     at = start + (packet[at] << 8 | packet[at + 1])
-    if len(packet) < at + 2:
+    if not at + 2 <= len(packet) <= LIGHT:  # large ones are counted and not copied, see Session.put_in_flight
         return False
     packet_id = packet[at] << 8 | packet[at + 1]
     if not packet_id:
@@ -70,7 +74,10 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> bool:
                 message = from_packet(packet, version5)
                 journal = broker.journal
                 serial = 0 if journal is None else journal.serial
-            session.deliver(message, first & 6)
+                entry: "Any" = (message, first & 6, None, None, 0)
+                size = message.size()
+            if out is not None or session.number or not session.put_by(entry, size):
+                session.deliver(message, first & 6, None, None, entry)
             continue
         inflight = session.inflight
         own = session.packet_id + 1 & 65535
@@ -88,11 +95,18 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> bool:
             dirty.append(session.conn)
         out.append(whole)  # type: ignore[union-attr]
         published += 1
-    broker.published += published
+    if received is None:
+        broker.received1 += 1
+        broker.published1 += published
+    else:
+        broker.received2 += 1
+        broker.published2 += published
+    broker.spent += _PASSED_ON + _DELIVERED * len(known[1])
     if message is not None and journal is not None and journal.serial != serial:
         journal.wait(conn)
     if received is not None:
         received[packet_id] = True
+        broker.session_bytes += broker.identifier
     conn.reply((b"\x40\x02" if received is None else b"\x50\x02") + packet[at : at + 2])
     return True
 
@@ -102,7 +116,7 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
     broker = conn.broker
     session: "Session" = conn.session  # type: ignore[assignment]
     qos = first >> 1 & 3
-    if qos == 3 or first & 8 and not qos:  # [MQTT-3.3.1-4] [MQTT-3.3.1-2]
+    if qos == 3 or first & 8 and not qos and conn.version != 3:  # [MQTT-3.3.1-4] [MQTT-3.3.1-2]
         raise MQTTError(MALFORMED_PACKET, "PUBLISH with invalid flags")
     size = len(packet)
     start = at + 2
@@ -135,31 +149,38 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
         raise MQTTError(MALFORMED_PACKET, "PUBLISH too short")
     if not name:  # [MQTT-4.7.3-1]; Protocol Error would do as well (clause 3.3.2.1), mosquitto answers this
         raise MQTTError(MALFORMED_PACKET, "PUBLISH without a topic")
+    mount = session.mount
+    if mount is not None:
+        name = mount.name(name)
+        as_it_came = False
     options = session.options
     if qos > options.max_qos:  # [MQTT-3.2.2-11]
-        raise MQTTError(QOS_NOT_SUPPORTED, "QoS %d is not supported" % qos)
+        raise MQTTError(QOS_NOT_SUPPORTED, "QoS %d is above max_qos" % qos)
     retain = first & 1 == 1
     if retain and not options.retain_available:  # [MQTT-3.2.2-14]
-        raise MQTTError(RETAIN_NOT_SUPPORTED, "retained messages are not supported")
+        raise MQTTError(RETAIN_NOT_SUPPORTED, "retain_available is false")
 
     if qos == 2 and session.received:
         limit = options.receive_maximum if version5 else options.max_unreleased
         if session.was_received(packet_id, limit):  # sent again: it has been handed on [MQTT-4.3.3-10]
+            broker.received2 += 1
             conn.acknowledge(_PUBREC, packet_id, 0)
             return
+    payload = packet[at:]
     form = None
     if as_it_came:
         key = first & 6 | 16 if version5 else first & 6
-        form = (key, (packet[:name_end], packet[name_end + 2 :]) if qos else (packet, b""))
-    message = Message(name, packet[at:], qos, retain, properties, expires, form)
+        if not qos:
+            form = (key, (packet, b"") if len(packet) <= LIGHT else (packet[:at], payload))
+        else:
+            form = (key, (packet[:name_end], packet[name_end + 2 :] if version5 else payload))
+    message = Message(name, payload, qos, retain, properties, expires, form)
     journal = broker.journal
     serial = 0 if journal is None else journal.serial
-    route = None if retain or session.access is not None else broker.router.routes.get(name)
+    route = None if retain or session.access is not None or options.message_size_limit else broker.router.routes.get(name)
     if route is not None and route.quick:
         code, text = SUCCESS, ""
-        for receiver, option in route.quick:
-            granted = option & 3  # QoS is the lower of the two [MQTT-3.8.4-8]
-            receiver.deliver(message, (qos if qos < granted else granted) << 1)
+        broker.router.deliver_plain(message, route.quick)
     else:
         code, text = broker.accept_message(message, session)
         if code == _UNDECIDED:
@@ -167,9 +188,13 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
             return
     if not qos:
         return
-    if qos == 2 and code < 0x80:
-        session.note_received(packet_id)
-        code = 0
+    if qos == 1:
+        broker.received1 += 1
+    else:
+        broker.received2 += 1
+        if code < 0x80:
+            session.note_received(packet_id)
+            code = 0
     if journal is not None and journal.serial != serial:
         journal.wait(conn)
     if code and version5:

@@ -43,6 +43,24 @@ MAXIMUM_CONNECT_TIME = 0xA0
 SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED = 0xA1
 WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED = 0xA2
 
+# For port.core.measures: why a message is not delivered to a receiver, or to nobody. 0: who is to get it is away or reads too slowly.
+DROP_QUEUE_FULL = 1
+DROP_TOO_LARGE = 2
+DROP_MEMORY = 3
+DROP_NOT_AUTHORIZED = 4
+DROP_RESERVED_TOPIC = 5
+DROP_RETAINED_FULL = 6
+# And why a connection is closed before CONNECT. 0: in a TLS handshake or PROXY header.
+AWAY_CONNECTIONS = 1
+AWAY_ADDRESS = 2
+AWAY_BLOCKED = 3
+AWAY_ANONYMOUS = 4
+AWAY_PROXY = 5
+AWAY_FILES = 6
+AWAY_GAVE_WAY = 7
+AWAY_LATE = 8
+AWAY_STOPPING = 9
+
 
 class MQTTError(Exception):
     """The peer broke the protocol or a limit; `code` is the MQTT 5 reason code."""

@@ -5,12 +5,10 @@ port.core.session_restore does the same for sessions.
 
 from port.core import const
 from port.core.reason import MQTTError
-from port.core.records import FORMAT, RETAINED, TOTALS, TOTALS_KEY, VERSION, read_retained, read_totals
+from port.core.records import AWAY, FORMAT, RETAINED, TOTALS, TOTALS_KEY, VERSION, read_retained, read_totals
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Optional
-
     from port.core.broker import Broker
     from port.core.journal import Journal
     from port.core.store import Store
@@ -19,8 +17,46 @@ if TYPE_CHECKING:
 _UNREADABLE = (MQTTError, ValueError, LookupError, OverflowError)
 
 
+_ENOMEM = const(12)
+
+
+class Unreadable(ValueError):
+    """A record cannot be understood."""
+
+
 def restore(broker: "Broker", store: "Store") -> None:
     """Give a broker its journal, and the state it had. Raises OSError, or ValueError saying what is wrong with the store."""
+    try:
+        _restore(broker, store)
+    except Unreadable as e:
+        place = store.set_aside() if store.on_failure == "degrade" else ""
+        if not place:
+            raise
+        broker.log(3, "%s; moved to %s, the broker starts with nothing", str(e), place)
+        _forget(broker)
+        _restore(broker, store)
+
+
+def _forget(broker: "Broker") -> None:
+    """What was restored before a record could not be is not to stay."""
+    for session in list(broker.sessions.values()):
+        session.set_will(None)
+        session.number = 0
+        broker.end_session(session)
+    for record in broker.retained.matching(None):
+        broker.retained.remove(record[0])
+    _set_totals(broker, [0] * len(TOTALS))
+
+
+def _set_totals(broker: "Broker", values: "list[int]") -> None:
+    broker.sys.earlier = earlier = {}
+    for i in range(min(len(TOTALS), len(values))):
+        name = TOTALS[i]
+        earlier[name] = values[i]
+        setattr(broker, "published0" if name == "published" else name, values[i])  # subset: ok, names come from TOTALS
+
+
+def _restore(broker: "Broker", store: "Store") -> None:
     if store.sessions:
         from port.core.session_journal import SessionJournal
         from port.core.session_restore import RestoredSessions
@@ -39,43 +75,52 @@ def restore(broker: "Broker", store: "Store") -> None:
         broker.journal = None
         store.close()
         raise
+    kept = broker.retained
+    if kept.count > kept.max_count or kept.bytes > kept.max_bytes:
+        broker.log(
+            2, "the store has %d retained messages, %d bytes: more than max_retained_messages or max_retained_bytes; "
+            "they are kept, further ones are refused", kept.count, kept.bytes,
+        )  # fmt: skip
 
 
 class Restored:
-    """Takes the records one by one, in the order of their keys or in that in which they were written; then `finish`.
+    """Takes the records one by one, in the order of their keys, and makes of each what it stands for; then `finish`.
 
-    key  that of the record that is being read
+    Nothing is gathered that can be made at once: a board has no room for all of it twice.
     """
 
     def __init__(self, broker: "Broker", journal: "Journal") -> None:
         self._broker = broker
         self._journal = journal
-        self._written = 0  # s since 1970
         self._known = False
-        self._offset = broker.sys.wall() * 1000 - broker.clock()
-        self.key = b""
+        self._offset = journal.offset = broker.sys.wall() - broker.clock()
 
     def all_of(self, store: "Store") -> None:
         """Take all records of a store. Raises OSError, or ValueError naming the store and the record that is wrong."""
+        last = b""
         found = store.load()
         try:
             for key, value in found:
-                self.key = key
+                if key <= last:
+                    raise ValueError("does not come in the order of the keys")
+                last = key
                 self.take(key, value)
             self.finish()
         except _UNREADABLE as e:
-            raise ValueError("%s: record %s: %s" % (store.place, self.key.hex(), e))
+            raise Unreadable("%s: record %s: %s" % (store.place, last.hex(), e))
+        except MemoryError:
+            raise OSError(_ENOMEM, "%s: there is no memory for all that is in it" % store.place)
 
-    def take(self, key: bytes, value: "Optional[bytes]") -> None:
-        """A record that was put, or removed (None). Raises ValueError when it cannot be understood."""
+    def take(self, key: bytes, value: bytes) -> None:
+        """A record. Raises ValueError when it cannot be understood."""
         kind = key[:1]
         if kind == RETAINED:
-            if value is None:
-                self._broker.retained.remove(key[1:])
-            else:
-                self._broker.retained.load(read_retained(value, self._offset, key[1:]))
+            record = read_retained(value, key[1:])
+            if record[4] is not None:
+                record = record[:4] + (record[4] - self._offset,) + record[5:]
+            self._broker.retained.load(record)
         elif kind == TOTALS_KEY:
-            self._read_totals(read_totals(value or b"\0"))
+            self._read_totals(read_totals(value))
         elif kind == FORMAT:
             if value != VERSION:
                 raise ValueError("written by another version: format %r, this one knows %r" % (value, VERSION))
@@ -83,24 +128,25 @@ class Restored:
         else:
             self._take_session(kind, key, value)
 
-    def _take_session(self, kind: bytes, key: bytes, value: "Optional[bytes]") -> None:
+    def _take_session(self, kind: bytes, key: bytes, value: bytes) -> None:
         """Sessions are not kept any more."""
-        if value is not None:
-            self._journal.put(key, None)
+        self._journal.put(key, None)
 
     def _read_totals(self, values: "list[int]") -> None:
         broker = self._broker
-        self._written = values[0]
-        for i in range(min(len(TOTALS), len(values) - 1)):
-            setattr(broker, TOTALS[i], values[i + 1])  # subset: ok, names come from TOTALS
-        # With a clock that is not set yet it is as if no time had passed.
-        self._offset = max(self._offset, self._written * 1000 - broker.clock())
+        _set_totals(broker, values[1:])
+        written = values[0]
+        rest = values[len(TOTALS) + 1 :] or [written]  # in an old store it was the same clock
+        then, ms, then_ms = (rest + [0, 0])[:3]
+        away = broker.sys.wall() - then * 1000 - then_ms - (broker.sys.wall_step - 1)
+        self._offset = written * 1000 + ms + (away if 0 < away <= AWAY * 1000 else 0) - broker.clock()
+        self._journal.offset = self._offset
 
     def finish(self) -> None:
-        """All records are there: make of them what they stand for."""
-        self._journal.begin(self._written, 0, 0)
-        self._mark()
+        """There are no more."""
+        self._begin(0, 0)
 
-    def _mark(self) -> None:
+    def _begin(self, numbers: int, keys: int) -> None:
+        self._journal.begin(self._offset, numbers, keys)
         if not self._known:
             self._journal.put(FORMAT, VERSION)

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from port.core.session import Session
 
 
-def new_acl(broker: "Broker", rules: "Sequence[Rule]" = ()) -> "Acl":
-    """A list of rules; the module is loaded when the first one is wanted."""
+_NONE: "dict[bytes, Any]" = {}  # never changed
+
+
+def new_acl(broker: "Broker", rules: "Optional[Sequence[Rule]]" = None) -> "Acl":
+    """A list of rules, or a place for those of single clients; the module is loaded when the first one is wanted."""
     from port.core.acl import Acl
 
     acl = Acl(broker.options.route_cache)
-    acl.replace(list(rules))
+    acl.replace(None if rules is None else list(rules))
     return acl
 
 
@@ -69,7 +72,13 @@ def set_access(broker: "Broker", session: "Session", access: "Optional[Access]")
 
 
 def set_fast(conn: "Connection", session: "Session") -> None:
-    """The topic names to which an open connection's packets take the fast path, see Router, from now on."""
+    """The topic names to which an open connection's packets take the fast path, see Router, from now on.
+
+    There are none for a client whose packets have to be looked at one by one.
+    """
+    if conn.options.message_size_limit or session.mount is not None:
+        conn.fast = conn.granted = _NONE
+        return
     names: "Any" = session.access or conn.broker.router
     i: "int" = session.version5
     conn.fast = names.fast[i]

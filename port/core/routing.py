@@ -7,10 +7,11 @@ from port.core.topics import has_wildcard, valid_name, without_share
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, Union
+    from typing import Any, Callable, Optional, Sequence, Union
 
     from port.core.acl import Access
     from port.core.broker import Broker
+    from port.core.connection import Connection
     from port.core.message import Message
     from port.core.options import Options
     from port.core.session import Session
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 _QOS = const(3)
 _NO_LOCAL = const(4)
 _RETAIN_AS_PUBLISHED = const(8)
+_REMEMBERED = const(512)  # bytes of the longest topic name whose route is cached: the cache is bounded in number
+
+# What it costs in the units of Broker.turn to resolve a name, to distribute a message, and for each of its receivers.
+_RESOLVED = const(40)
+_DISTRIBUTED = const(30)
+_DELIVERED = const(10)
+_OPTION = const(3)  # one of several subscriptions of a receiver
+_ROOM = const(16)  # receivers that are cached for each topic name there may be, in all
+_ALIKE = const(8)  # receivers from which on those of several names are kept once where they are the same
 
 
 def check_name(name: bytes, options: "Options") -> None:
@@ -34,6 +44,7 @@ class Router:
 
     generation: goes up when a route may have changed
     routes: topic name -> its route, see `route`
+    receivers: those that have been cached since all routes were forgotten the last time
     fast: for MQTT 3.x and MQTT 5 publishers, topic name -> the sessions that take a plain QoS 0
     packet as it came. A name is only there when all its receivers do, no message hook is set, and
     it is within the limits of all clients there have been; and not before somebody has published to it, see `learn`.
@@ -42,10 +53,12 @@ class Router:
     """
 
     def __init__(self, broker: "Broker") -> None:
-        self.subscriptions = Subscriptions()
+        self.subscriptions = Subscriptions(broker.word)
         self.fast: "tuple[dict[bytes, tuple[Session, ...]], dict[bytes, tuple[Session, ...]]]" = ({}, {})
         self.granted: "tuple[Granted, Granted]" = ({}, {})
         self.routes: "dict[bytes, Route]" = {}
+        self.receivers = 0
+        self._alike: "dict[Any, Any]" = {}  # receivers of several names, by what they are themselves
         self.generation = 0
         self._access: "Optional[Access]" = None  # that of the client whose packets are being handled
         self._broker = broker
@@ -96,12 +109,15 @@ class Router:
 
     def forget(self) -> None:
         """Forget all cached routes."""
+        self._broker.spent += len(self.routes) + self.receivers >> 2
+        self.receivers = 0
         self.routes.clear()
         _clear(self)
         self._outdate()
 
     def _outdate(self) -> None:
         """What the clients with an ACL have cached is no longer true; each finds out when it sends again."""
+        self._alike.clear()  # who has gone is not kept here
         self.generation = self.generation + 1 & 0x3FFFFFFF
         if self._access is not None:
             self.use(self._access)
@@ -132,12 +148,13 @@ class Router:
             access.granted[i][name] = (min(granted[0], allowed << 1), fast)
 
     def learn(self, session: "Session", name: bytes, once: bool = False) -> "Optional[tuple[Session, ...]]":
-        """What `fast` has for a name that a client without an ACL publishes to, found out if need be.
+        """What `fast` has for a name that a client publishes to which uses it, found out if need be.
 
         once: for one message, which is sent then: where a subscription is shared it is a member's turn, and `fast` has nothing.
         Raises MQTTError for a name that is invalid or over its limits.
         """
-        if session.access is not None or not name or self._broker.message_hooks:
+        conn: "Connection" = session.conn  # type: ignore[assignment]
+        if conn.fast is not self.fast[session.version5] or not name or self._broker.message_hooks or len(name) > _REMEMBERED:
             return None
         route = self.routes.get(name)
         if route is None:
@@ -178,7 +195,7 @@ class Router:
             option &= _QOS
             if option < granted:
                 granted = option
-        fast = self.fast[i][name] = tuple(receivers)
+        fast = self.fast[i][name] = self._kept(receivers)
         if granted and fast:
             self.granted[i][name] = (granted << 1, fast)
         return fast
@@ -198,8 +215,15 @@ class Router:
             if long:
                 check_name(name, options)
             route = self.resolve(name)
-            if len(self.routes) >= self._broker.options.route_cache:
+            if len(name) > _REMEMBERED:
+                route.long = long
+                return route
+            most = self._broker.options.route_cache
+            if len(self.routes) >= most or self.receivers >= most * _ROOM:
                 self.forget()
+            route.plain = self._kept(route.plain)
+            route.special = self._kept(route.special)
+            route.groups = self._kept(route.groups)
             self.routes[name] = route
             if long:
                 route.long = True
@@ -210,37 +234,66 @@ class Router:
             check_name(name, options)
         return route
 
+    def _kept(self, receivers: "Sequence[Any]") -> "tuple[Any, ...]":
+        """Receivers to be cached; the same object for those that are equal and many."""
+        kept = tuple(receivers)
+        alike = self._alike.get(kept)
+        if alike is not None:
+            return alike  # type: ignore[no-any-return]
+        if len(kept) >= _ALIKE:
+            self._alike[kept] = kept
+        self.receivers += len(kept)
+        return kept
+
     def resolve(self, name: bytes) -> Route:
         """The route of any valid topic name, not cached."""
-        return self.subscriptions.route(name)
+        route = self.subscriptions.route(name)
+        self._broker.spent += _RESOLVED + self.subscriptions.steps
+        return route
 
     def distribute(self, message: "Message", route: Route, sender: "Optional[Session]") -> bool:
         """Give each receiver its copy; True when there was a subscriber at all."""
         if message.clients is not None:
             self._broker.hooks.redirect(message, route, sender)  # type: ignore[union-attr]
             return not route.empty()
+        self.deliver_plain(message, route.plain)
+        self._broker.spent += _DELIVERED * (route.size() - len(route.plain))
+        for session, options in route.special:
+            self.deliver_special(message, session, options, sender)
+        for group in route.groups:
+            group.deliver(message)
+            self._broker.send_large()
+        for subscriber in route.locals:
+            self.call_local((b"", subscriber), message)
+        return not route.empty()
+
+    def deliver_plain(self, message: "Message", receivers: "Sequence[tuple[Session, int]]") -> None:
+        """One copy for each session that has one matching filter and nothing special."""
+        self._broker.spent += _DISTRIBUTED + _DELIVERED * len(receivers)
         qos = message.qos
         retain = message.retain
-        for session, option in route.plain:
+        size = message.size()
+        entry: "Any" = (message, 0, None, None, 0)
+        for session, option in receivers:
             # QoS is the lower of the two [MQTT-3.8.4-8], RETAIN is set only where
             # retain as published asks for it [MQTT-3.3.1-12] [MQTT-3.3.1-13].
             granted = option & _QOS
             flags = (qos if qos < granted else granted) << 1
             if retain and option & _RETAIN_AS_PUBLISHED:
                 flags |= 1
-            session.deliver(message, flags)
-        for session, options in route.special:
-            self.deliver_special(message, session, options, sender)
-        for group in route.groups:
-            group.deliver(message)
-        for subscriber in route.locals:
-            self.call_local((b"", subscriber), message)
-        return not route.empty()
+            if flags < 2:
+                session.deliver(message, flags)
+                continue
+            if flags != entry[1]:
+                entry = (message, flags, None, None, 0)
+            if session.out is not None or retain or session.number or not session.put_by(entry, size):
+                session.deliver(message, flags, None, None, entry)
 
     def deliver_special(
         self, message: "Message", session: "Session", options: "tuple[int, ...]", sender: "Optional[Session]"
     ) -> None:
         """One copy, whatever number of filters match: highest QoS, all identifiers [MQTT-3.3.4-2]."""
+        self._broker.spent += _OPTION * len(options)
         qos = -1
         retain = 0
         identifiers = []

@@ -11,8 +11,9 @@ from port.core import const
 from port.core.codec import u16, u32
 from port.core.journal import Journal
 from port.core.message import Message
-from port.core.records import ENTRY, MESSAGE, RECEIVED, SESSION, SUBSCRIPTION, WILL, message_value, u48
-from port.core.session_records import entry_value, session_value, subscription_value, will_value
+from port.core.records import ENTRY, MESSAGE, RECEIVED, REPLAYED, SESSION, SUBSCRIPTION, WILL, message_value, retained_value, u48
+from port.core.session_records import DUE, entry_value, replayed_value, session_value, subscription_value, will_value
+from port.core.sweep import Sweep
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _STORE = const(2)  # Connection.blocked: it has much to send that must wait
 _STORING = const(4)  # Connection.held: it sends faster than the store writes
+_AT_ONCE = const(200)  # parts of a session that are forgotten in one go
+_BATCH = const(10000)  # records of such that are stored together
 _OVERHEAD = const(32)  # bytes a message takes on its way beyond its own
 
 
@@ -73,7 +76,7 @@ class SessionJournal(Journal):
         """See Journal.will. Wills of sessions that are not kept are kept, too."""
         client_id = session.client_id
         if session.will is not None:
-            due = 0 if session.will_at is None else max(session.will_at + self.offset(), 1)
+            due = 0 if session.will_at is None else max(session.will_at + self.offset, 1)
             self.wills[client_id] = True
             self.put(WILL + client_id, will_value(session.will, due))
         elif self.wills.pop(client_id, None):
@@ -83,10 +86,16 @@ class SessionJournal(Journal):
         """See Journal.forget; its will may still have to be sent."""
         if not session.number:
             return
-        for topic_filter in session.subscriptions:
-            self.subscription(session, topic_filter, None)
-        for packet_id in session.received or ():
-            self.received(session, packet_id, False)
+        if session.replay is not None:
+            session.replay.forget()
+        parts: "list[Any]" = list(session.subscriptions)
+        parts.extend(session.received or ())
+        number = session.number
+        if len(parts) > _AT_ONCE:  # records without their session mean nothing, should it end halfway
+            self._broker.background(Sweep(self._broker, parts, lambda part: self._forget_part(number, part)).go_on)
+        else:
+            for part in parts:
+                self._forget_part(number, part)
         for packet_id in session.inflight:
             entry = session.inflight[packet_id]
             if not isinstance(entry, bytes):
@@ -96,10 +105,34 @@ class SessionJournal(Journal):
         self.put(SESSION + u32(session.number), None)
         session.number = 0
 
+    def _forget_part(self, number: int, part: "Any") -> None:
+        """A session has ended that had this subscription, or this packet identifier."""
+        self.put((RECEIVED + u32(number) + u16(part)) if isinstance(part, int) else (SUBSCRIPTION + u32(number) + part), None)
+        if len(self._records) > _BATCH:
+            self._broker.commit_soon()
+
     def subscription(self, session: "Session", topic_filter: bytes, options: "Optional[int]") -> None:
         """A subscription of a kept session was made or changed, or taken away (None)."""
-        value = None if options is None else subscription_value(options)
+        value = None
+        if options is not None:
+            due = session.replay is not None and session.replay.owes(topic_filter)
+            value = subscription_value(options | DUE if due else options)
         self.put(SUBSCRIPTION + u32(session.number) + topic_filter, value)
+
+    def replayed(self, session: "Session", sent: "list[bytes]") -> int:
+        """A kept session is being sent retained messages: a filter and names, to which more may be added in this batch.
+
+        Returns the key for `replay_over`.
+        """
+        key = self.new_key()
+        self.put(REPLAYED + u32(session.number) + u48(key), sent)
+        return key
+
+    def replay_over(self, session: "Session", key: int) -> None:
+        """What `replayed` was told is of no use any more."""
+        record = REPLAYED + u32(session.number) + u48(key)
+        if self._records.pop(record, None) is None:
+            self.put(record, None)
 
     def received(self, session: "Session", packet_id: int, unreleased: bool) -> None:
         """A QoS 2 message from a kept session was taken in, or released."""
@@ -158,7 +191,8 @@ class SessionJournal(Journal):
     def wait(self, conn: "Connection") -> None:
         """See Journal.wait."""
         if self.waits and not (self.failing and self.store.on_failure == "degrade"):
-            conn.promised = self.batch
+            # Where nothing has changed since a batch was taken, there will be none after it to wait for.
+            conn.promised = max(conn.promised, self.batch - (self.serial == self.taken_serial))
 
     def refusing(self) -> bool:
         """See Journal.refusing."""
@@ -205,7 +239,9 @@ class SessionJournal(Journal):
         """Send what waited for a batch; read those again who had to stop."""
         broker = self._broker
         for conn in list(self._held):
-            held = self._held[conn]
+            held = self._held.get(conn)
+            if held is None:  # gone meanwhile
+                continue
             while held and held[0][0] <= broker.durable:
                 broker.bytes_sent += conn.transport.send(held.pop(0)[1])
             if not held:
@@ -221,16 +257,15 @@ class SessionJournal(Journal):
 
     # -- batches --------------------------------------------------------------------------------
 
-    def begin(self, written: int, numbers: int, keys: int) -> None:
+    def begin(self, offset: int, numbers: int, keys: int) -> None:
         """See Journal.begin."""
-        super().begin(written, numbers, keys)
+        super().begin(offset, numbers, keys)
         self.numbers = numbers
         self.keys = self._taken_key = keys
 
     def _take(self) -> "list[Record]":
         """See Journal._take."""
         batch = super()._take()
-        offset = self.offset()
         for key in self._entries:
             number, packet_id, entry = self._entries[key]
             message = entry[0]
@@ -239,17 +274,19 @@ class SessionJournal(Journal):
                 ref = self.refs.get(message)
                 if ref is None:
                     ref = self.refs[message] = [key, 0]
-                    batch.append((MESSAGE + u48(key), message_value(message, offset)))
+                    batch.append((MESSAGE + u48(key), message_value(message, self.offset)))
                 if key > self._taken_key:
                     ref[1] += 1
                 message_key = ref[0]
             batch.append((ENTRY + u48(key), entry_value(number, packet_id, entry, message_key)))
         return batch
 
-    def _encoded(self, value: "Any", offset: int) -> bytes:
-        if isinstance(value, Message):
-            return message_value(value, offset, False)
-        return session_value(value, offset)
+    def _encoded(self, value: "Any") -> bytes:
+        if isinstance(value, tuple):
+            return retained_value(value, self.offset)
+        if isinstance(value, list):
+            return replayed_value(value)
+        return session_value(value, self.offset)
 
     def _taken(self) -> None:
         super()._taken()
@@ -259,17 +296,20 @@ class SessionJournal(Journal):
     def _committed(self) -> None:
         """See Journal._committed."""
         broker = self._broker
+        self.waits = self.store.waits
         # After a failure what is gathered now was acknowledged in part already; who comes from now on waits for the next.
         self.batch = max(self.batch, broker.durable + 1)
         broker.durable = max(broker.durable, self.batch - 1)
         self._release()
 
     def _failed(self) -> None:
-        """See Journal._failed: to degrade is to send acknowledgements all the same."""
+        """See Journal._failed: to degrade is to send acknowledgements all the same, to refuse is to wait in any case."""
         if self.store.on_failure == "degrade":
             self.undurable += 1
             self._broker.durable = self.batch
             self._release()
+        else:
+            self.waits = True
 
     def figures(self) -> "list[tuple[str, Any]]":
         """See Journal.figures."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from port.core.message import Message
     from port.core.session import Entry, Session
 
+DUE = const(0x40)  # among the options of a subscription: retained messages that it brings are still to be sent
 _IDENTIFIERS = const(0x20)
 _GROUP = const(0x40)
 _RELEASED = const(0x80)
@@ -18,21 +19,26 @@ _RELEASED = const(0x80)
 
 def session_value(session: "Session", offset: int) -> bytes:
     """Expiry interval (4 bytes), when it ends (6), client id, user name, address and listener (strings), flags: 1 MQTT 5,
-    2 it has a user name, 4 and rights of its own. `offset` turns the broker's clock into ms since 1970.
+    2 it has a user name (which may be empty in old ones), 4 and rights of its own, 8 the prefix of its mount point follows
+    (string). `offset` turns the broker's clock into ms since 1970.
     """
     flags = (1 if session.version5 else 0) | (0 if session.user is None else 2)
     access = session.access
     if access is not None and (access.rules is not None or access.authorizer is not None):
         flags |= 4
+    mount = b""
+    if session.mount is not None:
+        flags |= 8
+        mount = string(session.mount.prefix)
     ends = 0 if session.expires_at is None else max(session.expires_at + offset, 1)
     return (
         u32(session.expiry) + u48(ends) + string(session.client_id) + string(session.user or b"")
-        + string(session.address.encode()) + string(session.listener.id.encode()) + bytes((flags,))
+        + string(session.address.encode()) + string(session.listener.id.encode()) + bytes((flags,)) + mount
     )  # fmt: skip
 
 
 def subscription_value(options: int) -> bytes:
-    """The options of a subscription (port.core.subscriptions): a byte, then the subscription identifier."""
+    """The options of a subscription (port.core.subscriptions), or with DUE: a byte, then the subscription identifier."""
     return bytes((options & 255,)) + varint(options >> 8)
 
 
@@ -40,6 +46,20 @@ def read_subscription(data: bytes) -> int:
     """The options `subscription_value` wrote."""
     reader = Reader(data)
     return reader.u8() | reader.varint() << 8
+
+
+def replayed_value(sent: "list[bytes]") -> bytes:
+    """The filter of a subscription and the topic names of retained messages, as strings."""
+    return b"".join([string(item) for item in sent])
+
+
+def read_replayed(data: bytes) -> "list[bytes]":
+    """What `replayed_value` wrote."""
+    reader = Reader(data)
+    sent = [reader.binary()]
+    while reader.left():
+        sent.append(reader.binary())
+    return sent
 
 
 def entry_value(number: int, packet_id: int, entry: "Entry", message_key: int) -> bytes:

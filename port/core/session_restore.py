@@ -3,15 +3,17 @@
 from collections import deque
 
 from port.core import const
+from port.core.address import peer
 from port.core.codec import Reader, u32
-from port.core.records import ENTRY, MESSAGE, RECEIVED, SESSION, SUBSCRIPTION, WILL, read_message, read_u48, u48
+from port.core.records import ENTRY, MESSAGE, RECEIVED, REPLAYED, SESSION, SUBSCRIPTION, WILL, read_message, read_u48, u48
 from port.core.restore import Restored
 from port.core.rights import client_options, new_acl, rules_of, set_access
-from port.core.session_records import read_entry, read_subscription
+from port.core.session_records import DUE, read_entry, read_replayed, read_subscription
+from port.core.session_replay import KeptReplay
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any
 
     from port.core.broker import Broker
     from port.core.message import Message
@@ -47,54 +49,53 @@ class RestoredSessions(Restored):
     def __init__(self, broker: "Broker", journal: "SessionJournal") -> None:
         super().__init__(broker, journal)
         self._journal: "SessionJournal" = journal
-        self._by_number: "dict[int, bytes]" = {}
-        self._parts: "dict[bytes, bytes]" = {}  # subscriptions, unreleased identifiers and wills
-        self._messages: "dict[int, Any]" = {}  # bytes, or the Message once an entry refers to it
-        self._entries: "dict[int, bytes]" = {}
+        self._messages: "dict[int, Message]" = {}
         self._sessions: "dict[int, Session]" = {}
         self._queues: "dict[Session, list[Entry]]" = {}
+        self._keys = 0  # the last key that was given
 
-    def _take_session(self, kind: bytes, key: bytes, value: "Optional[bytes]") -> None:
+    def _take_session(self, kind: bytes, key: bytes, value: bytes) -> None:
         if kind == SESSION:
-            _put(self._by_number, _number(key), value)
+            self._make_session(_number(key), value)
+        elif kind in (SUBSCRIPTION, RECEIVED):
+            self._add_part(key, value)
         elif kind == MESSAGE:
-            _put(self._messages, _number(key), value)
+            self._given(_number(key))
+            self._messages[_number(key)] = read_message(value, 0, self._offset)
         elif kind == ENTRY:
-            _put(self._entries, _number(key), value)
-        elif kind in (SUBSCRIPTION, RECEIVED, WILL):
-            _put(self._parts, key, value)
+            self._given(_number(key))
+            self._add_entry(_number(key), read_entry(value))
+        elif kind == WILL:
+            self._add_will(key, value)
+        elif kind == REPLAYED:
+            self._given(_replay_key(key))
+            self._add_replayed(key, read_replayed(value))
         else:
             raise ValueError("unknown kind of record: %r" % key)
+
+    def _given(self, key: int) -> None:
+        if key > self._keys:
+            self._keys = key
 
     def finish(self) -> None:
         """See Restored.finish."""
         broker = self._broker
-        journal = self._journal
-        keys = max(max(self._entries, default=0), max(self._messages, default=0))
-        journal.begin(self._written, max(self._by_number, default=0), keys)
-        for number in sorted(self._by_number):
-            self.key = SESSION + u32(number)
-            self._make_session(number, self._by_number[number])
-        for key in self._parts:
-            if key[:1] != WILL:
-                self.key = key
-                self._add_part(key, self._parts[key])
-        for entry_key in sorted(self._entries):
-            self.key = ENTRY + u48(entry_key)
-            self._add_entry(entry_key, read_entry(self._entries[entry_key]))
-        for session in self._queues:
-            entries = self._queues[session]
+        self._begin(max(self._sessions, default=0), self._keys)
+        while self._queues:
+            session, entries = self._queues.popitem()
             # What was promised under other limits is kept.
-            session.queue = deque(entries, max(len(entries), session.options.max_queued_messages))
+            session.queue = deque((), max(len(entries), session.options.max_queued_messages))
+            for entry in entries:
+                session.requeue(entry)
         for message_key in self._messages:
-            if isinstance(self._messages[message_key], bytes):  # nobody refers to it
-                journal.put(MESSAGE + u48(message_key), None)
-        for key in self._parts:
-            if key[:1] == WILL:
-                self.key = key
-                self._add_will(key, self._parts[key])
-        self._mark()
-        for session in self._sessions.values():
+            if self._messages[message_key] not in self._journal.refs:
+                self._journal.put(MESSAGE + u48(message_key), None)
+        most = broker.options.max_sessions
+        if broker.staying.count > most:
+            broker.log(2, "the store has %d sessions, above max_sessions, which is %d: they are kept", broker.staying.count, most)
+        for number in sorted(self._sessions):  # how long each client has been away is not kept: the oldest session goes first
+            session = self._sessions[number]
+            broker.staying.offer(session, not session.subscriptions)
             if session.expires_at is not None or session.will_at is not None:
                 broker.due[session] = True
 
@@ -103,68 +104,77 @@ class RestoredSessions(Restored):
         reader = Reader(value)
         expiry = reader.u32()
         ends = read_u48(reader)
-        session = broker.new_session(reader.binary())
-        self._sessions[number] = session
-        session.number = number
-        session.expiry = expiry
+        client_id = reader.binary()
         user = reader.binary()
-        session.address = str(reader.binary(), "utf-8")
+        address = str(reader.binary(), "utf-8")
         listener_id = str(reader.binary(), "utf-8")
         flags = reader.u8()
+        mount = None
+        if flags & 8:
+            from port.core.mount import find
+
+            mount = find(broker, reader.binary())
+        session = broker.new_session(client_id, mount)
+        self._sessions[number] = session
+        session.number = number
+        session.counted = True
+        session.expiry = expiry
+        session.address = address
         if flags & 1:
             session.version5 = True
-            session.family = 5
-        session.user = user if flags & 2 else None
+            broker.find_mqtt5()  # while there is room for it
+        session.user = user or None
         for listener in broker.listeners:
             if listener.id == listener_id:
                 session.listener = listener
         session.options = client_options(broker, session.listener, session.user, session.client_id)
+        broker.settle_family(session)
         _set_access(broker, session, flags & 4 != 0)
         if ends:
             session.expires_at = ends - self._offset
         elif expiry != _NEVER:  # it was connected when the broker ended
             session.expires_at = broker.clock() + expiry * 1000
             self._journal.session(session)
+        if expiry:
+            broker.staying.enter(session, peer(session.address) if session.user is None else (session.user,))
 
     def _add_part(self, key: bytes, value: bytes) -> None:
-        session = self._sessions.get(int.from_bytes(key[1:5], "big"))
+        session = self._sessions.get(_session_number(key))
         if session is None:
             self._journal.put(key, None)
         elif key[:1] == SUBSCRIPTION:
-            self._broker.router.add(session, key[5:], read_subscription(value))
+            options = read_subscription(value)
+            self._broker.router.add(session, key[5:], options & ~DUE)
+            if options & DUE:
+                if session.replay is None:
+                    session.replay = KeptReplay(session)
+                session.replay.restore(key[5:], options & ~DUE)
         else:
             session.note_received(int.from_bytes(key[5:], "big"), False)
+
+    def _add_replayed(self, key: bytes, sent: "list[bytes]") -> None:
+        session = self._sessions.get(_session_number(key))
+        if session is None or session.replay is None or not session.replay.resume(sent, _replay_key(key)):
+            self._journal.put(key, None)
 
     def _add_entry(self, key: int, found: "tuple[Any, ...]") -> None:
         number, packet_id, flags, message_key, identifiers, topic_filter = found
         session = self._sessions.get(number)
-        message: "Optional[Message]" = None
-        if message_key and session is not None:
-            message = self._message(message_key)
+        message = self._messages.get(message_key)
         if session is None or message is None and (message_key or not packet_id):
             self._journal.put(ENTRY + u48(key), None)
             return
         group = None if topic_filter is None else self._broker.router.group(topic_filter)
         entry: "Entry" = (message, flags, identifiers, group, key)
-        if message is not None:
-            self._journal.refs[message][1] += 1
         if packet_id:
             if not session.inflight:
                 session.inflight = {}  # see session.NOTHING
-            session.inflight[packet_id] = entry
+            session.put_in_flight(packet_id, entry)
             session.packet_id = packet_id  # entries are sent in the order of their keys
-            return
-        self._queues.setdefault(session, []).append(entry)
-        session.queued_bytes += message.size()  # type: ignore[union-attr]
-
-    def _message(self, key: int) -> "Optional[Message]":
-        found = self._messages.get(key)
-        if isinstance(found, bytes):
-            self.key = MESSAGE + u48(key)
-            found = self._messages[key] = read_message(found, 0, self._offset)
-            self._journal.refs[found] = [key, 0]
-        message: "Optional[Message]" = found
-        return message
+        else:
+            self._queues.setdefault(session, []).append(entry)
+        if message is not None:
+            self._journal.refs.setdefault(message, [message_key, 0])[1] += 1
 
     def _add_will(self, key: bytes, value: bytes) -> None:
         """A will that was not sent: its client is gone, or was when the broker ended."""
@@ -179,18 +189,19 @@ class RestoredSessions(Restored):
             session = broker.new_session(client_id)
             session.expires_at = broker.clock()
             broker.due[session] = True
-        session.will = (read_message(value, reader.pos, 0), delay)
+        session.set_will((read_message(value, reader.pos, 0), delay))
         session.will_at = due - self._offset if due else broker.clock() + min(delay, session.expiry) * 1000
         if not due and session.number:
             self._journal.will(session)
 
 
-def _put(records: "dict[Any, Any]", key: "Any", value: "Optional[bytes]") -> None:
-    if value is None:
-        records.pop(key, None)
-    else:
-        records[key] = value
-
-
 def _number(key: bytes) -> int:
     return int.from_bytes(key[1:], "big")
+
+
+def _session_number(key: bytes) -> int:
+    return int.from_bytes(key[1:5], "big")
+
+
+def _replay_key(key: bytes) -> int:
+    return int.from_bytes(key[5:], "big")

@@ -1,7 +1,7 @@
 """From a checked configuration to a broker's listeners, rights and limits, at start and while it runs."""
 
 from port.core import const
-from port.core.listener_config import acl_of, check_type, wanted
+from port.core.listener_config import acl_of, check_type, mount_of, wanted
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -63,18 +63,20 @@ def check_tls(config: "ListenerConfig", tls: bool) -> None:
 def begin(broker: "Broker", config: "Config") -> None:
     """Give a new broker the rights and limits of a configuration; its options it has."""
     broker.client_limits = config.client_limits
-    if config.rules:
+    if config.rules is not None:
         broker.set_acl(config.rules)
 
 
 def reconfigure(broker: "Broker", config: "Config", made: "Made") -> None:
     """Give a running broker other options, authenticators, rules and limits; its clients stay, unless they lose rights.
 
-    Listeners keep their addresses: one that is not there is not opened, one that is not mentioned any more stays as it is.
+    Listeners keep their addresses: one that is not there is not opened, one that is not mentioned any more stays as it is; so does
+    the store. The log says what takes a restart.
     """
     broker.options.assign(config.options)
     broker.retained.max_count = config.options.max_retained_messages
     broker.retained.max_bytes = config.options.max_retained_bytes
+    broker.retained.share = config.options.retained_share
     broker.client_limits = config.client_limits
     by_id = {entry.id: entry for entry in config.listeners}
     for listener in broker.listeners:
@@ -83,6 +85,24 @@ def reconfigure(broker: "Broker", config: "Config", made: "Made") -> None:
             listener.authenticators = wanted(entry, made)
             listener.acl = acl_of(broker, entry)
             listener.overrides = entry.overrides
-    if config.rules or broker.acl is not None:
+            listener.mount = mount_of(broker, entry)  # for those who come from now on
+    if config.rules is not None or broker.acl is not None:
         broker.set_acl(config.rules)
+    _tell_rest(broker, config)
     broker.rights_changed()
+
+
+def _tell_rest(broker: "Broker", config: "Config") -> None:
+    """Log what of another configuration only a restart brings."""
+    there = [listener.id for listener in broker.listeners]
+    wanted_ids = [entry.id for entry in config.listeners]
+    for name in wanted_ids:
+        if name not in there:
+            broker.log(2, "listener %s: it takes a restart to open it", name)
+    for name in there:
+        if name not in wanted_ids:
+            broker.log(2, "listener %s: it is no more in the configuration, but open until a restart", name)
+    kind = "memory" if broker.store is None else broker.store.kind
+    wanted_kind = "memory" if config.store is None else config.store.type
+    if kind != wanted_kind:
+        broker.log(2, "store: it stays %s, and takes a restart to be %s", kind, wanted_kind)

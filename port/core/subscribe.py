@@ -1,6 +1,10 @@
-"""SUBSCRIBE and UNSUBSCRIBE (clauses 3.8 to 3.11)."""
+"""SUBSCRIBE and UNSUBSCRIBE (clauses 3.8 to 3.11).
+
+A packet with many filters takes several turns, and waits where an authorizer has to be asked: `Filters` knows how far it is.
+"""
 
 from port.core import const
+from port.core.clientlog import denied
 from port.core.codec import SUBSCRIBE, UNSUBSCRIBE, Reader, packet, u16
 from port.core.reason import (
     MALFORMED_PACKET,
@@ -13,6 +17,7 @@ from port.core.reason import (
     WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
     MQTTError,
 )
+from port.core.subscriptions import is_wide
 from port.core.topics import has_wildcard, is_shared, valid_filter, without_share
 
 TYPE_CHECKING = const(0)
@@ -22,56 +27,193 @@ if TYPE_CHECKING:
 
 _QOS = const(3)
 _NO_LOCAL = const(4)
+_RETAIN_AS_PUBLISHED = const(8)
 _UNDECIDED = const(-2)  # port.core.acl has these two
 _SUBSCRIBE = const(2)
+_TURN = const(8)  # Connection.held
+_OPEN = const(2)  # Connection.state
+
+# What a filter costs in the units of Broker.turn: to check it, to make or end a subscription, and if the packet had it already.
+_CHECKED = const(12)
+_FILTER = const(140)
+_AGAIN = const(4)
+_LITTLE = const(1024)  # bytes of filters that are handled at once
+_BRANCHES = const(16)  # `+` in filters with several that an owner may have for each wide one that a session may
+
+
+class Filters:
+    """One SUBSCRIBE or UNSUBSCRIBE: its filters are checked, all of them, and then handled in their order.
+
+    bytes  that it takes until it is answered: of an incomplete packet they count, too
+    """
+
+    __slots__ = ("bytes", "_conn", "_reader", "_packet_id", "_identifier", "_asked", "_codes", "_made")
+
+    def __init__(self, conn: "Connection", reader: Reader, packet_id: int, identifier: int) -> None:
+        """`reader` is at the first filter; `identifier`: the subscription identifier or 0, -1 for an UNSUBSCRIBE."""
+        self._conn = conn
+        self._reader = reader
+        self._packet_id = packet_id
+        self._identifier = identifier
+        self._asked: "list[tuple[bytes, int]]" = []  # (topic filter, options)
+        self._codes = bytearray()  # reason codes of the first of them
+        self._made: "dict[bytes, tuple[int, int, bool]]" = {}  # topic filter -> (options, reason code, whether it is new)
+        self.bytes = 0
+        size = reader.left()
+        if size > _LITTLE:
+            self.bytes = 2 * size  # the packet, and its filters one by one
+            conn.broker.partial_bytes += self.bytes
+
+    def over(self) -> None:
+        """It is answered, or its connection is gone."""
+        self._conn.broker.partial_bytes -= self.bytes
+        self._conn.unfinished = None
+
+    def go_on(self) -> None:
+        """Check and handle the filters that are left, as far as this turn goes; after the last one, answer.
+
+        Until then the connection is held and this is its `unfinished`. Raises MQTTError.
+        """
+        conn = self._conn
+        broker = conn.broker
+        codes = self._codes
+        asked = self._asked
+        conn.unfinished = self
+        checking = self._reader.left() or not asked  # [MQTT-3.8.3-2] [MQTT-3.10.3-2]
+        while checking or len(codes) < len(asked):
+            if broker.spent > broker.turn:
+                conn.hold(_TURN)
+                broker.give_turn(conn.turn)
+                return
+            if checking:
+                self._check()
+                checking = self._reader.left()
+                continue
+            topic_filter, options = asked[len(codes)]
+            code = self._unsubscribe(topic_filter) if self._identifier < 0 else self._subscribe(topic_filter, options)
+            if code == _UNDECIDED or conn.state != _OPEN:  # a hook may have ended the connection
+                return
+            codes.append(code)
+        self.over()
+        if self._identifier < 0:
+            self._unsuback()
+        else:
+            self._suback()
+
+    def _check(self) -> None:
+        """Read a filter and see whether one may ask for it."""
+        conn = self._conn
+        reader = self._reader
+        asked = self._asked
+        conn.broker.spent += _CHECKED
+        if len(asked) >= conn.options.max_filters:
+            raise MQTTError(QUOTA_EXCEEDED, "more than %d topic filters" % len(asked))
+        topic_filter = reader.string()
+        if not is_shared(topic_filter) and not valid_filter(topic_filter):
+            raise MQTTError(MALFORMED_PACKET, "invalid topic filter")
+        options = 0
+        if self._identifier >= 0:
+            options = reader.u8()
+            if conn.version == 3:  # which does not use the other bits
+                options &= _QOS
+            # [MQTT-3.8.3-5], and in MQTT 3.1.1 [MQTT-3-8.3-4]
+            if options & _QOS == 3 or options & 0xC0 or options & 0x30 == 0x30 or conn.version != 5 and options > 2:
+                raise MQTTError(MALFORMED_PACKET, "invalid subscription options 0x%02x" % options)
+            if conn.bridge and conn.version != 5:  # what it sends there must not come back from here, nor lose its RETAIN
+                options |= _RETAIN_AS_PUBLISHED if is_shared(topic_filter) else _NO_LOCAL | _RETAIN_AS_PUBLISHED
+            if options & _NO_LOCAL and is_shared(topic_filter):  # [MQTT-3.8.3-4]
+                raise MQTTError(PROTOCOL_ERROR, "no local on a shared subscription")
+            options |= self._identifier << 8
+        mount = conn.session.mount  # type: ignore[union-attr]
+        if mount is not None:
+            topic_filter = mount.filter(topic_filter)
+        asked.append((topic_filter, options))
+
+    def _subscribe(self, topic_filter: bytes, options: int) -> int:
+        """Make a subscription; returns the reason code, _UNDECIDED while the authorizer is asked."""
+        conn = self._conn
+        session: "Session" = conn.session  # type: ignore[assignment]
+        before = self._made.get(topic_filter)
+        if before is not None and before[0] == options:
+            conn.broker.spent += _AGAIN
+            return before[1]
+        access = session.access
+        if access is not None and access.authorizer is not None:
+            plain = without_share(topic_filter)
+            if access.subscribe(plain, conn.broker.clock()) == _UNDECIDED:
+                conn.ask(_SUBSCRIBE, plain)
+                return _UNDECIDED
+        conn.broker.spent += _FILTER
+        code, new = _subscribe(conn, session, topic_filter, options)
+        if code > 2:
+            denied(session, _SUBSCRIBE, topic_filter, code)
+        self._made[topic_filter] = (options, code, new if before is None else before[2])
+        return code
+
+    def _unsubscribe(self, topic_filter: bytes) -> int:
+        """Take a subscription away; returns the reason code."""
+        conn = self._conn
+        session: "Session" = conn.session  # type: ignore[assignment]
+        if topic_filter not in session.subscriptions:
+            conn.broker.spent += _AGAIN
+            return NO_SUBSCRIPTION_EXISTED
+        conn.broker.spent += _FILTER
+        self._made[topic_filter] = (0, 0, False)
+        conn.broker.tell("unsubscribe", session, topic_filter)
+        conn.broker.unsubscribe_session(session, topic_filter)
+        return 0
+
+    def _suback(self) -> None:
+        """Answer a SUBSCRIBE, then send the retained messages [MQTT-3.8.4-1] [MQTT-3.8.4-5] [MQTT-3.8.4-6]."""
+        conn = self._conn
+        session: "Session" = conn.session  # type: ignore[assignment]
+        codes = self._codes
+        granted = False
+        for i in range(len(codes)):
+            if codes[i] <= 2:
+                granted = True
+            elif conn.version == 4:
+                codes[i] = 0x80
+            elif conn.version == 3:  # its SUBACK knows no refusal (MQTT 3.1 section 3.9)
+                codes[i] = min(self._asked[i][1] & _QOS, conn.options.max_qos)
+        if session.access is not None:
+            session.access.subscribed()
+        if session.number and granted:
+            conn.broker.journal.wait(conn)
+        conn.reply(packet(0x90, u16(self._packet_id) + (b"\0" if conn.version == 5 else b"") + bytes(codes)))
+        for topic_filter, _ in self._asked:
+            if topic_filter not in self._made:
+                continue
+            options, code, new = self._made.pop(topic_filter)
+            handling = options >> 4 & 3
+            if code <= 2 and not is_shared(topic_filter) and (not handling or handling == 1 and new):
+                conn.broker.replay_retained(session, topic_filter, options & ~_QOS | code)  # [MQTT-3.3.1-9] [MQTT-3.3.1-10]
+
+    def _unsuback(self) -> None:
+        """Answer an UNSUBSCRIBE [MQTT-3.10.4-4] [MQTT-3.10.4-5]."""
+        conn = self._conn
+        if conn.session.number and self._made:  # type: ignore[union-attr]
+            conn.broker.journal.wait(conn)
+        conn.reply(packet(0xB0, u16(self._packet_id) + (b"\0" + bytes(self._codes) if conn.version == 5 else b"")))
 
 
 def handle_subscribe(conn: "Connection", body: bytes) -> None:
     """Make the subscriptions asked for, answer with SUBACK, then send the retained messages [MQTT-3.8.4-1]."""
-    broker = conn.broker
-    session: "Session" = conn.session  # type: ignore[assignment]
-    version5 = conn.version == 5
     reader = Reader(body)
     packet_id = _packet_id(reader)
     identifier = 0
-    if version5:
-        identifier = broker.mqtt5.subscribing(conn, reader, SUBSCRIBE)  # type: ignore[union-attr]
-    asked: "list[tuple[bytes, int]]" = []
-    while reader.left() or not asked:  # [MQTT-3.8.3-2]
-        topic_filter = _filter(reader)
-        options = reader.u8()
-        # [MQTT-3.8.3-5], and in MQTT 3.1.1 [MQTT-3-8.3-4]
-        if options & _QOS == 3 or options & 0xC0 or options & 0x30 == 0x30 or not version5 and options > 2:
-            raise MQTTError(MALFORMED_PACKET, "invalid subscription options 0x%02x" % options)
-        if options & _NO_LOCAL and is_shared(topic_filter):  # [MQTT-3.8.3-4]
-            raise MQTTError(PROTOCOL_ERROR, "no local on a shared subscription")
-        asked.append((topic_filter, options | identifier << 8))
+    if conn.version == 5:
+        identifier = conn.broker.mqtt5.subscribing(conn, reader, SUBSCRIBE)  # type: ignore[union-attr]
+    Filters(conn, reader, packet_id, identifier).go_on()
 
-    access = session.access
-    if access is not None and access.authorizer is not None:
-        for topic_filter, _ in asked:
-            plain = without_share(topic_filter)
-            if access.subscribe(plain, broker.clock()) == _UNDECIDED:
-                conn.ask(_SUBSCRIBE, plain)
-                return
 
-    codes = bytearray()
-    made: "list[tuple[bytes, int, bool]]" = []
-    for topic_filter, options in asked:
-        code, new = _subscribe(conn, session, topic_filter, options)
-        codes.append(code if version5 or code <= 2 else 0x80)
-        if code <= 2:
-            made.append((topic_filter, options & ~_QOS | code, new))
-    if access is not None:
-        access.subscribed()
-    if session.number and made:
-        broker.journal.wait(conn)
-    # [MQTT-3.8.4-5] [MQTT-3.8.4-6]
-    conn.reply(packet(0x90, u16(packet_id) + (b"\0" if version5 else b"") + bytes(codes)))
-    for topic_filter, options, new in made:
-        handling = options >> 4 & 3
-        if not is_shared(topic_filter) and (not handling or handling == 1 and new):
-            broker.replay_retained(session, topic_filter, options)  # [MQTT-3.3.1-9] [MQTT-3.3.1-10]
+def handle_unsubscribe(conn: "Connection", body: bytes) -> None:
+    """Take the subscriptions away and answer with UNSUBACK [MQTT-3.10.4-4]."""
+    reader = Reader(body)
+    packet_id = _packet_id(reader)
+    if conn.version == 5:
+        conn.broker.mqtt5.subscribing(conn, reader, UNSUBSCRIBE)  # type: ignore[union-attr]
+    Filters(conn, reader, packet_id, -1).go_on()
 
 
 def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, options: int) -> "tuple[int, bool]":
@@ -90,7 +232,7 @@ def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, opti
         return SHARED_SUBSCRIPTIONS_NOT_SUPPORTED, new
     if has_wildcard(plain) and not limits.wildcard_subscriptions:
         return WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED, new
-    if new and len(session.subscriptions) >= limits.max_subscriptions:
+    if new and not _has_room(session, topic_filter):
         return QUOTA_EXCEEDED, new
     allowed = 2
     if session.access is not None:
@@ -106,30 +248,31 @@ def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, opti
     return qos, new
 
 
-def handle_unsubscribe(conn: "Connection", body: bytes) -> None:
-    """Take the subscriptions away and answer with UNSUBACK [MQTT-3.10.4-4]."""
-    session: "Session" = conn.session  # type: ignore[assignment]
-    version5 = conn.version == 5
-    reader = Reader(body)
-    packet_id = _packet_id(reader)
-    if version5:
-        conn.broker.mqtt5.subscribing(conn, reader, UNSUBSCRIBE)  # type: ignore[union-attr]
-    filters: "list[bytes]" = []
-    while reader.left() or not filters:  # [MQTT-3.10.3-2]
-        filters.append(_filter(reader))
-    codes = bytearray()
-    ended = False
-    for topic_filter in filters:
-        if topic_filter in session.subscriptions:
-            ended = True
-            conn.broker.tell("unsubscribe", session, topic_filter)
-            conn.broker.unsubscribe_session(session, topic_filter)
-            codes.append(0)
-        else:
-            codes.append(NO_SUBSCRIPTION_EXISTED)
-    if session.number and ended:
-        conn.broker.journal.wait(conn)
-    conn.reply(packet(0xB0, u16(packet_id) + (b"\0" + bytes(codes) if version5 else b"")))
+def _has_room(session: "Session", topic_filter: bytes) -> bool:
+    """Whether the session may have one subscription more."""
+    limits = session.options
+    subscriptions = session.broker.router.subscriptions
+    size = subscriptions.size_of(topic_filter)
+    if (
+        len(session.subscriptions) >= limits.max_subscriptions
+        or session.subscription_bytes + size > limits.max_subscription_bytes
+        or session.broker.lacks(size)
+    ):
+        return False
+    owner = session.owner_key()
+    if is_wide(topic_filter):
+        wide = limits.max_wide_subscriptions
+        if subscriptions.wide.get(session, 0) >= wide:
+            return False
+        # A look-up compares all filters that nearly match. Of those with one `+` it can come to as many as a name has levels, of
+        # others to any number: what one owner may have bounds it.
+        more = topic_filter.count(b"+")
+        if more > 1 and topic_filter not in subscriptions.owners:
+            if subscriptions.branches.get(owner, 0) + more > wide * _BRANCHES:
+                return False
+    if not is_shared(topic_filter) or subscriptions.group(topic_filter) is not None:
+        return True
+    return subscriptions.founded.get(owner, 0) < limits.max_shared_subscriptions
 
 
 def _packet_id(reader: Reader) -> int:
@@ -137,10 +280,3 @@ def _packet_id(reader: Reader) -> int:
     if not packet_id:  # [MQTT-2.2.1-3]
         raise MQTTError(MALFORMED_PACKET, "packet identifier 0")
     return packet_id
-
-
-def _filter(reader: Reader) -> bytes:
-    topic_filter = reader.string()
-    if not is_shared(topic_filter) and not valid_filter(topic_filter):
-        raise MQTTError(MALFORMED_PACKET, "invalid topic filter")
-    return topic_filter

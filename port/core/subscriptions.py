@@ -10,6 +10,8 @@ above it (bits 8 and up).
 """
 
 from port.core import const, trie
+from port.core.clientlog import denied
+from port.core.reason import NOT_AUTHORIZED
 from port.core.topics import has_wildcard, is_shared, split_share
 
 TYPE_CHECKING = const(0)
@@ -20,6 +22,27 @@ if TYPE_CHECKING:
     from port.core.shared import SharedGroup
 
 _SPECIAL = const(~0xFB)  # no local, a subscription identifier
+_RECEIVE = const(4)  # port.core.acl has it
+_MATCHING = const(64)  # of one session's filters that match a name, so many count, and the one with the highest QoS
+_MATCHED = const(6)  # steps that a subscription counts for which matches
+_WORDS = const(32)  # that a subscription takes beside its filter
+
+
+def is_wide(topic_filter: bytes) -> bool:
+    """True for a filter with more than one wildcard: of those any number can match the same name."""
+    return topic_filter.count(b"+") + (topic_filter[-1:] == b"#") > 1
+
+
+def _one_more(counts: "dict[Any, int]", key: "Any", more: int = 1) -> None:
+    counts[key] = counts.get(key, 0) + more
+
+
+def _one_less(counts: "dict[Any, int]", key: "Any", less: int = 1) -> None:
+    left = counts[key] - less
+    if left:
+        counts[key] = left
+    else:
+        del counts[key]
 
 
 class LocalSubscriber:
@@ -61,6 +84,10 @@ class Route:
         self.quick: "Sequence[tuple[Session, int]]" = ()
         self.untried = 0
 
+    def size(self) -> int:
+        """How many receivers there are, a shared subscription counted as one."""
+        return len(self.plain) + len(self.special) + len(self.groups) + len(self.locals)
+
     def empty(self) -> bool:
         """True when there is no subscriber at all."""
         return not (self.plain or self.special or self.groups or self.locals)
@@ -69,11 +96,19 @@ class Route:
 class Subscriptions:
     """The broker's subscriptions. Subscribers are Session, SharedGroup and LocalSubscriber objects."""
 
-    def __init__(self) -> None:
+    def __init__(self, word: int = 8) -> None:
+        """`word`: see Broker.word."""
+        self._entry = _WORDS * word
         self.count = 0  # subscriptions of sessions, shared ones included
+        self.bytes = 0  # that they take
+        self.wide: "dict[Any, int]" = {}  # filters with more than one wildcard, by session
+        self.steps = 0  # for the name resolved last: those of trie.matching_filters, and six for each subscription that matched
         self._exact: "dict[bytes, Any]" = {}
         self._wild: "trie.Node" = {}
         self._groups: "dict[bytes, SharedGroup]" = {}
+        self.founded: "dict[Any, int]" = {}  # shared subscriptions that are there, by SharedGroup.owner
+        self.branches: "dict[Any, int]" = {}  # the `+` of filters with several, shared ones not, by who was first to have them
+        self.owners: "dict[bytes, Any]" = {}  # who that was, by filter
 
     def add(self, topic_filter: bytes, subscriber: "Any", options: int) -> None:
         """Add or change the subscription of a session or an in-process subscriber to a valid filter."""
@@ -91,7 +126,13 @@ class Subscriptions:
             if new:
                 del subscriptions[topic_filter]
             raise
-        self.count += new
+        if new:
+            size = self.size_of(topic_filter)
+            self.count += 1
+            self.bytes += size
+            if is_wide(topic_filter):
+                _one_more(self.wide, subscriber)
+            subscriber.subscription_bytes += size
 
     def _add(self, topic_filter: bytes, subscriber: "Any", options: int) -> None:
         if not is_shared(topic_filter):
@@ -101,7 +142,9 @@ class Subscriptions:
         if group is None:
             from port.core.shared import SharedGroup
 
-            group = SharedGroup(topic_filter)
+            owner = subscriber.owner_key()
+            group = SharedGroup(topic_filter, subscriber, owner)
+            _one_more(self.founded, owner)
             self._put(split_share(topic_filter), group)
             self._groups[topic_filter] = group
         group.add(subscriber, options)
@@ -117,12 +160,28 @@ class Subscriptions:
             if not group.members:
                 self._take(split_share(topic_filter), group)
                 del self._groups[topic_filter]
+                _one_less(self.founded, group.owner)
+            elif group.founder is subscriber:  # it counts for one who stays
+                group.founder = group.members[0][0]
+                owner = group.founder.owner_key()
+                _one_more(self.founded, owner)
+                _one_less(self.founded, group.owner)
+                group.owner = owner
         else:
             self._take(topic_filter, subscriber)
         if subscriptions is not None:
             # Last: if memory runs out before, it can be tried again.
-            del subscriptions[topic_filter]
+            size = self.size_of(topic_filter)
             self.count -= 1
+            self.bytes -= size
+            if is_wide(topic_filter):
+                _one_less(self.wide, subscriber)
+            subscriber.subscription_bytes -= size
+            del subscriptions[topic_filter]
+
+    def size_of(self, topic_filter: bytes) -> int:
+        """Bytes a subscription counts for, see Options.max_subscription_bytes."""
+        return len(topic_filter) + self._entry
 
     def group(self, topic_filter: bytes) -> "Optional[SharedGroup]":
         """The shared subscription with this filter, or None."""
@@ -143,13 +202,21 @@ class Subscriptions:
                 self._exact[topic_filter] = subscribers
         elif subscribers is None:
             trie.remove(self._wild, topic_filter)
+            owner = self.owners.pop(topic_filter, None)
+            if owner is not None:
+                _one_less(self.branches, owner, topic_filter.count(b"+"))
         else:
             trie.put(self._wild, (topic_filter, subscribers))
 
     def _put(self, topic_filter: bytes, subscriber: "Any") -> None:
         subscribers = self._get(topic_filter)
         if subscribers is None:
-            self._set(topic_filter, subscriber)
+            more = topic_filter.count(b"+")
+            if more > 1 and subscriber.subscriptions is not None and topic_filter not in self.owners:
+                owner = subscriber.owner_key()
+                _one_more(self.branches, owner, more)
+                self.owners[topic_filter] = owner
+            self._set(topic_filter, subscriber)  # last: if memory runs out, nothing finds the filter
         elif isinstance(subscribers, dict):
             subscribers[subscriber] = True
         elif subscribers is not subscriber:
@@ -174,13 +241,17 @@ class Subscriptions:
         groups: "list[SharedGroup]" = []
         locals: "list[LocalSubscriber]" = []
         found: "dict[Session, int]" = {}
-        several: "dict[Session, tuple[int, ...]]" = {}  # for whom more than one filter matches
-        values = trie.matching_filters(self._wild, name)
+        several: "dict[Session, list[int]]" = {}  # for whom more than one filter matches
+        values: "list[Any]" = []
+        self.steps = trie.matching_filters(self._wild, name, values)
         exact = self._exact.get(name)
         if exact is not None:
             values.append((name, exact))
         for topic_filter, subscribers in values:
-            for subscriber in subscribers if isinstance(subscribers, dict) else (subscribers,):
+            if not isinstance(subscribers, dict):
+                subscribers = (subscribers,)
+            self.steps += _MATCHED * len(subscribers)
+            for subscriber in subscribers:
                 subscriptions = subscriber.subscriptions
                 if subscriptions is None:
                     (locals if subscriber.group is None else groups).append(subscriber)
@@ -189,10 +260,18 @@ class Subscriptions:
                 if subscriber.access is not None:
                     verdict = subscriber.access.receive(name)
                     if verdict < 0:
+                        if subscriber.broker.debug:
+                            denied(subscriber, _RECEIVE, name, NOT_AUTHORIZED)
                         continue
                     options = limited(options, verdict)
                 if subscriber in found:
-                    several[subscriber] = several.get(subscriber, (found[subscriber],)) + (options,)
+                    matching = several.get(subscriber)
+                    if matching is None:
+                        several[subscriber] = [found[subscriber], options]
+                    elif len(matching) < _MATCHING:
+                        matching.append(options)
+                    elif options & 3 > matching[-1] & 3:
+                        matching[-1] = options
                     continue
                 found[subscriber] = options
                 if options & _SPECIAL:
@@ -203,7 +282,7 @@ class Subscriptions:
             plain = [pair for pair in plain if pair[0] not in several]
             special = [pair for pair in special if pair[0] not in several]
             for session in several:
-                special.append((session, several[session]))
+                special.append((session, tuple(several[session])))
         return Route(plain or (), special or (), groups or (), locals or ())  # most are empty, and then take no room
 
 

@@ -9,18 +9,26 @@ from port.core import const
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Iterator, Optional
 
     from port.core.broker import Broker
     from port.core.retained import Record
+    from port.core.session import Session
+
+
+_FEW = const(1000)  # sessions that are looked at all at once
+_COUNTED = const(2)  # what it costs to look at one, in the units of Broker.turn
 
 
 class SysInfo:
     """The broker's figures.
 
-    started  when, ms on the broker's clock
-    wall     () -> seconds since 1970, set by the host
-    extras   callables that return further (name, value) pairs, added by the host
+    started    when, ms on the broker's clock
+    wall       () -> ms since 1970 by the host's clock, set by the host
+    wall_step  ms by which that goes: 1000 where it tells whole seconds
+    extras     callables that return further (name, value) pairs, added by the host
+    metrics    what tells the host's own metrics, as port.core.metrics.families does, or None
+    earlier    what the broker's counters had come to when it started, by their names in port.core.records.TOTALS, or None
     """
 
     def __init__(self, broker: "Broker") -> None:
@@ -28,13 +36,33 @@ class SysInfo:
         self.started = broker.clock()
         self._due = self.started
         self.wall: "Callable[[], int]" = lambda: 0
+        self.wall_step = 1
         self.extras: "list[Callable[[], list[tuple[str, Any]]]]" = []
+        self.metrics: "Optional[Callable[[Broker], Any]]" = None
+        self.earlier: "Optional[dict[str, int]]" = None
+        self._waiting = [0, 0]  # see waiting, as last counted
+        self._counting: "Optional[Iterator[None]]" = None  # for a round
 
     def figures(self) -> "list[tuple[str, Any]]":
         """All (topic below $SYS/broker/, value) pairs of this moment."""
         from port.core.figures import figures
 
         return figures(self._broker)
+
+    def waiting(self) -> "list[int]":
+        """Messages in flight and in queues. Where there are many sessions, as they were when they were last counted."""
+        if len(self._broker.sessions) <= _FEW:
+            for _ in self.count():
+                pass
+        return self._waiting
+
+    def count(self) -> "Iterator[None]":
+        """Count what `waiting` tells, a session in each step."""
+        counts = [0, 0]
+        for session in list(self._broker.sessions.values()):
+            _tally(counts, session)
+            yield
+        self._waiting = counts
 
     def matching(self, topic_filter: bytes) -> "list[Record]":
         """The $SYS messages a filter matches, with the values of this moment, as retained records."""
@@ -50,8 +78,35 @@ class SysInfo:
         if not interval or now < self._due:
             return
         self._due = now + interval
+        broker = self._broker
+        if len(broker.sessions) <= _FEW:
+            self._publish()
+        elif self._counting is None:
+            self._counting = self.count()
+            broker.background(self._count_some)
+
+    def _count_some(self) -> bool:
+        """A job, see Broker.background: a round when all are counted."""
+        broker = self._broker
+        counting = self._counting
+        self._counting = None  # should it fail
+        for _ in counting or ():
+            broker.spent += _COUNTED
+            if broker.spent > broker.turn:
+                self._counting = counting
+                return True
+        self._publish()
+        return False
+
+    def _publish(self) -> None:
         try:
             from port.core.figures import publish
         except ImportError:
             return
         publish(self._broker)
+
+
+def _tally(counts: "list[int]", session: "Session") -> None:
+    counts[0] += len(session.inflight)
+    if session.queue:
+        counts[1] += len(session.queue)

@@ -27,5 +27,5 @@ if TYPE_CHECKING:
             ...
 
         def certificate(self) -> "Optional[dict[str, Any]]":
-            """What a verified client certificate says: {"cn": str or None, "san": [str, ...]}; or None."""
+            """What a verified client certificate says: {"cn": str or None, "san": [str, ...], "der": all of it}; or None."""
             ...

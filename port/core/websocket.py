@@ -9,15 +9,17 @@ those of RFC 6455.
 import hashlib
 from binascii import b2a_base64
 
-from port.core import address, const
+from port.core import const
 from port.core.codec import is_utf8
-from port.core.http import HTTPError, parse, response
+from port.core.http import HTTPError, leads_here, parse, response
+from port.core.reason import NOT_AUTHORIZED
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Optional, Sequence
+    from typing import Iterable, Iterator, Optional, Sequence
 
     from port.core.codec import Buffer
+    from port.core.connection import Connection
     from port.core.http import Request
 
 NORMAL = const(1000)  # status codes of clause 7.4.1
@@ -46,6 +48,8 @@ _BLOCK = const(512)  # bytes unmasked at a time: what boards can spare
 _LARGE_BLOCK = const(4096)  # of payload so large that there is no want of memory
 _LARGE = const(16384)
 
+_FRAME = const(5)  # what a frame costs in the units of Broker.turn, whatever is in it
+
 
 class WebSocket:
     """One connection, from the handshake on.
@@ -53,27 +57,32 @@ class WebSocket:
     out     what is to be written to the socket as it is, at once and before any answer to what `receive`
             returned; whoever has written it sets it to b""
     open    True after the handshake
+    more    True when the turn was over before all frames were looked at: `receive` is to be called again, be it with nothing
     closed  True when nothing but `out` may be written any more, and the socket is to be closed then
     reason  why it is closed, for the log
     """
 
-    __slots__ = ("out", "open", "closed", "reason", "_rules", "_max_frame", "_held", "_left", "_key", "_more")
+    __slots__ = ("out", "open", "more", "closed", "reason", "_rules", "_max_frame", "_held", "_left", "_key", "_more")
 
     def __init__(self, paths: "Sequence[str]", origins: "Sequence[str]", max_frame: int) -> None:
         """See `_check` for paths and origins; max_frame: bytes of a frame's payload."""
         self.out = b""
-        self.open = False
+        self.open = self.more = False
         self.closed = False
         self.reason = ""
         self._rules: "Optional[tuple[Sequence[str], Sequence[str]]]" = (paths, origins)  # until the handshake is over
         self._max_frame = max_frame
-        self._held = b""  # the beginning of the handshake, of a frame's head or of a control frame
+        self._held = b""  # the beginning of the handshake, of a frame's head or of a control frame; or all that is left
         self._left = 0  # bytes to come of a data frame's payload
         self._key = b""  # their mask
         self._more = False  # True inside a message of several frames
 
-    def receive(self, data: "Buffer") -> bytes:
-        """Take what came from the socket; return the bytes of MQTT it held, also when it closed the connection."""
+    def receive(self, data: "Buffer", turn: int = 0x3FFFFFFF) -> bytes:
+        """Take what came from the socket; return the bytes of MQTT it held, also when it closed the connection.
+
+        `turn`: what it may take, in the units of Broker.turn; what is left then waits for the next call.
+        """
+        self.more = False
         if self.closed:
             return b""
         if self._held:
@@ -89,6 +98,11 @@ class WebSocket:
         if self._left:
             start = self._payload(parts, data, 0, end)
         while start < end:
+            turn -= _FRAME
+            if turn < 0:
+                self.more = True
+                self._held = bytes(data[start:])
+                break
             # The common case here: a whole message in a small frame that is there to its end.
             size = data[start + 1] - _MASKED if start + 6 <= end else -1
             body = start + 6
@@ -110,13 +124,12 @@ class WebSocket:
                 start = after
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def head(self, size: int) -> bytes:
-        """The head of a binary frame for `size` bytes of MQTT, which is to be followed by just these."""
-        if size < 126:
-            return bytes((_WHOLE, size))
-        if size < 65536:
-            return bytes((_WHOLE, 126, size >> 8, size & 255))
-        return b"\x82\x7f" + size.to_bytes(8, "big")
+    def end(self, conn: "Connection") -> None:
+        """It is closed: the MQTT connection is lost, or has never begun."""
+        if self.open:
+            conn.lost(self.reason)
+        else:
+            conn.close(NOT_AUTHORIZED, self.reason, True)
 
     def close(self, code: int = NORMAL) -> bytes:
         """What to write when the broker ends the connection, `out` included; empty when it is closed already."""
@@ -140,7 +153,7 @@ class WebSocket:
             protocol = _check(request, self._rules)  # type: ignore[arg-type]
         except HTTPError as e:
             self.out = e.answer()
-            self._end("WebSocket handshake refused: %d, %s" % (e.status, e.text), None)
+            self._end("WebSocket handshake refused: " + e.told(), None)
             return 0
         # Clause 1.3 wants SHA-1 to tell a WebSocket server from others; nothing is kept safe by it.
         digest = hashlib.sha1(request.headers[b"sec-websocket-key"] + _GUID).digest()  # nosec B324
@@ -245,6 +258,48 @@ class WebSocket:
             self.out += bytes((_FIN | _CLOSE, len(payload))) + payload
         self._held = self._key = b""
         self._left = 0
+        self.more = False
+
+
+def frames(chunks: "Iterable[Buffer]") -> "Iterator[Buffer]":
+    """What to write for whole MQTT packets, of which a chunk may have several, or a part of one: each in a frame of its own.
+
+    Several in a frame are allowed [MQTT-6.0.0-2], but Paho's C client leaves the second one unread.
+    """
+    left = 0  # bytes of a packet that are in the chunks to come
+    for chunk in chunks:
+        start = 0
+        end = len(chunk)
+        while start < end:
+            if not left:
+                left = packet_size(chunk, start)
+                yield frame_head(left)
+            stop = min(start + left, end)
+            left -= stop - start
+            yield chunk if stop - start == end else chunk[start:stop]
+            start = stop
+
+
+def packet_size(data: "Buffer", start: int) -> int:
+    """Bytes of the MQTT packet that begins there; its fixed header is complete."""
+    at = start + 1
+    size = shift = 0
+    while True:
+        c = data[at]
+        at += 1
+        size |= (c & 127) << shift
+        if c < 128:
+            return at - start + size
+        shift += 7
+
+
+def frame_head(size: int) -> bytes:
+    """The head of a binary frame with so many bytes."""
+    if size < 126:
+        return bytes((_WHOLE, size))
+    if size < 65536:
+        return bytes((_WHOLE, 126, size >> 8, size & 255))
+    return b"\x82\x7f" + size.to_bytes(8, "big")
 
 
 def _valid_code(code: int) -> bool:
@@ -274,7 +329,7 @@ def _unmask(parts: "list[bytes]", data: "Buffer", start: int, end: int, key: byt
 def _check(request: "Request", rules: "tuple[Sequence[str], Sequence[str]]") -> bytes:
     """The subprotocol for a request that may become a WebSocket; raises HTTPError for any other.
 
-    rules: (paths, origins). The request's path must be one of the paths. Browsers say in Origin which page
+    rules: (paths, origins). The request's path must be one of the paths, "*" being any. Browsers say in Origin which page
     they act for; empty origins allow only pages of the host and port that is asked, if that is an IP address
     or localhost: the owner of any other name can let it lead here, and his page would be one of "here". Else
     each is scheme://host[:port] or "*" for any. Without Origin it is no browser, and could say what it likes.
@@ -285,8 +340,8 @@ def _check(request: "Request", rules: "tuple[Sequence[str], Sequence[str]]") -> 
         raise HTTPError(405, "only GET", (("Allow", "GET"),))
     if not request.minor:
         raise HTTPError(505, "HTTP/1.1 is needed")
-    if request.path not in [path.encode() for path in paths]:
-        raise HTTPError(404, "no WebSocket at this path")
+    if "*" not in paths and request.path not in [path.encode() for path in paths]:
+        raise HTTPError(404, "none of the listener's paths", (), request.path)
     if b"websocket" not in _lower(request.members(b"upgrade")):
         fields = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
         raise HTTPError(426, "MQTT over WebSocket is here, and nothing else", fields)
@@ -300,7 +355,7 @@ def _check(request: "Request", rules: "tuple[Sequence[str], Sequence[str]]") -> 
         raise HTTPError(400, "invalid Sec-WebSocket-Key")
     origin = headers.get(b"origin")
     if origin is not None and not _allowed(origin.lower(), headers[b"host"].lower(), origins):
-        raise HTTPError(403, "origin not allowed")
+        raise HTTPError(403, "none of the listener's origins", (), origin)
     for protocol in request.members(b"sec-websocket-protocol"):
         if protocol in _PROTOCOLS:
             return protocol  # [MQTT-6.0.0-3] [MQTT-6.0.0-4]
@@ -311,16 +366,8 @@ def _lower(members: "list[bytes]") -> "list[bytes]":
     return [member.lower() for member in members]
 
 
-def _leads_here(authority: bytes) -> bool:
-    """True for a host that leads to the same machine whoever says so."""
-    if not is_utf8(authority):
-        return False
-    name = address.host(str(authority, "utf-8"))
-    return name == "localhost" or address.parse(name) is not None
-
-
 def _allowed(origin: bytes, host: bytes, origins: "Sequence[str]") -> bool:
     if not origins:
         scheme, _, authority = origin.partition(b"://")
-        return authority == host and scheme in (b"http", b"https") and _leads_here(host)
+        return authority == host and scheme in (b"http", b"https") and leads_here(host)
     return "*" in origins or origin in [allowed.lower().encode() for allowed in origins]
