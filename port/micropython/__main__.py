@@ -53,9 +53,10 @@ def _value(name: str, text: str, default: "Any") -> "Any":
     if isinstance(default, str):
         return text
     try:
-        return int(text)
+        return [int(item) for item in text.split(",")] if isinstance(default, tuple) else int(text)
     except ValueError:
-        raise ValueError("%s must be a whole number, not %s" % (name, text))
+        kind = "whole numbers with commas between them" if isinstance(default, tuple) else "a whole number"
+        raise ValueError("%s must be %s, not %s" % (name, kind, text))
 
 
 def load(arguments: "list[str]") -> "tuple[dict[str, Any], str]":
@@ -69,8 +70,8 @@ def load(arguments: "list[str]") -> "tuple[dict[str, Any], str]":
         argument = arguments[i]
         i += 1
         name = argument[2:].replace("-", "_")
-        if argument == "-v":
-            given["log_level"] = LEVELS[1]
+        if argument in ("-v", "-vv"):
+            given["log_level"] = LEVELS[3 - len(argument)]
             continue
         if argument in ("--check-config", "--print-config"):
             only = name
@@ -97,8 +98,8 @@ def load(arguments: "list[str]") -> "tuple[dict[str, Any], str]":
 
 async def _run(server: "Server") -> None:
     await server.start()
-    for place in server.places():
-        print("ucomqtt: listening on %s" % place)
+    for entrance in server.entrances:
+        print("ucomqtt: listener %s (%s): listening on %s" % (entrance.listener.id, entrance.listener.kind, entrance.place()))
     await server.serve()
 
 
@@ -113,6 +114,8 @@ def main(arguments: "list[str]") -> int:
     except (ValueError, TypeError) as e:
         print("ucomqtt:", e)
         return 2
+    if values.get("listener") and ("host" in values or "port" in values) and only != "print_config":
+        print("ucomqtt: note: host and port open a listener of their own, beside those of `listener`")
     if only:
         if only == "check_config":
             print("ucomqtt: the configuration is right")

@@ -225,12 +225,15 @@ class _Board:
             guard.watch("idf", lambda: _idf_left(esp32), self._settings.get("idf_memory", 16384), 2)
         except ImportError:
             pass
+        broker.look = guard.look
         lasts = time.ticks_ms()
         lasted = False
         while True:
             self._feed()
             self._show(self._wifi.connected or not self._lit)
             try:
+                if broker.strained:
+                    guard.relieve()
                 guard.look()
             except MemoryError:
                 broker.out_of_memory()

@@ -41,13 +41,28 @@ def new_entrance(server: "Server", config: "ListenerConfig", listener: "Listener
     if config.type == "websocket":
         entrance.paths = config.paths
         entrance.origins = config.origins
+    elif config.type == "http":
+        entrance.hosts = config.hosts + _own_names()
     return entrance
+
+
+def _own_names() -> "tuple[str, ...]":
+    """What the board is called in its network."""
+    try:
+        import network
+
+        name = network.hostname().lower()
+    except (ImportError, AttributeError):  # the unix port, older firmware
+        return ()
+    return name, name + ".local"
 
 
 def check(config: "ListenerConfig") -> None:
     """Raise ValueError for a listener that this firmware cannot serve."""
     if config.type == "unix" or config.proxy_protocol or config.trusted_proxies:
         raise ValueError("listener %s: Unix sockets and PROXY protocol are for CPython only" % config.id)
+    if ":" in config.host:
+        raise ValueError("listener %s: host must be an IPv4 address or a name, not %r" % (config.id, config.host))
     if not config.port:  # nobody could be told which one it is
         raise ValueError("listener %s: port must be from 1 to 65535, not 0" % config.id)
     if config.type == "websocket":

@@ -54,10 +54,28 @@ class Folder:
         """Remove a file."""
         os.remove(self.path(number))
 
+    def set_aside(self) -> str:
+        """Give the folder the first name that is free of NAME.corrupt-1, NAME.corrupt-2 ...; the new name."""
+        number = 0
+        place = self.place
+        while _exists(place):
+            number += 1
+            place = "%s.corrupt-%d" % (self.place, number)
+        os.rename(self.place, place)
+        return place
+
     def sync(self) -> None:
         """Closing a file is enough on littlefs; boards that need more than that have os.sync."""
         if hasattr(os, "sync"):
             os.sync()  # subset: ok, asked for before
+
+
+def _exists(path: str) -> bool:
+    try:
+        os.stat(path)
+        return True
+    except OSError:
+        return False
 
 
 class FlashStore(Store):
@@ -68,11 +86,15 @@ class FlashStore(Store):
                    the last block at each append: 4,096 bytes for it count, too. 8 MiB a day wear out 75 free blocks that
                    last 100,000 cycles in ten years, and are enough for a batch of 1.7 KB a minute
     sessions       keep sessions
-    durability     none, or batch: acknowledgements wait until what they promise is written; the budget only warns
+    durability     none, or batch: acknowledgements wait until what they promise is written; the budget only warns. A record that
+                   cannot be understood stops the start with batch; with none all of them are moved to FOLDER.corrupt-1
     log            log(level, text, *values), that of the server if None
 
     ValueError names a wrong value.
     """
+
+    kind = "flash"
+    heartbeat = 900
 
     def __init__(
         self,
@@ -100,7 +122,8 @@ class FlashStore(Store):
         self.backlog_bytes = _SEGMENT
         self.place = folder
         self._write_log = log
-        self._log = FlashLog(Folder(folder), _SEGMENT, self._report)
+        self._files = Folder(folder)
+        self._log = FlashLog(self._files, _SEGMENT, self._report)
         self._clock = clock
         self._budget = self._left = bytes_per_day
         self._at = self._day = int(clock())
@@ -120,6 +143,13 @@ class FlashStore(Store):
         except OSError as e:
             raise OSError(e.errno, "cannot open %s: %r" % (self.place, e))
         return self._log.live()
+
+    def set_aside(self) -> str:
+        """See Store.set_aside. The folder of a file system of its own cannot be moved."""
+        try:
+            return self._files.set_aside()
+        except OSError as e:
+            raise OSError(e.errno, "cannot move %s aside: %r" % (self.place, e))
 
     def commit(self, batch: "list[Record]", done: "Callable[[Optional[Exception]], None]") -> None:
         """See Store. While it fails attempts get rarer: each wears out flash."""

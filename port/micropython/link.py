@@ -8,12 +8,13 @@ import asyncio
 import select
 
 from port.core import const
+from port.core.reason import UNSPECIFIED_ERROR
 from port.core.ring import Ring
 from port.micropython.sockets import has_queue, write
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Iterable, Optional
 
     from port.core.codec import Buffer
     from port.core.listener import Listener
@@ -24,7 +25,9 @@ _POLLIN = select.POLLIN
 _POLLOUT = select.POLLOUT
 _LINGER = const(250)  # ms a client has to read the last packet
 _ENOBUFS = const(105)
+_RESET = (32, 104)  # EPIPE, ECONNRESET
 _WAITING = const(-1)
+_DEAF = const(-2)
 _BROKEN = const(1)
 
 
@@ -33,12 +36,17 @@ class Link:
 
     conn      the core's Connection, None when it was refused or is over
     deadline  0 while nothing is out of the ordinary; ms on the broker's clock when a closing link is cut; -1 while something
-              waits in the ring; 1 when something failed or all is over: nothing is read or written any more
+              waits in the ring; -2 when the client has gone, but what it sent may still have to be read; 1 when something failed
+              or all is over: nothing is read or written any more
     """
 
     # What most links never need takes no room before it is set.
     _ring: "Optional[Ring]" = None
+    _whole = 0  # size of the first large packet in the ring, which does not count,
+    _until = 0  # and bytes in the ring up to its end; 0: there is none
     _surplus = 0  # bytes sent to a client that was slow already, since it became so
+    _held = False
+    _unwatched = False  # it was held when the connection failed: polling would tell that again and again
 
     def __init__(self, server: "Server", sock: "Any") -> None:
         self._server = server
@@ -65,20 +73,20 @@ class Link:
     def ready(self, events: int) -> None:
         """The socket can be read or written, or is in error."""
         conn = self.conn
-        if events != _POLLIN or conn is None or conn.rest is not None or self.deadline:
+        server = self._server
+        if events != _POLLIN or conn is None or conn.rest is not None or self.deadline or server.fill:
             self._ready(events)
             return
-        server = self._server
         count = self._sock.readinto(server.buffer)
         if count:
             server.bytes_received += count
             at = conn.feed(server.buffer, server.view, count)
             if at < count:
-                conn.rest = bytearray(server.view[at:count])
+                conn.keep(server.view[at:count])
         elif count == 0:
             self._gone("connection closed by the client")
         if server.dirty:
-            server.flush()
+            server.fill = count or 0
 
     def _ready(self, events: int) -> None:
         if self.deadline == _BROKEN:
@@ -86,14 +94,21 @@ class Link:
         if events & _POLLOUT and self._ring is not None:
             self._drain()
         if events & ~_POLLOUT:
-            if self.conn is not None and not self.conn.held:
+            failed = events & ~(_POLLIN | _POLLOUT)
+            if self.conn is None:
+                if failed:
+                    self._finish()
+                else:
+                    self._discard()
+                return
+            if failed:
+                self._ring = None
+                self.deadline = _DEAF
+            if not self._held:
                 self._read()
-            elif events & ~(_POLLIN | _POLLOUT):
-                self._gone("connection lost")
-            elif self.conn is None:
-                self._discard()
-        if self._server.dirty:
-            self._server.flush()
+            elif failed:
+                self._server.poller.unwatch(self._sock)
+                self._unwatched = True
 
     def failed(self, error: Exception) -> None:
         """What `ready` raised: the client goes."""
@@ -107,46 +122,64 @@ class Link:
         self._server.flush()
 
     def _read(self) -> None:
-        server = self._server
-        buffer = server.buffer
+        buffer = self._server.unused()
         conn = self.conn
+        if conn is None:  # what was sent to make room for it has ended this one
+            return
         rest = conn.rest
         start = 0
         if rest is not None and len(rest) <= len(buffer) // 2 and conn.need <= len(buffer):
             # A short beginning of a packet goes back to the front of the shared buffer.
             start = len(rest)
             buffer[:start] = rest
-            conn.rest = rest = None
-        count = self._sock.readinto(server.view[start:] if start else buffer)
+            conn.let_go()
+            rest = None
+        count = self._receive(buffer[start:] if start else buffer)
         if not count:
             if start:
-                conn.rest = bytearray(buffer[:start])
+                conn.keep(buffer[:start])
             if count == 0:
                 self._gone("connection closed by the client")
             return
-        server.bytes_received += count
+        self._server.took(count, start)
         if rest is None:
-            self._feed(buffer, server.view, start + count)
+            self._feed(buffer, buffer[:], start + count)
         else:
-            rest += server.view[:count]
+            conn.keep(buffer[:count])
             conn.heard()
-            if len(rest) >= conn.need:
+            if conn.rest is rest and len(rest) >= conn.need:
                 self._feed(rest, memoryview(rest), len(rest))
 
-    def _feed(self, data: bytearray, view: memoryview, end: int) -> None:
+    def _receive(self, buffer: memoryview) -> "Optional[int]":
+        """Read; None when nothing has come, 0 when the client has closed. Raises OSError."""
+        if self.deadline != _DEAF:
+            count: "Optional[int]" = self._sock.readinto(buffer)
+            return count
+        # `readinto` would read on until the buffer is full or there is an error, and lose what it has read to that.
+        data = self._sock.recv(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _feed(self, data: "Buffer", view: memoryview, end: int) -> None:
         conn = self.conn
-        conn.rest = None
+        conn.let_go()
         at = conn.feed(data, view, end)
         if at < end:
-            conn.rest = bytearray(view[at:end])
+            conn.keep(view[at:end])
 
     def _drain(self) -> None:
         ring = self._ring
         while ring is not None and ring.used:
-            count = write(self._sock, ring.peek())
+            try:
+                count = write(self._sock, ring.peek())
+            except OSError as e:
+                self._cut_off(e)
+                return
             if not count:
                 return
             ring.take(count)
+            if self._until:
+                self._until = max(0, self._until - count)
             if ring.used <= ring.size // 2:
                 self._surplus = 0
         self._ring = None
@@ -155,7 +188,7 @@ class Link:
             return
         if self.deadline == _WAITING:
             self.deadline = 0
-        self._server.poller.change(self._sock, _POLLIN)
+        self._watch()
         self.conn.resume_writing()
 
     def _gone(self, text: str) -> None:
@@ -175,7 +208,7 @@ class Link:
         count = _attempt(self._sock, data)
         return count if count == len(data) else self._send(chunks, count)
 
-    def _send(self, chunks: "list[Buffer]", at: int) -> int:
+    def _send(self, chunks: "Iterable[Buffer]", at: int) -> int:
         """What `send` does, without `at` bytes of the first packet that are written already."""
         total = at
         joined = self._server.joined
@@ -209,34 +242,53 @@ class Link:
         return total
 
     def _write(self, data: "Buffer") -> None:
-        if self.deadline == _BROKEN or not len(data):
+        if self.deadline in (_BROKEN, _DEAF) or not len(data):
             return
         ring = self._ring
         if ring is None:
-            count = write(self._sock, data) or 0
-            left = len(data) - count
-            if not left:
+            try:
+                count = write(self._sock, data) or 0
+            except OSError as e:
+                self._cut_off(e)
                 return
-            ring = self._ring = Ring(max(left + 64, (self.conn or self._server).options.outbox_bytes))
+            if count == len(data):
+                return
+            data = memoryview(data)[count:]
+        size = len(data)
+        options = (self.conn or self._server).options
+        first = not self._until and size > len(self._server.joined)  # the first large packet in the ring, alone in `data`
+        more = options.outbox_bytes if first else 64
+        if ring is None:
+            ring = self._ring = Ring(max(size + more, options.outbox_bytes))
             if not self.deadline:
                 self.deadline = _WAITING
-            ring.put(memoryview(data)[count:])
-        else:
-            if ring.room() < len(data):
-                ring = self._grow(ring, len(data))
-            ring.put(data)
+        elif ring.room() < size:
+            ring = self._grow(ring, size + more)
+        ring.put(data)
+        if first:
+            self._whole = size
+            self._until = ring.used
         # Once it fills half the ring the client gets no new messages and, as it does not read the answers, is not read.
         # But lwIP has one memory for what comes from all clients: who is not read would fill it.
         slow = ring.used > ring.size // 2
         conn = self.conn
         if slow and conn is not None:
-            conn.pause_writing()
-        unread = conn is not None and conn.held or slow and not has_queue(self._sock)
+            others = ring.used - min(self._whole, self._until)
+            conn.pause_writing(spare=max(0, options.outbox_bytes // 2 - others))
+        unread = self._held or slow and not has_queue(self._sock)
         self._server.poller.change(self._sock, _POLLOUT if unread else _POLLIN | _POLLOUT)
+
+    def _cut_off(self, error: OSError) -> None:
+        """Nothing can be written any more. What a client that has gone sent before is still to be read, and behind it the end."""
+        if self.conn is None or error.errno not in _RESET:
+            raise error
+        self._ring = None
+        self.deadline = _DEAF
+        self._watch()
 
     def _grow(self, old: Ring, count: int) -> Ring:
         """A larger ring for the rest of one batch; bounded, since a client with half a ring gets no new messages."""
-        ring = Ring(old.used + count + 64)
+        ring = Ring(old.used + count)
         while old.used:
             piece = old.peek()
             ring.put(piece)
@@ -266,7 +318,7 @@ class Link:
 
     def _discard(self) -> None:
         """The connection is over: what still comes is of no interest, only that the client closes its side."""
-        if self._sock.readinto(self._server.buffer) == 0:
+        if self._sock.readinto(self._server.unused()) == 0:
             self._finish()
 
     def certificate(self) -> "Any":
@@ -275,12 +327,21 @@ class Link:
         return None if certificate is None else certificate()
 
     def hold(self, held: bool) -> None:
-        """Stop or go on reading."""
-        if self._sock is not None:
-            events = 0 if held else _POLLIN
-            if self._ring is not None:
-                events |= _POLLOUT
-            self._server.poller.change(self._sock, events)
+        """See Transport.hold."""
+        self._held = held
+        if self._sock is None:
+            return
+        if not self._unwatched:
+            self._watch()
+        elif not held:
+            self._unwatched = False
+            self._server.poller.watch(self._sock, self, _POLLIN)
+
+    def _watch(self) -> None:
+        events = 0 if self._held else _POLLIN
+        if self._ring is not None:
+            events |= _POLLOUT
+        self._server.poller.change(self._sock, events)
 
     def _finish(self) -> None:
         sock = self._sock
@@ -302,13 +363,17 @@ class Link:
         else:
             self._server.crashed(self.conn, error)
             text = "internal error"
-        self._gone(text)
+        if isinstance(error, OSError):
+            self._gone(text)
+        elif self.conn is not None:  # what it has sent before may be what there is no memory for
+            self.conn.close(UNSPECIFIED_ERROR, text, True)
         self._finish()
 
     def cut(self) -> None:
         """Close a link that has had its time, or could not be dropped for want of memory."""
         if self.conn is not None:
-            self.conn.lost("out of memory")
+            self._ring = None  # first what needs no memory
+            self.conn.close(UNSPECIFIED_ERROR, "out of memory", True)
         self._finish()
 
 

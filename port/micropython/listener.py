@@ -1,5 +1,6 @@
 """A listening socket on MicroPython, and what stands between it and the broker."""
 
+import asyncio
 import select
 import socket
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from port.micropython.link import Link
     from port.micropython.server import Server
 
-_BACKLOG = const(8)
+_BACKLOG = const(24)  # as many as a board has connections
+_PATIENCE = const(300)  # ms: lwIP keeps what has come before `accept` until its next timer, 250 ms at most
 
 
 class Entrance:
@@ -24,10 +26,12 @@ class Entrance:
     listener        the core's side
     tls             None, or the port.micropython.tls.Context of handshakes to come
     paths, origins  of WebSocket, see ListenerConfig
+    hosts           names by which the info pages may be asked for
     """
 
     paths: "tuple[str, ...]" = ()
     origins: "tuple[str, ...]" = ()
+    hosts: "tuple[str, ...]" = ()
 
     def __init__(self, server: "Server", host: str, port: int, listener: "Listener", tls: "Any" = None) -> None:
         self.host = host
@@ -36,6 +40,7 @@ class Entrance:
         self.tls = tls
         self._server = server
         self._sock: "Any" = None
+        self._accepted = 0  # when the last client was, ms
 
     def place(self) -> str:
         """Where it listens, as text."""
@@ -46,6 +51,8 @@ class Entrance:
         address = socket.getaddrinfo(self.host, self.port)[0][-1]
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "SO_KEEPALIVE"):  # boards have none; the sockets it accepts have it, too
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.bind(address)
         sock.listen(_BACKLOG)
         sock.setblocking(False)
@@ -53,16 +60,31 @@ class Entrance:
         self._server.poller.watch(sock, self, select.POLLIN)
 
     def ready(self, events: int) -> None:
-        """Accept one client; before the next one those accepted already can send their CONNECT."""
+        """Accept one client; before the next one those accepted already can send their CONNECT.
+
+        When there is no place for it before they do, it waits: what has come of theirs may not be seen yet.
+        """
+        server = self._server
+        now = server.clock()
+        if now - self._accepted < _PATIENCE and server.arriving.count >= server.most_arriving():
+            asyncio.create_task(self._wait())
+            server.poller.change(self._sock, 0)  # there was memory for who changes it back
+            return
+        self._accepted = now
         try:
             sock, peer = self._sock.accept()
         except OSError:
             return
         try:
-            self._server.serve_client(sock, peer, self)
+            server.serve_client(sock, peer, self)
         except Exception:
             sock.close()
             raise
+
+    async def _wait(self) -> None:
+        await asyncio.sleep_ms(_PATIENCE)
+        if self._sock is not None:
+            self._server.poller.change(self._sock, select.POLLIN)
 
     def failed(self, error: Exception) -> None:
         """What `ready` raised."""

@@ -12,7 +12,7 @@ import sys
 from asyncio import core  # type: ignore[attr-defined,unused-ignore]
 
 from port.core import const
-from port.micropython.sockets import has_queue, waiting
+from port.micropython.sockets import budget, has_queue, waiting
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
         # As long as there are owners: nothing is allocated while polling, even when memory has run out.
         self._ready: "list[Any]" = []
         self._events = bytearray()
+        self.servers: "list[Any]" = []  # whose output is flushed when all that are ready have been read
+        self._turn = 0
 
     def watch(self, sock: "Any", owner: "Any", events: int) -> None:
         """Call `owner.ready(events)` when the socket is ready for one of `events`, or in error.
@@ -57,7 +59,10 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
                 events &= ~_POLLOUT
             else:
                 waiting.pop(stream, None)
-        self.poller.modify(stream, events)
+        try:
+            self.poller.modify(stream, events)
+        except OSError:  # it is not watched: there was no memory for that
+            self.poller.register(stream, events)
 
     def unwatch(self, sock: "Any") -> None:
         """Forget the socket."""
@@ -74,6 +79,7 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
         if waiting and not 0 <= dt <= _LOOK:
             dt = _LOOK
         count = 0
+        owner = None
         for s, event in self.poller.ipoll(dt):
             owner = owners.get(s)
             if owner is not None:
@@ -83,6 +89,8 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
                 count += 1
                 continue
             self._wake(s, event)
+        budget[3] = 0
+        # All are read before anything is written: what lies unread in sockets takes lwIP's room for acknowledgements.
         for i in range(count):
             owner = ready[i]
             ready[i] = None
@@ -90,8 +98,19 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
                 owner.ready(events[i])
             except Exception as e:  # here it would end the event loop
                 _failed(owner, e)
+        self._flush(owner)
         if waiting:
             self._look()
+            self._flush(owner)
+
+    def _flush(self, owner: "Any") -> None:
+        """Send what has come of it; if that fails, the last that was read is to blame."""
+        for server in self.servers:
+            if server.dirty:
+                try:
+                    server.flush()
+                except Exception as e:
+                    _failed(owner or server, e)
 
     def _wake(self, s: "Any", event: int) -> None:
         """What asyncio's own queue does for its tasks."""
@@ -111,12 +130,18 @@ class Poller(core.IOQueue):  # type: ignore[misc,name-defined,unused-ignore]
 
     def _look(self) -> None:
         """Let those write who have to wait for room."""
-        for s in waiting:  # a change to the dict may keep one waiting until the next look
-            owner = waiting[s]
-            try:
-                owner.ready(_POLLOUT)
-            except Exception as e:
-                _failed(owner, e)
+        turn = self._turn
+        self._turn = turn + 1 if turn < len(waiting) else 0  # who comes first may find more room than the last
+        for later in (0, 1):
+            i = 0
+            for s in waiting:  # a change to the dict may keep one waiting until the next look
+                if (i < turn) == later:
+                    owner = waiting[s]
+                    try:
+                        owner.ready(_POLLOUT)
+                    except Exception as e:
+                        _failed(owner, e)
+                i += 1
 
 
 def _failed(owner: "Any", error: Exception) -> None:

@@ -40,6 +40,8 @@ _STARTING = (
 )  # fmt: skip
 _BROKEN = const(1)  # Link.deadline
 _RESERVE = const(1024)  # bytes put by for saying goodbye to a client when memory has run out
+_SPARE = const(32)  # pieces put by where sessions are kept: whoever restores them next has that much more than they can take now
+_PIECE = const(256)  # bytes
 
 SINCE_1970 = 946684800 if time.gmtime(0)[0] == 2000 else 0  # s from 1970 to what time.time() counts from
 
@@ -63,6 +65,9 @@ class Server(Broker):
     Options object; ValueError names a wrong one.
     """
 
+    TURN = 256  # a microcontroller is that much slower
+    word = 4
+
     def __init__(
         self,
         options: "Optional[Options]" = None,
@@ -73,19 +78,23 @@ class Server(Broker):
         self._ticks = time.ticks_ms()
         self._now = 0
         super().__init__(options or Options(True, **values), self._milliseconds, log or logger(2), store)
-        self.buffer = bytearray(_BUFFER)  # what is read lies here until it is handled
+        self.buffer = bytearray(_BUFFER)  # what is read lies here until what it has caused is sent
         self.view = memoryview(self.buffer)
         self.joined = bytearray(_BUFFER)  # what is written is joined here
         self.joined_view = memoryview(self.joined)
+        self.fill = 0  # bytes at its front to which what is not sent yet may refer
         self.links: "dict[Link, bool]" = {}
         self.random = os.urandom
-        self.sys.wall = lambda: SINCE_1970 + int(time.time())  # on the unix port a float
+        self.sys.wall = lambda: int((SINCE_1970 + time.time()) * 1000)  # whole seconds, but on the unix port
+        self.sys.wall_step = 1000 if isinstance(time.time(), int) else 1
         self.sys.extras.append(_heap)
         self._lost: "list[tuple[Link, Exception]]" = []
         self._reserve: "Optional[bytearray]" = bytearray(_RESERVE)
+        self._spare: "list[bytearray]" = []
         self.entrances: "list[Entrance]" = []
         self._ticker: "Any" = None
         self._working = False
+        self.strained = False  # memory did not suffice for the last tick, whatever is free: it may be in pieces too small
 
     def _milliseconds(self) -> int:
         """The broker's clock, which does not wrap, from ticks_ms, which does."""
@@ -115,9 +124,12 @@ class Server(Broker):
         What is more than an address for plain TCP takes the module port.micropython.entrances: ImportError without it.
         Raises ValueError naming what is wrong.
         """
+        if self._ticker is not None:
+            raise RuntimeError("listen() comes before start()")
         authenticators = self.authenticators if auth is None else auth
         port = 1883 if port is None and tls is None and type == "tcp" else port
-        if type != "tcp" or tls is not None or acl is not None or values or not isinstance(port, int) or not 0 < port < 65536:
+        plain = type == "tcp" and tls is None and acl is None and not values and ":" not in host
+        if not plain or not isinstance(port, int) or not 0 < port < 65536:
             from port.micropython.entrances import listen
 
             return listen(self, host, port, type, tls, authenticators, acl, values)
@@ -126,12 +138,17 @@ class Server(Broker):
         return listener
 
     def fit(self) -> None:
-        """Leave one socket for whoever finds no place and has to be told so."""
-        wanted = min(self.options.max_connections - len(self.links) + 1, _SOCKETS)
+        """Leave one socket for whoever finds no place and has to be told so, and those that are left for who says nothing yet."""
+        options = self.options
+        wanted = min(options.max_connections + self.HANDSHAKES + 1 - len(self.links), _SOCKETS)
         found = sockets.free(wanted)
+        spare = found + len(self.links) - 1 - options.max_connections
         if found < wanted:
-            self.options.max_connections = max(len(self.links) + found - 1, 1)
-            self.log(2, "max_connections is %d: this firmware has no more sockets", self.options.max_connections)
+            self.handshakes = max(spare, 0)
+        if found < wanted and spare < 0:
+            options.max_connections = max(options.max_connections + spare, 1)
+            self.log(2, "max_connections is %d: this firmware has no more sockets", options.max_connections)
+        sockets.share_out(found + len(self.links))
 
     def places(self) -> "list[str]":
         """Where it listens, as text."""
@@ -143,6 +160,7 @@ class Server(Broker):
         Raises OSError when a listener cannot be opened, OSError or ValueError saying what is wrong with the store.
         """
         self.poller = install()
+        self.poller.servers.append(self)
         sockets.prepare()
         self.open_store()
         for entrance in self.entrances:
@@ -154,11 +172,22 @@ class Server(Broker):
                 text = "the port is in use" if e.errno == errno.EADDRINUSE else repr(e)
                 raise OSError(e.errno, "cannot listen on %s: %s" % (entrance.place(), text))
             self.log(1, "listener %s: listening on %s", entrance.listener.id, entrance.place())
+        if not self.entrances:
+            self.log(2, "there is no listener")
         self.fit()
         self._ticker = asyncio.create_task(self._tick())
         forget()
         gc.collect()
+        if self.store is not None and self.store.sessions:
+            self._put_by()
         gc.threshold(max(_GC_THRESHOLD, gc.mem_free() // 4))
+
+    def _put_by(self) -> None:
+        try:
+            while len(self._spare) < _SPARE:
+                self._spare.append(bytearray(_PIECE))
+        except MemoryError:
+            pass  # there is little left that anybody could take
 
     async def stop(self) -> None:
         """Close the listeners, say goodbye to the clients and wait until they have heard it, 5 s at most."""
@@ -174,6 +203,7 @@ class Server(Broker):
         ticker = self._ticker
         self._ticker = None
         if ticker is not None:
+            self.poller.servers.remove(self)
             ticker.cancel()
         if self.journal is not None:
             self.journal.commit()
@@ -192,7 +222,7 @@ class Server(Broker):
     def serve_client(self, sock: "Any", peer: "Any", entrance: Entrance) -> None:
         """Serve a new client. Raises OSError or MemoryError when that cannot be done."""
         sock.setblocking(False)
-        sockets.send_at_once(sock)
+        sockets.enter(sock)
         link = entrance.link(sock)
         welcome = False
         try:
@@ -203,6 +233,19 @@ class Server(Broker):
         finally:
             if not welcome:
                 link.cut()
+
+    def unused(self) -> memoryview:
+        """Where to read the bytes of the next client to; what is to be sent is sent before if there is little left."""
+        if self.fill:
+            if self.dirty and self.fill <= _BUFFER // 2:
+                return self.view[self.fill :]
+            self.flush()
+        return self.view
+
+    def took(self, count: int, start: int) -> None:
+        """So many bytes were read to there, behind `start` others."""
+        self.bytes_received += count
+        self.fill += start + count
 
     def lose(self, link: "Link", error: Exception) -> None:
         """Reading or writing has failed; the client goes as soon as the flush is over, or at the next tick."""
@@ -221,35 +264,59 @@ class Server(Broker):
 
     def flush(self) -> None:
         """See Broker.flush."""
+        self.fill = 0
         Broker.flush(self)  # super() would be an object each time
         while self._lost:
             link, error = self._lost.pop()
             link.drop(error)
             Broker.flush(self)
 
-    def wake(self) -> None:
+    def wake(self, ms: int = 0) -> None:
         """See Broker.wake."""
-        if not self._working:
-            self._working = True
+        if ms:
+            asyncio.create_task(self._wake_later(ms))
+        elif not self._working:
             asyncio.create_task(self._work())
+            self._working = True  # there was memory for the task
+
+    async def _wake_later(self, ms: int) -> None:
+        await asyncio.sleep_ms(ms)
+        try:
+            self.wake()
+        except MemoryError:
+            pass  # then the next tick does it
 
     async def _work(self) -> None:
-        while self.work():
-            self.flush()
-            await asyncio.sleep_ms(0)
-        self._working = False
-        self.flush()
+        more = True
+        while more:
+            try:
+                more = self.work()
+                if not more:
+                    self._working = False  # before anything can call `wake` again
+                self.flush()
+            except Exception as e:  # it would end the task, and no work would be done any more
+                self.failed(e)
+            if more:
+                await asyncio.sleep_ms(0)
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep_ms(1000)
+            # What gives memory back comes first, what takes it last; none keeps another from its turn.
+            self._cut_late()
             try:
-                self._clean_up()
                 self.tick()
             except Exception as e:
-                self._tick_failed(e)
+                self.failed(e)
+            self.strained = self._unsettled
+            if self._reserve is None:
+                try:
+                    self._reserve = bytearray(_RESERVE)
+                except MemoryError:
+                    pass
 
-    def _tick_failed(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
+        """What a tick or a flush raised."""
         self.out_of_memory()
         try:
             if isinstance(error, MemoryError):
@@ -259,13 +326,15 @@ class Server(Broker):
         except MemoryError:
             pass
 
-    def _clean_up(self) -> None:
+    def _cut_late(self) -> None:
+        """Close the links that have had their time; it takes no memory to find them."""
         now = self.clock()
-        for link in list(self.links):
+        for link in self.links:  # a link that goes may hide another until the next tick
             if 0 < link.deadline <= now:
-                link.cut()
-        if self._reserve is None:
-            self._reserve = bytearray(_RESERVE)
+                try:
+                    link.cut()
+                except Exception as e:
+                    self.failed(e)
 
 
 def forget() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from port.core.store import Store
 
 _FILES = ("file", "certificate", "key", "client_ca", "folder")  # keys that name a file or folder, wherever they stand
+_DEEPEST = const(8)  # objects and lists in one another; a configuration has five
 
 
 def read_file(path: str) -> "dict[str, Any]":
@@ -33,23 +34,28 @@ def read_file(path: str) -> "dict[str, Any]":
         values = None
     if not isinstance(values, dict):
         raise ValueError("%s: not a JSON object" % path)
-    found: "dict[str, Any]" = _resolved(values, path[: path.rfind("/") + 1])
+    try:
+        found: "dict[str, Any]" = _resolved(values, path[: path.rfind("/") + 1], _DEEPEST)
+    except ValueError as e:
+        raise ValueError("%s: %s" % (path, e))
     return found
 
 
-def _resolved(value: "Any", folder: str) -> "Any":
-    """The same with the names of files in this folder; users may be called anything."""
-    if isinstance(value, list):
-        return [_resolved(item, folder) for item in value]
-    if not isinstance(value, dict):
+def _resolved(value: "Any", folder: str, depth: int) -> "Any":
+    """The same with the names of files in this folder; users may be called anything. Raises ValueError."""
+    if not isinstance(value, (list, dict)):
         return value
+    if not depth:  # a board's stack holds little more
+        raise ValueError("nested too deep")
+    if isinstance(value, list):
+        return [_resolved(item, folder, depth - 1) for item in value]
     found = {}
     for key in value:
         item = value[key]
         if key in _FILES and isinstance(item, str):
             found[key] = item if item.startswith("/") else folder + item
         else:
-            found[key] = item if key == "users" else _resolved(item, folder)
+            found[key] = item if key == "users" else _resolved(item, folder, depth - 1)
     return found
 
 

@@ -39,6 +39,9 @@ def server_context(settings: "dict[str, Any]") -> "Context":
     A client certificate can be required, but not left to the client: mbedtls would let in those
     with a bad one, too. Raises ValueError naming the setting or file and what is wrong with it.
     """
+    for name in ("crl", "ciphers", "minimum_version", "key_password_file", "chain", "psk_file", "psk_hint"):
+        if name in settings:
+            raise ValueError("%s is for CPython only" % name)
     check_settings(settings, _SETTINGS, ("certificate", "key"))
     authorities = settings.get("client_ca")
     if settings.get("require_client_certificate", authorities is not None) != (authorities is not None):
@@ -187,6 +190,19 @@ class TlsSocket:
                 self._begun = True
         return count
 
+    def recv(self, most: int) -> bytes:
+        """What was received before the connection failed, one byte after the other: nothing behind it is looked for."""
+        data = bytearray(most)
+        view = memoryview(data)
+        count = 0
+        try:
+            while count < most and self.readinto(view[count : count + 1]):
+                count += 1
+        except OSError:
+            if not count:
+                raise
+        return bytes(view[:count])
+
     def write(self, data: "Buffer") -> "Optional[int]":
         """Write; the number of bytes that went, None for none. What did not go must come first in the next call."""
         size = len(data)
@@ -210,9 +226,11 @@ class TlsSocket:
         self._sock.close()
 
     def certificate(self) -> "Optional[dict[str, Any]]":
-        """What the client's certificate says, {"cn": str or None, "san": [str, ...]}; None without a verified one."""
+        """What the client's certificate says, see Transport.certificate; None without a verified one."""
         if self._leaf is None or not self._begun:
             return None
         from port.core.certificate import names
 
-        return names(self._leaf)
+        found = names(self._leaf)
+        found["der"] = self._leaf
+        return found

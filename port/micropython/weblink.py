@@ -3,8 +3,8 @@
 import select
 
 from port.core import const
-from port.core.info import InfoConnection, may_ask
-from port.core.websocket import WebSocket
+from port.core.info import InfoConnection, new_visitor
+from port.core.websocket import WebSocket, frames
 from port.micropython.link import Link
 
 TYPE_CHECKING = const(0)
@@ -21,7 +21,13 @@ _BROKEN = const(1)  # Link.deadline
 
 
 class WebSocketLink(Link):
-    """A client that speaks MQTT in the binary frames of a WebSocket (MQTT 5 clause 6)."""
+    """A client that speaks MQTT in the binary frames of a WebSocket (MQTT 5 clause 6).
+
+    Frames are looked at for half a turn, so that the packets in them have the rest; what is left waits for the next one.
+    """
+
+    _busy = False  # the core wants no more for now
+    _waits = False  # for its turn
 
     def __init__(self, server: "Server", sock: "Any", entrance: "Entrance") -> None:
         super().__init__(server, sock)
@@ -33,21 +39,56 @@ class WebSocketLink(Link):
 
     def _read(self) -> None:
         server = self._server
-        web = self._web
-        count = self._sock.readinto(server.buffer)
+        buffer = server.unused()
+        if self.conn is None:  # what was sent to make room for it has ended this one
+            return
+        count = self._receive(buffer)
         if not count:
             if count == 0:
                 self._gone("connection closed by the client")
             return
-        server.bytes_received += count
-        payload = web.receive(server.view[:count])
+        server.took(count, 0)
+        self._unframe(buffer[:count])
+
+    def _unframe(self, data: "Buffer") -> None:
+        web = self._web
+        payload = web.receive(data, self._server.turn >> 1)
         if web.out:
             self._write(web.out)
             web.out = b""
         if payload:
             self.conn.take(payload)
         if web.closed and self.conn is not None:
-            self.conn.lost(web.reason)
+            web.end(self.conn)
+        elif web.more:
+            self._wait()
+
+    def _wait(self) -> None:
+        if not self._waits:
+            self._waits = True
+            self._server.give_turn(self._turn)
+            super().hold(True)
+
+    def _turn(self) -> bool:
+        """Others have been served: go on with the frames that are left. A job, see Broker.give_turn."""
+        self._waits = False
+        if self.conn is not None and not self._busy:
+            try:
+                self._unframe(b"")
+            except Exception as e:
+                self.failed(e)
+            self._server.spent = self._server.turn
+            if not self._web.more and not self._busy:
+                super().hold(False)
+        return False
+
+    def hold(self, held: bool) -> None:
+        """See Link.hold; what has come already is first."""
+        self._busy = held
+        if held or not self._web.more:
+            super().hold(held)
+        else:
+            self._wait()
 
     def send(self, chunks: "list[Buffer]") -> int:
         """See Link.send; the size is that of the MQTT packets."""
@@ -55,8 +96,7 @@ class WebSocketLink(Link):
         for chunk in chunks:
             size += len(chunk)
         if not self._web.closed:  # nothing may follow a close frame
-            chunks.insert(0, self._web.head(size))
-            super().send(chunks)
+            self._send(frames(chunks), 0)
         return size
 
     def close(self, abort: bool, told: bool) -> None:
@@ -74,21 +114,14 @@ class InfoLink(Link):
 
     def __init__(self, server: "Server", sock: "Any", entrance: "Entrance") -> None:
         super().__init__(server, sock)
-        self._listener = entrance.listener
+        self._hosts = entrance.hosts
         self._info: "Optional[InfoConnection]" = None
         self.deadline = server.clock() + entrance.listener.options.connect_timeout * 1000
-        entrance.listener.connected += 1
 
     def begin(self, address: str, listener: "Listener") -> bool:
         """See Link.begin."""
-        if listener.connected > listener.options.max_connections:
-            self._server.turn_away(listener, address, "too many connections")
-        elif not may_ask(listener, address):
-            self._server.turn_away(listener, address, "not one of those who may be anonymous")
-        else:
-            self._info = InfoConnection(self._server, listener, address, self)
-            return True
-        return False
+        self._info = new_visitor(self._server, listener, address, self, self._hosts)
+        return self._info is not None
 
     def ready(self, events: int) -> None:
         """See Link.ready."""
@@ -96,24 +129,22 @@ class InfoLink(Link):
             return
         if events & _POLLOUT and self._ring is not None:
             self._drain()
-        elif self._info is None:
+        elif self._info is None or self._info.done:
             self._discard()
         else:
-            count = self._sock.readinto(self._server.buffer)
+            buffer = self._server.unused()
+            count = self._sock.readinto(buffer)
             if count:
-                self._info.receive(self._server.view[:count])
+                self._info.receive(buffer[:count])
             elif count == 0:
                 self._finish()
 
-    def answer(self, data: bytes) -> None:
+    def answer(self, chunks: "list[Buffer]") -> None:
         """See port.core.info.Host."""
-        self._info = None
-        self.send([data])
+        self.send(chunks)
         self.close(False, True)
 
     def _finish(self) -> None:
         if self._info is not None:
             self._info.lost()
-        if self._sock is not None:
-            self._listener.connected -= 1
         super()._finish()

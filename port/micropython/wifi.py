@@ -20,6 +20,8 @@ _LOOK = const(1000)  # ms between two looks at a connection
 _MOST = const(60)  # s until it is tried again, at most
 _PM_OFF = const(0xA11140)  # cyw43, the Pico W's controller: no power saving, which costs up to seconds for each packet
 _PASSWORD = (8, 63)  # characters of a WPA2 password
+_OPEN = const(0)  # `security` of an access point, on every board
+_WPA2 = const(0x400004)  # cyw43's number for it
 _NAME = const(32)  # bytes of an SSID, and of a host name in MicroPython, at most
 
 _KEYS = {
@@ -164,12 +166,11 @@ class Wifi:
         if self._ap is None:
             point: "Any" = network.WLAN(network.AP_IF)
             password = self._settings.get("ap_password")
-            settings = {"ssid": self._ap_ssid}
+            # Neither is left to the driver: an ESP32's own default is an open network, a Pico W's WPA2 with a known password.
+            settings: "dict[str, Any]" = {"ssid": self._ap_ssid, "security": _OPEN}
             if password:
                 settings["password"] = password
-                wpa2 = getattr(network, "AUTH_WPA2_PSK", None)  # of the ESP32, whose own default is an open network
-                if wpa2 is not None:
-                    settings["security"] = wpa2
+                settings["security"] = getattr(network, "AUTH_WPA2_PSK", _WPA2)  # the name is the ESP32's
             try:
                 point.config(**settings)
             except OSError:  # ESP-IDF: only while it is enabled
