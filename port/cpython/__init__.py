@@ -1,9 +1,32 @@
-"""ucomqtt on CPython: `from port.cpython import Server`, or `python -m port.cpython`."""
+"""ucomqtt on CPython: `from port.cpython import Server`, or `python -m port.cpython`.
 
-from port.core.auth import Authenticator
-from port.core.message import Message
-from port.core.options import Options
-from port.cpython.poller import EventLoop
-from port.cpython.server import Server
+The names are loaded when they are asked for: a command that needs no broker starts without one.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from port.core.auth import Authenticator
+    from port.core.message import Message
+    from port.core.options import Options
+    from port.cpython.poller import EventLoop
+    from port.cpython.server import Server
 
 __all__ = ["Authenticator", "EventLoop", "Message", "Options", "Server"]
+
+_PLACES = {
+    "Authenticator": "port.core.auth", "EventLoop": "port.cpython.poller", "Message": "port.core.message",
+    "Options": "port.core.options", "Server": "port.cpython.server",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError("module %s has no attribute %s" % (__name__, name))
+    found = globals()[name] = getattr(import_module(_PLACES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

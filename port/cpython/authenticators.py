@@ -3,7 +3,7 @@
     allow, deny      everybody, nobody
     password_file    `file`: users and hashes, made by `python3 -m port.cpython passwd` or by mosquitto_passwd
     users            `users`: a table of user names and hashes as a password file has them
-    certificate      `field`: cn or san of the client's certificate becomes the user name
+    certificate      `field`: cn, san or subject of the client's certificate becomes the user name
     redis, http, mysql, postgresql, jwt    see the modules of port.cpython.auth
 """
 
@@ -42,6 +42,16 @@ def make(entry: dict[str, Any], running: list[Authenticator]) -> Authenticator:
     return made
 
 
+def explained(kind: str) -> dict[str, str]:
+    """What each key of an [[auth]] of this type means."""
+    found = {"name": "what listeners, the log and $SYS call it (default: its type)", "type": "one of %s" % ", ".join(TYPES)}
+    found.update(_TEXTS.get(kind, {}))
+    if kind in _BACK_ENDS:
+        settings = getattr(import_module("port.cpython.auth." + kind), _BACK_ENDS[kind]).SETTINGS
+        found.update({setting.name: setting.explain().partition(": ")[2] for setting in settings})
+    return found
+
+
 def _password_file(settings: dict[str, Any]) -> Authenticator:
     check_settings(settings, {"file": str}, ("file",))
     return FilePasswords(read(settings["file"]))
@@ -49,7 +59,12 @@ def _password_file(settings: dict[str, Any]) -> Authenticator:
 
 def _users(settings: dict[str, Any]) -> Authenticator:
     check_settings(settings, {"users": dict})
-    return FilePasswords(parse(table_lines(settings.get("users", {})), check_record))
+    users = settings.get("users", {})
+    try:
+        return FilePasswords(parse(table_lines(users), check_record))
+    except ValueError as e:
+        line, _, text = str(e).removeprefix("line ").partition(": ")
+        raise ValueError("users: %s: %s" % (list(users)[int(line) - 1], text) if line.isdecimal() else str(e)) from None
 
 
 def _back_end(kind: str) -> Callable[[dict[str, Any]], Authenticator]:
@@ -63,9 +78,15 @@ def _back_end(kind: str) -> Callable[[dict[str, Any]], Authenticator]:
     return make
 
 
+_TEXTS = {
+    "password_file": {"file": "users and hashes, made by `passwd`, or mosquitto's own password file (required)"},
+    "users": {"users": "table of user names and hashes as a password file has them"},
+    "certificate": {"field": "which part of the client's certificate becomes the user name: cn, san or subject (default cn)"},
+}
 _TYPES: dict[str, Callable[[dict[str, Any]], Authenticator]] = {
     "password_file": _password_file,
     "users": _users,
     "certificate": certificate.make,
     **{kind: _back_end(kind) for kind in _BACK_ENDS},
 }
+TYPES = ("allow", "deny", *_TYPES)

@@ -1,7 +1,8 @@
 """Where a server's configuration comes from: a TOML file, the environment, the command line.
 
 Each overrides the one before. The file's keys are those of port.core.config and, for the program
-itself, `log_level` and `loop`. An environment variable is UCOMQTT_ and an option in capitals. Paths of
+itself, `log_level`, `loop`, and `include_dir`: a folder with more files of the configuration, see
+port.cpython.sources. An environment variable is UCOMQTT_ and an option in capitals. Paths of
 files are relative to the folder of the configuration file; `store` as an option is a file for its [store].
 """
 
@@ -11,46 +12,87 @@ import argparse
 import inspect
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from port.core import __version__
 from port.core.auth import Authenticator
 from port.core.config import Config
 from port.core.nearest import unknown
-from port.core.options import TABLE, Options
-from port.cpython import authenticators, mosquitto, stores
+from port.core.options import NO_LIMIT, TABLE, Options
+from port.cpython import authenticators, mistakes, mosquitto, preflight, stores
+from port.cpython.commands import command as command
+from port.cpython.commands import listing
+from port.cpython.sources import ConfigError, Source, merged, read
 from port.cpython.stores.writer import WriterStore
 
-PROGRAM = ("log_level", "loop")  # keys at the top level that are no option of the broker
+PROGRAM = ("log_level", "log_format", "loop", "include_dir")  # keys at the top level that are no option of the broker
 LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("text", "json")
 LOOPS = ("auto", "asyncio", "uvloop")
+_LISTS = ("listener", "auth", "acl", "client_limits")
 _PREFIX = "UCOMQTT_"
-# Keys that name a file, wherever they stand.
-_FILES = ("file", "acl_file", "certificate", "key", "client_ca", "ca_file", "key_file", "secret_file", "password_file", "token_file")
+_LONGEST = 400  # characters of an error
 
 
-class ConfigError(Exception):
-    """The configuration is wrong; the text says where and what."""
+@dataclass
+class Gathered:
+    """A configuration, not checked.
+
+    values  what is in effect
+    files   those it was read from
+    given   what environment and command line say in their place
+    """
+
+    values: dict[str, Any]
+    files: list[Source]
+    given: dict[str, Any]
+
+    def origin(self, key: str, number: int = 0) -> str:
+        """The file that says what a key is, or which has this table of a list; empty where there is one file at most."""
+        if len(self.files) > 1 and key not in self.given:
+            for source in self.files:
+                value = source.values.get(key)
+                count = len(value) if isinstance(value, list) else int(value is not None)
+                if number < count:
+                    return source.name
+                number -= count
+        return ""
+
+    def error(self, text: str, blamed: str = "") -> ConfigError:
+        """The error with this text, and before it where in the files the mistake stands; `blamed`: the file, if it is known."""
+        where = mistakes.place(self.files, self.values, self.given, text) or blamed
+        return ConfigError("%s: %s" % (where, text) if where else text)
+
+    def notes(self) -> list[str]:
+        """What is right, but perhaps not meant."""
+        found = []
+        if self.values.get("listener") and ("host" in self.values or "port" in self.values):
+            text = "host and port at the top level open a listener of their own, `default`, beside those of [[listener]]"
+            found.append(str(self.error(text)))
+        return found
 
 
 @dataclass
 class Program:
     """What is to be run.
 
-    values          the effective configuration, before it was checked
+    gathered        the effective configuration, before it was checked
     config          the same, checked
     authenticators  those of its [[auth]]
     store           that of its [store], not opened, or None
     """
 
-    values: dict[str, Any]
+    gathered: Gathered
     config: Config
     authenticators: list[Authenticator]
     store: WriterStore | None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The effective configuration, before it was checked."""
+        return self.gathered.values
 
     @property
     def log_level(self) -> str:
@@ -58,13 +100,18 @@ class Program:
         return str(self.values.get("log_level", "warning"))
 
     @property
+    def log_format(self) -> str:
+        """text or json."""
+        return str(self.values.get("log_format", "text"))
+
+    @property
     def loop(self) -> str:
         """auto, asyncio or uvloop."""
         return str(self.values.get("loop", "auto"))
 
 
-def descriptions(documented: type) -> dict[str, str]:
-    """What each key means, from the docstring of Options or ListenerConfig."""
+def descriptions(documented: object) -> dict[str, str]:
+    """What each key means, from the docstring of what takes them, such as Options or ListenerConfig."""
     # CPython 3.13 and newer have taken the indentation away already.
     text = inspect.cleandoc(documented.__doc__ or "")
     return dict(re.findall(r"^(\w+): (.*)$", text, re.MULTILINE))
@@ -72,25 +119,48 @@ def descriptions(documented: type) -> dict[str, str]:
 
 def hint(row: tuple[Any, ...]) -> str:
     """Range, unit and default of a row of the options' table, as text."""
-    _, _, default, least, most, unit = row
+    name, _, default, least, most, unit = row
     if isinstance(least, tuple):
         return "one of %s, default %s" % (", ".join(least), default)
     if isinstance(default, bool):
         return "true or false, default %s" % str(default).lower()
+    if isinstance(default, tuple):
+        return "some of %s, default all" % ", ".join(map(str, default))
     if isinstance(default, str):
         return 'default "%s"' % default
-    return "%d to %d%s, default %d" % (least, most, " " + unit if unit else "", default)
+    others = " or 0" if name in NO_LIMIT else ""
+    return "%d to %d%s%s, default %d" % (least, most, " " + unit if unit else "", others, default)
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Leaves the description's lines as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in two lines, and what could have been meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with status 2."""
+        what, mark, names = message.partition("unrecognized arguments: ")
+        wrong = next((name.partition("=")[0] for name in names.split() if name.startswith("--")), "")
+        if mark and wrong:
+            message = unknown("argument", wrong, list(self._option_string_actions))
+        self.exit(2, "%s: %s\n%s --help tells what there is\n" % (self.prog, message[:_LONGEST], self.prog))
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
-        prog="python3 -m port.cpython",
-        description="ucomqtt %s, an MQTT 3.1, 3.1.1 and 5.0 broker." % __version__,
-        epilog="`python3 -m port.cpython passwd --help` tells how to manage a password file. All that a configuration "
-        "file can hold, listeners and authentication too: --print-config.",
+    found = _Parser(
+        prog=command(),
+        usage="%s [options]\n       %s COMMAND ..." % (command(), command()),
+        description="ucomqtt %s, an MQTT 3.1, 3.1.1 and 5.0 broker. Without a command it runs.\n\n%s" % (__version__, listing()),
+        epilog="All that a configuration file can hold, listeners and authentication too: --print-config.",
+        formatter_class=_Formatter,
     )
-    found.add_argument("--host", help="address to listen on (default 127.0.0.1; 0.0.0.0 for all)")
+    found.add_argument("--host", help="address to listen on (default 127.0.0.1; 0.0.0.0 for all of IPv4, :: for those of IPv6, too)")
     found.add_argument("--port", help="port to listen on (default 1883; 0: any free one)")
     found.add_argument("--config", metavar="FILE", help="read this TOML file; SIGHUP reads it again")
     text = "keep sessions and messages in this file, so that nothing is lost at a restart; more in [store] of the configuration"
@@ -100,7 +170,8 @@ def parser() -> argparse.ArgumentParser:
     text = "event loop: %s (default auto: uvloop when it is installed, else asyncio, on Linux with a poll of our own)"
     found.add_argument("--loop", help=text % ", ".join(LOOPS))
     found.add_argument("--log-level", metavar="LEVEL", help="%s (default warning)" % ", ".join(LEVELS))
-    found.add_argument("-v", "--verbose", action="count", default=0, help="log clients as they come and go; twice: all there is")
+    found.add_argument("--log-format", metavar="FORMAT", help="%s (default text; json: one object a line)" % ", ".join(FORMATS))
+    found.add_argument("-v", "--verbose", action="count", default=0, help="log clients as they come and go, and what they are refused; twice: all there is")
     found.add_argument("--version", action="version", version="ucomqtt " + __version__)
     group = found.add_argument_group("broker options")
     texts = descriptions(Options)
@@ -120,37 +191,15 @@ def _value(name: str, text: str) -> Any:
     if isinstance(default, str):
         return text
     try:
-        return int(text)
+        return [int(item) for item in text.split(",")] if isinstance(default, tuple) else int(text)
     except ValueError:
-        raise ConfigError("%s must be a whole number, not %r" % (name, text)) from None
+        kind = "whole numbers with commas between them" if isinstance(default, tuple) else "a whole number"
+        raise ConfigError("%s must be %s, not %r" % (name, kind, text)) from None
 
 
 def _defaults() -> dict[str, Any]:
     """What can be given as text: name -> default."""
-    return {"host": "", "port": 0, "log_level": "", "loop": "", "store": "", **{row[0]: row[2] for row in TABLE}}
-
-
-def _read(path: str) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except OSError as e:
-        raise ConfigError("cannot read %s: %s" % (path, e.strerror)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise ConfigError("%s: %s" % (path, e)) from None
-
-
-def _resolved(value: Any, folder: Path) -> Any:
-    """The same with paths made absolute; users may be called anything."""
-    if isinstance(value, dict):
-        found = {}
-        for key, item in value.items():
-            if key in _FILES and isinstance(item, str):
-                found[key] = str(folder / item)
-            else:
-                found[key] = item if key == "users" else _resolved(item, folder)
-        return found
-    return [_resolved(item, folder) for item in value] if isinstance(value, list) else value
+    return {"host": "", "port": 0, "log_level": "", "log_format": "", "loop": "", "store": "", **{row[0]: row[2] for row in TABLE}}
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -172,10 +221,11 @@ def _store(table: Any, file: str) -> dict[str, Any]:
     return {**kept, "type": "sqlite", "file": os.path.abspath(file)}
 
 
-def gather(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+def gather(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Gathered:
     """The effective configuration, not checked yet. Raises ConfigError."""
     path = args.config or environ.get(_PREFIX + "CONFIG")
-    values = _resolved(_read(path), Path(path).resolve().parent) if path else {}
+    files = read(path) if path else []
+    values = merged(files)
     given = _from_environment(environ)
     for name in _defaults():
         text = getattr(args, name)
@@ -183,28 +233,50 @@ def gather(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) ->
             given[name] = _value(name, text)
     if "store" in given:
         given["store"] = _store(values.get("store"), given["store"])
-    values.update(given)
     if args.verbose and args.log_level is None:
-        values["log_level"] = LEVELS[max(0, 2 - args.verbose)]
-    return values
+        given["log_level"] = LEVELS[max(0, 2 - args.verbose)]
+    return Gathered({**values, **given}, files, given)
 
 
-def check(values: dict[str, Any], running: list[Authenticator] | None = None) -> Program:
+def check(gathered: Gathered, running: list[Authenticator] | None = None) -> Program:
     """Check a configuration and read the files it names, certificates apart. Raises ConfigError.
 
     `running`: the authenticators of the configuration that holds now; those that can go on are used again.
     """
-    for name, choices in (("log_level", LEVELS), ("loop", LOOPS)):
+    try:
+        return Program(gathered, *_checked(gathered.values, running or []))
+    except ConfigError as e:
+        name = _blamed(gathered, str(e), running or []) if len(gathered.files) > 1 else ""
+        raise gathered.error(str(e), name) from None
+
+
+def _blamed(gathered: Gathered, text: str, running: list[Authenticator]) -> str:
+    """The file with a mistake: with it, after those before it, the text is this one. Empty where it is in no file."""
+    for count in range(len(gathered.files) + 1):
+        try:
+            _checked({**merged(gathered.files[:count]), **gathered.given}, running)
+        except ConfigError as e:
+            if str(e) == text:
+                return gathered.files[count - 1].name if count else ""
+    return ""
+
+
+def _checked(values: dict[str, Any], running: list[Authenticator]) -> tuple[Config, list[Authenticator], WriterStore | None]:
+    for name, choices in (("log_level", LEVELS), ("log_format", FORMATS), ("loop", LOOPS)):
         if values.get(name, choices[0]) not in choices:
             raise ConfigError("%s must be one of %s, not %r" % (name, ", ".join(choices), values[name]))
+    for name in _LISTS:
+        if isinstance(values.get(name), dict):
+            raise ConfigError("%s must be a list of tables: [[%s]] in place of [%s]" % (name, name, name))
     try:
         config = Config(values, False, PROGRAM)
         if config.acl_file:
-            config.rules += mosquitto.rules(config.acl_file)
-        made = [authenticators.make(entry, running or []) for entry in config.auth]
+            config.rules = (config.rules or []) + mosquitto.rules(config.acl_file)
+        made = [authenticators.make(entry, running) for entry in config.auth]
         store = stores.make(config.store)
+        preflight.check_listeners(config.listeners)
     except OSError as e:
         raise ConfigError("cannot read %s: %s" % (e.filename, e.strerror)) from None
     except ValueError as e:
         raise ConfigError(str(e)) from None
-    return Program(values, config, made, store)
+    return config, made, store

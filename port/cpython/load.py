@@ -29,6 +29,10 @@ class LoadAverages:
         self._rates = [[0.0] * len(_MINUTES) for _ in _NAMES]
         self._weights = [math.exp(-1 / (60 * minutes)) for minutes in _MINUTES]
 
+    def begin(self) -> None:
+        """Count from now on: what a store remembers of earlier runs is no load."""
+        self._last = [getattr(self._broker, attribute) for _, attribute in _NAMES]
+
     def tick(self) -> None:
         """Take the counters in; call it once a second."""
         for i, (_, attribute) in enumerate(_NAMES):

@@ -21,9 +21,14 @@ _ACCESS = {"read": ["receive"], "write": ["publish"], "readwrite": ["publish", "
 
 def rules(path: str) -> list[Rule]:
     """The rules of an ACL file. Raises OSError, or ValueError naming file and line."""
+    return [rule(values) for values in tables(path)]
+
+
+def tables(path: str) -> list[dict[str, Any]]:
+    """The same as [[acl]] of a configuration has them."""
     with open(path, "rb") as file:
         lines = file.read().split(b"\n")
-    groups: tuple[list[Rule], ...] = ([], [], [], [])  # denied to users, allowed, patterns that deny, that allow
+    groups: tuple[list[dict[str, Any]], ...] = ([], [], [], [])  # denied to users, allowed, patterns that deny, that allow
     prefixes = {"#": None, "$SYS/#": None}  # the filters that cover all others
     user = ""
     for number, line in enumerate(lines, 1):
@@ -36,7 +41,8 @@ def rules(path: str) -> list[Rule]:
                 user = _user(rest)
             elif keyword in ("topic", "pattern"):
                 values = _values(rest, keyword == "pattern", user)
-                groups[2 * (keyword == "pattern") + values["allow"]].append(rule(values))
+                rule(values)  # which says what is wrong with it
+                groups[2 * (keyword == "pattern") + values["allow"]].append(values)
                 if values["topic"].startswith("$"):
                     prefixes[values["topic"].partition("/")[0] + "/#"] = None
             else:
@@ -45,7 +51,7 @@ def rules(path: str) -> list[Rule]:
             raise ValueError("%s, line %d: not valid UTF-8" % (path, number)) from None
         except ValueError as e:
             raise ValueError("%s, line %d: %s" % (path, number, e)) from None
-    granted = [rule({"actions": ["subscribe_only"], "topic": topic}) for topic in prefixes]
+    granted: list[dict[str, Any]] = [{"actions": ["subscribe_only"], "topic": topic} for topic in prefixes]
     return granted + [found for group in groups for found in group]
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from port.core import passwords as core
 from port.core.password_file import check_user_name
 from port.cpython import passwords
+from port.cpython.commands import command, fail
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(
-        prog="python3 -m port.cpython passwd",
+        prog=command() + " passwd",
         description="Set a user's password in a password file, which -c makes, or delete the user (-D). The password is "
         "asked for, or read from standard input; SIGHUP makes a running broker read the file again.",
     )
@@ -45,16 +46,11 @@ def main(arguments: list[str]) -> int:
     try:
         return _run(args)
     except OSError as e:
-        return _fail("%s: %s" % (args.file, e.strerror))
+        return fail("%s: %s" % (args.file, e.strerror))
     except ValueError as e:
-        return _fail(str(e))
+        return fail(str(e))
     except (EOFError, KeyboardInterrupt):
-        return _fail("no password given, nothing has changed")
-
-
-def _fail(text: str) -> int:
-    print("ucomqtt: " + text, file=sys.stderr)
-    return 1
+        return fail("no password given, nothing has changed")
 
 
 def _run(args: argparse.Namespace) -> int:

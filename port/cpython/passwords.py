@@ -5,6 +5,9 @@
     $2b$...                         bcrypt (extra `passwords`)
     $6$SALT$HASH, $7$N$SALT$HASH    mosquitto's: SHA-512, and PBKDF2-HMAC-SHA512
     $sha256$SALT$HASH               hexadecimal SHA-256 of salt and password: weak, for existing databases
+
+No password is right beside the one that was hashed: one with a NUL never is, see port.core.passwords, nor is one
+of more than 72 bytes for bcrypt, which would pass over the rest of it.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import hashlib
 import hmac
 import os
 import re
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -34,7 +39,9 @@ MOST_ITERATIONS = 10_000_000
 MOST_ARGON2_MEMORY = 1_048_576  # KiB
 MOST_ARGON2_PASSES = 100
 MOST_BCRYPT_ROUNDS = 16  # as a power of two
-MAX_PENDING = 64  # passwords being checked, or waiting for that, at a time
+MAX_PENDING = 1024  # passwords being checked, or waiting for that, at a time
+MAX_ADDRESS = 64  # of one address
+MAX_RECENT = 10_000  # users whose last right password is known again: 1.7 MB
 _THREADS = 2
 _BCRYPT_BYTES = 72  # of a password that count
 _BCRYPT_SCHEMES = ("2a", "2b", "2y")
@@ -70,7 +77,8 @@ def verifier(record: str) -> Verifier:
     """
     if not is_hash(record):
         raise ValueError("unknown scheme, or not hashed")
-    return _VERIFIERS[_scheme(record)](record)
+    check = _VERIFIERS[_scheme(record)](record)
+    return lambda password: check(password) and b"\0" not in password
 
 
 def _scheme(record: str) -> str:
@@ -134,7 +142,13 @@ def _bcrypt(record: str) -> Verifier:
     if not 4 <= int(found[1]) <= MOST_BCRYPT_ROUNDS:
         raise ValueError("bcrypt rounds must be from 04 to %d" % MOST_BCRYPT_ROUNDS)
     bcrypt = _library("bcrypt")
-    return lambda password: bool(bcrypt.checkpw(password[:_BCRYPT_BYTES], record.encode()))
+
+    def check(password: bytes) -> bool:
+        # The same work for all; some versions of the library refuse longer ones, or NULs, with an error.
+        same = bcrypt.checkpw(password.replace(b"\0", b"0")[:_BCRYPT_BYTES], record.encode())
+        return bool(same) and len(password) <= _BCRYPT_BYTES
+
+    return check
 
 
 def _sha256(record: str) -> Verifier:
@@ -170,7 +184,8 @@ def _library(name: str) -> Any:
 
 
 def hash_password(password: bytes, scheme: str = core.SCHEME, iterations: int = ITERATIONS) -> str:
-    """A new record: scheme pbkdf2-sha256, with so many iterations, or argon2id. Raises ValueError for others."""
+    """A new record: scheme pbkdf2-sha256, with so many iterations, or argon2id. Raises ValueError for others, and for NULs."""
+    password_file.check_password(password)
     if scheme == "argon2id":
         return str(_library("argon2").PasswordHasher().hash(password))
     if scheme != core.SCHEME:
@@ -190,12 +205,23 @@ def read(path: str) -> dict[bytes, str]:
             raise ValueError("%s: %s" % (path, e)) from None
 
 
+def _give_way() -> None:
+    """Let this thread's work give way to that of others, the broker's above all: on Linux a thread has a priority of its own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+
+
 class FilePasswords(core.PasswordAuthenticator):
     """PasswordAuthenticator for all schemes; the work is done in threads."""
 
-    def __init__(self, users: dict[bytes, str] | None = None, max_pending: int = MAX_PENDING) -> None:
-        super().__init__(users, max_pending)
-        self._threads = ThreadPoolExecutor(_THREADS, "passwords")
+    at_a_time = _THREADS
+    max_recent = MAX_RECENT
+
+    def __init__(
+        self, users: dict[bytes, str] | None = None, max_pending: int = MAX_PENDING, max_address: int | None = MAX_ADDRESS
+    ) -> None:
+        super().__init__(users, max_pending, max_address)
+        self._threads = ThreadPoolExecutor(_THREADS, "passwords", initializer=_give_way)
 
     def kind(self, record: str) -> str:
         """See PasswordAuthenticator.kind; in bcrypt's records no `$` stands between salt and hash."""
@@ -204,18 +230,16 @@ class FilePasswords(core.PasswordAuthenticator):
     def start(self, client: Identity, user: bytes, record: str, password: bytes) -> None:
         """See PasswordAuthenticator.start."""
 
-        def check() -> bool:
-            # Where more come than can be checked, the time is for those who still wait.
-            return not client.gone and verify(record, password)
-
         def finished(done: asyncio.Future[bool]) -> None:
             if done.cancelled() or done.exception() is not None:
-                client.broker.log(3, "auth %s: a password could not be checked", self.name)
-                self.done(client, user, record, SERVER_UNAVAILABLE)
+                text = "auth %s: a password could not be checked"
+                client.broker.client_log.line(3, client.address, text, self.name)
+                code = SERVER_UNAVAILABLE
             else:
-                self.done(client, user, record, SUCCESS if done.result() else BAD_USER_NAME_OR_PASSWORD)
+                code = SUCCESS if done.result() else BAD_USER_NAME_OR_PASSWORD
+            self.done(client, user, record, password, code)
 
-        asyncio.get_running_loop().run_in_executor(self._threads, check).add_done_callback(finished)
+        asyncio.get_running_loop().run_in_executor(self._threads, verify, record, password).add_done_callback(finished)
 
     async def close(self) -> None:
         """Let go of the threads."""

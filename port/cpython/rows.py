@@ -14,6 +14,7 @@ from array import array
 from typing import TYPE_CHECKING, Any, Final
 
 from port.core.codec import Reader
+from port.core.message import LIGHT
 
 if TYPE_CHECKING:
     from port.core.connection import Connection
@@ -60,18 +61,29 @@ def pass_on_qos0(conn: Connection, receivers: tuple[Session, ...], data: bytes, 
     row = data[i:row_end]
     broker = conn.broker
     dirty = broker.dirty
-    sent = 0
+    sent = squeezed = 0
     for receiver in receivers:
         out = receiver.out
         if out is None:
+            if receiver.spare:
+                squeezed += _squeeze(receiver, row, stop - i)
             continue
         if not out:
             dirty.append(receiver.conn)
         out.append(row)
         sent += 1
-    broker.published += sent * count
-    broker.dropped += (len(receivers) - sent) * count
+    broker.published0 += sent * count + squeezed
+    broker.dropped += (len(receivers) - sent) * count - squeezed
     broker.packets_sent += sent * (count - 1)  # as `flush` counts rows
+    return count
+
+
+def _squeeze(receiver: Session, row: bytes, size: int) -> int:
+    """See Session.squeeze; returns how many packets of this size there was room for."""
+    count = min(len(row), receiver.spare) // size
+    if count:
+        receiver.squeeze(row[: count * size])
+        receiver.broker.packets_sent += count - 1
     return count
 
 
@@ -80,7 +92,7 @@ def pass_on(conn: Connection, data: bytes, i: int, at: int, stop: int, end: int)
 
     data[i:stop] is the first one, whose body starts at `at`.
     """
-    if stop - at < 5 or data[i] & 9:  # too short, or with DUP or RETAIN
+    if stop - at < 5 or stop - i > LIGHT or data[i] & 9:  # too short or large, or with DUP or RETAIN
         return 0
     k = at + 2 + (data[at] << 8 | data[at + 1])
     if k + 2 > stop or not data.startswith(data[i:k], stop):
@@ -127,6 +139,7 @@ def pass_on(conn: Connection, data: bytes, i: int, at: int, stop: int, end: int)
         if len(new) < count or not received.keys().isdisjoint(ids):
             return 0
         received.update(new)
+        conn.broker.session_bytes += count * conn.broker.identifier
     broker = conn.broker
     dirty = broker.dirty
     row = data[i:row_end]
@@ -141,7 +154,12 @@ def pass_on(conn: Connection, data: bytes, i: int, at: int, stop: int, end: int)
             dirty.append(session.conn)
         out.append(whole)
     sent = len(receivers)
-    broker.published += sent * count
+    if qos == 4:
+        broker.received2 += count
+        broker.published2 += sent * count
+    else:
+        broker.received1 += count
+        broker.published1 += sent * count
     broker.packets_sent += (sent + 1) * (count - 1)  # as `flush` counts rows
     conn.reply(bytes(answers))
     return count

@@ -15,29 +15,40 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
+from port.core.address import peer, text
 from port.core import setup
 from port.core.auth import Authenticator
 from port.core.broker import Broker
+from port.core.clientlog import shown
 from port.core.config import Config
+from port.core.guard import MemoryGuard
 from port.core.listener import Listener
-from port.core.listener_config import describe, new_listener
+from port.core.listener_config import LISTENER_KEYS, describe, new_listener
+from port.core.message import Message
 from port.core.options import Options
+from port.core.reason import NOT_AUTHORIZED, MQTTError
+from port.core.session import Session
 from port.core.store import Store
-from port.cpython import rows
-from port.cpython.client import LINGER
-from port.cpython.listener import BACKLOG, Entrance
+from port.cpython import files, rows
+from port.cpython.callbacks import Callbacks
+from port.cpython.client import LINGER, Client
+from port.cpython.listener import BACKLOG, Change, Entrance
 from port.cpython.load import LoadAverages
+from port.cpython.anteroom import Anteroom
+from port.cpython.frames import Frames
 from port.cpython.poller import EventLoop
+from port.cpython.process import Process
+from port.cpython.properties import checked
 from port.cpython.sockets import AVAILABLE, Sockets
-from port.cpython.tls import server_context
 
 logger = logging.getLogger("ucomqtt")
 
 _BUFFER = 262144  # bytes
+_SLICE = 100  # certificates looked up before others are served
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 
 
@@ -55,15 +66,22 @@ def milliseconds() -> int:
 class Server(Broker):
     """A broker with listeners. See port.core.broker.Broker for publish, subscribe, on and the figures.
 
-    Options are given by name (see port.core.options) or as an Options object; ValueError names a wrong one.
+    Options are given by name (see port.core.options) or as an Options object; ValueError names a wrong one. Callbacks of
+    `subscribe` may be async, and hooks that answer nothing: they are awaited in tasks of their own, one after the other is not
+    waited for, and `stop` cancels those that are left.
     All methods belong to the thread of the event loop.
 
-    sockets  MQTT clients whose socket is open
-    served   the plain ones among them while it runs, None without epoll: then all are asyncio's
-    buffer   what asyncio's transports read lies here until it is handled
+    sockets       MQTT clients whose socket is open
+    anteroom      places of connections that are no clients: not yet, see port.cpython.newcomer, or no more, see client.Leaving
+    most_sockets  connections of any kind that may be open
+    spare         see port.cpython.files
+    served        all sockets while it runs, None without epoll: then they are asyncio's
+    slow          clients that have much to read
+    frames        what is being sent to WebSocket clients
+    buffer        what asyncio's transports read lies here until it is handled
     """
 
-    handshakes = BACKLOG  # asyncio accepts so many before it reads from any of them
+    PLACES = BACKLOG  # of the anteroom, of connections without CONNECT, and of each listener that has pages
 
     def __init__(
         self,
@@ -73,18 +91,34 @@ class Server(Broker):
         store: Store | None = None,
         **values: Any,
     ) -> None:
+        if options is not None and not isinstance(options, Options):
+            raise TypeError("Server takes options by name, as in Server(max_connections=100), or an Options object, not %r" % (options,))
+        for name in values:
+            if name in LISTENER_KEYS:
+                raise ValueError("%s is no option of Server but of a listener: server.listen(%s=...)" % (name, name))
         super().__init__(options or Options(**values), milliseconds, log, store)
         self.random = os.urandom
         self.rows = rows
-        self.sys.wall = lambda: int(time.time())
+        self.frames = Frames()
+        self.sys.wall = lambda: time.time_ns() // 1000000
+        self._callbacks = Callbacks(self)
         self._load = LoadAverages(self)
         self.sys.extras.append(self._load.figures)
+        self._process = Process()
+        self.sys.metrics = self._process.families
+        self._guard = MemoryGuard(self)
+        self._watch_memory()
+        self.slow: dict[Client, bool] = {}
         self._entrances: list[Entrance] = []
         self._ticker: asyncio.Task[None] | None = None
         self._working = False
         self._committing = False
         self._stopped = asyncio.Event()
         self.sockets = 0
+        self.handshakes = self.PLACES
+        self.anteroom = Anteroom(self.PLACES, self._answer)
+        self.most_sockets = 0
+        self.spare = files.Spare()
         self.served: Sockets | None = None
         self.buffer = memoryview(bytearray(_BUFFER))
 
@@ -109,12 +143,14 @@ class Server(Broker):
         acl     rules for it in place of the server's, see port.core.acl_rule.rule
         values  any other key of port.core.listener_config.ListenerConfig: id, file, paths, origins, and options
 
-        Raises ValueError naming what is wrong.
+        Raises ValueError naming what is wrong, RuntimeError when the server has started.
         """
+        if self._ticker is not None:
+            raise RuntimeError("the server has started: listen() comes before start()")
         config = describe(self, host, port, type, tls, acl, values)
         listener = new_listener(self, config, [])
         listener.authenticators = self.authenticators if auth is None else list(auth)
-        self._entrances.append(Entrance(self, config, listener, _context(config.tls, tls)))
+        self._entrances.append(Entrance(self, config, listener, tls if isinstance(tls, ssl.SSLContext) else None))
         return listener
 
     def configure(self, config: Config, made: list[Authenticator]) -> None:
@@ -124,8 +160,61 @@ class Server(Broker):
         """
         setup.begin(self, config)
         for entry in config.listeners:
-            context = _context(entry.tls)
-            self._entrances.append(Entrance(self, entry, new_listener(self, entry, made), context))
+            self._entrances.append(Entrance(self, entry, new_listener(self, entry, made)))
+
+    def __repr__(self) -> str:
+        places = ", ".join(entry.config.place() for entry in self._entrances)
+        return "<Server at %s, %d clients>" % (places or "no place", self.connected)
+
+    # -- what the program asks for ---------------------------------------------------------------
+
+    def on(self, event: str, callback: Callable[..., Any]) -> None:
+        """See Broker.on. An async callback is awaited in a task; TypeError where the broker needs its answer at once."""
+        super().on(event, self._callbacks.hook(event, callback))
+
+    def off(self, event: str, callback: Callable[..., Any]) -> None:
+        """See Broker.off."""
+        super().off(event, self._callbacks.known(callback))
+
+    def subscribe(self, topic_filter: str | bytes, callback: Callable[[Message], Any]) -> Any:
+        """See Broker.subscribe. An async callback is awaited in a task."""
+        return super().subscribe(topic_filter, self._callbacks.awaited(callback))
+
+    def disconnect_all(self) -> None:
+        """See Broker.disconnect_all."""
+        count = len(self.connections)
+        super().disconnect_all()
+        if count:
+            self.log(1, "%d connections were closed: server shutting down", count)
+
+    def unsubscribe(self, handle: Any) -> None:
+        """See Broker.unsubscribe. Raises TypeError for anything but what `subscribe` has returned."""
+        if not isinstance(handle, tuple):
+            raise TypeError("what subscribe() has returned is wanted, not %r" % (handle,))
+        super().unsubscribe(handle)
+
+    def publish(
+        self, topic: str | bytes, payload: str | bytes | bytearray | memoryview = b"", qos: int = 0, retain: bool = False,
+        properties: dict[int, Any] | None = None, expiry: int | None = None,
+    ) -> bool:  # fmt: skip
+        """See Broker.publish; values of properties may be str. Raises ValueError naming a property that is wrong."""
+        if properties:
+            properties = checked(properties)
+        return super().publish(topic, payload, qos, retain, properties, expiry)
+
+    def subscribe_session(self, session: Session, topic_filter: bytes, options: int) -> None:
+        """See Broker.subscribe_session."""
+        super().subscribe_session(session, topic_filter, options)
+        if self.debug:
+            self.client_log.line(0, session.address, "%s: subscribed to %s, QoS %d", session, shown(topic_filter), options & 3)
+
+    def unsubscribe_session(self, session: Session, topic_filter: bytes) -> None:
+        """See Broker.unsubscribe_session."""
+        super().unsubscribe_session(session, topic_filter)
+        if self.debug:
+            self.client_log.line(0, session.address, "%s: unsubscribed from %s", session, shown(topic_filter))
+
+    # -- changes -----------------------------------------------------------------------------------
 
     async def change(self, config: Config, made: list[Authenticator]) -> None:
         """Take over another configuration while running: see port.core.setup.reconfigure; certificates are read again.
@@ -135,27 +224,82 @@ class Server(Broker):
         Raises ValueError or OSError naming what is wrong, and then nothing has changed.
         """
         by_id = {entry.id: entry for entry in config.listeners}
-        contexts = {}
+        changes = {}
         for entrance in self._entrances:
             entry = by_id.get(entrance.listener.id)
             if entry is not None:
                 setup.check_tls(entry, entrance.tls is not None)
-                contexts[entrance] = _context(entry.tls)
+                changes[entrance] = await asyncio.to_thread(Change, entry)  # revocation lists may be long
         old = self.all_authenticators()
         for authenticator in made:
             if authenticator not in old:
                 await _call(authenticator, "open")
-        for entrance, context in contexts.items():
-            entrance.tls = context
+        for entrance, change in changes.items():
+            entrance.change(change)
         setup.reconfigure(self, config, made)
+        self._watch_memory()
+        self._fit()
+        if any(change.revoked is not None for change in changes.values()):
+            self.background(self._turn_out().__next__)
         for authenticator in old:
             if authenticator not in self.all_authenticators():
                 await _call(authenticator, "close")
+
+    def _turn_out(self) -> Iterator[bool]:
+        """Disconnect the clients whose certificates have been revoked: True after each slice, at last False."""
+        revoked = {entrance.listener: entrance.revoked for entrance in self._entrances if entrance.revoked is not None}
+        for number, conn in enumerate(list(self.connections)):
+            found = revoked.get(conn.listener)
+            client: Any = conn.transport
+            if found is not None and found.names(client.certificate_bytes()):
+                conn.fail(MQTTError(NOT_AUTHORIZED, "the client's certificate has been revoked"))
+            if number % _SLICE == _SLICE - 1:
+                yield True
+        yield False
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of each open listener; a Unix socket's file, and 0."""
         return [address for entrance in self._entrances for address in entrance.addresses]
+
+    def described(self) -> list[str]:
+        """A line for each open listener: where it listens, and what it is."""
+        lines = []
+        for entrance in self._entrances:
+            kind = entrance.config.type + (" over TLS" if entrance.tls is not None else "")
+            for host, port in entrance.addresses:
+                place = text(host, port) if port else host
+                lines.append("listener %s (%s): listening on %s" % (entrance.listener.id, kind, place))
+        return lines
+
+    @property
+    def open_sockets(self) -> int:
+        """Connections of any kind."""
+        return self.sockets + len(self.anteroom) + sum([len(entrance.pages) for entrance in self._entrances])
+
+    def make_room(self, address: str) -> bool:
+        """Have a connection close that no client needs, of an address above its share, for one of this address."""
+        key = peer(address)
+        return self.anteroom.make_room(key) or self.drop_silent(key, self.handshakes)
+
+    def _fit(self) -> None:
+        """Have no more connections than there are file descriptors for."""
+        options = self.options
+        pages = [entrance for entrance in self._entrances if entrance.config.type == "http"]
+        kinds = 2 + len(pages)  # of connections that are no clients
+        places = self.PLACES
+        most = files.for_sockets(self.open_sockets)
+        if most and most < options.max_connections + kinds * places:
+            places = min(places, max(1, most // (4 * kinds)))
+            found = max(1, most - kinds * places)
+            if found < options.max_connections:
+                text = "max_connections is %d: the system lets this process have %d files open"
+                self.log(2 if found * 5 < options.max_connections * 4 else 1, text, found, files.limit())
+                options.max_connections = found
+        self.handshakes = self.anteroom.size = places
+        for entrance in pages:
+            entrance.pages.size = min(places, entrance.listener.options.max_connections)
+        self.most_sockets = options.max_connections + kinds * places
 
     # -- start and stop -----------------------------------------------------------------------
 
@@ -164,10 +308,14 @@ class Server(Broker):
 
         Raises OSError naming a listener that cannot be opened, OSError or ValueError saying what is wrong with the store.
         """
+        if self._ticker is not None:
+            raise RuntimeError("the server has started already")
         self._stopped.clear()
         loop = asyncio.get_running_loop()
         self._restore()
         self._begin_serving(loop)
+        self.spare.take()
+        self._fit()
         opened: list[Entrance] = []
         try:
             for entrance in self._entrances:
@@ -178,10 +326,12 @@ class Server(Broker):
                 entrance.close()
             self._end_serving(loop)
             self._close_store()
+            self.spare.give()
             raise
-        for entrance in opened:
-            for host, port in entrance.addresses:
-                self.log(1, "listener %s: listening on %s:%d", entrance.listener.id, host, port)
+        for text in self.described():
+            self.log(1, "%s", text)
+        if not opened:
+            self.log(2, "there is no listener, nobody can connect: listen() before start() adds one")
         for authenticator in self.all_authenticators():
             await _call(authenticator, "open")
         self._ticker = loop.create_task(self._tick())
@@ -192,6 +342,7 @@ class Server(Broker):
         gc.disable()
         try:
             self.open_store()
+            self._load.begin()
         finally:
             if collecting:
                 gc.enable()
@@ -205,14 +356,19 @@ class Server(Broker):
         deadline = time.monotonic() + LINGER
         while self.sockets and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
+        self.anteroom.clear()
+        for entrance in self._entrances:
+            entrance.pages.clear()
         for authenticator in self.all_authenticators():
             await _call(authenticator, "close")
+        self._callbacks.cancel()
         if self._ticker is not None:
             self._ticker.cancel()
             self._ticker = None
         await self._settle_store()
         self._close_store()
         self._end_serving(asyncio.get_running_loop())
+        self.spare.give()
         self.log(1, "stopped")
         self._stopped.set()
 
@@ -221,9 +377,15 @@ class Server(Broker):
             self.served = loop.sockets
         elif AVAILABLE:
             self.served = Sockets()
+            self.served.again = lambda: loop.call_soon(self._serve_late)
             loop.add_reader(self.served.fileno(), self.served.serve, 0)
         if self.served is not None:
             self.served.after.append(self._answer)
+
+    def _serve_late(self) -> None:
+        """Serve those who wait for their turn, on a loop that is not ours."""
+        if self.served is not None:
+            self.served.serve(0)
 
     def _end_serving(self, loop: asyncio.AbstractEventLoop) -> None:
         served = self.served
@@ -268,13 +430,36 @@ class Server(Broker):
     # -- time and work --------------------------------------------------------------------------
 
     async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
+            due = loop.time() + 1
             await asyncio.sleep(1)
-            try:
-                self._load.tick()
-                self.tick()
-            except Exception as e:
-                self.crashed(None, e)
+            self._process.delays.add(max(0, int((loop.time() - due) * 1_000_000)))
+            for step in (self._load.tick, self._guard.look, self._expire, self.tick):
+                try:
+                    step()
+                except Exception as e:
+                    self.crashed(None, e)
+
+    def _watch_memory(self) -> None:
+        self._guard.watch("clients", self._room, self.memory_limit() // 8, first=3)
+
+    def _room(self) -> int:
+        self.unsent_bytes = 0 if self.served is None else self.served.unsent
+        return self.memory_limit() - self.kept()
+
+    def drop_slowest(self) -> bool:
+        """See Broker.drop_slowest."""
+        while self.slow:
+            if max(self.slow, key=Client.unsent).give_up():
+                return True
+        return False
+
+    def _expire(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self.anteroom.expire(now)
+        for entrance in self._entrances:
+            entrance.pages.expire(now)
 
     def _answer(self) -> None:
         """See Sockets.after."""
@@ -293,24 +478,22 @@ class Server(Broker):
         self._committing = False
         self.journal.commit()
 
-    def wake(self) -> None:
+    def wake(self, ms: int = 0) -> None:
         """See Broker.wake."""
-        if not self._working:
+        if ms:
+            asyncio.get_running_loop().call_later(ms / 1000, self.wake)
+        elif not self._working:
             self._working = True
             asyncio.get_running_loop().call_soon(self._work)
 
     def _work(self) -> None:
-        self._working = self.work()
-        self.flush()
+        began = time.perf_counter_ns()
+        self.work()
+        self.flush()  # which may leave something to do
+        self._process.slices.add((time.perf_counter_ns() - began) // 1000)
+        self._working = bool(self.turns or self.jobs)
         if self._working:
             asyncio.get_running_loop().call_soon(self._work)
-
-
-def _context(settings: dict[str, Any] | None, given: Any = None) -> ssl.SSLContext | None:
-    """The TLS context: as given, or made from settings."""
-    if isinstance(given, ssl.SSLContext):
-        return given
-    return None if settings is None else server_context(settings)
 
 
 async def _call(authenticator: Authenticator, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from port.cpython.sockets import BUFFER, READ, WRITE, Owner, Sockets
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 # Bytes a read may bring: a client that sends little costs no buffer, and one that sends very little not even malloc.
 _FEW: Final = 448
 _SOME: Final = 16384
+_SHARED: Final = 16384  # bytes of a piece that is kept as it is, not copied behind others
 _GATHER: Final = 1024  # bytes of a read whose answers may wait for those of other sockets
 
 
@@ -30,7 +32,7 @@ class Receiver:
         """Handle what was read. The answers may wait until other sockets have been served."""
 
     def pause_writing(self) -> None:
-        """More than the upper limit is unsent."""
+        """More than the upper limit is unsent. Called again when another large piece is under way."""
 
     def resume_writing(self) -> None:
         """No more than the lower limit is unsent."""
@@ -39,12 +41,15 @@ class Receiver:
         """It is over; `exc`: why, None when the peer or we have closed it."""
 
 
+_NOBODY: Final = Receiver()
+
+
 class Stream(Owner):
     """What asyncio's Transport is, for a connected socket without TLS."""
 
     __slots__ = (
-        "_loop", "_sockets", "_sock", "_fd", "_receiver", "_events", "_size", "_rest", "_high", "_low", "_full", "_eof",
-        "_closing", "_ended",
+        "_loop", "_sockets", "_sock", "_fd", "_receiver", "_events", "_size", "_rest", "_unsent", "_high", "_low", "_full",
+        "_eof", "_closing", "_ended",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sockets: Sockets, sock: socket.socket, receiver: Receiver) -> None:
@@ -57,7 +62,9 @@ class Stream(Owner):
         self._receiver = receiver
         self._events = 0
         self._size = _FEW  # bytes the next read may bring
-        self._rest: bytearray | None = None  # what the socket has not taken yet
+        # What the socket has not taken yet. Large pieces are those of the core, which many receivers of a message share.
+        self._rest: deque[bytearray | memoryview] | None = None
+        self._unsent = 0  # bytes of that
         self._high = 65536
         self._low = 16384
         self._full = False  # the receiver was told to pause
@@ -73,6 +80,10 @@ class Stream(Owner):
             self._events = events
 
     # -- from the event loop ----------------------------------------------------------------------
+
+    def key(self) -> Any:
+        """See Owner."""
+        return getattr(self._receiver, "key", b"")
 
     def ready(self, events: int) -> None:
         """See Owner."""
@@ -116,7 +127,7 @@ class Stream(Owner):
                 size += _SOME
                 try:
                     data += self._sock.recv(_SOME)
-                except (BlockingIOError, InterruptedError):
+                except OSError:  # there is no more now, or the connection is over: the next read tells
                     pass
         count = len(data)
         self._size = _FEW if count <= _FEW else _SOME if count < _SOME else BUFFER
@@ -128,11 +139,22 @@ class Stream(Owner):
         rest = self._rest
         if rest is None:
             return
+        pieces = len(rest)
         try:
-            count = self._sock.send(rest)
+            while rest:
+                piece = rest[0]
+                count = self._sock.send(piece)
+                self._unsent -= count
+                self._sockets.unsent -= count
+                if count < len(piece):
+                    rest[0] = memoryview(piece)[count:]
+                    break
+                rest.popleft()
         except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as e:
+            self._cut_off(e)
             return
-        del rest[:count]
         if not rest:
             self._rest = None
             self._watch(self._events & ~WRITE)
@@ -141,21 +163,48 @@ class Stream(Owner):
                 return
             if self._eof:
                 self._sock.shutdown(socket.SHUT_WR)
-        if self._full and len(rest) <= self._low:
+        if self._full:
+            if self._unsent <= self._low:
+                self._full = False
+                self._receiver.resume_writing()
+            elif len(rest) < pieces:
+                self._receiver.pause_writing()
+
+    def _cut_off(self, error: OSError) -> None:
+        """Nothing can be written any more. What the peer sent before it went is still to be read, and behind it the end."""
+        if self._closing or self._eof:
+            self._end(error)
+            return
+        self._forget()
+        self._eof = True
+        if self._events & READ:
+            self._sockets.watch(self._fd, self, self._events, READ)  # even if it is for READ already: the end may be there
+            self._events = READ
+        else:
+            self._watch(0)
+        if self._full:
             self._full = False
             self._receiver.resume_writing()
+
+    def _forget(self) -> None:
+        """What is unsent stays so."""
+        self._rest = None
+        self._sockets.unsent -= self._unsent
+        self._unsent = 0
 
     def _end(self, error: Exception | None) -> None:
         """Nothing is read or written any more; the receiver hears of it later, as it may be what calls us."""
         if not self._ended:
             self._ended = self._closing = True
-            self._rest = None
+            self._forget()
             self._watch(0)
             self._loop.call_soon(self._lost, error)
 
     def _lost(self, error: Exception | None) -> None:
         self._sock.close()
-        self._receiver.connection_lost(error)
+        receiver = self._receiver
+        self._receiver = _NOBODY  # who goes leaves nothing behind that the cycle collector would have to find
+        receiver.connection_lost(error)
 
     # -- asyncio.Transport ----------------------------------------------------------------------
 
@@ -170,21 +219,29 @@ class Stream(Owner):
             except (BlockingIOError, InterruptedError):
                 count = 0
             except OSError as e:
-                self._end(e)
+                self._cut_off(e)
                 return
             if count == len(data):
                 return
-            self._rest = rest = bytearray(memoryview(data)[count:])
+            self._rest = rest = deque()
             self._watch(self._events | WRITE)
+            data = memoryview(data)[count:]
+        size = len(data)
+        self._unsent += size
+        self._sockets.unsent += size
+        if size >= _SHARED and not isinstance(data, bytearray):
+            rest.append(memoryview(data))
+        elif rest and isinstance(rest[-1], bytearray) and len(rest[-1]) < _SHARED:
+            rest[-1] += data
         else:
-            rest += data
-        if not self._full and len(rest) > self._high:
+            rest.append(bytearray(data))
+        if not self._full and self._unsent > self._high:
             self._full = True
             self._receiver.pause_writing()
 
     def get_write_buffer_size(self) -> int:
         """Bytes the socket has not taken yet."""
-        return 0 if self._rest is None else len(self._rest)
+        return self._unsent
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Bytes above and below which the receiver is told to pause and to resume."""
@@ -231,5 +288,7 @@ class Stream(Owner):
         self._end(None)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """`socket`, see asyncio.BaseTransport."""
+        """`socket`, see asyncio.BaseTransport; `under_way`: bytes left of the piece that is being sent, if that is a large one."""
+        if name == "under_way" and self._rest and isinstance(self._rest[0], memoryview):
+            return len(self._rest[0])
         return self._sock if name == "socket" else default

@@ -11,7 +11,7 @@ import asyncio
 import hmac
 import os
 import secrets
-from collections.abc import Hashable
+from collections.abc import AsyncIterator, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from functools import partial
 from port.core.acl import Rule
 from port.core.acl_rule import rule
 from port.core.auth import Identity
-from port.core.reason import NOT_AUTHORIZED
+from port.core.recent import Recent
 from port.cpython import passwords
 from port.cpython.auth.base import (
     FORBIDDEN,
@@ -28,14 +28,14 @@ from port.cpython.auth.base import (
     BackEndError,
     ClientInfo,
     Verdict,
-    describe,
 )
+from port.cpython.auth.renewals import Job
 from port.cpython.auth.rights import Right, rules_of
 from port.cpython.auth.settings import Setting
 
 ACCOUNTS = (
     Setting("plain_passwords", False, "whether a record that is no hash is the password itself"),
-    Setting("refresh", 60.0, "how often the accounts of connected clients are read again; 0: never", "s", 0, 86400),
+    Setting("refresh", 60.0, "how often the accounts of connected clients are read again, one after the other; 0: never", "s", 0, 86400),
     Setting("max_rules", 1000, "rights one user may have; who has more is not let in", "", 1, 1000000),
     Setting("access", "comqtt1", "what numbers for access mean, comqtt1: 1 publish, 2 subscribe; comqtt2: 1 subscribe, "
             "2 publish; with both 0 is neither, 3 is both, and words say it as well: deny, read, write, readwrite",
@@ -77,8 +77,9 @@ class AccountAuthenticator(AsyncAuthenticator):
         """See AsyncAuthenticator.prepare."""
         self.numbers: str = self.settings.get("access", "comqtt1")
         # Somebody's record, to be verified for those who have none: that takes as long.
-        self._dummy = passwords.hash_password(secrets.token_bytes(16))
+        self._dummy = passwords.hash_password(secrets.token_urlsafe().encode())
         self._threads: ThreadPoolExecutor | None = None
+        self._recent = Recent(passwords.MAX_RECENT)
 
     # -- for subclasses -----------------------------------------------------------------------
 
@@ -101,8 +102,6 @@ class AccountAuthenticator(AsyncAuthenticator):
         if self._threads is None:
             self._threads = ThreadPoolExecutor(os.cpu_count() or 1, "passwords")
             await super().open()
-            if self.settings["refresh"]:
-                self.start(self._refresh_for_ever())
 
     async def close(self) -> None:
         """See AsyncAuthenticator.close."""
@@ -120,7 +119,7 @@ class AccountAuthenticator(AsyncAuthenticator):
     async def check(self, info: ClientInfo) -> Verdict:
         """See AsyncAuthenticator.check."""
         account = await self.find(info)
-        right = await self._verify(account, info.password)
+        right = await self._verify(account, info)
         if account is None or not right:
             return REFUSED
         if not account.allowed:
@@ -128,15 +127,21 @@ class AccountAuthenticator(AsyncAuthenticator):
         known = await self._known(account, info)
         return Verdict(rules=self._rules(known), state=known)
 
-    async def _verify(self, account: Account | None, password: bytes | None) -> bool:
+    async def _verify(self, account: Account | None, info: ClientInfo) -> bool:
         known = account is not None and account.record != ""
         record = account.record if account is not None and known else self._dummy
+        password = info.password
         if passwords.is_hash(record):
+            name = repr(self.subject(info)).encode()
+            if self._recent.knows(name, record, password or b"") and known:
+                return True
             loop = asyncio.get_running_loop()
             try:
                 same = await loop.run_in_executor(self._threads, passwords.verify, record, password or b"")
             except ValueError:  # whose text may quote the record
                 raise BackEndError("a password record cannot be read") from None
+            if same and known and password is not None:
+                self._recent.add(name, record, password, os.urandom)
         elif self.settings["plain_passwords"]:
             same = hmac.compare_digest(record.encode(), password or b"")
         else:
@@ -159,40 +164,19 @@ class AccountAuthenticator(AsyncAuthenticator):
 
     # -- while it is connected --------------------------------------------------------------------
 
-    async def _refresh_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings["refresh"])
-            try:
-                await self.refresh()
-            except Exception as e:
-                self.report("while refreshing: %s" % describe(e))
-
-    async def refresh(self) -> None:
-        """Read the accounts of all connected clients again and put into effect what has changed.
-
-        Ends at the first account that cannot be read: clients keep what they have while the back end is away.
-        """
+    async def renewals(self) -> AsyncIterator[tuple[Hashable, Job]]:
+        """See AsyncAuthenticator.renewals: one question for all clients that have the same account."""
         subjects: dict[Hashable, list[Identity]] = {}
-        for client in self._admitted():
+        async for client in self.admitted(_Known):
             subjects.setdefault(self.subject(_info(client)), []).append(client)
-        for clients in subjects.values():
-            try:
-                found = await self.ask_within(partial(self._read, _info(clients[0])))
-            except BackEndError:
-                return
-            for client in clients:
-                self._apply(client, found)
+        for subject, clients in subjects.items():
+            yield subject, self._renew(clients)
 
-    def _admitted(self) -> list[Identity]:
-        """The clients that are connected by word of this back end, or of its predecessor of the same name."""
-        found = []
-        for conn in self.broker.connections if self.broker is not None else ():
-            client = conn.identity
-            if client is None or conn.session is None or client.authenticator is None:
-                continue
-            if client.authenticator.name == self.name and isinstance(client.auth_state, _Known):
-                found.append(client)
-        return found
+    async def _renew(self, clients: list[Identity]) -> Job:
+        found = await self.ask_within(partial(self._read, _info(clients[0])))
+        for client in clients:
+            if self._apply(client, found):
+                yield  # to change one client's rights is work enough at a time
 
     async def _read(self, info: ClientInfo) -> tuple[_Known, list[Rule] | None] | None:
         account = await self.find(info)
@@ -201,15 +185,17 @@ class AccountAuthenticator(AsyncAuthenticator):
         known = await self._known(account, info)
         return known, self._rules(known)
 
-    def _apply(self, client: Identity, found: tuple[_Known, list[Rule] | None] | None) -> None:
+    def _apply(self, client: Identity, found: tuple[_Known, list[Rule] | None] | None) -> bool:
+        """Put into effect what has changed for one client; whether anything has."""
         session = client.conn.session
-        if session is None or client.gone:
-            return
+        if session is None or client.gone or found is not None and found[0] == client.auth_state:
+            return False
         if found is None or found[0].record != client.auth_state.record:
-            client.broker.disconnect(client.client_id, NOT_AUTHORIZED, "not authorized any more")
-        elif found[0] != client.auth_state:
+            self.expel(client)
+        else:
             client.auth_state = found[0]
             client.broker.set_rules(session, found[1])
+        return True
 
 
 def _info(client: Identity) -> ClientInfo:

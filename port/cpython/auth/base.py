@@ -1,40 +1,55 @@
 """What all back ends have in common: the broker goes on while they wait, however long they take.
 
 A subclass answers in a coroutine, `check`. Each CONNECT runs one as a task; only so many at a time, so
-many more wait, and whoever comes beyond that is told that the server is busy. Who has no answer in time
-is told that the server is unavailable, or is left to the next authenticator. Faults are logged once a
-minute at most, and never with what is secret.
+many more wait, in turn by address, and whoever comes beyond that is told that the server is busy. Who has
+no answer in time is told that the server is unavailable, or is left to the next authenticator. About clients
+that are in the back end is asked again after a time. Faults are logged once a minute at most, and never with
+what is secret.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, TypeGuard, TypeVar
 
 from port.core.acl import Rule
+from port.core.address import peer
 from port.core.auth import PENDING, Authenticator, Identity
 from port.core.broker import Broker
 from port.core.reason import BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED, SERVER_BUSY, SERVER_UNAVAILABLE, SUCCESS
 from port.cpython.auth.cache import Cache
+from port.cpython.auth.renewals import Job, Renewals
 from port.cpython.auth.settings import Setting, Table, check
+from port.cpython.auth.slots import Slots, Ticket
 
 T = TypeVar("T")
 
 logger = logging.getLogger("ucomqtt")
 
+_FLAGS = {
+    **dict.fromkeys(("1", "true", "t", "yes", "y", "on", "\1"), True),
+    **dict.fromkeys(("", "0", "false", "f", "no", "n", "off", "\0"), False),
+}
 _REPORT = 60.0  # s between two lines in the log
 _LINE = 300  # characters of such a line
+_OWN = 10  # questions of our own that may wait; there are two: at the start, and about those who are in
+_SLICE = 200  # clients looked at in one go
 _LONGEST = 100 * 365 * 86400.0  # s; a time beyond is as good as never
 
 WAITING = (
     Setting("timeout", 5.0, "how long a client waits for the answer at most", "s", 0.1, 3600),
     Setting("max_concurrent", 32, "requests at a time", "", 1, 10000),
-    Setting("max_waiting", 1000, "requests that may wait for their turn; further clients are told that the server is busy", "",
-            0, 1000000),
+    Setting("max_concurrent_per_address", 8, "requests at a time for clients of one address", "", 1, 10000),
+    Setting("max_waiting", 1000, "requests that may wait for their turn; beyond that the last to come of the address of which most "
+            "wait is told that the server is busy", "", 0, 1000000),
+    Setting("max_waiting_per_address", 100, "the same for clients of one address; further ones are told that the server is busy",
+            "", 0, 1000000),
     Setting("on_error", "deny", "what becomes of a client without an answer: refused, or left to the next authenticator",
             choices=("deny", "next")),
 )  # fmt: skip
@@ -47,6 +62,10 @@ CACHING = (
 
 class BackEndError(Exception):
     """The back end's answer is of no use; the text says why and holds nothing secret."""
+
+
+class BusyError(BackEndError):
+    """There is no place for the question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +153,17 @@ class BackEnd(Authenticator):
             client.user = verdict.user.encode()
         client.rules = verdict.rules
         client.authorizer = self.authorizer
+        self.accept(client, verdict)
+        return SUCCESS
+
+    def accept(self, client: Identity, verdict: Verdict) -> None:
+        """What an answer says for later, at CONNECT and when it is asked again."""
         client.auth_state = verdict.state
+        client.expires_at = None
         if verdict.expires_at is not None:
             now = self.wall()
             left = max(0.0, min(verdict.expires_at, now + _LONGEST) - now)  # of integers, too, that no float can hold
             client.expires_at = client.broker.clock() + int(left * 1000)
-        return SUCCESS
 
     def report(self, text: str) -> None:
         """Log a fault, unless one was logged less than a minute ago."""
@@ -177,11 +201,12 @@ class AsyncAuthenticator(BackEnd):
         self.waiting = 0  # clients that have no answer yet
         self.busy = 0  # clients turned away because too many wait
         self.cache_hits = 0
-        self._places: int = self.settings["max_concurrent"] + self.settings["max_waiting"]
+        self.connections: int = self.settings["max_concurrent"] + 1  # at a time, one for questions of our own
         self._on_error = None if self.settings["on_error"] == "next" else SERVER_UNAVAILABLE
         self._answers: Cache[Verdict] = Cache(self.settings["cache_size"], self.settings["auth_cache_ttl"], clock)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._slots: asyncio.Semaphore | None = None
+        self._slots: Slots | None = None
+        self._renewals = Renewals(self.renewals, BackEndError, lambda e: self.report("while asking again: %s" % describe(e)))
         self.clock = clock
         self.prepare()
 
@@ -212,9 +237,14 @@ class AsyncAuthenticator(BackEnd):
     async def open(self) -> None:
         """See BackEnd.open. A back end that cannot be reached is reported, and asked again when a client comes."""
         if self._slots is None:
-            self._slots = asyncio.Semaphore(self.settings["max_concurrent"])
+            values = self.settings
+            share, most = values["max_concurrent_per_address"], values["max_waiting_per_address"]
+            self._slots = Slots(values["max_concurrent"], share, values["max_waiting"], most)
+            self._own = Slots(1, 1, _OWN, _OWN)
             await self.connect()
             self.start(self._first_ping())
+            if values.get("refresh"):
+                self.start(self._renewals.for_ever(values["refresh"]))
 
     async def close(self) -> None:
         """See BackEnd.close. Who waits for an answer gets none."""
@@ -265,26 +295,33 @@ class AsyncAuthenticator(BackEnd):
         if known is not None:
             self.cache_hits += 1
             return self.admit(client, known)
-        if not self.request(self._decide(client, info, key)):
+        if not self.request(client, lambda ticket: self._decide(client, info, key, ticket)):
             return SERVER_BUSY
         return PENDING
 
-    def request(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Run what a client waits for; False, and counted, when there are too many already."""
-        if self.waiting >= self._places:
-            work.close()
-            self.busy += 1
-            return False
+    def request(self, client: Identity, work: Callable[[Ticket | None], Coroutine[Any, Any, None]]) -> bool:
+        """Run what a client waits for; False, and counted, when there are too many already.
+
+        `work(ticket)` passes its ticket on to `ask_within`; there is none when the back end is closed.
+        """
+        ticket = None
+        if self._slots is not None:
+            ticket = self._slots.enter(peer(client.address))
+            if ticket is None:
+                self.busy += 1
+                return False
         self.waiting += 1
-        self.start(work).add_done_callback(self._answered)
+        self.start(work(ticket)).add_done_callback(self._answered)
         return True
 
     def _answered(self, task: asyncio.Task[Any]) -> None:
         self.waiting -= 1
 
-    async def _decide(self, client: Identity, info: ClientInfo, key: bytes) -> None:
+    async def _decide(self, client: Identity, info: ClientInfo, key: bytes, ticket: Ticket | None) -> None:
         try:
-            verdict = await self.ask_within(lambda: self.check(info), client)
+            verdict = await self.ask_within(lambda: self.check(info), client, ticket)
+        except BusyError:
+            code: int | None = SERVER_BUSY
         except BackEndError:
             code = self._on_error
         except asyncio.CancelledError:
@@ -297,14 +334,22 @@ class AsyncAuthenticator(BackEnd):
             code = self.admit(client, verdict)
         client.authenticated(code)
 
-    async def ask_within(self, ask: Callable[[], Awaitable[T]], client: Identity | None = None) -> T:
+    async def ask_within(
+        self, ask: Callable[[], Awaitable[T]], client: Identity | None = None, ticket: Ticket | None = None
+    ) -> T:
         """What `ask()` answers, when it is its turn. Raises BackEndError, counted and reported, when there is no answer.
 
-        Nobody is asked on behalf of a client that has gone meanwhile.
+        Nobody is asked on behalf of a client that has gone meanwhile. Without a ticket it is a question of our own, for
+        which there is always a place.
         """
         if self._slots is None:
             raise BackEndError("closed")
-        task: asyncio.Task[T] = self.start(self._in_turn(self._slots, ask, client))
+        slots = self._own if ticket is None else self._slots
+        place = ticket or slots.enter("")
+        if place is None:
+            raise BackEndError("too many wait")
+        task: asyncio.Task[T] = self.start(self._in_turn(place, ask, client))
+        task.add_done_callback(lambda _: slots.leave(place))
         try:
             # Not asyncio.timeout: a library may take its time to clean up when it is cancelled.
             await asyncio.wait((task,), timeout=self.timeout)
@@ -315,6 +360,9 @@ class AsyncAuthenticator(BackEnd):
             if error is None:
                 return task.result()
             if not isinstance(error, Exception):
+                raise error
+            if isinstance(error, BusyError):
+                self.busy += 1
                 raise error
             text = describe(error)
         else:
@@ -327,16 +375,71 @@ class AsyncAuthenticator(BackEnd):
             self.report(text)
         raise BackEndError(text)
 
-    async def _in_turn(self, slots: asyncio.Semaphore, ask: Callable[[], Awaitable[T]], client: Identity | None) -> T:
-        async with slots:
-            if client is not None and client.gone:
-                raise BackEndError("the client has gone")
-            return await ask()
+    async def _in_turn(self, ticket: Ticket, ask: Callable[[], Awaitable[T]], client: Identity | None) -> T:
+        if not await ticket.turn:
+            raise BusyError("others came first")
+        if client is not None and client.gone:
+            raise BackEndError("the client has gone")
+        return await ask()
+
+    # -- clients that are in ----------------------------------------------------------------------
+
+    async def renewals(self) -> AsyncIterator[tuple[Hashable, Job]]:
+        """What has to be asked again, see Renewals."""
+        return
+        yield
+
+    async def refresh(self) -> None:
+        """Ask again about all connected clients, and put into effect what has changed.
+
+        Ends where one question after the other has no answer: clients keep what they have while the back end is away.
+        """
+        await self._renewals.round()
+
+    async def admitted(self, state: type) -> AsyncIterator[Identity]:
+        """The clients that are connected by word of this back end, or of its predecessor of the same name.
+
+        `state`: what they must have as their `auth_state`.
+        """
+        for count, conn in enumerate(list(self.broker.connections) if self.broker is not None else (), 1):
+            if not count % _SLICE:
+                await asyncio.sleep(0)
+            client = conn.identity
+            if client is None or conn.session is None or client.authenticator is None:
+                continue
+            if client.authenticator.name == self.name and isinstance(client.auth_state, state):
+                yield client
+
+    def expel(self, client: Identity) -> None:
+        """Disconnect a client that may not stay."""
+        client.broker.disconnect(client.client_id, NOT_AUTHORIZED, "not authorized any more")
 
     def figures(self) -> list[tuple[str, int]]:
         """See Authenticator.figures."""
         figures = [*super().figures(), ("timeouts", self.timeouts), ("busy", self.busy), ("cache_hits", self.cache_hits)]
         return [*figures, ("waiting", self.waiting)]
+
+
+def from_json(text: str | bytes, what: str) -> Any:
+    """What a back end's JSON says. Raises BackEndError naming `what` for what is none, or is nested too deep."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise BackEndError("%s is no JSON" % what) from None
+
+
+def flag(value: Any, name: str) -> bool:
+    """Yes or no as databases have it: a boolean, 1 or 0, a bit, or a word for it. Raises BackEndError for all else."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, (int, float, Decimal)) and value in (0, 1):
+        return value == 1
+    if isinstance(value, (bytes, bytearray)):
+        value = value.decode("latin-1")
+    found = _FLAGS.get(value.lower()) if isinstance(value, str) else None
+    if found is None:
+        raise BackEndError("%s is neither yes nor no" % name)
+    return found
 
 
 def is_user_name(value: Any) -> TypeGuard[str]:

@@ -14,21 +14,28 @@ Answers to both: 401 and 403 refuse; 404 knows nothing of the client, which is l
     1                        for user_url: allowed; 0: refused. For acl_url as CoMQTT 1 has it: 1 publish, 2 subscribe,
                              3 both, 0 neither; and as CoMQTT 2: {"FILTER": ACCESS, ...} with 1 subscribe, 2 publish
 
-Everything else is a fault. Redirects are faults, too: passwords go nowhere but where they were sent.
+Both are asked again about clients that are in, see `refresh`: who is refused then, or may not have what it has
+subscribed to, is disconnected.
+
+Everything else is a fault, true and false among it. Redirects are faults, too: passwords go nowhere but where they were sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from port.core.acl import ALLOWED, DENIED, PUBLISH, Acl
+from port.core.acl import ALLOWED, DENIED, PUBLISH, SUBSCRIBE, UNDECIDED, Acl
 from port.core.address import is_loopback
 from port.core.auth import Identity
+from port.core.reason import SUCCESS
+from port.core.topics import is_shared, without_share
 from port.cpython.auth.base import (
     CACHING,
     NEXT,
@@ -41,13 +48,23 @@ from port.cpython.auth.base import (
     is_user_name,
 )
 from port.cpython.auth.cache import Cache
+from port.cpython.auth.renewals import Job
 from port.cpython.auth.rights import longest_first, rules_from, rules_of
 from port.cpython.auth.settings import Setting, client_context, library, secret
+from port.cpython.auth.slots import Ticket
 
 _ACTIONS = {1: "publish", 2: "subscribe"}
 _ALLOW, _DENY, _IGNORE = "allow", "deny", "ignore"
 _DENIED_FOR = 1.0  # s before the service is asked again after there was no answer
 _WORDS: dict[Any, str] = {"allow": _ALLOW, "deny": _DENY, "ignore": _IGNORE}
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """Of a connected client: what it said of itself, None unless that is asked about again; and `acl` of the answer."""
+
+    info: ClientInfo | None
+    acl: Any
 
 
 class HttpAuthenticator(AsyncAuthenticator):
@@ -65,6 +82,8 @@ class HttpAuthenticator(AsyncAuthenticator):
         Setting("max_answer", 65536, "size of an answer", "bytes", 64, 16777216),
         Setting("max_rules", 1000, "rules in one answer", "", 1, 1000000),
         Setting("cache_ttl", 60.0, "how long an answer of acl_url holds", "s", 0, 86400),
+        Setting("refresh", 300.0, "how often both are asked again about each connected client and its subscriptions, one question "
+                "after the other; its password is kept in memory for that; 0: never", "s", 0, 86400),
         *WAITING,
         *CACHING,
     )  # fmt: skip
@@ -88,7 +107,7 @@ class HttpAuthenticator(AsyncAuthenticator):
     async def connect(self) -> None:
         """See AsyncAuthenticator.connect."""
         values = self.settings
-        count = values["max_concurrent"]
+        count = self.connections
         self._client = self._httpx.AsyncClient(
             verify=self._context,
             timeout=values["timeout"],
@@ -128,45 +147,93 @@ class HttpAuthenticator(AsyncAuthenticator):
                 return REFUSED  # JSON cannot say it, so nobody can have it
         result = await self._post(self.settings["user_url"], {**_fields(info), "password": password})
         if not isinstance(result, dict):
-            word = {1: _ALLOW, 0: _DENY}.get(result, result) if isinstance(result, int) else result
-            result = {"result": word}
+            result = {"result": {1: _ALLOW, 0: _DENY}.get(result) if _is_number(result) else result}
         # One code for all refusals: services differ in what they say of users they do not know.
         verdict = {_ALLOW: Verdict(), _DENY: REFUSED, _IGNORE: NEXT}.get(_word(result.get("result")) or "")
         if verdict is None:
             raise BackEndError("the answer of user_url says neither allow, deny nor ignore")
         if verdict.code == 0:
-            verdict = self._admission(result)
+            verdict = self._admission(result, info)
         return verdict
 
-    def _admission(self, result: Mapping[str, Any]) -> Verdict:
+    def _admission(self, result: Mapping[str, Any], info: ClientInfo) -> Verdict:
         user, acl, expires = result.get("user"), result.get("acl"), result.get("expire_at")
         if user is not None and not is_user_name(user):
             raise BackEndError("user in the answer of user_url is no user name")
-        if expires is not None and (isinstance(expires, bool) or not isinstance(expires, (int, float))):
+        number = isinstance(expires, (int, float)) and not isinstance(expires, bool) and expires == expires  # not NaN
+        if expires is not None and not number:
             raise BackEndError("expire_at in the answer of user_url is not a number")
         rules = None if acl is None else rules_from(acl, self.settings["max_rules"])
-        return Verdict(user=user, rules=rules, expires_at=expires)
+        return Verdict(user=user, rules=rules, expires_at=expires, state=_Said(info if self.settings["refresh"] else None, acl))
+
+    # -- clients that are in ------------------------------------------------------------------------
+
+    async def renewals(self) -> AsyncIterator[tuple[Hashable, Job]]:
+        """See AsyncAuthenticator.renewals."""
+        async for client in self.admitted(_Said):
+            yield client, self._renew(client)
+
+    async def _renew(self, client: Identity) -> Job:
+        """Ask about the client again, then about one after the other of the topics it has subscribed to."""
+        said: _Said = client.auth_state
+        info = said.info
+        if info is None or client.gone:
+            return
+        verdict = await self.ask_within(lambda: self.check(info))
+        session = client.conn.session
+        if session is None or client.gone:
+            return
+        user = info.user if verdict.user is None else verdict.user
+        if verdict.code != SUCCESS or client.user != (None if user is None else user.encode()):
+            self.expel(client)
+            return
+        before = said.acl
+        self.accept(client, verdict)
+        if client.auth_state.acl != before:
+            client.broker.set_rules(session, verdict.rules)
+        yield
+        for topic_filter in list(session.subscriptions) if self.authorizer is not None else ():
+            if client.gone or session.access is None:
+                return
+            topic = without_share(topic_filter)
+            # Unless a rule decides, or an answer that was remembered and is not too old yet.
+            if session.access.subscribe(topic, client.broker.clock()) != UNDECIDED or topic_filter not in session.subscriptions:
+                continue
+            asked = ClientInfo.of(client, client.user, None)
+            found = await self.ask_within(partial(self._ask_service, asked, SUBSCRIBE, topic))
+            self._rights.put(self._key(asked, SUBSCRIBE, topic), found)
+            if found == DENIED and not client.gone and topic_filter in session.subscriptions:
+                client.broker.unsubscribe_session(session, topic_filter)
+                session.access.purge(session, () if is_shared(topic_filter) else (topic_filter,))
+                self.expel(client)
+            yield
 
     # -- topics -----------------------------------------------------------------------------------
 
     def ask(self, client: Identity, action: int, topic: bytes) -> None:
         """The authorizer's part: see port.core.auth.Identity.authorizer."""
         info = ClientInfo.of(client, client.user, None)
-        parts = (client.user, info.client_id.encode(), info.address.encode(), info.listener.encode())
-        key = self._rights.key(*parts, b"%d" % action, topic)
+        key = self._key(info, action, topic)
         verdict = self._rights.get(key)
         loop = asyncio.get_running_loop()
         if verdict is not None:
             self.cache_hits += 1
             loop.call_soon(client.authorized, action, topic, verdict, int(self._rights.left(key) * 1000))
-        elif not self.request(self._authorize(client, info, action, topic, key)):
+        elif not self.request(client, lambda ticket: self._authorize(client, info, action, topic, key, ticket)):
             loop.call_soon(client.authorized, action, topic, DENIED, int(_DENIED_FOR * 1000))
 
-    async def _authorize(self, client: Identity, info: ClientInfo, action: int, topic: bytes, key: bytes) -> None:
-        fields = {**_fields(info), "action": _ACTIONS[action], "topic": topic.decode()}
+    def _key(self, info: ClientInfo, action: int, topic: bytes) -> bytes:
+        """What an answer about a topic is remembered by."""
+        user = None if info.user is None else info.user.encode()
+        parts = (user, info.client_id.encode(), info.address.encode(), info.listener.encode())
+        return self._rights.key(*parts, b"%d" % action, topic)
+
+    async def _authorize(
+        self, client: Identity, info: ClientInfo, action: int, topic: bytes, key: bytes, ticket: Ticket | None
+    ) -> None:
         verdict, ttl = DENIED, _DENIED_FOR
         try:
-            verdict = await self.ask_within(lambda: self._ask_service(fields, info, action, topic), client)
+            verdict = await self.ask_within(lambda: self._ask_service(info, action, topic), client, ticket)
             self._rights.put(key, verdict)
             ttl = self._rights.left(key)
         except BackEndError:
@@ -175,12 +242,13 @@ class HttpAuthenticator(AsyncAuthenticator):
             if not client.gone:
                 client.authorized(action, topic, verdict, int(ttl * 1000))
 
-    async def _ask_service(self, fields: Mapping[str, Any], info: ClientInfo, action: int, topic: bytes) -> int:
+    async def _ask_service(self, info: ClientInfo, action: int, topic: bytes) -> int:
         self.asked += 1
+        fields = {**_fields(info), "action": _ACTIONS[action], "topic": topic.decode()}
         result = await self._post(self.settings["acl_url"], fields)
         if isinstance(result, dict) and "result" not in result:
             return _decide(result, "comqtt2", info, action, topic)
-        if isinstance(result, int):
+        if _is_number(result):
             return _decide({topic.decode(): result}, "comqtt1", info, action, topic)
         word = _word(result.get("result") if isinstance(result, dict) else result)
         if word is None:
@@ -227,6 +295,11 @@ def _word(value: Any) -> str | None:
     return _WORDS.get(value) if isinstance(value, str) else None
 
 
+def _is_number(value: Any) -> bool:
+    """Whether it is a whole number; JSON's true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _fields(info: ClientInfo) -> dict[str, Any]:
     return {"user": info.user, "client_id": info.client_id, "address": info.address, "listener": info.listener}
 
@@ -239,8 +312,8 @@ def _check_url(name: str, text: str) -> None:
         right = False
     if not right:
         raise ValueError("%s must be an http or https URL" % name)
-    if url.username or url.password:
-        raise ValueError("%s must not hold a user name or password, set token_file" % name)
+    if "@" in text.partition("?")[0]:
+        raise ValueError("%s must not hold a user name or password, set token_file; an @ in the path is %%40" % name)
 
 
 def _decide(rights: Mapping[str, Any], numbers: str, info: ClientInfo, action: int, topic: bytes) -> int:

@@ -32,7 +32,7 @@ class MysqlAuthenticator(SqlAuthenticator):
         host: str = values["host"]
         self._pool = await self._driver.create_pool(
             minsize=0,
-            maxsize=values["max_concurrent"],
+            maxsize=self.connections,
             pool_recycle=300,
             host="localhost" if host.startswith("/") else host,
             unix_socket=host if host.startswith("/") else None,

@@ -29,7 +29,7 @@ class PostgresqlAuthenticator(SqlAuthenticator):
         values = self.settings
         self._pool = await self._driver.create_pool(
             min_size=0,
-            max_size=values["max_concurrent"],
+            max_size=self.connections,
             host=values["host"],
             port=values["port"],
             database=values["database"],

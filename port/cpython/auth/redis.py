@@ -17,12 +17,11 @@ these do not allow it either.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 from urllib.parse import urlsplit
 
 from port.cpython.auth.accounts import ACCOUNTS, Account, AccountAuthenticator
-from port.cpython.auth.base import CACHING, WAITING, BackEndError, ClientInfo
+from port.cpython.auth.base import CACHING, WAITING, BackEndError, ClientInfo, flag, from_json
 from port.cpython.auth.rights import Right, longest_first
 from port.cpython.auth.settings import Setting, library, secret
 
@@ -58,7 +57,7 @@ class RedisAuthenticator(AccountAuthenticator):
         url = urlsplit(values["url"])
         if url.scheme not in ("redis", "rediss", "unix"):
             raise ValueError("url must begin with redis://, rediss:// or unix://")
-        if url.username or url.password:
+        if "@" in values["url"]:
             raise ValueError("url must not hold a user name or password, set user and password_file")
         defaults = _PREFIXES[self._layout]
         self._auth = values["auth_prefix"] or defaults[0]
@@ -76,7 +75,7 @@ class RedisAuthenticator(AccountAuthenticator):
         self._options: dict[str, Any] = {
             "username": values["user"] or None,
             "password": password or None,
-            "max_connections": values["max_concurrent"],
+            "max_connections": self.connections,
             "socket_timeout": None,  # we have our own, and theirs would try again
             "socket_connect_timeout": None,
             # One more time, at once: connections that were idle while the server was restarted are dead.
@@ -111,7 +110,10 @@ class RedisAuthenticator(AccountAuthenticator):
         name = self.subject(info) or ""
         if self._layout == "comqtt1":
             record, allow, superuser = await self._client.hmget(self._auth + name, ["password", "allow", "superuser"])
-            return None if record is None else Account(record, _true(allow, True), _true(superuser, False))
+            if record is None:
+                return None
+            allowed = allow is None or flag(allow, "allow of an account")
+            return Account(record, allowed, superuser is not None and flag(superuser, "superuser of an account"))
         found = await self._client.hget(self._auth, name)
         return None if found is None else _from_json(found)
 
@@ -122,15 +124,11 @@ class RedisAuthenticator(AccountAuthenticator):
         return longest_first(await self._client.hgetall(self._acl + (self.subject(info) or "")))
 
 
-def _true(text: str | None, default: bool) -> bool:
-    return default if text is None else text.lower() in ("1", "true", "yes")
-
-
 def _from_json(text: str) -> Account:
-    try:
-        values = json.loads(text)
-    except ValueError:
-        values = None
+    values = from_json(text, "an account")
     if not isinstance(values, dict) or not isinstance(values.get("password", ""), str):
         raise BackEndError("an account is no JSON object with a password")
-    return Account(values.get("password", ""), values.get("allow") is True, values.get("superuser") is True)
+    for name in ("allow", "superuser"):
+        if not isinstance(values.get(name, False), bool):
+            raise BackEndError("%s of an account is neither true nor false" % name)
+    return Account(values.get("password", ""), values.get("allow", False), values.get("superuser", False))

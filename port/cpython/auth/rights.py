@@ -42,8 +42,11 @@ def rules_of(rights: tuple[Right, ...], numbers: str) -> list[Rule]:
 def longest_first(rights: Mapping[str, Any]) -> tuple[Right, ...]:
     """Rights that have no order of their own: of those that match a topic the longest filter decides, as in CoMQTT.
 
-    Of two of the same length that with a wildcard comes last.
+    Of two of the same length that with a wildcard comes last. Raises BackEndError.
     """
+    for topic, access in rights.items():
+        if isinstance(access, bool) or not isinstance(access, (int, str)):
+            raise BackEndError("access to topic %r is neither a number nor a word" % topic)
     topics = sorted(rights, key=lambda topic: (len(topic), topic), reverse=True)
     return tuple((topic, str(rights[topic])) for topic in topics)
 

@@ -40,7 +40,7 @@ class Setting:
 
     def check(self, value: Any) -> Any:
         """The value, an int made a float where one is wanted. Raises ValueError naming the setting."""
-        shown = "that" if self.secret else repr(value)
+        shown = "that" if self.secret or self.name.endswith("url") else repr(value)  # in which a password may stand
         default = self.default
         if isinstance(default, bool):
             if not isinstance(value, bool):

@@ -7,8 +7,8 @@ name, is left to the next authenticator.
 `user_query` gives one row or none; its columns are found by name:
 
     password     the password record
-    allow        if there: 0 or false refuses the client
-    superuser    if there: 1 or true allows everything
+    allow        if there: 0, false or NULL refuses the client
+    superuser    if there: 1 or true allows everything; both may be a bit, a boolean, a number, or text that says so
     username     if there, it has to be :user letter by letter: many databases take `Ann` for `ann`
 
 `acl_query` gives rights, the first that matches decides:
@@ -24,10 +24,11 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from port.cpython.auth.accounts import ACCOUNTS, Account, AccountAuthenticator
-from port.cpython.auth.base import CACHING, WAITING, BackEndError, ClientInfo
+from port.cpython.auth.base import CACHING, WAITING, BackEndError, ClientInfo, flag
 from port.cpython.auth.rights import Right
 from port.cpython.auth.settings import Setting, Table, client_context, secret
 
@@ -138,9 +139,15 @@ class SqlAuthenticator(AccountAuthenticator):
         row = rows[0]
         if "password" not in row:
             raise BackEndError("user_query gives no column password")
-        if "user" in self._user_query.names and _text(row.get("username", info.user)) != info.user:
+        if "user" in self._user_query.names and _text(row.get("username", info.user), "username") != info.user:
             return None
-        return Account(_text(row["password"]), bool(row.get("allow", True)), bool(row.get("superuser", False)))
+        # NULL is no, as it is in a condition.
+        allowed, superuser = row.get("allow", True), row.get("superuser", False)
+        return Account(
+            _text(row["password"], "password"),
+            allowed is not None and flag(allowed, "allow of an account"),
+            superuser is not None and flag(superuser, "superuser of an account"),
+        )
 
     async def rights(self, info: ClientInfo) -> tuple[Right, ...] | None:
         """See AccountAuthenticator.rights."""
@@ -150,11 +157,23 @@ class SqlAuthenticator(AccountAuthenticator):
         rows = await self.fetch(query, query.values(info), self.settings["max_rules"] + 1)
         if rows and not ("topic" in rows[0] and "access" in rows[0]):
             raise BackEndError("acl_query must give the columns topic and access")
-        return tuple((_text(row["topic"]), _text(row["access"])) for row in rows)
+        return tuple((_text(row["topic"], "topic"), _access(row["access"])) for row in rows)
 
 
-def _text(value: Any) -> str:
-    """A column as text: that of a binary type, too; NULL is empty."""
+def _text(value: Any, name: str) -> str:
+    """A column as text: that of a binary type, too; NULL is empty. Raises BackEndError for numbers and the like."""
     if isinstance(value, (bytes, bytearray)):
-        return value.decode()
-    return "" if value is None else str(value)
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise BackEndError("the column %s is not text in UTF-8" % name) from None
+    if value is not None and not isinstance(value, str):
+        raise BackEndError("the column %s is not text but %s" % (name, type(value).__name__))
+    return value or ""
+
+
+def _access(value: Any) -> str:
+    """A right as text: a word, or a whole number."""
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool) and value in (0, 1, 2, 3):
+        return str(int(value))
+    return _text(value, "access")

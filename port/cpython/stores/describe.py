@@ -8,6 +8,7 @@ from port.core import records, session_records
 from port.core.codec import Reader
 from port.core.message import Message
 from port.core.reason import MQTTError
+from port.core.retained import retained_message
 
 _READABLE = 1000  # bytes of a payload that are shown beside the record itself
 
@@ -39,7 +40,7 @@ def _format(key: bytes, value: bytes) -> dict[str, Any]:
 def _totals(key: bytes, value: bytes) -> dict[str, Any]:
     _number(key, 0)
     numbers = records.read_totals(value)
-    return {"written": numbers[0], **dict(zip(records.TOTALS, numbers[1:], strict=False))}
+    return {"written": numbers[0], **dict(zip((*records.TOTALS, "clock"), numbers[1:], strict=False))}
 
 
 def _session(key: bytes, value: bytes) -> dict[str, Any]:
@@ -49,6 +50,8 @@ def _session(key: bytes, value: bytes) -> dict[str, Any]:
     for name in ("client_id", "user", "address", "listener"):
         found[name] = reader.binary().decode()
     flags = reader.u8()
+    if flags & 8:
+        found["mount_point"] = reader.binary().decode()
     _end(reader)
     if not flags & 2:
         found["user"] = None
@@ -58,6 +61,8 @@ def _session(key: bytes, value: bytes) -> dict[str, Any]:
 def _subscription(key: bytes, value: bytes) -> dict[str, Any]:
     options = session_records.read_subscription(value)
     found = {"session": _number(key[:4], 4), "topic_filter": key[4:].decode(), "qos": options & 3}
+    if options & session_records.DUE:
+        found["due"] = True
     if options >> 8:
         found["identifier"] = options >> 8
     return found
@@ -66,6 +71,12 @@ def _subscription(key: bytes, value: bytes) -> dict[str, Any]:
 def _received(key: bytes, value: bytes) -> dict[str, Any]:
     _number(key, 6)
     return {"session": _number(key[:4], 4), "packet_id": _number(key[4:], 2)}
+
+
+def _replayed(key: bytes, value: bytes) -> dict[str, Any]:
+    _number(key, 10)
+    topic_filter, *names = session_records.read_replayed(value)
+    return {"session": _number(key[:4], 4), "topic_filter": topic_filter.decode(), "topics": [name.decode() for name in names]}
 
 
 def _message(key: bytes, value: bytes) -> dict[str, Any]:
@@ -87,7 +98,16 @@ def _entry(key: bytes, value: bytes) -> dict[str, Any]:
 
 
 def _retained(key: bytes, value: bytes) -> dict[str, Any]:
-    return _shown(records.read_message(value, 0, 0, key))
+    record = records.read_retained(value, key)
+    found = _shown(retained_message(record))
+    if record[4] is not None:
+        found["expires"] = record[4]
+    if record[5] is not None:
+        user, client_id, address, listener = record[5]
+        found["publisher"] = {
+            "user": None if user is None else user.decode(), "client_id": client_id.decode(), "address": address, "listener": listener,
+        }  # fmt: skip
+    return found
 
 
 def _will(key: bytes, value: bytes) -> dict[str, Any]:
@@ -133,6 +153,7 @@ _KINDS = {
     records.ENTRY: ("entry", _entry),
     records.RETAINED: ("retained", _retained),
     records.WILL: ("will", _will),
+    records.REPLAYED: ("replayed", _replayed),
 }
 
 

@@ -5,7 +5,8 @@
 All records are fields of one hash, PREFIX:records; a batch is one script, of which Redis does all or nothing. What can be
 lost is up to the server as well as to `durability`:
 
-none     What clients were told within the last second or so, when the broker crashes: acknowledgements do not wait.
+none     What clients were told within the last second or so, when the broker crashes: acknowledgements do not wait, but
+         while the server fails and on_failure is `refuse`.
 batch    Nothing when the broker crashes: what was acknowledged Redis has answered for. What Redis keeps when it, or its
          machine, stops: with `appendonly no` the state of its last snapshot, or nothing; with `appendonly yes` and
          `appendfsync everysec` all but the last second or two; with `appendfsync always` everything. `maxmemory-policy`
@@ -54,17 +55,28 @@ if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 
 
 def _crashed(holder: bytes) -> bool:
-    """True for the token of a process of this machine that is gone; one that is alive after all writes nothing more."""
-    host, _, rest = holder.decode(errors="replace").rpartition(" ")[0].rpartition(" ")
-    if host != socket.gethostname() or not rest.isdigit():
+    """True for the token of a process of this machine that is gone, whoever has its number now; one that is alive after all
+    writes nothing more."""
+    who, _, mark = holder.decode(errors="replace").rpartition(" ")
+    host, _, pid = who.rpartition(" ")
+    if host != socket.gethostname() or not pid.isdigit():
         return False
     try:
-        os.kill(int(rest), 0)
+        os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
     except (OSError, OverflowError):
         pass
-    return False
+    began, known, _ = mark.partition("-")
+    return bool(known) and _began(int(pid)) not in ("", began)
+
+
+def _began(pid: int) -> str:
+    """When a process began, as the system counts; empty where it does not tell. In a container all brokers have one number."""
+    try:
+        return Path("/proc/%d/stat" % pid).read_text().rpartition(") ")[2].split()[19]
+    except (OSError, LookupError):
+        return ""
 
 
 class RedisStore(WriterStore):
@@ -78,6 +90,7 @@ class RedisStore(WriterStore):
     on_failure, backlog_bytes  see Store
     """
 
+    kind = "redis"
     pulse = LEASE / 3
 
     def __init__(
@@ -90,7 +103,7 @@ class RedisStore(WriterStore):
         parts = urlsplit(url)
         if parts.scheme not in ("redis", "rediss", "unix"):
             raise ValueError("url must begin with redis://, rediss:// or unix://")
-        if parts.username or parts.password:
+        if "@" in url:
             raise ValueError("url must not hold a user name or password, set user and password_file")
         if not prefix:
             raise ValueError("prefix must not be empty")
@@ -119,7 +132,8 @@ class RedisStore(WriterStore):
 
     def open(self) -> None:
         """See WriterStore.open."""
-        self._token = ("%s %d %s" % (socket.gethostname(), os.getpid(), uuid.uuid4().hex)).encode()
+        pid = os.getpid()
+        self._token = ("%s %d %s-%s" % (socket.gethostname(), pid, _began(pid), uuid.uuid4().hex)).encode()
         try:
             self._client = self._redis.Redis.from_url(self.url, **self._options)
             records, lease = self._keys
@@ -149,6 +163,17 @@ class RedisStore(WriterStore):
         found.pop(_MARK, None)
         for key in sorted(found):
             yield key, found.pop(key)
+
+    def set_aside(self) -> str:
+        """See Store.set_aside: to PREFIX:records.corrupt-1, or the first that is free."""
+        number = 1
+        with self._redis.Redis.from_url(self.url, **self._options) as client:
+            try:
+                while not client.renamenx(self._keys[0], "%s.corrupt-%d" % (self._keys[0], number)):
+                    number += 1
+            except self._redis.RedisError as e:
+                raise self._error(e) from None
+        return "%s.corrupt-%d" % (self._keys[0], number)
 
     def write(self, puts: list[tuple[bytes, bytes]], removed: list[bytes]) -> None:
         """See WriterStore.write."""

@@ -4,8 +4,8 @@
 
 What can be lost is chosen with `durability`:
 
-none     What clients were told within the last second or so: acknowledgements do not wait for the store. An orderly stop
-         loses nothing; a crash of the broker (kill -9) loses the changes of that time; a power cut those of the last
+none     What clients were told within the last second or so: acknowledgements do not wait for the store, but while it
+         fails and on_failure is `refuse`. An orderly stop loses nothing; a crash of the broker (kill -9) loses the changes of that time; a power cut those of the last
          minutes, or the file may be damaged.
 batch    Nothing when the broker crashes: what was acknowledged is with the operating system. A power cut or a crash of the
          operating system can lose the last moments, as far as they were not on the disk yet: all from some batch on, never
@@ -16,16 +16,18 @@ sync     Nothing that was acknowledged, in a power cut neither: each batch is on
 The disk has to keep its word at that: some do not write what they were told to.
 
 One transaction a batch, in WAL mode. The file belongs to one broker at a time, which holds a lock on it. Each record has a
-checksum: what the disk has garbled is noticed, not believed. When the file cannot be read at the start, the broker does not
+checksum: what the disk has garbled is noticed, not believed. When the file cannot be read at the start, or not be understood, the broker does not
 start (on_failure `refuse`), or the file is moved aside (FILE.corrupt-1 ...) and it starts with nothing (`degrade`).
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
@@ -44,6 +46,8 @@ _SMALLEST = 512  # bytes of a database
 _CHECKPOINT = 4000  # pages of 4 KB in the log at which they go to the file; fewer writes than with SQLite's 1000
 _CACHE = 8192  # KB of pages in memory
 _ROWS = 1000  # fetched at a time
+_COPIES = 20  # attempts to copy a file that its broker writes to
+_WAL_HEADER = 32  # bytes, with a number that is another each time the log is begun anew
 
 # A statement takes the GIL once, however many rows it has; so a batch is as few of them as possible. There are statements of
 # some sizes only: each is compiled once. What is missing to the next size is filled up.
@@ -52,14 +56,13 @@ _PUT = {n: "INSERT OR REPLACE INTO record VALUES " + ",".join(["(?,?,?)"] * n) f
 _REMOVE = {n: "DELETE FROM record WHERE key IN (%s)" % ",".join("?" * n) for n in _SIZES}  # nosec B608 # numbers of our own
 
 _REASONS = {
-    sqlite3.SQLITE_BUSY: "is in use, by another broker it seems",
-    sqlite3.SQLITE_LOCKED: "is in use, by another broker it seems",
     sqlite3.SQLITE_FULL: "cannot be written, the disk is full",
     sqlite3.SQLITE_READONLY: "may not be written, or its folder may not",
     sqlite3.SQLITE_PERM: "must not be opened",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened: its folder must be there, and may be written to",
     sqlite3.SQLITE_IOERR: "cannot be read or written",
 }
+_IN_USE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -74,6 +77,8 @@ class SQLiteStore(WriterStore):
     backlog_bytes  see Store
     """
 
+    kind = "sqlite"
+
     def __init__(
         self, file: str | os.PathLike[str], durability: str = "batch", on_failure: str = "refuse",
         backlog_bytes: int = BACKLOG_BYTES,
@@ -86,12 +91,14 @@ class SQLiteStore(WriterStore):
             raise ValueError("file must not be empty")
         self.file = Path(file).absolute()
         self.place = str(self.file)
+        self._at = self.file  # what is opened, that or a copy
         self._connection: Any = None
 
     # -- opening --------------------------------------------------------------------------------
 
     def open(self) -> None:
         """See WriterStore.open."""
+        self._at = self.file
         try:
             self._open()
         except _DamagedError as e:
@@ -106,11 +113,75 @@ class SQLiteStore(WriterStore):
             except _DamagedError as again:
                 raise ValueError("%s: %s" % (self.file, again)) from None
 
+    def open_copy(self, at: Path, live: bool = False) -> None:
+        """Open a copy, made at this path, and leave the file as it is, whatever is wrong with it.
+
+        live  a broker may have it; else that is an error
+
+        Raises OSError or ValueError.
+        """
+        self._at = at.absolute()
+        for _ in range(_COPIES):
+            if not live:
+                self._ask_for_lock()
+            if self._copy():
+                break
+        else:
+            raise OSError("%s: is written to faster than it can be copied" % self.file)
+        if not live:
+            self._ask_for_lock()
+        if not at.stat().st_size:
+            raise ValueError("%s: is empty, there was never a store in it, or it was cut off" % self.file)
+        try:
+            self._connect()
+        except _DamagedError as e:
+            raise ValueError("%s: %s" % (self.file, e)) from None
+
+    def _ask_for_lock(self) -> None:
+        """Raise OSError when another connection has the file. Nothing is written: SQLite gets no further than the lock."""
+        with closing(sqlite3.connect(self.file.as_uri() + "?mode=ro", uri=True, timeout=0)) as connection:
+            try:
+                connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            except sqlite3.Error as e:
+                if _code(e) in _IN_USE:
+                    raise self._error(e) from None
+
+    def _copy(self) -> bool:
+        """Copy the file and its log; False when the copies may not belong together.
+
+        A checkpoint takes pages from the log to the file. As long as the log was not begun anew it has all that was taken
+        since, so the log that is copied last makes the copy whole, up to its last whole transaction.
+        """
+        before = self._generation()
+        shutil.copyfile(self.file, self._at)
+        for ending in ("-wal", "-journal"):
+            try:
+                shutil.copyfile(self._beside(ending), self._at.with_name(self._at.name + ending))
+            except FileNotFoundError:
+                self._at.with_name(self._at.name + ending).unlink(missing_ok=True)
+        return self._generation() == before
+
+    def _generation(self) -> object:
+        """What is another when the log was begun anew; without a log, when the file was written to."""
+        try:
+            with open(self._beside("-wal"), "rb") as log:
+                head = log.read(_WAL_HEADER)
+        except FileNotFoundError:
+            head = b""
+        if head:
+            return head
+        found = self.file.stat()
+        return found.st_size, found.st_mtime_ns
+
     def _open(self) -> None:
         self._create()
+        self._connect()
+
+    def _connect(self) -> None:
         try:
             self._connection = sqlite3.connect(
-                self.file.as_uri() + "?mode=rw", uri=True, timeout=0, isolation_level=None, check_same_thread=False
+                self._at.as_uri() + "?mode=rw", uri=True, timeout=0, isolation_level=None, check_same_thread=False
             )
             self._prepare()
             self._check()
@@ -135,6 +206,8 @@ class SQLiteStore(WriterStore):
             # SQLite would take such a file for a new one, and delete its log.
             if self.file.stat().st_size < (_SMALLEST if self.size() else 0):
                 raise _DamagedError("the file is cut off") from None
+            if not self.size():
+                logger.warning("%s: is empty, the broker starts with nothing", self.file)
         except OSError as e:
             raise OSError(e.errno, "%s: cannot be made: %s" % (self.file, e.strerror)) from None
 
@@ -176,6 +249,10 @@ class SQLiteStore(WriterStore):
 
     def _beside(self, ending: str) -> Path:
         return self.file.with_name(self.file.name + ending)
+
+    def set_aside(self) -> str:
+        """See Store.set_aside."""
+        return str(self._move_aside())
 
     def _move_aside(self) -> Path:
         """Rename the file and its log to the first free name; the new name."""
@@ -257,6 +334,8 @@ class SQLiteStore(WriterStore):
 
     def _error(self, e: sqlite3.Error) -> OSError:
         reason = _REASONS.get(_code(e))
+        if _code(e) in _IN_USE:
+            reason = "is in use, by another broker or program" + _holders(self.file)
         if _code(e) in _DAMAGE:
             reason = "is damaged"
         return OSError("%s: %s" % (self.file, "%s (%s)" % (reason, e) if reason else e))
@@ -265,6 +344,20 @@ class SQLiteStore(WriterStore):
 def _code(e: sqlite3.Error) -> int:
     """SQLite's primary result code."""
     return getattr(e, "sqlite_errorcode", 0) & 0xFF
+
+
+def _holders(file: Path) -> str:
+    """": process 1 (name)" for those that have a lock on the file; empty where the system does not tell."""
+    try:
+        found = file.stat()
+        place = "%02x:%02x:%d" % (os.major(found.st_dev), os.minor(found.st_dev), found.st_ino)
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        names = []
+        for pid in sorted({words[-4] for words in locks if words[-3] == place}):
+            names.append("process %s (%s)" % (pid, Path("/proc/%s/comm" % pid).read_text().strip()))
+    except (OSError, LookupError):
+        return ""
+    return ": " + ", ".join(names) if names else ""
 
 
 def _sum(key: bytes, value: bytes) -> int:

@@ -75,7 +75,7 @@ class WriterStore(Store):
 
     # -- see Store ------------------------------------------------------------------------------
 
-    def load(self) -> Iterable[Record]:
+    def load(self) -> Iterable[tuple[bytes, bytes]]:
         """See Store.load."""
         self.open()
         self._thread = threading.Thread(target=self._run, name="ucomqtt store", daemon=True)

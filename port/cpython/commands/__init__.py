@@ -1,0 +1,116 @@
+"""The program `ucomqtt` and its commands: one table, of which --help, `help`, completion and the manual are made.
+
+A command is a module with `parser()`, its command line, and `main(arguments)`, which returns the exit status. It is imported
+when it is asked for. Without a command the broker runs, see port.cpython.__main__.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A row of the table: name, the module that has it, and what it does."""
+
+    name: str
+    module: str
+    text: str
+
+
+COMMANDS = (
+    Command("pub", "port.cpython.commands.pub", "publish messages, with the options of mosquitto_pub"),
+    Command("sub", "port.cpython.commands.sub", "print messages as they come, with the options of mosquitto_sub"),
+    Command("passwd", "port.cpython.passwd", "make and change a password file"),
+    Command("store", "port.cpython.store", "check, export, import, back up and compact the broker's store"),
+    Command("cert", "port.cpython.commands.cert", "make a private certificate authority and certificates"),
+    Command("check", "port.cpython.commands.check", "say whether a configuration is right"),
+    Command("from-mosquitto", "port.cpython.commands.from_mosquitto", "translate a mosquitto.conf"),
+    Command("health", "port.cpython.commands.health", "say whether a running broker answers"),
+)
+HELP = "help"
+
+
+def command() -> str:
+    """What starts this program: as it was started, installed or in a clone."""
+    return "python3 -m port.cpython" if os.path.basename(os.path.dirname(sys.argv[0])) == "cpython" else "ucomqtt"
+
+
+def listing() -> str:
+    """The table as lines of a help."""
+    rows = [*((name, text) for name, _, text in COMMANDS), (HELP, "explain a command: %s %s COMMAND" % (command(), HELP))]
+    return "commands:\n" + "\n".join("  %-15s %s" % row for row in rows)
+
+
+def module(name: str) -> ModuleType | None:
+    """The module of a command, None where there is no such command."""
+    for row in COMMANDS:
+        if row.name == name:
+            return import_module(row.module)
+    return None
+
+
+def fail(text: str, status: int = 1) -> int:
+    """Say on standard error what went wrong; the exit status."""
+    print("ucomqtt: " + text, file=sys.stderr, flush=True)
+    return status
+
+
+def broker_parser() -> argparse.ArgumentParser:
+    """The command line without a command."""
+    from port.cpython import config
+
+    return config.parser()
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command that the first argument names.
+
+    Its exit status: 2 where there is no such command, 1 when nobody reads what it prints any more, 130 after Ctrl-C.
+    """
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is to be flushed into it at the end
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _run(arguments: Sequence[str]) -> int:
+    name, *rest = arguments
+    if name == HELP:
+        if not rest:
+            broker_parser().print_help()
+            return 0
+        name = rest[0]
+    found = module(name)
+    if found is None:
+        from port.core.nearest import unknown
+
+        text = unknown("command", name, [row.name for row in COMMANDS] + [HELP])
+        is_file = os.path.isfile(name)
+        more = "the broker takes a file as --config %s" % name if is_file else "%s --help lists them" % command()
+        return fail("%s (%s)" % (text, more), 2)
+    if arguments[0] == HELP:
+        found.parser().print_help()
+        return 0
+    status: int = found.main(rest)
+    return status
+
+
+def main() -> int:
+    """The program; its exit status."""
+    arguments = sys.argv[1:]
+    if arguments and not arguments[0].startswith("-"):
+        return run(arguments)
+    from port.cpython.__main__ import main
+
+    return main(arguments)

@@ -1,0 +1,361 @@
+"""What `pub` and `sub` share: the options of mosquitto's clients for a connection, and the connection, made with paho-mqtt.
+
+The library is imported when a connection is made: the command line can be explained without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import ssl
+import sys
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from port.cpython.commands import fail
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client
+    from paho.mqtt.properties import Properties
+
+PORT, TLS_PORT = 1883, 8883
+ANSWER = 30.0  # s that the broker has to answer CONNECT
+VERSIONS = {"31": 3, "mqttv31": 3, "311": 4, "mqttv311": 4, "5": 5, "mqttv5": 5}
+_TLS = {"mqtts": "tcp", "wss": "websockets"}
+_PLAIN = {"mqtt": "tcp", "ws": "websockets"}
+_PACKETS = ("connect", "publish", "subscribe", "unsubscribe", "disconnect", "will")
+_NUMBERS = ("Interval", "Maximum", "Indicator", "Alias", "Identifier", "Information", "Size")
+EXIT_STATUS = """Exit status: 0 done, 1 no connection, or the broker refused something, 2 misuse"""
+EPILOG = """\
+A password on the command line can be seen by others. It is taken from --password-file, or from the variable MQTT_PASSWORD,
+just as well; the user name from MQTT_USERNAME. Needs the Python library paho-mqtt: pip install 'ucomqtt[client]'.
+"""
+
+
+class ClientError(Exception):
+    """What is wrong, with the option, file or broker at fault."""
+
+
+class _Property(argparse.Action):
+    """-D PACKET NAME VALUE, or for user-property NAME VALUE."""
+
+    def __call__(self, parser: argparse.ArgumentParser, args: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        packet, name, *rest = [*values, ""] if len(values) < 2 else values
+        if packet.lower() not in _PACKETS:
+            parser.error("%s: the packet must be one of %s, not %r" % (option, ", ".join(_PACKETS).upper(), packet))
+        if len(rest) != (2 if name == "user-property" else 1):
+            parser.error(
+                "%s: %s takes %s" % (option, name or packet, "a name and a value" if name == "user-property" else "a value")
+            )
+        getattr(args, self.dest).append((packet.lower(), name, rest))
+
+
+def qos(text: str) -> int:
+    """A QoS of the command line."""
+    if text not in ("0", "1", "2"):
+        raise argparse.ArgumentTypeError("must be 0, 1 or 2, not %r" % text)
+    return int(text)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options for a connection; -h is the host, as mosquitto's clients have it."""
+    parser.add_argument("--help", action="help", help="show this help and exit")
+    group = parser.add_argument_group("connection")
+    add = group.add_argument
+    add("-h", "--host", metavar="HOST", help="the broker (default localhost)")
+    add("-p", "--port", type=int, metavar="PORT", help="its port (default %d, with TLS %d)" % (PORT, TLS_PORT))
+    add("-L", "--url", metavar="URL", help="mqtt(s) or ws(s)://[USER[:PASSWORD]@]HOST[:PORT][/TOPIC]: for -h, -p, -u, -P and -t")
+    add("--unix", metavar="FILE", help="a Unix socket in place of host and port")
+    add("-i", "--id", metavar="ID", help="client id (default: one that the broker or the library makes)")
+    add("-k", "--keepalive", type=int, default=60, metavar="SECONDS", help="keep alive (default %(default)s)")
+    add("-V", "--protocol-version", choices=VERSIONS, default="311", metavar="VERSION", help="31, 311 (default) or 5")
+    add("-c", "--disable-clean-session", action="store_true", help="keep the session; needs -i")
+    add("-x", "--session-expiry-interval", type=int, metavar="SECONDS", help="how long the session is kept, MQTT 5 only")
+    text = "an MQTT 5 property: PACKET is connect, publish, subscribe, unsubscribe, disconnect or will, NAME as in content-type"
+    add("-D", "--property", dest="properties", action=_Property, nargs="+", default=[], metavar="PACKET NAME VALUE", help=text)
+    add("-d", "--debug", action="store_true", help="show what goes to and fro, on standard error")
+    group = parser.add_argument_group("who it is")
+    add = group.add_argument
+    add("-u", "--username", metavar="USER", help="user name")
+    add("-P", "--pw", dest="password", metavar="PASSWORD", help="password, where others may see it")
+    add("--password-file", metavar="FILE", help="file whose first line is the password")
+    group = parser.add_argument_group("TLS")
+    add = group.add_argument
+    add("--cafile", metavar="FILE", help="certificates of the authorities to believe, PEM")
+    add("--capath", metavar="FOLDER", help="folder with them, as `openssl rehash` makes it")
+    add(
+        "--tls-use-os-certs", action="store_true", help="believe the authorities of this system (default with port %d)" % TLS_PORT
+    )
+    add("--cert", metavar="FILE", help="the client's own certificate, PEM")
+    add("--key", metavar="FILE", help="its key, PEM")
+    add("--insecure", action="store_true", help="do not compare the name in the broker's certificate with the host")
+    add(
+        "--tls-version",
+        choices=("tlsv1.2", "tlsv1.3"),
+        metavar="VERSION",
+        help="tlsv1.2 or tlsv1.3 and nothing below (default tlsv1.2)",
+    )
+    group = parser.add_argument_group("will")
+    add = group.add_argument
+    add("--will-topic", metavar="TOPIC", help="topic of the will, which the broker publishes if this client is lost")
+    add("--will-payload", metavar="TEXT", help="its payload (default: empty)")
+    add("--will-qos", type=qos, default=0, metavar="QOS", help="its QoS (default 0)")
+    add("--will-retain", action="store_true", help="retain it")
+
+
+def apply_url(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
+    """Take over what -L says, and check what options mean together; the topic of the URL or an empty string."""
+    args.transport, args.tls = "tcp", False
+    topic = ""
+    if args.url is not None:
+        for name in ("host", "port", "unix"):
+            if getattr(args, name) is not None:
+                parser.error("-L and %s cannot be together" % {"host": "-h", "port": "-p", "unix": "--unix"}[name])
+        try:
+            parts = urlsplit(args.url)
+            args.port = parts.port
+        except ValueError as e:
+            parser.error("-L: %s" % e)
+        args.tls = parts.scheme in _TLS
+        transport = _TLS.get(parts.scheme) or _PLAIN.get(parts.scheme)
+        if transport is None or not parts.hostname:
+            parser.error(
+                "-L must be mqtt://, mqtts://, ws:// or wss:// and a host, not %r"
+                % parts._replace(netloc=parts.hostname or "").geturl()
+            )
+        args.transport, args.host = transport, parts.hostname
+        topic = unquote(parts.path[1:])
+        if transport == "websockets" and args.port is None:
+            args.port = 443 if args.tls else 80
+        args.username = args.username or (unquote(parts.username) if parts.username else None)
+        args.password = args.password or (unquote(parts.password) if parts.password else None)
+    if args.unix is not None and (args.host is not None or args.port is not None):
+        parser.error("--unix and -h or -p cannot be together")
+    if args.disable_clean_session and args.id is None:
+        parser.error("-c needs -i, a session belongs to a client id")
+    if bool(args.cert) != bool(args.key):
+        parser.error("--cert and --key need each other")
+    if VERSIONS[args.protocol_version] != 5:
+        for name, value in (("-D", args.properties), ("-x", args.session_expiry_interval)):
+            if value:
+                parser.error("%s needs -V 5" % name)
+    if args.will_topic is None and (args.will_payload is not None or args.will_qos or args.will_retain):
+        parser.error("--will-payload, --will-qos and --will-retain need --will-topic")
+    if args.password is not None and args.password_file is not None:
+        parser.error("-P and --password-file cannot be together")
+    return topic
+
+
+def properties(args: argparse.Namespace, packet: str) -> Properties | None:
+    """The properties that -D gives a packet, None without -V 5. Raises ClientError."""
+    if VERSIONS[args.protocol_version] != 5:
+        return None
+    from paho.mqtt import MQTTException
+    from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.properties import Properties
+
+    kind = PacketTypes.WILLMESSAGE if packet == "will" else getattr(PacketTypes, packet.upper())
+    found: Any = Properties(kind)  # type: ignore[no-untyped-call]
+    for wanted, name, values in args.properties:
+        if wanted != packet:
+            continue
+        key = "".join(word.capitalize() for word in name.split("-"))
+        value: Any = tuple(values) if len(values) == 2 else values[0]
+        try:
+            if key.endswith(_NUMBERS) and key not in ("AssignedClientIdentifier", "ResponseInformation"):
+                value = int(value)
+            elif key.endswith("Data"):
+                value = os.fsencode(value)
+            if key not in [known.replace(" ", "") for known in found.names]:
+                raise ClientError("-D: there is no property %s" % name)
+            setattr(found, key, value)
+        except (MQTTException, ValueError) as e:
+            raise ClientError("-D %s %s: %s" % (packet, name, e)) from None
+    if packet == "connect" and args.session_expiry_interval is not None:
+        found.SessionExpiryInterval = args.session_expiry_interval
+    elif packet == "connect" and args.disable_clean_session and not hasattr(found, "SessionExpiryInterval"):
+        found.SessionExpiryInterval = 0xFFFFFFFF
+    made: Properties = found
+    return made
+
+
+class Link:
+    """A connection to the broker. The library's thread serves it; `done` is set when there is nothing more to wait for.
+
+    client  the library's
+    error   why it is done, empty where all went well
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        """Raises ClientError naming the option or file that is wrong."""
+        try:
+            from paho.mqtt.client import Client
+            from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+        except ImportError:
+            raise ClientError("the Python library paho-mqtt, 2.0 or newer, is missing: pip install 'ucomqtt[client]'") from None
+        self.args = args
+        self.done = threading.Event()
+        self.error = ""
+        self._answered = threading.Event()
+        self._refusal = ""
+        version = VERSIONS[args.protocol_version]
+        transport: Any = "unix" if args.unix is not None else args.transport
+        clean = None if version == 5 else not args.disable_clean_session
+        try:
+            self.client: Client = Client(
+                CallbackAPIVersion.VERSION2,
+                args.id or "",
+                clean_session=clean,
+                protocol=MQTTProtocolVersion(version),
+                transport=transport,
+                manual_ack=True,
+            )
+        except ValueError as e:
+            raise ClientError(str(e)) from None
+        self._identify()
+        self._tls()
+        if args.will_topic is not None:
+            try:
+                will = (args.will_payload or "").encode(errors="surrogateescape")
+                self.client.will_set(args.will_topic, will, args.will_qos, args.will_retain, properties(args, "will"))
+            except ValueError as e:
+                raise ClientError("--will-topic: %s" % e) from None
+        self.client.on_connect = self._connected
+        self.client.on_disconnect = self._disconnected
+        if args.debug:
+            self.client.on_log = lambda client, userdata, level, text: print(text, file=sys.stderr, flush=True)
+
+    def _identify(self) -> None:
+        args = self.args
+        user = args.username if args.username is not None else os.environ.get("MQTT_USERNAME")
+        password = args.password
+        if args.password_file is not None:
+            try:
+                with open(args.password_file, "rb") as file:
+                    password = file.readline().rstrip(b"\r\n").decode()
+            except OSError as e:
+                raise ClientError("--password-file: cannot read %s: %s" % (args.password_file, e.strerror)) from None
+            except UnicodeDecodeError:
+                raise ClientError("--password-file %s: not valid UTF-8" % args.password_file) from None
+        elif password is None and user is not None:
+            password = os.environ.get("MQTT_PASSWORD")
+        if user is None and password is not None:
+            raise ClientError("a password needs a user name, -u")
+        if user is not None:
+            self.client.username_pw_set(user, password)
+
+    def _tls(self) -> None:
+        args = self.args
+        wanted = args.tls or args.cafile or args.capath or args.cert or args.tls_use_os_certs or args.port == TLS_PORT
+        if not wanted:
+            return
+        for option, path in (("--cafile", args.cafile), ("--capath", args.capath), ("--cert", args.cert), ("--key", args.key)):
+            if path is not None and not os.access(path, os.R_OK):
+                raise ClientError("%s: cannot read %s" % (option, path))
+        try:
+            context = ssl.create_default_context(cafile=args.cafile, capath=args.capath)
+        except ssl.SSLError as e:
+            raise ClientError("--cafile %s: %s" % (args.cafile, e.reason or e)) from None
+        context.minimum_version = ssl.TLSVersion.TLSv1_3 if args.tls_version == "tlsv1.3" else ssl.TLSVersion.TLSv1_2
+        if args.cert is not None:
+            try:
+                context.load_cert_chain(args.cert, args.key)
+            except ssl.SSLError as e:
+                raise ClientError("--cert %s, --key %s: %s" % (args.cert, args.key, e.reason or e)) from None
+        self.client.tls_set_context(context)
+        self.client.tls_insecure_set(args.insecure)
+        self.tls = True
+
+    tls = False
+
+    @property
+    def place(self) -> str:
+        """Where the broker is, as text."""
+        args = self.args
+        return args.unix or "%s:%d" % (args.host or "localhost", self.port)
+
+    @property
+    def port(self) -> int:
+        """The broker's port."""
+        found: int | None = self.args.port
+        return found if found is not None else TLS_PORT if self.tls else PORT
+
+    def open(self) -> None:
+        """Connect, and wait for the broker's answer. Raises ClientError."""
+        args = self.args
+        more: dict[str, Any] = {}
+        if VERSIONS[args.protocol_version] == 5:
+            more = {"clean_start": not args.disable_clean_session, "properties": properties(args, "connect")}
+        try:
+            host = args.unix if args.unix is not None else args.host or "localhost"
+            self.client.connect(host, self.port, args.keepalive, **more)
+        except ssl.SSLCertVerificationError as e:
+            raise ClientError("%s: the broker's certificate is not believed: %s" % (self.place, e.verify_message)) from None
+        except ssl.SSLError as e:
+            raise ClientError("%s: TLS: %s" % (self.place, e.reason or e)) from None
+        except OSError as e:
+            raise ClientError("cannot connect to %s: %s" % (self.place, e.strerror or e)) from None
+        except ValueError as e:
+            raise ClientError(str(e)) from None
+        self.client.loop_start()
+        if not self._answered.wait(ANSWER):
+            raise ClientError("%s does not answer" % self.place)
+        if self._refusal:
+            raise ClientError("%s: %s" % (self.place, self._refusal))
+
+    def close(self) -> None:
+        """Say goodbye, and wait for the library's thread to have said it."""
+        self.client.disconnect(properties=properties(self.args, "disconnect"))
+        self.client.loop_stop()
+
+    def end(self, error: str = "") -> None:
+        """There is nothing more to wait for."""
+        self.error = self.error or error
+        self.done.set()
+
+    def ready(self) -> None:
+        """For who needs more than a connection: it is there, again."""
+
+    def lost(self, reason: str) -> None:
+        """The connection was lost."""
+        self.end("%s: the connection was lost: %s" % (self.place, reason))
+
+    def _connected(self, client: Client, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
+        if code.is_failure:
+            self._refusal = "the broker refuses the connection: %s" % reason_of(code, properties)
+        else:
+            self._refusal = ""
+            self.ready()
+        self._answered.set()
+
+    def _disconnected(self, client: Client, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
+        if not self._answered.is_set():
+            self._refusal = "the broker ended the connection before it answered CONNECT"
+            self._answered.set()
+        elif not self._refusal and not self.done.is_set():
+            self.lost(reason_of(code, properties))
+
+
+def reason_of(code: Any, properties: Any) -> str:
+    """A reason code in words, with what the broker says about it."""
+    text = str(code).lower()
+    said = getattr(properties, "ReasonString", "") if properties is not None else ""
+    return "%s (0x%02X)%s" % (text, code.value, ", " + said if said else "")
+
+
+def run(name: str, work: Any, args: argparse.Namespace) -> int:
+    """Do a command's work; its exit status: what `work` returns, or 1 with an error on standard error."""
+    try:
+        status: int = work(args)
+    except ClientError as e:
+        return 1 if getattr(args, "quiet", False) else fail("%s: %s" % (name, e))
+    return status
+
+
+def misuse(parser: argparse.ArgumentParser, given: Sequence[tuple[str, Any]]) -> None:
+    """Refuse options that cannot be together: at most one of (name, value) may be given."""
+    names = [name for name, value in given if value not in (None, False)]
+    if len(names) > 1:
+        parser.error("%s cannot be together" % " and ".join(names))
