@@ -12,7 +12,9 @@
 #include "lwip/etharp.h"
 #include "lwip/ethip6.h"
 #include "lwip/init.h"
+#include "lwip/mem.h"
 #include "lwip/memp.h"
+#include "lwip/stats.h"
 #include "lwip/timeouts.h"
 #include "netif/ethernet.h"
 
@@ -96,6 +98,10 @@ static bool receive(void) {
     return true;
 }
 
+static void tell(int number, const struct stats_mem *stats) {
+    pools[number] = (pool_t) { stats->used, stats->max, stats->err };
+}
+
 bool lan_work(void) {
     bool up = link_is_up();
     if (up != netif_is_link_up(&lan)) {
@@ -104,6 +110,10 @@ bool lan_work(void) {
     IRQ_STATUS = IRQ_RX; // before looking: what comes meanwhile must count
     bool done = receive();
     sys_check_timeouts();
+    tell(0, lwip_stats.memp[MEMP_TCP_SEG]);
+    tell(1, &lwip_stats.mem);
+    tell(2, lwip_stats.memp[MEMP_PBUF_POOL]);
+    tell(3, lwip_stats.memp[MEMP_TCP_PCB]);
     if (done) {
         irq_enable(LAN_IRQ);
     }
@@ -152,6 +162,12 @@ static err_t configure(struct netif *netif) {
     return ERR_OK;
 }
 
+static void take(memp_t pool, uint32_t count) {
+    while (count--) {
+        memp_malloc(pool);
+    }
+}
+
 // QEMU's network: the board is 10.0.2.15, the host is behind 10.0.2.2.
 void lan_init(void) {
     ip4_addr_t address, mask, gateway;
@@ -160,8 +176,12 @@ void lan_init(void) {
     IP4_ADDR(&gateway, 10, 0, 2, 2);
     lwip_init();
     mdns_resp_init();
-    for (uint32_t i = 0; i < settings->pcbs_unused; i++) {
-        memp_malloc(MEMP_TCP_PCB); // for ever
+    // What is taken here is taken for ever.
+    take(MEMP_TCP_PCB, settings->pcbs_unused);
+    take(MEMP_TCP_SEG, settings->segments_unused);
+    take(MEMP_PBUF_POOL, settings->frames_unused);
+    if (settings->bytes_unused) {
+        mem_malloc(settings->bytes_unused - 8); // and its head
     }
     netif_add(&lan, &address, &mask, &gateway, NULL, configure, ethernet_input);
     netif_set_default(&lan);

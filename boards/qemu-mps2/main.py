@@ -38,6 +38,7 @@ def main():
     try:
         values = read(_FILE) if _exists(_FILE) else _DEFAULTS
         values.setdefault("max_connections_per_address", 0)  # all come from 10.0.2.2
+        values.setdefault("receiver_patience", 30000)  # they share a PC with it, and with what else runs there
         broker = server(values)
         asyncio.run(_run(broker))
     except (ValueError, OSError) as e:
@@ -47,4 +48,7 @@ def main():
         print("ucomqtt: stopped")
 
 
-main()
+try:
+    main()
+except KeyboardInterrupt:  # once more, as programs press it that want the prompt
+    pass

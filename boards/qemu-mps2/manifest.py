@@ -3,4 +3,5 @@
 include("$(MPY_DIR)/extmod/asyncio")
 include("../../manifest.py")
 module("_boot.py", opt=3)
+module("lwip_pools.py", opt=3)
 module("main.py", opt=3)

@@ -16,8 +16,17 @@ typedef struct {
     uint32_t seed[4];
     uint32_t pcbs_unused; // TCP connections less than there is room for
     uint32_t heap_size; // 0: all there is
+    uint32_t segments_unused; // of lwIP, as are these
+    uint32_t bytes_unused;
+    uint32_t frames_unused;
 } settings_t;
 #define settings ((volatile settings_t *)0x21ffff00)
+
+// What it finds there: how much of a pool is in use, the most that was, and how often there was nothing left of it.
+typedef struct {
+    uint32_t used, most, failed;
+} pool_t;
+#define pools ((volatile pool_t *)0x21fffe00) // segments, bytes, frames, connections
 
 #define LAN_IRQ (13)
 #define UART_RX_IRQ (0)

@@ -2,3 +2,4 @@
 
 include("$(PORT_DIR)/boards/RPI_PICO_W/manifest.py")
 include("../../manifest.py")
+module("lwip_pools.py", opt=3)

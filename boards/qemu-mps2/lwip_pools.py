@@ -1,0 +1,8 @@
+"""What lwIP can hold on this board, for port/micropython/sockets.py: numbers of lwipopts.h less what was taken at the start."""
+
+from machine import mem32
+
+_UNUSED = 0x21FFFF18  # mphalport.h, settings_t
+
+SEGMENTS = 96 - mem32[_UNUSED]
+BYTES = 16000 - mem32[_UNUSED + 4]
