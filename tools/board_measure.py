@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import unix_firmware
+from board_burst import CLIENTS as BURST_CLIENTS, bursts
 from board_day import NOISE, Day, Row
 from fuzz_packets import connect, publish, subscribe
 from server_process import ServerProcess
@@ -26,6 +27,7 @@ HEAP = "190k"
 PAYLOAD = bytes(16)
 VISITS = 100_000
 DAY = 86_400  # s
+BURST_TURNS = 100  # of some 18 s
 
 PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 0x30, 0x40, 0x50, 0x62, 0x70
 
@@ -290,9 +292,18 @@ def day(scale: float) -> Iterator[Row]:
         expect(not board.trouble(), board.trouble())
 
 
+def burst(scale: float) -> Iterator[Row]:
+    """22 clients that all publish at once to all, an hour, half of it with the lwIP of a stock Pico W."""
+    for roomy in (False, True):
+        with Board(roomy=roomy, doors=BURST_CLIENTS) as board, Swarm(board.port) as swarm:
+            yield f"lwIP as on a Pico W with {'the firmware of boards/rpi-pico-w' if roomy else 'stock firmware'}", ""
+            yield from bursts(board, swarm, int(BURST_TURNS * scale) + 1)
+            expect(not board.trouble(), board.trouble())
+
+
 MEASURES: dict[str, Callable[[float], Iterator[Row]]] = {
     "speed": speed, "clients": clients, "memory": memory, "stock": stock, "cable": cable, "visits": visits,
-    "board-visits": board_visits, "day": day,
+    "board-visits": board_visits, "day": day, "burst": burst,
 }
 
 

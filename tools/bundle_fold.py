@@ -18,13 +18,15 @@ from bundle_names import defined
 _ATTRIBUTES: dict[str, dict[str, Any]] = {
     "store": {"journal": None, "number": 0, "promised": 0, "durable": 0},
     "mqtt5": {"mqtt5": None, "version5": False, "aliases": None, "alias_maximum": 0},
+    "web": {"measures": None, "metrics": None, "earlier": None},
+    "config": {"overrides": None, "seat": None},
     "access": {"access": None, "judged": None},
     "extras": {"hooks": None, "message_hooks": False, "tell": None, "clients": None, "rate": None, "group": None, "groups": ()},
 }
 # What no board has: MicroPython cannot slice bytes in steps.
 _NEVER: dict[str, Any] = {"rows": None}
 # Variables, and the attribute they hold.
-_VARIABLES = {name: name for name in ("journal", "durable", "mqtt5", "version5", "aliases", "access", "rate", "rows", "group")}
+_VARIABLES = {name: name for name in ("journal", "durable", "mqtt5", "version5", "aliases", "access", "rate", "rows", "group", "measures")}
 _VARIABLES["refused"] = "tell"
 
 
@@ -172,7 +174,7 @@ class Fold(ast.NodeTransformer):
         return node
 
     def visit_Try(self, node: ast.Try) -> ast.AST | list[ast.stmt]:
-        if self._missing(node.body[0]) and ast.unparse(node.handlers[0].type or ast.Constant(None)) == "ImportError":
+        if self._missing(node.body[0]) and "ImportError" in ast.unparse(node.handlers[0].type or ast.Constant(None)):
             return self._lines(node.handlers[0].body)
         self.generic_visit(node)
         return node

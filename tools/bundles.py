@@ -20,9 +20,10 @@ from toolchain import ROOT
 # Bundle -> its modules, "broker" aside: that has all that is in no part of a package, but for the packages' own files.
 BUNDLES = {
     "mqtt5": PARTS["mqtt5"],
-    "web": PARTS["web"],
+    # The first is loaded when a listener is made, the other one when somebody asks for it.
+    "web": tuple(name for name in PARTS["web"] if name not in ("core/measures", "core/metrics")),
     "store": ("core/store", "core/journal", "core/records", "core/flashlog", "micropython/flash"),
-    "sessions": ("core/session_journal", "core/session_records"),
+    "sessions": ("core/session_journal", "core/session_records", "core/session_replay"),
     "listening": ("core/listener_config", "micropython/entrances"),
     "configuration": ("core/config", "core/nearest", "core/setup", "core/store_config", "micropython/setup"),
 }
@@ -188,9 +189,10 @@ class Rewrite(ast.NodeTransformer):
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         """Slots tell of what there are many instances, and an attribute takes two words of each. What they begin with
         stands in the class, where MicroPython finds it as long as an instance has no other. It knows no slots.
-        A line that sets several attributes is left alone."""
+        A line that sets several attributes is left alone. What an object is shown as, which only a programmer asks for, takes
+        no flash of a board."""
         slots = [line for line in node.body if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "__slots__"]
-        node.body = [line for line in node.body if line not in slots]
+        node.body = [line for line in node.body if line not in slots and getattr(line, "name", "") != "__repr__"]
         self.generic_visit(node)
         for method in list(node.body) if slots else ():
             if isinstance(method, ast.FunctionDef) and method.name == "__init__":

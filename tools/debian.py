@@ -6,7 +6,7 @@ import shutil
 import subprocess  # nosec B404 # programs are started from lists of arguments
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 RELEASE = "trixie"
@@ -37,24 +37,24 @@ class Unavailable(Exception):
 class Archive:
     """RELEASE, or the first of FALLBACKS, for one architecture. Raises Unavailable when something cannot be had."""
 
-    def __init__(self, folder: Path, architecture: str, sources: bool = False) -> None:
+    def __init__(
+        self, folder: Path, architecture: str, sources: bool = False, releases: Sequence[str] = (RELEASE, *FALLBACKS)
+    ) -> None:
         """`folder` is for apt's state and must not exist yet; `sources` are fetched only if wanted."""
         for program in ("apt-get", "dpkg"):
             if not shutil.which(program):
                 raise Unavailable(f"{program} is missing, this is no Debian")
-        mirror = next(_mirrors(), None)
-        if mirror is None:
-            raise Unavailable("no Debian mirror in the sources of apt")
+        source = mirror()
         self._folder = folder
         self._environment = dict(os.environ, APT_CONFIG=str(folder / "apt.conf"))
         failure = None
-        for release in (RELEASE, *FALLBACKS):
+        for release in releases:
             shutil.rmtree(folder, ignore_errors=True)
             for part in ("state/lists/partial", "cache/archives/partial"):
                 (folder / part).mkdir(parents=True)
             (folder / "status").touch()
             (folder / "sources.list").write_text("".join(
-                f"{kind} [arch={architecture} signed-by={KEYRING}] {mirror} {release} main\n"
+                f"{kind} [arch={architecture} signed-by={KEYRING}] {source} {release} main\n"
                 for kind in ("deb", "deb-src")[:1 + sources]))
             (folder / "apt.conf").write_text(APT_CONFIGURATION.format(folder=folder, architecture=architecture))
             try:
@@ -64,6 +64,10 @@ class Archive:
                 failure = failure or error
                 print(f"{release} is not to be had now:\n{error}", file=sys.stderr)
         raise failure or Unavailable("no release")
+
+    def names(self) -> set[str]:
+        """The packages there are."""
+        return set(run("apt-cache", "pkgnames", env=self._environment).split())
 
     def unpack(self, target: Path, *packages: str) -> None:
         """Put the contents of packages, and of all that they depend on, into a folder."""
@@ -110,6 +114,13 @@ def fetch_sources(parent: Path, fill: Callable[[Archive, Path], None]) -> Path:
             fill(Archive(work / "apt", "amd64", sources=True), work / "sources")
             (work / "sources").rename(folder)
     return folder
+
+
+def mirror() -> str:
+    """The address of Debian's main archive, as this machine has it. Raises Unavailable."""
+    for address in _mirrors():
+        return address
+    raise Unavailable("no Debian mirror in the sources of apt")
 
 
 def _mirrors() -> Iterator[str]:

@@ -141,7 +141,7 @@ class Run:
         if dice.below(10) == 0:
             # Somebody who was there before goes, so that there is room.
             dice.choice(world.peers).lost() if world.peers else None
-        peer = Peer(world, "127.0.0.1:1" if dice.below(20) else "10.0.0.1:1")
+        peer = Peer(world, "127.0.0.1:1" if dice.below(20) else "10.0.0.%d:1" % dice.below(6))
         if peer.refused:
             for other in list(world.peers)[:3]:
                 other.lost()
@@ -175,7 +175,7 @@ class Run:
     def _weather(self, world: World, dice: Random, peer: Peer) -> None:
         kind = dice.below(3)
         if kind == 0:
-            peer.conn.pause_writing()
+            peer.conn.pause_writing(spare=dice.choice((0, 0, 30, 300)))
         elif kind == 1:
             peer.conn.resume_writing()
             world.broker.flush()

@@ -10,7 +10,6 @@ from port.core.auth import PENDING, Authenticator, Identity
 from port.core.broker import Broker
 from port.core.options import Options
 from port.core.reason import CONTINUE_AUTHENTICATION, NOT_AUTHORIZED, SUCCESS, MQTTError
-from port.core.retained import retained_message
 
 if TYPE_CHECKING:
     from typing import Any, Optional
@@ -30,7 +29,7 @@ PRESETS: "tuple[dict[str, Any], ...]" = (
         "max_session_expiry": 100, "receive_maximum": 2, "max_unreleased": 2, "max_inflight": 2,
         "max_queued_messages": 3, "max_queued_bytes": 128, "queue_full": "oldest", "outbox_bytes": 256,
         "max_subscriptions": 4, "max_topic_length": 40, "max_topic_levels": 5, "max_retained_messages": 3,
-        "max_retained_bytes": 100, "topic_alias_maximum": 2, "route_cache": 2, "max_keep_alive": 30,
+        "max_retained_bytes": 1100, "topic_alias_maximum": 2, "route_cache": 2, "max_keep_alive": 30,
         "response_information": "answers", "server_reference": "elsewhere", "outbound_topic_aliases": 1,
     },
     {
@@ -153,7 +152,7 @@ class Peer:
     def feed(self, data: bytes) -> None:
         """A chunk arrives and is handled, as the host on CPython does it."""
         self.conn.take(data)
-        self.world.broker.flush()
+        self.world.settle()
 
     def feed_buffer(self, data: bytes) -> None:
         """The same as the host on MicroPython does it: from a buffer that is used again at once."""
@@ -164,7 +163,7 @@ class Peer:
         else:
             start = len(rest)
             data = bytes(rest) + data
-            conn.rest = None
+            conn.let_go()
         buffer = bytearray(data)
         view = memoryview(buffer)
         try:
@@ -173,8 +172,8 @@ class Peer:
             conn.fault(e)
         else:
             if at < len(buffer):
-                conn.rest = bytearray(view[at:])
-        self.world.broker.flush()
+                conn.keep(view[at:])
+        self.world.settle()
         for i in range(start, len(buffer)):
             buffer[i] = 0xEE  # who still looks at it sees this
 
@@ -197,7 +196,7 @@ class Peer:
     def lost(self) -> None:
         """The connection breaks."""
         self.conn.lost()
-        self.world.broker.flush()
+        self.world.settle()
 
 
 def _name(body: bytes) -> bytes:
@@ -231,6 +230,13 @@ class World:
         if not isinstance(error, MQTTError):
             self.faults.append("error hook: %r" % error)
 
+    def settle(self) -> None:
+        """Flush, and give turns to all who wait for one."""
+        self.broker.flush()
+        while self.broker.turns or self.broker.settling:
+            self.broker.work()
+            self.broker.flush()
+
     def tick(self, seconds: int) -> None:
         """Time passes."""
         self.now += seconds * 1000
@@ -261,13 +267,18 @@ class World:
             raise Fault("subscription count is %d, not %d" % (broker.router.subscriptions.count, subscriptions))
         if broker.connected > broker.options.max_connections:
             raise Fault("more connections than max_connections")
-        if len(broker.sessions) > broker.options.max_sessions:
+        if broker.staying.count > broker.options.max_sessions:
             raise Fault("more sessions than max_sessions")
+        connections = list(broker.connections)
+        open_ones = [session.conn for session in broker.sessions.values() if session.conn is not None]
+        _check_places(broker.arriving, [conn for conn in connections if conn not in open_ones], True)
+        _check_places(broker.present, open_ones, True)
+        _check_places(broker.staying, [session for session in broker.sessions.values() if session.expiry], False)
         retained = broker.retained
         records = retained.matching(b"#")
         size = 0
         for record in records:
-            size += retained_message(record).size()
+            size += retained.size_of(record)
         if retained.count != len(records) or retained.bytes != size:
             raise Fault("retained figures are wrong")
         if retained.count > broker.options.max_retained_messages or size > broker.options.max_retained_bytes:
@@ -279,6 +290,10 @@ class World:
             peer.lost()
         self.check()
         broker = self.broker
+        for _ in range(120):  # what has come of those who wait for something is handled first
+            if broker.connections:
+                self.tick(1)
+                self.settle()
         if broker.connections or broker.connected:
             raise Fault("connections left")
         # Beyond every will delay and expiry but "never".
@@ -292,10 +307,13 @@ class World:
         for owner in (broker.router, broker.router.subscriptions):
             for name in dir(owner):
                 value = getattr(owner, name)  # subset: ok, names of this object
-                if name[:2] != "__" and name != "generation" and isinstance(value, (dict, list, set, int)) and value:
+                if name[:2] != "__" and name not in ("generation", "_entry", "steps") and isinstance(value, (dict, list, set, int)) and value:
                     raise Fault("%s left: %r" % (name, value))
         if broker.due:
             raise Fault("sessions still due")
+        left = (broker.message_bytes, broker.partial_bytes, broker.session_bytes if not broker.sessions else 0)
+        if any(left):
+            raise Fault("%d bytes of messages left, %d of packets, %d of sessions" % left)
 
 
 def _done(world: World, peer: Peer) -> bool:
@@ -311,6 +329,30 @@ def _done(world: World, peer: Peer) -> bool:
     if peer.conn.session is not None and peer.conn.session.conn is peer.conn:
         raise Fault("closed client still has its session")
     return True
+
+
+def _check_places(places: "Any", things: "list[Any]", all_give_way: bool) -> None:
+    """Whether the owners' counts are those of a recount, and the rings hold what may give way."""
+    counts: "dict[Any, int]" = {}
+    for thing in things:
+        if thing.owner is None:
+            raise Fault("something has no place")
+        counts[thing.owner.key] = counts.get(thing.owner.key, 0) + 1
+        listed = thing.after is not None
+        if listed != (all_give_way or thing.conn is None):
+            raise Fault("something is in a ring, or not, and should not be")
+    if places.count != len(things) or {key: places.owners[key].count for key in places.owners} != counts:
+        raise Fault("owners have other places than a recount finds")
+    for owner in places.owners.values():
+        size = 0
+        thing = owner.after
+        while thing is not owner:
+            if thing.owner is not owner or thing.after.before is not thing:
+                raise Fault("a ring is broken")
+            size += 1
+            thing = thing.after
+        if (owner in places.above) != (owner.count > places.share and size > 0):
+            raise Fault("above its share, or not, and not known to be")
 
 
 def _check_session(broker: Broker, session: "Session") -> None:

@@ -14,19 +14,23 @@ VERSION = _FOUND[1] if _FOUND else ""
 
 # Parts of the broker that are loaded only when they are used: what is left away takes no flash.
 PARTS = {
-    "web": ("core/http", "core/info", "core/websocket", "micropython/weblink"),
+    "web": ("core/http", "core/info", "core/measures", "core/metrics", "core/websocket", "micropython/weblink"),
     "store": (
         "core/flashlog", "core/journal", "core/records", "core/restore", "core/session_journal", "core/session_records",
-        "core/session_restore", "core/store", "core/store_config", "micropython/flash",
+        "core/session_replay", "core/session_restore", "core/store", "core/store_config", "micropython/flash",
     ),
     "access": (
         "core/acl", "core/acl_rule", "core/certificate", "core/judged", "core/network", "core/password_file", "core/passwords",
+        "core/recent", "core/subject", "core/turns",
     ),
+    "many": ("core/wide",),
     "extras": ("core/asking", "core/figures", "core/hooks", "core/rate", "core/renewal", "core/shared"),
-    "tls": ("core/certificate", "micropython/tls"),
+    "tls": ("core/certificate", "core/subject", "micropython/tls"),
     "mqtt5": ("core/mqtt5", "core/properties"),
+    "words": ("core/refusals",),
     "config": (
-        "core/config", "core/everybody", "core/guard", "core/listener_config", "core/nearest", "core/setup", "core/store_config",
+        "core/config", "core/everybody", "core/guard", "core/listener_config", "core/mount", "core/nearest", "core/seats", "core/setup",
+        "core/store_config",
         "micropython/__main__", "micropython/board", "micropython/config", "micropython/entrances", "micropython/ntp",
         "micropython/setup", "micropython/show", "micropython/wifi",
     ),
@@ -40,8 +44,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "without-store": ("store",),
     "without-access": ("access",),
     "without-mqtt5": ("mqtt5",),
-    "small": ("web", "store", "access", "tls", "config"),
-    "smallest": ("web", "store", "access", "tls", "config", "mqtt5", "extras"),
+    "small": ("web", "store", "access", "tls", "config", "many", "words"),
+    "smallest": ("web", "store", "access", "tls", "config", "many", "mqtt5", "extras", "words"),
 }
 
 

@@ -93,11 +93,11 @@ def free_port() -> int:
 FOLDER = Path(os.environ.get("BROKER_FOLDER", ROOT))
 
 
-def environment() -> dict[str, str]:
-    """Environment variables with which both runtimes find the package `port`."""
+def environment(folder: Path = FOLDER) -> dict[str, str]:
+    """Environment variables with which both runtimes find the package `port`, which is in this folder."""
     # UCOMQTT_FULL is for the tests; the program would take it for an option.
     inherited = {name: value for name, value in os.environ.items() if name != "UCOMQTT_FULL"}
-    return {**inherited, "PYTHONPATH": str(FOLDER), "MICROPYPATH": ".frozen:" + str(FOLDER)}
+    return {**inherited, "PYTHONPATH": str(folder), "MICROPYPATH": ".frozen:" + str(folder)}
 
 
 class ServerProcess:
@@ -105,13 +105,13 @@ class ServerProcess:
 
     By default that is the runtime's own program, with `arguments` and with options given by
     name; `script` is run in its place with the port and `arguments`. `heapsize` is MicroPython's,
-    such as "380k", `program` another interpreter. `variables` are further environment variables; unless `listening` it is
+    such as "380k", `program` another interpreter, `folder` where the package is. `variables` are further environment variables; unless `listening` it is
     not waited for.
     """
 
     def __init__(
         self, runtime: str, *arguments: str, script: Path | None = None, heapsize: str = "", listening: bool = True,
-        variables: dict[str, str] | None = None, program: Path | None = None, **options: object,
+        variables: dict[str, str] | None = None, program: Path | None = None, folder: Path = FOLDER, **options: object,
     ) -> None:  # fmt: skip
         self.runtime = runtime
         self.port = free_port()
@@ -127,7 +127,7 @@ class ServerProcess:
                 command += ["--" + name.replace("_", "-"), text]
         self._output = tempfile.TemporaryFile()
         self._process = subprocess.Popen(  # nosec B603 # no shell
-            command, cwd=FOLDER, env={**environment(), **(variables or {})}, stdin=subprocess.DEVNULL, stdout=self._output,
+            command, cwd=folder, env={**environment(folder), **(variables or {})}, stdin=subprocess.DEVNULL, stdout=self._output,
             stderr=self._output,
         )  # fmt: skip
         self.pid = self._process.pid

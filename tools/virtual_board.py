@@ -10,11 +10,13 @@ import re
 import secrets
 import shutil
 import socket
+import struct
 import subprocess  # nosec B404 # programs are started from lists of arguments
 import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from bundles import FROZEN
 from debian import Archive, Unavailable, fetch_sources, run
@@ -27,9 +29,15 @@ PROGRAMS = ("arm-none-eabi-gcc", "dpkg-source", "make", "mpy-cross", "qemu-syste
 
 PCBS = 24  # TCP connections the firmware has room for
 STOCK_PCBS = 5  # and a stock Pico W
+# Segments, bytes for them, and frames that lwIP has in the firmware, as on boards/rpi-pico-w; and on a stock Pico W.
+SEGMENTS, STOCK_SEGMENTS = 96, 32
+BYTES, STOCK_BYTES = 16000, 8000
+FRAMES, STOCK_FRAMES = 24, 16
 
-# Where the firmware finds its settings, see mphalport.h: four words of seed, the PCBs to leave unused, the heap's size.
+# Where the firmware finds its settings, see mphalport.h: four words of seed, the PCBs to leave unused, the heap's size, what
+# to leave unused of lwIP's segments, bytes and frames. And where it tells how much of each is in use.
 SETTINGS = 0x21FFFF00
+POOLS = 0x21FFFE00
 ADDRESS = "10.0.2.15"  # of the board, in QEMU's network
 
 START_SECONDS = 60.0
@@ -96,6 +104,14 @@ def expect(holds: bool, what: str) -> None:
         raise BoardError(what)
 
 
+class Pool(NamedTuple):
+    """One of lwIP's: how much is in use, the most that was at a time, how often there was none left."""
+
+    used: int
+    most: int
+    failed: int
+
+
 class Board:
     """A running board.
 
@@ -104,7 +120,11 @@ class Board:
     pid                               of QEMU
     runtime                           "micropython", as a ServerProcess has it
 
-    `pcbs` TCP connections (at most PCBS) and `heap` bytes (0: all). If `slow` QEMU takes 64 ns for an instruction, a Pico's
+    ports                             of the PC, `doors` of them, that all lead to port 1883, `port` is the first: QEMU lets
+                                      in only a few clients at once at each, the others some seconds later
+
+    `pcbs` TCP connections (at most PCBS) and `heap` bytes (0: all). If `roomy` lwIP has as much memory as on a Pico W with
+    the firmware of boards/rpi-pico-w, else as with a stock one. If `slow` QEMU takes 64 ns for an instruction, a Pico's
     speed or less; if `fast`, too, but the time in which the board has nothing to do is skipped.
     """
 
@@ -112,10 +132,11 @@ class Board:
 
     def __init__(
         self, *, port: int = 0, websocket_port: int = 0, http_port: int = 0, pcbs: int = PCBS, heap: int = 0,
-        slow: bool = False, fast: bool = False
+        roomy: bool = False, doors: int = 1, slow: bool = False, fast: bool = False
     ) -> None:
         """Raises Unavailable when there is no firmware, BoardError when it does not start."""
         self.port = port or free_port()
+        self.ports = [self.port] + [free_port() for _ in range(doors - 1)]
         self.websocket_port = websocket_port or free_port()
         self.http_port = http_port or free_port()
         firmware = build()
@@ -123,8 +144,9 @@ class Board:
         self._log = Path(self._folder.name) / "console"
         self._monitor = Path(self._folder.name) / "monitor"
         self._seen = 0  # of the output, by wait_until_it_listens
-        words = [secrets.randbits(32) for _ in range(4)] + [PCBS - pcbs, heap]
-        forwarded = ((self.port, 1883), (self.websocket_port, 8083), (self.http_port, 8080))
+        unused = (0, 0, 0) if roomy else (SEGMENTS - STOCK_SEGMENTS, BYTES - STOCK_BYTES, FRAMES - STOCK_FRAMES)
+        words = [secrets.randbits(32) for _ in range(4)] + [PCBS - pcbs, heap, *unused]
+        forwarded = (*((each, 1883) for each in self.ports), (self.websocket_port, 8083), (self.http_port, 8080))
         command = [
             find("qemu-system-arm") or "qemu-system-arm", "-machine", "mps2-an385", "-display", "none", "-monitor", "none",
             "-kernel", str(firmware), "-qmp", f"unix:{self._monitor},server=on,wait=off",
@@ -157,6 +179,13 @@ class Board:
         if self._process.poll() is not None:
             return "QEMU has ended\n" + self.output
         return self.output if _TROUBLE.search(self.output) else ""
+
+    def pools(self) -> dict[str, Pool]:
+        """What lwIP has given away: segments, bytes, frames, connections."""
+        file = Path(self._folder.name) / "pools"
+        self._command("pmemsave", {"val": POOLS, "size": 48, "filename": str(file)})
+        words = struct.unpack("<12I", file.read_bytes())
+        return {name: Pool(*words[3 * i : 3 * i + 3]) for i, name in enumerate(("segments", "bytes", "frames", "connections"))}
 
     def set_link(self, up: bool) -> None:
         """Pull the network cable out, or put it in again."""
