@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 
 import pytest
@@ -11,7 +12,7 @@ import virtual_board
 from debian import RELEASE
 
 BOARDS = toolchain.ROOT / "boards"
-NUMBERS = ("MEMP_NUM_TCP_PCB", "MEMP_NUM_TCP_SEG", "MEM_SIZE", "TCP_MSS", "TCP_WND", "TCP_SND_BUF")
+NUMBERS = ("MEMP_NUM_TCP_PCB", "MEMP_NUM_TCP_SEG", "MEM_SIZE", "TCP_MSS", "TCP_WND", "TCP_SND_BUF", "PBUF_POOL_SIZE")
 # What MicroPython's build of an ESP32 takes of ESP-IDF, up to the project, where ESP-IDF would begin.
 IDF = """\
 function(idf_build_set_property)
@@ -117,4 +118,9 @@ def lwip(sources, tool, tmp_path):
 def test_pico_w_lwip(lwip):
     stock, ours = lwip(), lwip(BOARDS / "rpi-pico-w" / "lwip")
     assert stock["MEMP_NUM_TCP_PCB"] == 5
-    assert ours == {**stock, "MEMP_NUM_TCP_PCB": 24, "MEMP_NUM_TCP_SEG": 96, "MEM_SIZE": 16000}
+    assert ours == {
+        **stock, "MEMP_NUM_TCP_PCB": 24, "MEMP_NUM_TCP_SEG": 96, "MEM_SIZE": 16000, "PBUF_POOL_SIZE": 24}
+    # What the broker takes for granted where no firmware tells, and what ours tells.
+    assert (stock["MEMP_NUM_TCP_SEG"], stock["MEM_SIZE"]) == (32, 8000)
+    assert runpy.run_path(str(BOARDS / "rpi-pico-w" / "lwip_pools.py"), {}, "")["SEGMENTS"] == ours["MEMP_NUM_TCP_SEG"]
+    assert runpy.run_path(str(BOARDS / "rpi-pico-w" / "lwip_pools.py"), {}, "")["BYTES"] == ours["MEM_SIZE"]

@@ -26,11 +26,12 @@ from port.micropython.__main__ import main
 sys.exit(main(["--port", sys.argv[1]]))
 """
 # 32 bits, bytes in use: a TCP broker started; one with everything but TLS started, and used. A board's heap has 190 KB.
-PLAIN = 21_900
-WHOLE = 30 * 1024
-USED = 38_000
+PLAIN = 32_000
+WHOLE = 53_500
+USED = 63_000
+PUT_BY = 8_700  # of the last two, for the next start
 # 32 bits, bytes that are left of 190 KB when the compiled files have been imported.
-LEFT_BY_FILES = 131_000
+LEFT_BY_FILES = 98_500
 
 
 @pytest.fixture(scope="module", params=TARGETS)
@@ -95,7 +96,7 @@ def test_heap_with_everything(bits):
     """What only a start needs is forgotten then; the rest is loaded when clients have used it, and stays."""
     found = heap(bits, whole=True)
     assert found["start"] < WHOLE * bits // 32
-    assert found["start"] < found["listen"]
+    assert found["start"] - PUT_BY < found["listen"]
     assert found["used"] < USED * bits // 32
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import subprocess
 import time
 from typing import Any
@@ -16,7 +15,7 @@ from swarm import packet_id_of, topic_of
 from tests.host.drivers.paho import Paho
 from virtual_board import STOCK_PCBS
 
-HEAP_AFTER_START = 31 * 1024  # what lies above is a reason to look for it
+HEAP_AFTER_START = 36 * 1024  # what lies above is a reason to look for it
 FREE_WITH_CLIENTS = 60 * 1024
 
 
@@ -178,7 +177,8 @@ def test_mpremote(start_board, mpremote, tmp_path):
     mpremote(board, "cp", file, ":hello.py")
     assert mpremote(board, "exec", "import hello").strip() == "hello from a file"
     file.write_text("print('hello from the host')\n")
-    assert mpremote(board, "mount", tmp_path, "exec", "import hello").strip().endswith("hello from the host")
+    # What mpremote says itself may come before what the board says, or after it.
+    assert "hello from the host" in mpremote(board, "mount", tmp_path, "exec", "import hello").splitlines()
     package = tmp_path / "package.json"
     package.write_text(json.dumps({"urls": [["greeting/hello.py", file.name]]}))
     mpremote(board, "mip", "install", "--target", "/lib", package)

@@ -8,15 +8,14 @@ class Disk(Store):
     """Keeps records in a dict.
 
     manual   True: a batch is durable when `complete` says so
-    as_log   True: `load` gives what was committed in its order, as a log would
     records  key -> value
     batches  all that was committed, in order
     closed   how often it was closed
+    aside    what was set aside
     """
 
-    def __init__(self, manual=False, as_log=False, sessions=True, waits=True, on_failure="refuse", backlog_bytes=1000000):
+    def __init__(self, manual=False, sessions=True, waits=True, on_failure="refuse", backlog_bytes=1000000):
         self.manual = manual
-        self.as_log = as_log
         self.sessions = sessions
         self.waits = waits
         self.on_failure = on_failure
@@ -24,12 +23,11 @@ class Disk(Store):
         self.records = {}
         self.batches = []
         self.closed = 0
+        self.aside = {}
         self._waiting = None
 
     def load(self):
         self._waiting = None
-        if self.as_log:
-            return [record for batch in self.batches for record in batch]
         return [(key, self.records[key]) for key in sorted(self.records)]
 
     def commit(self, batch, done):
@@ -43,6 +41,12 @@ class Disk(Store):
     def close(self):
         self.closed += 1
 
+    def set_aside(self):
+        self.aside = self.records
+        self.records = {}
+        self.batches = []
+        return "elsewhere"
+
     def busy(self):
         return self._waiting is not None
 
@@ -52,12 +56,16 @@ class Disk(Store):
         self._waiting = None
         if error is None:
             self.batches.append(batch)
-            for key, value in batch:
-                if value is None:
-                    self.records.pop(key, None)
-                else:
-                    self.records[key] = value
+            self.apply(batch)
         done(error)
+
+    def apply(self, batch):
+        """Put and remove records."""
+        for key, value in batch:
+            if value is None:
+                self.records.pop(key, None)
+            else:
+                self.records[key] = value
 
     def complete_all(self):
         while self._waiting is not None:
@@ -70,4 +78,16 @@ class Disk(Store):
 
 def restart(world, after=0, **options):
     """The broker is killed, and another one starts `after` ms later with what the store has."""
-    return World(store=world.broker.store, now=world.now + after, **options)
+    return World(store=world.broker.store, now=world.now + after, ahead=world.ahead, **options)
+
+
+def rebooted(world, ahead, now=5000):
+    """The machine was off, its clocks begin anew: that of the day is now as far ahead of the last run's as this, ms."""
+    return World(store=world.broker.store, now=now, ahead=world.now + world.ahead + ahead - now)
+
+
+def stopped(world):
+    """The broker stops in order, which takes no time; the same world."""
+    world.broker.disconnect_all()
+    world.broker.journal.commit()
+    return world

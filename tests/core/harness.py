@@ -44,6 +44,11 @@ def raw(text):
     return bytes.fromhex("".join([line.split("#")[0].replace(" ", "") for line in text.split("\n")]))
 
 
+def refusal(version, code, qos=0):
+    """What a SUBACK says of a filter asked for with this QoS, where MQTT 5 has this reason code: MQTT 3.1 knows no refusal."""
+    return code if version == 5 else 0x80 if version == 4 else qos
+
+
 def raises(error, call, *args):
     """What `call(*args)` raises, which must be an `error`."""
     try:
@@ -72,19 +77,22 @@ def split(data):
 class World:
     """A broker under a clock of its own.
 
-    now   ms, on the wall clock, too
+    now   ms, on the broker's clock
+    ahead ms by which the clock of the day is ahead of it, which goes by `step` ms
     log   (level, text) of what the broker logged, of the levels up to warnings the last 100
     """
 
-    def __init__(self, store=None, now=1000000, **options):
+    def __init__(self, store=None, now=1000000, ahead=0, step=1, **options):
         self.now = now
+        self.ahead = ahead
         self.log = []
         self._errors = []
         options.setdefault("sys_interval", 0)
         self.broker = Broker(Options(**options), clock=lambda: self.now, log=self._log, store=store)
         self.broker.rows = rows  # each Python with what it has
         if store is not None:
-            self.broker.sys.wall = lambda: self.now // 1000
+            self.broker.sys.wall = lambda: (self.now + self.ahead) // step * step
+            self.broker.sys.wall_step = step
             self.broker.open_store()
 
     def _log(self, level, text, *args):
@@ -104,6 +112,20 @@ class World:
             self.now = min(self.now - self.now % 1000 + 1000, end)
             if self.now % 1000 == 0:
                 self.broker.tick()
+
+    def settle(self):
+        """Flush, and give turns to all who wait for one."""
+        self.broker.flush()
+        while self.broker.turns:
+            self.broker.work()
+            self.broker.flush()
+
+    def see_off(self):
+        """Flush, and see to all whose connections are over."""
+        self.broker.flush()
+        while self.broker.settling:
+            self.broker.work()
+            self.broker.flush()
 
     def client(self, version=5, address="127.0.0.1:5000", listener=None):
         """A network connection on which nothing was said yet."""
@@ -140,6 +162,7 @@ class Client:
         self.unacked = {}  # packet identifiers of QoS 1 and 2 messages received, with their QoS
         self.packet_id = 0
         self._unread: "list[bytes] | None" = None  # packets while the client does not read
+        self._first_counts_not = False
         self._early = b""  # sent while the broker does not read
         self.certified = None
         self.conn = world.broker.accept_connection(self, address, listener)
@@ -150,15 +173,17 @@ class Client:
         assert not self.closed, "sent after the close"
         total = 0
         for chunk in chunks:
-            for data in split(bytes(chunk)):
-                total += len(data)
-                if self._unread is None:
-                    self._received(data)
-                else:
-                    self._unread.append(data)
+            total += len(chunk)
+        for data in split(b"".join([bytes(chunk) for chunk in chunks])):
+            if self._unread is None:
+                self._received(data)
+            else:
+                self._unread.append(data)
         if self._unread is not None:
-            if self.unread() >= self.world.broker.options.outbox_bytes:
-                self.conn.pause_writing()
+            most = self.world.broker.options.outbox_bytes
+            if self.unread() >= most:
+                behind = self.unread() - len(self._unread[0]) if self._first_counts_not else most
+                self.conn.pause_writing(spare=max(0, most - behind))
         return total
 
     def close(self, abort, told):
@@ -183,7 +208,7 @@ class Client:
         data = self._early + data
         self._early = b""
         self.conn.take(data)
-        self.world.broker.flush()
+        self.world.settle()
 
     def say(self, kind, **fields):
         """Send a packet."""
@@ -201,9 +226,10 @@ class Client:
             assert len(self.unacked) <= self.receive_maximum, "receive maximum exceeded"
         self.inbox.append(packet)
 
-    def stop_reading(self):
-        """From now on what the broker sends piles up in front of the client."""
+    def stop_reading(self, first_counts=True):
+        """From now on what the broker sends piles up in front of the client; whether the first packet counts, or is under way."""
         self._unread = []
+        self._first_counts_not = not first_counts
 
     def unread(self):
         """Bytes that wait while the client does not read."""
@@ -216,13 +242,13 @@ class Client:
             self._received(data)
         if not self.closed:
             self.conn.resume_writing()
-            self.world.broker.flush()
+            self.world.settle()
 
     def lose(self):
         """The network fails."""
         if not self.closed:
             self.conn.lost()
-            self.world.broker.flush()
+            self.world.see_off()
 
     # -- receiving ------------------------------------------------------------------------
 
@@ -313,12 +339,14 @@ class Client:
         return self.packet_id
 
     def subscribe(self, topic_filter, qos=0, options=0, identifier=0, code=None):
-        """Subscribe to one filter; `code` is the answer expected, the QoS asked for unless given."""
+        """Subscribe to one filter; `code` is the answer expected, the QoS asked for unless given; see `refusal`."""
         packet_id = self.next_id()
+        if code is None or self.version == 3 and code > 2:
+            code = qos
         properties = {SUBSCRIPTION_IDENTIFIER: identifier} if identifier else {}
         filters = [(_bytes(topic_filter), qos | options)]
         self.say(SUBSCRIBE, packet_id=packet_id, filters=filters, properties=properties)
-        self.expect(SUBACK, packet_id=packet_id, codes=bytes((qos if code is None else code,)))
+        self.expect(SUBACK, packet_id=packet_id, codes=bytes((code,)))
 
     def unsubscribe(self, topic_filter, code=0):
         packet_id = self.next_id()
@@ -362,3 +390,4 @@ class Client:
     def disconnect(self, code=0, properties=None):
         self.say(DISCONNECT, code=code, properties=properties or {})
         assert self.closed
+        self.world.see_off()

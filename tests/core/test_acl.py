@@ -4,6 +4,7 @@ from harness import raises
 from port.core import TYPE_CHECKING
 from port.core.acl import ALLOWED, DENIED, RETAIN, UNDECIDED, Acl, covers
 from port.core.acl_rule import rule
+from port.core.topics import matches, valid_filter
 from rights import ALL, rules, world_with
 
 if TYPE_CHECKING:
@@ -53,7 +54,12 @@ def test_the_names_of_all_actions_are_told():
 
 
 def test_no_rules_no_access():
-    assert find() is None
+    acl = Acl(100)
+    assert acl.find(b"u", b"c", "10.0.0.1:1", None, None) is None  # none were given
+    acl.replace(None)
+    assert acl.find(b"u", b"c", "10.0.0.1:1", None, None) is None
+    nothing = find()  # an empty list was given
+    assert nothing.publish(b"a", 0) == nothing.subscribe(b"a", 0) == nothing.receive(b"a") == DENIED
     assert find(own=[]) is not None  # rules of its own, none of which allows anything
     assert find(own=[]).publish(b"a", 0) == DENIED
 
@@ -75,6 +81,11 @@ def test_whom_a_rule_is_about():
         ({"user": "u*x"}, b"uax", b"c", False),
         ({"user": "u*x"}, b"u*x", b"c", True),
         ({"user": "*"}, b"any", b"c", True),
+        ({"user": "*"}, None, b"c", False),  # nobody has vouched for it
+        ({"user": "*"}, b"", b"c", False),
+        ({"user": "u*"}, None, b"c", False),
+        ({"user": "**"}, b"*", b"c", True),
+        ({"client_id": "*"}, None, b"c", True),
         ({"user": ""}, None, b"c", True),
         ({"user": ""}, b"", b"c", True),
         ({"user": ""}, b"u", b"c", False),
@@ -159,6 +170,48 @@ def test_a_name_filled_into_a_deny_denies_too_much_rather_than_too_little():
     ):
         access = find({"topic": topic, "allow": False}, ALL, {"topic": "$SYS/#"}, user=user)
         assert access.publish(name, 0) == expected, (topic, user, name)
+
+
+NAMES = (b"u", b"+", b"#", b"a/b", b"+/#", b"a/#", b"/", b"a+", b"#b", b"/#", b"$x", b"$x/#", b"$x/+", b"$x+", b"%c", b"%u", b"$SYS", b"")
+TOPICS = ("%u", "%c", "x/%u", "%u/x", "x/%u/y", "%u/%c", "x/%u/%c/#", "+/%u", "+/%u/#", "%u/#", "%c/+", "x%u/y", "$x/%u", "$x/%u/y", "$x/%c/#", "x/%u%c", "%u%c/#")
+TOLD = (
+    b"u", b"x", b"a", b"a/b", b"x/u", b"x/a", b"x/a/b", b"x/a/y", b"x/u/y", b"x/a/b/y", b"u/x", b"a/x", b"a/b/x", b"u/u", b"a/b/u", b"x//y",
+    b"$x", b"$x/u", b"$x/a", b"$x/a/b", b"$x/a/y", b"$x/a/b/y", b"$x/x", b"x/uu", b"%c", b"x/%c", b"$SYS", b"$SYS/a", b"$SYS/x", b"xu/y", b"xa/b/y",
+)  # fmt: skip
+
+
+def filled(topic, user, client_id):
+    """The filter as it comes out letter by letter."""
+    return (user or b"").join([part.replace(b"%c", client_id) for part in topic.encode().split(b"%u")])
+
+
+def test_no_name_widens_what_is_allowed_or_narrows_what_is_denied():
+    """All combinations of names and topics: read letter by letter, or with its wildcards."""
+    count = 0
+    for topic in TOPICS:
+        for user in NAMES + (None,):
+            for client_id in NAMES[:-1]:
+                if not user and "%u" in topic:
+                    continue  # about nobody
+                literal = filled(topic, user, client_id)
+                deny = find({"topic": topic, "allow": False}, ALL, {"topic": "+/#"}, {"topic": "$x/#"}, {"topic": "$SYS/#"}, user=user, client_id=client_id)
+                allow = find({"topic": topic}, user=user, client_id=client_id)
+                odd = [mark for mark, name in (("%u", user), ("%c", client_id)) if mark in topic and name and (b"+" in name or b"#" in name or b"/" in name)]
+                for name in TOLD:
+                    told = matches(literal, name) if valid_filter(literal) else False
+                    if told:
+                        assert deny.publish(name, 0) == deny.receive(name) == DENIED, (topic, user, client_id, name)
+                        assert deny.subscribe(name, 0) == DENIED, (topic, user, client_id, name)
+                    if odd or not told:
+                        assert allow.publish(name, 0) == allow.receive(name) == DENIED, (topic, user, client_id, name)
+                        assert allow.subscribe(name, 0) == DENIED, (topic, user, client_id, name)
+                    elif not literal.startswith(b"$") or topic.startswith("$"):
+                        assert allow.publish(name, 0) == ALLOWED, (topic, user, client_id, name)
+                    count += 1
+                if not valid_filter(literal):  # no topic is called like that: denied is all there is, or all below `$x`
+                    name = b"$x/any/thing" if topic.startswith("$x/") else b"any/thing"
+                    assert deny.publish(name, 0) == deny.subscribe(name, 0) == DENIED, (topic, user, client_id)
+    assert count > 10000
 
 
 # -- which rule decides -------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import sys
 
 from harness import World
 
-HEAPSIZE = "380k"
+HEAPSIZE = "480k"
 MESSAGES = 200
 # Bytes a message, for what goes to receivers of one protocol family.
 LIMIT = 400 if sys.maxsize > 1 << 32 else 200

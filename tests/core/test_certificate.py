@@ -3,6 +3,7 @@
 from harness import raises
 from port.core import TYPE_CHECKING
 from port.core.certificate import CertificateAuthenticator, make, names
+from port.core.subject import subject
 
 if TYPE_CHECKING:
     from typing import Any
@@ -39,7 +40,7 @@ def test_authenticator():
 def test_settings():
     client = Client({"cn": "alice", "san": ["host"]})
     assert make({}).authenticate(client, None, None) == 0 and client.user == b"alice"  # type: ignore[arg-type]
-    for settings in ({"field": "ou"}, {"field": 1}, {"feld": "cn"}):
+    for settings in ({"field": "subj"}, {"field": "ou"}, {"field": 1}, {"feld": "cn"}):
         assert "field" in str(raises(ValueError, make, settings))
     raises(ValueError, CertificateAuthenticator, "CN")
 
@@ -95,3 +96,66 @@ def test_only_so_many_names_are_looked_at():
     found = names(certificate(common_name(b"alice"), item(0x82, b"h") * 1000))
     assert found["cn"] == "alice" and found["san"] == ["h"] * 64
     assert names(certificate(item(0x31, b"") * 64 + common_name(b"alice"))) == NOTHING
+
+
+# -- the subject ---------------------------------------------------------------------------------------
+
+
+def attribute(kind, text, tag=0x0C):
+    return item(0x30, item(6, kind) + item(tag, text))
+
+
+def part(*attributes):
+    return item(0x31, b"".join(attributes))
+
+
+CN = b"\x55\x04\x03"
+ORG = b"\x55\x04\x0a"
+EMAIL = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x01"
+# What OpenSSL 3.0 makes of them, X509_NAME_print_ex with XN_FLAG_RFC2253.
+SUBJECTS = (
+    (part(attribute(b"\x55\x04\x06", b"DE", 0x13)) + part(attribute(ORG, b"Home")) + part(attribute(CN, b"alice")),
+     "CN=alice,O=Home,C=DE"),
+    (part(attribute(CN, b"a"), attribute(ORG, b"b")) + part(attribute(EMAIL, b"a@b", 0x16)), "emailAddress=a@b,O=b+CN=a"),
+    (part(attribute(b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x01", b"u")), "UID=u"),
+    (part(attribute(b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x19", b"org", 0x16)), "DC=org"),
+    (part(attribute(CN, b'a,b+c"d\\e<f>g;h=i#j')), 'CN=a\\,b\\+c\\"d\\\\e\\<f\\>g\\;h=i#j'),
+    (part(attribute(CN, b" a b ")), "CN=\\ a b\\ "),
+    (part(attribute(CN, b"#a#")), "CN=\\#a#"),
+    (part(attribute(CN, b"#")), "CN=#"),
+    (part(attribute(CN, b" ")), "CN=\\ "),
+    (part(attribute(CN, b"")), "CN="),
+    (part(attribute(CN, b"a\0\n\x7f")), "CN=a\\00\\0A\\7F"),
+    (part(attribute(CN, "\u00e4\u20ac".encode())), "CN=\\C3\\A4\\E2\\82\\AC"),
+    (part(attribute(CN, b"\xe4", 0x14)), "CN=\\C3\\A4"),
+    (part(attribute(CN, b"\0a\x20\xac", 0x1E)), "CN=a\\E2\\82\\AC"),
+    (part(attribute(CN, b"\0\1\xf6\0", 0x1C)), "CN=\\F0\\9F\\98\\80"),
+    (part(attribute(CN, b"\0\1", 3)), "CN=#03020001"),
+    (part(attribute(b"\x2b\x06\x01\x04\x01\x83\x37\x01", b"x")), "1.3.6.1.4.1.439.1=#0C0178"),
+    (part(attribute(b"\x88\x37\x03", b"x")), "2.999.3=#0C0178"),
+)
+
+
+def test_subjects():
+    for found, text in SUBJECTS:
+        assert subject(certificate(found)) == text
+    whole = b"".join([found for found, _ in SUBJECTS * 5])  # all of it, however many: another one is not the same
+    assert subject(certificate(whole)) == ",".join([text for _, text in reversed(SUBJECTS)] * 5)
+
+
+def test_subjects_that_cannot_be_read():
+    good = certificate(SUBJECTS[0][0])
+    for size in range(len(good)):
+        assert subject(good[:size]) is None
+    for found in (b"", part(attribute(CN, b"\0", 0x1E)), part(attribute(CN, b"\xd8\0", 0x1E)), part(attribute(CN, b"\0\x11\0\0", 0x1C))):
+        assert subject(certificate(found)) is None
+    assert subject(b"") is None
+
+
+def test_the_subject_as_user_name():
+    authenticator = make({"field": "subject"})
+    for found, answer, user in ((SUBJECTS[0][0], 0, b"CN=alice,O=Home,C=DE"), (b"", None, b"said")):
+        client = Client({"cn": "alice", "san": [], "der": certificate(found)})
+        assert authenticator.authenticate(client, b"said", None) == answer and client.user == user  # type: ignore[arg-type]
+    client = Client(None)
+    assert authenticator.authenticate(client, b"said", None) is None  # type: ignore[arg-type]

@@ -211,3 +211,14 @@ def test_a_queue_takes_the_limits_of_the_connection():
     for i in range(2, 8):
         world.broker.publish("t", "%d" % i, 1)
     assert again.payloads() == [b"0", b"1", b"2", b"3", b"4", b"5"] and world.broker.dropped == 2
+
+
+def test_a_pattern_for_users_means_nobody_without_a_name():
+    for pattern, user, limited in (
+        (b"*", None, False), (b"*", b"ann", True), (b"a*", None, False), (b"", None, True), (b"", b"ann", False), (b"ann", None, False),
+    ):  # fmt: skip
+        world = world_with()
+        world.broker.client_limits = [(pattern, None, {"max_subscriptions": 1})]
+        client = world.connect("c", user=user)
+        client.subscribe("a")
+        client.subscribe("b", code=0x97 if limited else 0)

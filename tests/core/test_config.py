@@ -5,7 +5,7 @@ from port.core import TYPE_CHECKING
 from port.core.auth import Authenticator
 from port.core.config import Config
 from port.core.everybody import AllowAll
-from port.core.listener_config import ListenerConfig, new_listener
+from port.core.listener_config import ListenerConfig, describe, new_listener
 from port.core.options import Options
 from port.core.setup import begin, reconfigure, make_authenticator
 
@@ -41,7 +41,7 @@ def test_a_full_configuration():
     assert web.paths == ("/mqtt", "/") and web.origins == ("https://example.org",) and web.auth is None
     assert config.listeners[3].mode == "600" and len(config.listeners[4].rules or ()) == 1
     assert [entry["name"] for entry in config.auth] == ["allow", "last"]
-    assert len(config.rules) == 2
+    assert len(config.rules or ()) == 2
     assert config.client_limits[0] == (b"slow*", None, {"max_message_rate": 5})
 
 
@@ -61,16 +61,19 @@ def test_what_is_wrong_is_named():
     for values, text in (
         ({"max_sesions": 5}, "unknown option max_sesions, did you mean max_sessions?"),
         ({"max_sessions": "5"}, "max_sessions must be a whole number, not '5'"),
+        ({"max_queued": 5}, "unknown option max_queued, did you mean max_queued_messages?"),
+        ({"MAX_QOS": 5}, "unknown option MAX_QOS, did you mean max_qos?"),
+        ({"bridge": []}, "unknown option bridge"),
         ({"listeners": []}, "unknown option listeners, did you mean listener?"),
         ({"listener": {}}, "listener must be a list of tables, not {}"),
         ({"listener": [5]}, "listener must be a list of tables, not [5]"),
-        ({"listener": [{"type": "udp"}]}, "a listener's type must be one of http, tcp, unix, websocket, not 'udp'"),
+        ({"listener": [{"type": "udp"}]}, "listener udp: type must be one of http, tcp, unix, websocket, not 'udp'"),
         ({"listener": [{"porrt": 5}]}, "listener tcp: unknown key porrt, did you mean port?"),
         ({"listener": [{"id": "a", "port": "5"}]}, "listener a: port must be a whole number, not '5'"),
         ({"listener": [{"port": True}]}, "listener tcp: port must be a whole number, not True"),
         ({"listener": [{"port": 65536}]}, "listener tcp: port must be from 0 to 65535, not 65536"),
-        ({"listener": [{"id": "a/b"}]}, "a listener's id must not be empty or contain / + #, not 'a/b'"),
-        ({"listener": [{"id": "a"}, {"id": "a"}]}, "there are two listeners with the id a"),
+        ({"listener": [{"id": "a/b"}]}, "listener a/b: id must not be empty or contain / + #"),
+        ({"listener": [{"id": "a"}, {"id": "a"}]}, "listener a: there are two with this id"),
         ({"listener": [{"type": "unix"}]}, "listener unix: a listener of type unix needs a file"),
         ({"listener": [{"file": "x"}]}, "listener tcp: file is for type unix only"),
         ({"listener": [{"paths": ["/"]}]}, "listener tcp: paths is for type websocket only"),
@@ -80,16 +83,18 @@ def test_what_is_wrong_is_named():
         ({"listener": [{"max_qos": 3}]}, "listener tcp: max_qos must be from 0 to 2, not 3"),
         ({"listener": [{"auth": ["user"]}], "auth": [{"type": "allow", "name": "users"}]},
          "listener tcp: unknown auth user, did you mean users?"),
-        ({"listener": [{"auth": ["user"]}]}, "listener tcp: unknown auth user"),
+        ({"listener": [{"auth": ["user"]}]}, "listener tcp: unknown auth user, there is none"),
         ({"listener": [{"acl": [{"topic": "a"}, {}]}]}, "listener tcp, rule 2: an ACL rule needs a topic"),
         ({"acl": [{"topic": "a#"}]}, "acl, rule 1: topic in an ACL rule must be a topic filter, not 'a#'"),
-        ({"auth": [{"name": "x"}]}, "auth: type must be a string, not None"),
-        ({"auth": [{"type": "allow"}, {"type": "allow"}]}, "auth: there are two with the name allow"),
-        ({"auth": [{"type": "allow", "name": "a#"}]}, "auth: name must be a string without / + #, not 'a#'"),
-        ({"client_limits": [{"max_qos": 1}]}, "client_limits need a user or a client_id"),
-        ({"client_limits": [{"user": 5}]}, "client_limits: user must be a string, not 5"),
-        ({"client_limits": [{"user": "a", "max_qs": 1}]}, "client_limits: unknown key max_qs, did you mean max_qos?"),
-        ({"client_limits": [{"user": "a", "max_qos": 9}]}, "client_limits: max_qos must be from 0 to 2, not 9"),
+        ({"acl": [{"topic": "home/%x/#"}]}, "acl, rule 1: %x in the topic of an ACL rule stands for nothing, there are %u and %c"),
+        ({"auth": [{"name": "x"}]}, "auth, entry 1: type is missing"),
+        ({"auth": [{"type": 5}]}, "auth, entry 1: type must be a string, not 5"),
+        ({"auth": [{"type": "allow"}, {"type": "allow"}]}, "auth, entry 2: there are two with the name allow"),
+        ({"auth": [{"type": "allow", "name": "a#"}]}, "auth, entry 1: name must be a string without / + #, not 'a#'"),
+        ({"client_limits": [{"max_qos": 1}]}, "client_limits, entry 1: user or client_id is needed"),
+        ({"client_limits": [{"user": 5}]}, "client_limits, entry 1: user must be a string, not 5"),
+        ({"client_limits": [{"user": "a", "max_qs": 1}]}, "client_limits, entry 1: unknown key max_qs, did you mean max_qos?"),
+        ({"client_limits": [{"user": "a", "max_qos": 9}]}, "client_limits, entry 1: max_qos must be from 0 to 2, not 9"),
         ({"acl_file": 5}, "acl_file must be a string, not 5"),
         ({"store": []}, "store must be a table, not []"),
         ({"store": {"type": "sqllite"}}, "store: type must be one of memory, sqlite, redis, flash, not 'sqllite'"),
@@ -97,8 +102,8 @@ def test_what_is_wrong_is_named():
         ({"store": {"type": "sqlite", "fil": "x"}}, "store: unknown key fil, did you mean file?"),
         ({"store": {"type": "sqlite", "file": 5}}, "store: file must be a string, not 5"),
         ({"store": {"type": "sqlite"}}, "store: file is missing"),
-        ({"store": {"file": "x"}}, "store: file is for type sqlite"),
-        ({"store": {"type": "flash", "on_failure": "refuse"}}, "store: on_failure is for type sqlite or redis"),
+        ({"store": {"file": "x"}}, "store: file is for type sqlite, not memory"),
+        ({"store": {"type": "flash", "on_failure": "refuse"}}, "store: on_failure is for type sqlite or redis, not flash"),
     ):  # fmt: skip
         assert str(raises(ValueError, Config, values)) == text
 
@@ -174,6 +179,50 @@ def test_no_listener_is_lost_that_is_not_mentioned_any_more():
     reconfigure(world.broker, Config({"listener": [{"id": "b"}], "max_qos": 1}), [AllowAll()])
     client.publish("a", qos=1, code=0x10)
     assert listeners["a"].options.max_qos == 1
+
+
+def test_an_empty_list_of_rules_denies_everything():
+    for values, allowed in (
+        ({}, True),
+        ({"acl": []}, False),
+        ({"acl": [{"topic": "#"}]}, True),
+        ({"listener": [{"id": "default", "acl": []}]}, False),
+        ({"acl": [], "listener": [{"id": "default", "acl": [{"topic": "#"}]}]}, True),
+        ({"acl": [{"topic": "#"}], "listener": [{"id": "default", "acl": []}]}, False),
+    ):  # fmt: skip
+        for reloaded in (False, True):
+            world, listeners = configured({"listener": [{"id": "default"}]} if reloaded else values)
+            if reloaded:
+                early = world.connect("e", listener=listeners["default"])
+                early.subscribe("a")
+                reconfigure(world.broker, Config(values), [])
+                if allowed:
+                    early.ping()
+                else:
+                    early.expect_close(0x87)
+            client = world.connect("c", listener=listeners["default"])
+            client.subscribe("a", code=0 if allowed else 0x87)
+            client.publish("b", qos=1, code=0x10 if allowed else 0x87)
+            if reloaded:  # and back: the key is not there any more
+                reconfigure(world.broker, Config({"listener": [{"id": "default"}]}), [])
+                client.subscribe("a")
+
+
+def test_a_program_that_gives_an_empty_list_of_rules():
+    for acl, allowed in ((None, True), ([], False), ([{"topic": "#"}], True)):
+        world = World()
+        listener = new_listener(world.broker, describe(world.broker, "", 1883, "tcp", None, acl, {}), [])
+        client = world.connect("c", listener=listener)
+        client.subscribe("a", code=0 if allowed else 0x87)
+        world.broker.set_acl([])
+        world.broker.rights_changed()
+        other = world.connect("d")
+        other.subscribe("a", code=0x87)
+        if acl is None:
+            client.expect_close(0x87)
+        world.broker.set_acl(None)
+        world.broker.rights_changed()
+        other.subscribe("a")
 
 
 def test_options_can_be_copied_and_changed_in_place():

@@ -3,6 +3,7 @@
 from harness import VERSIONS, World, raw
 from port.core.auth import PENDING, Authenticator
 from port.core.codec import CONNACK, CONNECT, DISCONNECT, PINGREQ, PUBLISH, SUBACK, SUBSCRIBE
+from port.core.listener import Listener
 from port.core.packets import decode, encode
 from port.core.properties import (
     ASSIGNED_CLIENT_IDENTIFIER,
@@ -116,6 +117,25 @@ def test_an_assigned_client_id_is_never_one_in_use():
     assert world.connect("").connack["properties"][ASSIGNED_CLIENT_IDENTIFIER] == b"auto-" + b"02" * 8
 
 
+def test_client_ids_begin_as_asked():
+    world = World(auto_id_prefix="x" * 7, max_client_id_length=23)
+    other = Listener("other", "tcp", world.broker.options, [], None, {"auto_id_prefix": "\u00e4/"})
+    for listener, prefix in ((None, b"x" * 7), (other, "\u00e4/".encode())):
+        client_id = world.connect("", listener=listener).connack["properties"][ASSIGNED_CLIENT_IDENTIFIER]
+        assert client_id.startswith(prefix) and len(client_id) == len(prefix) + 16
+        world.connect("", 4, listener=listener)
+        assert sum([name.startswith(prefix) for name in world.broker.sessions]) == 2
+
+
+def test_empty_client_ids_that_are_not_allowed():
+    world = World(allow_zero_length_clientid=False)
+    free = Listener("free", "tcp", world.broker.options, [], None, {"allow_zero_length_clientid": True})
+    for version, code in ((4, 2), (5, 0x85)):
+        refused(world, code, version=version, client_id="")
+        world.connect("", version, listener=free)
+        world.connect("c", version)
+
+
 def test_an_empty_client_id_in_mqtt_3():
     # 3.1.1 [MQTT-3.1.3-7] [MQTT-3.1.3-8]: allowed with clean session; MQTT 3.1 wants 1 to 23 characters.
     accepted = World().client(4)
@@ -139,10 +159,10 @@ def test_a_client_id_that_is_not_utf8():
 
 
 def test_a_client_id_over_the_limit():
-    world = World(max_topic_length=10)
-    world.connect("1234567890")
-    refused(world, 0x85, client_id="12345678901")
-    refused(world, 2, version=4, client_id="12345678901")
+    world = World(max_client_id_length=23, max_topic_length=10)
+    world.connect("x" * 23)  # all servers must allow that many [MQTT-3.1.3-5]
+    refused(world, 0x85, client_id="x" * 24)
+    refused(world, 2, version=4, client_id="x" * 24)
 
 
 # -- protocol and flags ---------------------------------------------------------------------
@@ -159,6 +179,19 @@ def test_unknown_protocol_levels_are_told_what_is_wrong():
         client.feed(raw(text))
         client.expect(CONNACK, code=code)
         client.expect_close()
+
+
+def test_protocol_versions_that_are_not_accepted():
+    refusals = {3: 1, 4: 1, 5: 0x84}
+    for accepted in ((3,), [4], (5,), [3, 4], (4, 5), [3, 5], [5, 4, 3]):
+        world = World(accept_protocol_versions=accepted)
+        for version in VERSIONS:
+            client = world.client(version)
+            client.connect("c", version=version)
+            assert client.connack["code"] == (0 if version in accepted else refusals[version]), (accepted, version)
+            assert client.closed == (version not in accepted)
+        assert (world.broker.mqtt5 is not None) == (5 in accepted)
+        assert version in accepted or "MQTT level 5" in world.log[-1][1]
 
 
 def test_an_unknown_protocol_name_is_not_answered():
@@ -324,18 +357,21 @@ def test_too_many_connections_with_another_server_to_go_to():
 
 def test_too_many_sessions():
     world = World(max_sessions=1)
-    world.connect("1", properties={SESSION_EXPIRY_INTERVAL: 100}).disconnect()
-    refused(world, 0x97, client_id="2")
-    world.connect("1").disconnect()  # clean, and gone with its connection
-    world.connect("2")
+    kept = {SESSION_EXPIRY_INTERVAL: 100}
+    world.connect("1", properties=kept).disconnect()
+    refused(world, 0x97, client_id="2", properties=kept)
+    refused(world, 3, version=4, client_id="2", clean_start=False)
+    world.connect("2").disconnect()  # a clean one takes no place
+    world.connect("1").disconnect()  # nor does this one any more
+    world.connect("2", properties=kept)
 
 
 def test_too_many_sockets_that_say_nothing():
     world = World(max_connections=4)
-    clients = [world.client() for _ in range(world.broker.handshakes)]
-    assert world.client().conn is None
+    clients = [world.client(5, "10.0.0.%d:1" % (i // 2)) for i in range(world.broker.handshakes)]
+    assert world.client(5, "10.0.1.1:1").conn is None  # nobody has more than a quarter of the places
     clients[0].lose()
-    assert world.client().conn is not None
+    assert world.client(5, "10.0.1.1:1").conn is not None
 
 
 def test_a_connack_larger_than_the_client_allows():

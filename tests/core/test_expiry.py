@@ -1,5 +1,6 @@
 """Message expiry (clause 3.3.2.3.3)."""
 
+from disk import Disk, restart
 from harness import World
 from port.core.codec import PUBLISH
 from port.core.message import Message
@@ -122,7 +123,7 @@ def test_expired_retained_messages_go_without_being_asked_for():
     assert world.broker.retained.count == 2
     world.advance(300000)
     assert world.broker.retained.count == 1
-    assert not world.broker.retained.expiring
+    assert world.broker.retained.due is None
 
 
 def test_expired_messages_make_room_in_a_full_queue():
@@ -136,3 +137,40 @@ def test_expired_messages_make_room_in_a_full_queue():
     world.broker.publish("t", "new", 1)
     back = world.connect("s", clean_start=False, properties=KEPT)
     back.expect_message("t", "new", qos=1)
+
+
+def test_the_brokers_interval_for_retained_messages():
+    """A shorter interval of its own counts, a longer one does not; receivers hear of none that is not the publisher's."""
+    world = World(max_retained_expiry=10)
+    client = world.connect("c")
+    client.publish("none", "x", retain=True)
+    client.publish("short", "x", retain=True, properties={MESSAGE_EXPIRY_INTERVAL: 5})
+    client.publish("long", "x", retain=True, properties={MESSAGE_EXPIRY_INTERVAL: 50})
+    world.broker.publish("own", "x", retain=True)
+    client.subscribe("#", 1)
+    told = {p["topic"]: (p["qos"], p["properties"].get(MESSAGE_EXPIRY_INTERVAL)) for p in client.messages()}
+    assert told == {b"none": (0, None), b"short": (0, 5), b"long": (0, 10), b"own": (0, None)}
+    for seconds, left in ((5, [b"long", b"none", b"own"]), (4, [b"long", b"none", b"own"]), (1, [])):
+        world.advance(seconds * 1000)
+        client.subscribe("#")
+        assert sorted([p["topic"] for p in client.messages()]) == left
+    client.publish("none", "y", retain=True)  # from now on anew
+    client.messages()
+    world.advance(9000)
+    client.subscribe("#")
+    client.expect_message("none", "y", retain=True)
+
+
+def test_the_brokers_interval_outlives_the_broker():
+    world = World(store=Disk(), max_retained_expiry=10)
+    world.connect("c").publish("t", "x", 1, 0x10, retain=True)
+    before = world.broker.retained.get(b"t")
+    world = restart(world, 5000)  # without an interval: what was retained before keeps its own
+    after = world.broker.retained.get(b"t")
+    assert before and after and after[:6] == before[:6]
+    client = world.connect("r")
+    client.subscribe("t", 1)
+    client.expect_message("t", "x", 1, retain=True, properties={})
+    world.advance(6000)
+    client.subscribe("t", 1)
+    client.expect_nothing()

@@ -24,6 +24,9 @@ else:
         return holder.name + "/store", holder.cleanup
 
 
+TIMEOUT = 180
+
+
 class Folder(flash.Folder):
     """Without os.sync, which on CPython has all of the machine written."""
 
@@ -74,6 +77,71 @@ def test_what_was_committed_is_loaded():
         case.reopen()
         assert case.loaded == sorted(state.items())
     assert case.lines == []
+    case.clear()
+
+
+def spoilt(durability):
+    """A case whose store has a broker's records, one of which cannot be understood."""
+    case = Case(sessions=True, durability=durability)
+    world = World(store=case.store)
+    world.connect("away", 5, properties={SESSION_EXPIRY_INTERVAL: 1000}).subscribe("a", qos=1)
+    world.broker.publish("r", "x", retain=True)
+    world.broker.journal.commit()
+    key = [key for key, _ in case.store.load() if key[0] == 2][0]
+    assert case.commit([(key, b"\x01")]) is None
+    case.reopen()
+    return case, key
+
+
+def test_a_record_that_cannot_be_understood_is_moved_aside_with_all_others():
+    """Where nothing is promised: a board that does not start until somebody comes is worse."""
+    case, key = spoilt("none")
+    had = case.loaded
+    for number in (1, 2):
+        world = World(store=case.store)
+        aside = "%s.corrupt-%d" % (case.place, number)
+        said = [text for level, text in world.log if level == 3]
+        assert len(said) == 1 and said[0].startswith("%s: record %s: " % (case.place, key.hex())), said
+        assert said[0].endswith("; moved to %s, the broker starts with nothing" % aside)
+        assert list(flash.FlashStore(aside, log=case.log).load()) == had
+        assert not world.broker.sessions and not world.broker.retained.count
+        world.broker.publish("r", "y", retain=True)
+        world.broker.journal.commit()
+        case.reopen()
+        kept = World(store=case.store).broker.retained.get(b"r")
+        assert kept is not None and kept[1] == b"y"
+        for record in had:  # the same once more
+            assert case.commit([record]) is None
+        case.reopen()
+        had = case.loaded
+    case.clear()
+
+
+def test_a_record_that_cannot_be_understood_stops_the_start_where_nothing_may_be_lost():
+    case, key = spoilt("batch")
+    had = case.loaded
+    try:
+        World(store=case.store)
+        raise AssertionError("it starts")
+    except ValueError as e:
+        assert str(e).startswith("%s: record %s: " % (case.place, key.hex())), e
+    case.reopen()
+    assert case.loaded == had
+    case.clear()
+
+
+def test_a_folder_that_cannot_be_moved_is_named():
+    case, _ = spoilt("none")
+
+    def set_aside():
+        raise OSError(22)
+
+    case.store._files.set_aside = set_aside
+    try:
+        World(store=case.store)
+        raise AssertionError("it starts")
+    except OSError as e:
+        assert e.args[1].startswith("cannot move %s aside: " % case.place), e
     case.clear()
 
 

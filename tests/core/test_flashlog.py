@@ -241,6 +241,18 @@ def test_the_log_stays_small():
     assert log.compactions > 10
 
 
+def test_copies_are_written_in_small_batches():
+    """Also of records that hold next to nothing: a board has no large piece of memory left."""
+    files = MemoryFiles()
+    log = opened(files)
+    for i in range(10):
+        log.commit([(b"\3%06d" % (100 * i + k), b"\1") for k in range(20)])
+    files.tracing = True
+    log.compact()
+    sizes = [int.from_bytes(what[2][:4], "big") for what in files.trace if what[0] == "write" and len(what[2]) == 8]
+    assert sum(sizes) == 200 * 16 and max(sizes) <= 512 + 16, sizes
+
+
 def test_what_is_written_is_counted():
     files = MemoryFiles()
     log = opened(files)

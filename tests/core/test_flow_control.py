@@ -2,6 +2,8 @@
 
 from harness import VERSIONS, World
 from port.core.codec import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
+from port.core.packets import encode
+from port.core.packets import encode
 from port.core.properties import MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, REQUEST_PROBLEM_INFORMATION, SESSION_EXPIRY_INTERVAL
 
 
@@ -143,11 +145,54 @@ def test_a_full_queue_ends_the_connection():
     subscriber.expect(PUBLISH)
     subscriber.expect_nothing()
     publish(world, 1, start=3)
+    world.settle()
     subscriber.expect_close(0x97)
     # Offline there is nobody to disconnect: the newest is dropped.
     publish(world, 2, start=4)
     subscriber = world.connect("s", clean_start=False, properties={SESSION_EXPIRY_INTERVAL: 1000})
     assert subscriber.payloads() == [b"0", b"1", b"2"]
+
+
+def test_what_is_in_flight_counts_while_the_client_is_away():
+    for version in VERSIONS:
+        for qos in (1, 2):
+            world = World(max_inflight=10)
+            expiry = {SESSION_EXPIRY_INTERVAL: 1000} if version == 5 else None
+            client = world.connect("c", version, clean_start=False, properties=expiry)
+            client.subscribe("t", qos)
+            publisher = world.connect("p", 4)
+            publisher.feed(b"".join([encode({"type": PUBLISH, "topic": b"t", "payload": b"x" * 500, "qos": qos, "packet_id": i + 1}, 4)
+                                     for i in range(10)]))
+            assert len(client.inbox) == 10 and world.broker.message_bytes < 10 * 500
+            client.lose()
+            assert world.broker.message_bytes > 10 * 500
+            client = world.connect("c", version, clean_start=False, properties=expiry)
+            assert len(client.messages(acknowledge=False)) == 10
+            client.lose()
+            assert world.broker.message_bytes > 10 * 500
+            client = world.connect("c", version, clean_start=False, properties=expiry)
+            assert world.broker.message_bytes < 10 * 500
+            assert len(client.messages()) == 10 and world.broker.message_bytes == 0
+            client.lose()
+            world.connect("c", version, clean_start=True)
+            assert world.broker.message_bytes == 0
+
+
+def test_queues_that_fill_each_other_leave_nothing_behind():
+    """One connection ends, its will fills the queue of another one, which is a receiver of the same message and ends, too."""
+    for version in VERSIONS:
+        world = World(max_inflight=1, max_queued_messages=1, queue_full="disconnect")
+        for _ in range(3):
+            one = world.connect("a", version, will={"topic": b"w", "payload": b"", "qos": 1, "retain": False, "properties": {}})
+            one.subscribe("t", 1)
+            other = world.connect("b", version)
+            other.subscribe("t", 1)
+            other.subscribe("w", 1)
+            for payload in ("1", "2", "x" * 5000):
+                world.broker.publish("t", payload, 1)
+            world.settle()
+            assert one.closed and other.closed and world.broker.sessions == {}
+            assert world.broker.message_bytes == 0
 
 
 def test_a_full_queue_may_end_the_publishers_own_connection():
@@ -244,6 +289,50 @@ def test_a_fast_path_packet_to_a_slow_reader_is_counted_as_dropped():
         publisher.publish("t", bytes(100))
     assert world.broker.dropped == 7
     assert world.broker.published == 3
+
+
+def test_behind_one_large_packet_there_is_room_for_outbox_bytes():
+    """However the small ones come: alone, many in a read, with other properties for the receiver; and no more than that."""
+    for version in VERSIONS:
+        for rows in (1, 10):
+            world = World(outbox_bytes=1024, max_inflight=1)
+            slow = world.connect("s", version)
+            slow.subscribe("t", qos=1)
+            slow.stop_reading(first_counts=False)
+            publisher = world.connect("p", version)
+            publisher.publish("t", bytes(5000))
+            small = encode({"type": PUBLISH, "qos": 0, "retain": False, "dup": False, "topic": b"t", "payload": bytes(40)}, version)
+            for _ in range(10):
+                publisher.feed(small * rows)
+            assert world.broker.dropped == (0 if rows == 1 else 100 - 1024 // len(small)), rows
+            world.broker.publish("t", "program", 0)
+            world.broker.publish("t", "one", 1)
+            publisher.publish("t", bytes(5000))  # another large one
+            publisher.publish("t", bytes(1000))
+            assert slow.unread() <= 5020 + 1024
+            assert world.broker.published + world.broker.dropped == 10 * rows + 4
+            slow.go_on_reading()
+            sizes = [len(payload) for payload in slow.payloads()]
+            taken = 10 if rows == 1 else 1024 // len(small)
+            assert sizes == [5000] + [40] * taken + [7, 3]
+            assert world.broker.published == len(sizes)
+
+
+def test_there_is_no_spare_room_for_who_has_left():
+    world = World(outbox_bytes=1024)
+    properties = {SESSION_EXPIRY_INTERVAL: 100}
+    slow = world.connect("s", properties=properties)
+    slow.subscribe("t", qos=1)
+    slow.stop_reading(first_counts=False)
+    publish(world, 1, qos=0, size=5000)
+    slow.lose()
+    publisher = world.connect("p")
+    publisher.publish("t", "x")
+    world.broker.publish("t", "x", 0)
+    assert world.broker.dropped == 2
+    slow = world.connect("s", clean_start=False, properties=properties)
+    publisher.publish("t", "y")
+    assert slow.payloads() == [b"y"]
 
 
 def test_a_slow_reader_is_sent_its_backlog_in_pieces():

@@ -3,6 +3,7 @@
 from disk import Disk
 from harness import World
 from port.core.guard import MemoryGuard
+from port.core.shed import Shedding
 
 LEAST = 1200
 
@@ -70,6 +71,41 @@ def test_first_new_clients_are_refused():
     world.connect("new")
     assert figure(world, "messages/publish/dropped") == 0
     assert [text for level, text in world.log if level == 2 and "memory: step 1 of 3" in text]
+
+
+def test_who_has_a_session_comes_back_for_what_takes_the_memory():
+    """Were nobody let in whose messages wait, memory would stay short."""
+    for version in (4, 5):
+        world = World()
+        memory = Memory(world)
+        for i in range(3):
+            away(world, "away%d" % i, 1, "t%d" % i)
+        for i, free in enumerate((LEAST - 1, LEAST * 3 // 4 - 1)):
+            memory.set(free + 100 * (3 - i))  # what is left beside the messages
+            assert world.broker.shortage == i + 1
+            assert refused(world, 5) == 0x97
+            back = world.connect("away%d" % i, version, clean_start=False)
+            assert back.payloads() == [b"0"]
+            back.lose()
+        world.broker.shortage = 3
+        client = world.client(4)
+        client.connect("away2", clean_start=False)
+        assert client.connack["code"] == 3
+
+
+def test_it_is_looked_at_before_each_new_session_that_stays():
+    """A host may have too little for all who come in a second."""
+    world = World()
+    memory = Memory(world)
+    world.connect("kept", 4, clean_start=False).lose()
+    world.broker.look = memory.guard.look
+    memory.free = LEAST - 1
+    world.connect("clean").disconnect()
+    world.connect("kept", 4, clean_start=False)
+    assert world.broker.shortage == 0
+    client = world.client(4)
+    client.connect("new", clean_start=False)
+    assert client.connack["code"] == 3 and world.broker.shortage == 1
 
 
 def test_then_qos_0_is_dropped_and_counted():
@@ -182,3 +218,28 @@ def test_a_dropped_queue_does_not_come_back_from_the_store():
     restarted = World(disk)
     client = restarted.connect("a", 4, clean_start=False)
     assert client.connack["session_present"] and client.payloads() == []
+
+
+def test_among_many_sessions_the_larger_half_of_the_queues_goes():
+    """Those of clients that are away first; of those that are there when that was not enough."""
+    world = World(max_inflight=1, max_queued_messages=100, max_queued_bytes=100000, max_memory=1000000)
+    for i, count in enumerate((40, 30, 14, 50, 5)):
+        client = world.connect("c%d" % i, 4, clean_start=False)
+        client.subscribe("t%d" % i, 1)
+        if i != 3:
+            client.lose()
+        for _ in range(count):
+            world.broker.publish("t%d" % i, "x" * 100, 1)
+    queues = [world.session("c%d" % i) for i in range(5)]
+
+    def shed(goal):
+        job = Shedding(world.broker, lambda: world.broker.message_bytes <= goal)
+        while job.go_on():
+            pass
+        return [len(session.queue or ()) for session in queues]
+
+    before = world.broker.message_bytes
+    assert shed(before - 1) in ([0, 30, 14, 49, 5], [40, 0, 14, 49, 5])
+    assert shed(before // 2) == [0, 0, 14, 49, 5]
+    assert shed(0) == [0, 0, 0, 0, 0] and world.broker.dropped == 138
+    assert shed(0) == [0, 0, 0, 0, 0]

@@ -1,7 +1,7 @@
 """The head of an HTTP request (RFC 9112), whole and in pieces, good and bad."""
 
 from harness import raises
-from port.core.http import MAX_HEAD, MAX_HEADERS, HTTPError, parse, response
+from port.core.http import MAX_HEAD, MAX_HEADERS, HTTPError, head, parse, response
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n"
 
@@ -154,7 +154,7 @@ def test_responses():
     assert response(200, (("Content-Type", "text/plain"),), b"hello") == (
         b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
     )
-    assert response(200, (), b"hello", True) == b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
+    assert head(200, (), 5) == b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
     assert response(101, (("Upgrade", "websocket"),)) == b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 
 

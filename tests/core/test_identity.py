@@ -1,10 +1,11 @@
 """Who a client is: authenticators in a row, what they give a client, whose a client id is."""
 
-from harness import VERSIONS, World
+from harness import VERSIONS, World, refusal
 from port.core.auth import PENDING, Authenticator
 from port.core.codec import AUTH, CONNACK
 from port.core.everybody import DenyAll
-from port.core.properties import AUTHENTICATION_DATA, AUTHENTICATION_METHOD, SESSION_EXPIRY_INTERVAL
+from port.core.listener import Listener
+from port.core.properties import ASSIGNED_CLIENT_IDENTIFIER, AUTHENTICATION_DATA, AUTHENTICATION_METHOD, SESSION_EXPIRY_INTERVAL
 from rights import ALL, Users, rules, world_with
 
 KEEP = {SESSION_EXPIRY_INTERVAL: 1000}
@@ -24,6 +25,17 @@ class Saying(Authenticator):
     def authenticate(self, client, user, password):
         self.clients.append(client)
         return self.answer
+
+
+class Hearing(Authenticator):
+    """Has no opinion, but knows what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def authenticate(self, client, user, password):
+        self.asked.append((client.user, user, password))
+        return NEXT
 
 
 class Giving(Authenticator):
@@ -108,6 +120,29 @@ def test_a_user_name_nobody_knows_does_not_make_a_client_anonymous():
         assert code_of(client) == 0x86, anonymous
 
 
+def test_an_empty_user_name_is_none():
+    for version in VERSIONS:
+        for authenticators, anonymous, code in (
+            ([Users(one="1")], "all", 0), ([Users(one="1")], "none", 0x87), ([DenyAll()], "all", 0x87), ([], "all", 0),
+        ):  # fmt: skip
+            for password in (None, b"", b"1"):
+                world = World(anonymous=anonymous)
+                world.broker.authenticators += authenticators
+                client = world.client(version)
+                client.connect("c", user=b"", password=password)
+                assert code_of(client) == (code if version == 5 else RETURN_CODES[code]), (version, anonymous)
+                assert code or world.session("c").user is None
+    world = World()
+    hearing = Hearing()
+    world.broker.authenticators.append(hearing)
+    world.client().connect("c", user=b"", password=b"p")
+    assert hearing.asked == [(None, None, b"p")]
+    world = World()
+    world.broker.authenticators.append(Giving(user=b""))
+    world.connect("c", user=b"claimed")
+    assert world.session("c").user is None
+
+
 def test_answers_that_come_when_the_client_has_gone():
     for code in (0, 0x86, NEXT):
         world = World(auth_timeout=5)
@@ -170,8 +205,8 @@ def test_the_time_an_authenticator_gives():
 
 def test_a_client_id_in_use_or_kept_is_its_users():
     for owner, thief, refused in (
-        (b"u", b"v", True), (b"u", b"u", False), (b"u", None, True), (None, b"u", True), (None, None, False), (b"u", b"U", True),
-        (b"u", b"", True), (b"u", b"u ", True),
+        (b"u", b"v", True), (b"u", b"u", False), (b"u", None, True), (None, None, False), (b"u", b"U", True), (b"u", b"", True),
+        (b"u", b"u ", True),
     ):  # fmt: skip
         for version in VERSIONS:
             for connected in (True, False):
@@ -189,6 +224,8 @@ def test_a_client_id_in_use_or_kept_is_its_users():
                         continue
                     assert code_of(second) == (0x87 if version == 5 else 5)
                     second.expect_close()
+                    told = [text for level, text in world.log if level == 2 and "end_client or end-session" in text]
+                    assert len(told) == 1 and "127.0.0.1:5000: refused while user u has" in told[0] and ("(user v)" in told[0]) is (thief == b"v")
                     if connected:
                         first.expect_message("t", "for the owner", 1)
                         first.ping()
@@ -198,12 +235,111 @@ def test_a_client_id_in_use_or_kept_is_its_users():
                         again.expect_message("t", "for the owner", 1)
 
 
+def test_an_anonymous_clients_session_ends_for_a_user():
+    # A device that is given a user name goes on, without what came for nobody in particular.
+    for version in VERSIONS:
+        for connected in (True, False):
+            for clean_start in (True, False):
+                world = world_with(ALL)
+                first = world.connect("c", clean_start=False, properties=KEEP)
+                first.subscribe("t", 1)
+                if not connected:
+                    first.disconnect()
+                    world.broker.publish("t", "for nobody", 1)
+                properties = KEEP if version == 5 else {}
+                second = world.connect("c", version, user=b"u", clean_start=clean_start, properties=properties)
+                assert second.connack["session_present"] is False
+                if connected:
+                    first.expect_close(0x8E)
+                world.broker.publish("t", "for nobody", 1)
+                second.expect_nothing()
+                assert world.session("c").user == b"u" and not world.session("c").subscriptions
+                assert [text for level, text in world.log if level == 2 and "without a user name ends" in text]
+                back = world.client(version)  # and now it is the user's
+                back.connect("c", clean_start=False)
+                assert code_of(back) == (0x87 if version == 5 else 5)
+
+
+def test_a_user_takes_the_place_of_an_anonymous_clients_session():
+    world = world_with(ALL, max_sessions=1)
+    world.connect("c", clean_start=False, properties=KEEP).disconnect()
+    client = world.connect("c", user=b"u", clean_start=False, properties=KEEP)
+    assert world.broker.staying.count == 1
+    other = world.client()
+    other.connect("d", user=b"v", clean_start=False, properties=KEEP)
+    assert code_of(other) == 0x97
+    client.disconnect()
+    assert world.connect("c", user=b"u", clean_start=False, properties=KEEP).connack["session_present"]
+
+
+def test_a_refused_user_leaves_an_anonymous_clients_session():
+    world = world_with(ALL, max_connections=1)
+    first = world.connect("c", clean_start=False, properties=KEEP)
+    first.subscribe("t", 1)
+    first.disconnect()
+    world.connect("d", user=b"u")
+    second = world.client()
+    second.connect("c", user=b"u", properties=KEEP)
+    assert code_of(second) == 0x97 and world.session("c").user is None
+
+
 def test_a_client_id_is_free_when_its_session_has_ended():
     world = world_with(ALL)
     world.connect("c", user=b"u", clean_start=False, properties={SESSION_EXPIRY_INTERVAL: 5}).lose()
     world.advance(6000)
     assert world.connect("c", user=b"v").connack["session_present"] is False
     assert world.session("c").user == b"v"
+
+
+# -- the user name in place of the client id -------------------------------------------------------------------
+
+
+def test_the_user_name_in_place_of_the_client_id():
+    for version in VERSIONS:
+        world = world_with({"topic": "of/%c"}, use_username_as_clientid=True, max_client_id_length=23)
+        world.broker.client_limits = [(None, b"u", {"max_qos": 1})]
+        first = world.connect("c", version, user=b"u", clean_start=False, properties=KEEP if version == 5 else {})
+        assert list(world.broker.sessions) == [b"u"] and world.session("u").options.max_qos == 1
+        first.subscribe("of/u", 1)
+        first.subscribe("of/c", 1, code=refusal(version, 0x87, 1))
+        other = world.connect("u", version, user=b"v")  # nobody takes another's place
+        first.ping()
+        second = world.connect("d", version, user=b"u", clean_start=False)
+        first.expect_close(0x8E)
+        other.ping()
+        assert second.connack["session_present"] is (version != 3)
+        assert ASSIGNED_CLIENT_IDENTIFIER not in second.connack["properties"]
+        for user, code in ((None, 0x87), (b"", 0x87), (b"u" * 24, 0x85)):
+            client = world.client(version)
+            client.connect("c", user=user)
+            assert code_of(client) == (code if version == 5 else 2 if code == 0x85 else 5), user
+        assert sorted(world.broker.sessions) == [b"u", b"v"] and not world.errors()
+    client = world.connect("", user=b"w")
+    assert client.connack["properties"][ASSIGNED_CLIENT_IDENTIFIER] == b"w"
+
+
+def test_the_user_name_of_a_listener_in_place_of_the_client_id():
+    world = world_with()
+    row = world.broker.authenticators
+    listener = Listener("special", "tcp", world.broker.options, row, None, {"use_username_as_clientid": True})
+    world.connect("c", user=b"u", listener=listener)
+    world.connect("c", user=b"v")
+    assert sorted(world.broker.sessions) == [b"c", b"u"]
+    thief = world.client()  # the session is the user's, whoever says its client id elsewhere
+    thief.connect("u", user=b"v")
+    assert code_of(thief) == 0x87
+
+
+def test_the_user_name_that_is_found_out_later():
+    world = World(use_username_as_clientid=True)
+    slow = Saying(PENDING)
+    world.broker.authenticators.append(slow)
+    client = world.client()
+    client.connect("c", user=b"claimed")
+    slow.clients[0].user = b"real"
+    slow.clients[0].authenticated(0)
+    client.expect(CONNACK, code=0)
+    assert list(world.broker.sessions) == [b"real"]
 
 
 # -- enhanced authentication -----------------------------------------------------------------------------------
@@ -234,4 +370,6 @@ def test_failed_exchanges_make_an_address_wait():
         client.inbox.clear()
         client.say(AUTH, code=0x18, properties=reversing(b"no"))
         client.expect(CONNACK, code=0x87)
-    assert world.client(5, "10.0.0.1:1").conn is None
+    client = world.client(5, "10.0.0.1:1")
+    client.connect("c", properties=reversing(b"abc"))
+    assert code_of(client) == 0x8A

@@ -8,7 +8,7 @@ from port.core.auth import PENDING, Authenticator
 from port.core.certificate import CertificateAuthenticator
 from port.core.everybody import AllowAll, DenyAll
 from port.core.http import MAX_HEAD
-from port.core.info import InfoConnection, may_ask
+from port.core.info import InfoConnection, new_visitor, may_ask
 from port.core.listener import Listener
 from port.core.password_file import make_record
 from port.core.passwords import SALT_SIZE, PasswordAuthenticator
@@ -29,18 +29,18 @@ class Host:
         self.data = b""
         self.verified = certificate
 
-    def answer(self, data):
-        assert not self.data and data  # once
-        self.data = data
+    def answer(self, chunks):
+        assert not self.data and chunks  # once
+        self.data = b"".join(chunks)
 
     def certificate(self):
         return self.verified
 
 
-def connection(world, address="127.0.0.1:1", listener=None, certificate=None):
+def connection(world, address="127.0.0.1:1", listener=None, certificate=None, names=("h",)):
     """(connection, its host)"""
     host = Host(certificate)
-    return InfoConnection(world.broker, listener or world.broker.default_listener, address, host), host
+    return InfoConnection(world.broker, listener or world.broker.default_listener, address, host, names, None), host
 
 
 def ask(world, target="/", method="GET", size=1 << 30):
@@ -50,6 +50,8 @@ def ask(world, target="/", method="GET", size=1 << 30):
     for i in range(0, len(request), size):
         assert not host.data
         info.receive(memoryview(request)[i : i + size])
+    while world.broker.work():
+        assert not host.data
     info.receive(request)  # one request a connection
     return read(host.data, method)
 
@@ -72,7 +74,7 @@ def busy():
     """A world in which there is something to count."""
     world = World()
     broker = world.broker
-    broker.sys.wall = lambda: 1700000000
+    broker.sys.wall = lambda: 1700000000000
     broker.bytes_received = 4321
     world.connect("gone").disconnect()
     world.connect("away", properties={0x11: 1000}).lose()
@@ -100,28 +102,6 @@ def system(world):
     return pairs
 
 
-def metrics(world):
-    """The page /metrics as {name: (type, value)}, its form checked."""
-    status, fields, body = ask(world, "/metrics")
-    assert status == 200 and fields["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert body.endswith("\n")
-    lines = body[:-1].split("\n")
-    assert len(lines) % 3 == 0
-    found = {}
-    for i in range(0, len(lines), 3):
-        name, value = lines[i + 2].rsplit(" ", 1)
-        plain = name.split("{")[0]
-        assert plain.startswith("ucomqtt_") and not plain[8:].strip("abcdefghijklmnopqrstuvwxyz_0123456789"), plain
-        assert lines[i].startswith("# HELP %s " % plain), lines[i]
-        kind = lines[i + 1][len("# TYPE %s " % plain) :]
-        assert lines[i + 1] == "# TYPE %s %s" % (plain, kind) and kind in ("counter", "gauge", "untyped")
-        assert plain.endswith("_total") or kind != "counter"
-        assert name not in found, name
-        found[name] = (kind, value)
-        float(value)
-    return found
-
-
 def test_system_has_comqtts_fields():
     pairs = system(busy())
     assert tuple([name for name, _ in pairs]) == COMQTT
@@ -140,7 +120,7 @@ def test_system_follows_the_counters():
     world = busy()
     broker = world.broker
     before = dict(system(world))
-    broker.dropped += 5
+    broker.drop(1, 5)
     broker.bytes_sent += 7
     broker.packets_received += 9
     broker.packets_sent += 11
@@ -163,57 +143,6 @@ def test_a_host_without_a_clock():
 def test_health():
     status, fields, body = ask(World(), "/healthz")
     assert (status, body) == (200, "ok\n") and fields["Content-Type"].startswith("text/plain")
-
-
-def test_metrics_are_right():
-    found = metrics(busy())
-    assert found['ucomqtt_info{version="ucomqtt %s"}' % __version__] == ("gauge", "1")
-    for name, kind, value in (
-        ("uptime_seconds", "gauge", 60), ("bytes_received_total", "counter", 4321), ("messages_received_total", "counter", 3),
-        ("messages_sent_total", "counter", 2), ("messages_dropped_total", "counter", 0), ("clients_connected", "gauge", 2),
-        ("clients_disconnected", "gauge", 1), ("clients_maximum", "gauge", 2), ("clients_total", "gauge", 3),
-        ("connections_total", "counter", 4), ("connections_refused_total", "counter", 0), ("retained_messages", "gauge", 1),
-        ("inflight_messages", "gauge", 1), ("stored_messages", "gauge", 2), ("subscriptions", "gauge", 2),
-        ("sessions_expired_total", "counter", 0), ("auth_failed_total", "counter", 0), ("auth_blocked_total", "counter", 0),
-        ("publishes_denied_total", "counter", 0), ("subscriptions_denied_total", "counter", 0),
-        ("rate_limited_total", "counter", 0),
-    ):  # fmt: skip
-        assert found["ucomqtt_" + name] == (kind, str(value)), name
-    assert found["ucomqtt_packets_received_total"][0] == found["ucomqtt_packets_sent_total"][0] == "counter"
-
-
-def test_each_figure_is_a_metric_once():
-    world = busy()
-    plain = len(metrics(world))
-    # The figures of $SYS/broker/ less the other names some have and the time of day.
-    aliases = 11
-    assert plain == len(world.broker.sys.figures()) - aliases + 1
-
-
-def test_metrics_of_further_figures():
-    world = World()
-    without = metrics(world)
-    world.broker.sys.extras.append(lambda: [
-        ("load/messages/received/1min", "1.50"), ("auth/Redis-1/errors", 4), ("listener/a b\\c\n/connected", 2),
-        ("a/b", 1), ("a b", 2), ("uptime/seconds", 9), ("text", "yes"), ("cpu", "nan"), ("hex", "1_000"), ("flag", True),
-        ("ratio", 0.25), ("info", 7),
-    ])  # fmt: skip
-    status, _, body = ask(world, "/metrics")
-    body = body.replace("Redis", "redis")  # the one name here with a capital
-    assert "\nucomqtt_auth_redis_1_errors 4\n" in body
-    assert "# HELP ucomqtt_listener_a_b_c__connected $SYS/broker/listener/a b\\\\c\\n/connected\n" in body
-    names = {}
-    for line in body.split("\n"):
-        if line and line[0] != "#":
-            name, value = line.rsplit(" ", 1)
-            assert name not in names, name
-            names[name] = value
-    new = {name: names[name] for name in names if name not in without}
-    assert new == {
-        "ucomqtt_load_messages_received_1min": "1.50", "ucomqtt_auth_redis_1_errors": "4",
-        "ucomqtt_listener_a_b_c__connected": "2", "ucomqtt_a_b": "1", "ucomqtt_ratio": "0.25",
-    }  # fmt: skip
-    assert names["ucomqtt_uptime_seconds"] == "0"
 
 
 def test_head_has_no_body():
@@ -336,13 +265,12 @@ def test_failures_count_and_make_an_address_wait():
         assert status(world, "/", basic(b"ann", b"apple")) == 200  # which clears it
     assert [status(world, "/", basic(b"ann", b"wrong")) for _ in range(4)] == [401, 401, 401, 429]
     assert broker.auth_failed == 7 and broker.auth_blocked == 1
-    assert world.client(5, THERE).conn is None  # neither by MQTT
+    assert status(world, "/", basic(b"bob", b"wrong")) == 401  # somebody else there does not wait
     assert status(world, "/", basic(b"ann", b"apple")) == 429
     assert status(world, "/", basic(b"ann", b"apple"), "10.0.0.2:1") == 200
     assert [status(world, "/", basic(b"ann", b"wrong"), HERE) for _ in range(9)] == [401] * 9
     world.advance(2000)
     assert status(world, "/", basic(b"ann", b"apple")) == 200
-    assert world.client(5, THERE).conn is not None
 
 
 class Later(Authenticator):
@@ -409,3 +337,49 @@ def test_passwords_are_checked_in_the_background():
         while world.broker.work():
             pass
         assert read(host.data)[0] == code
+
+
+def asked_for(world, names, *hosts):
+    """The status of the answers to requests with these Host headers."""
+    found = []
+    for host in hosts:
+        info, answer = connection(world, names=names)
+        field = "" if host is None else "Host: %s\r\n" % host
+        info.receive(b"GET /metrics HTTP/1.%d\r\n%s\r\n" % (host is not None, field.encode()))
+        found.append(read(answer.data)[0])
+    return found
+
+
+def test_names_the_pages_are_asked_for_under():
+    """Any other may be the name of somebody's page, who has made it lead here to read ours."""
+    world = World()
+    good = ("127.0.0.1", "192.0.2.1:8080", "[::1]", "[2001:db8::1]:80", "localhost", "localhost:8080", "LOCALHOST")
+    assert asked_for(world, (), *good) == [200] * len(good)
+    assert asked_for(world, (), None) == [200]  # HTTP/1.0, which no browser speaks
+    bad = ("evil.example", "evil.example:8080", "broker", "broker.local", "127.0.0.1.evil.example", "", "localhost.evil", "1.2.3")
+    assert asked_for(world, (), *bad) == [421] * len(bad)
+    assert asked_for(world, ("broker", "broker.local"), "Broker:8080", "broker.local.", "broker.local:1", "broker.lan") == [200, 200, 200, 421]
+    assert asked_for(world, ("*",), "anything") == [200]
+
+
+def test_health_is_no_exception():
+    info, host = connection(World(), names=())
+    info.receive(b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+    assert read(host.data)[0] == 421
+
+
+def test_an_address_has_so_many_connections():
+    """Of all kinds together."""
+    world = World(anonymous="all", max_connections_per_address=2, max_connections=3)
+    broker = world.broker
+    listener = broker.add_listener(Listener("http", "http", broker.options, []))
+    one = new_visitor(broker, listener, "192.0.2.1:1", Host(), ())
+    world.connect("c", address="192.0.2.1:2")
+    assert new_visitor(broker, listener, "192.0.2.1:3", Host(), ()) is None
+    others = [new_visitor(broker, listener, "192.0.2.%d:1" % number, Host(), ()) for number in (2, 3, 4)]
+    assert others[2] is None and listener.connected == 3  # so many has the listener
+    assert listener.refused == broker.refused == 2
+    for info in (one, one, others[0]):
+        info.lost()
+    assert listener.connected == 1
+    assert new_visitor(broker, listener, "192.0.2.1:4", Host(), ()) is not None

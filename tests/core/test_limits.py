@@ -53,7 +53,9 @@ def test_faulty_property_blocks_are_found_each_time():
 
 
 def test_a_board_has_smaller_limits():
-    larger_on_boards = ("anonymous", "queue_full", "server_reference", "response_information", "connect_timeout", "sys_interval")
+    larger_on_boards = (
+        "anonymous", "queue_full", "server_reference", "response_information", "connect_timeout", "sys_interval", "receiver_patience"
+    )  # fmt: skip
     for name, board, server, *_ in TABLE:
         if name not in larger_on_boards:
             assert board <= server, name
@@ -103,13 +105,8 @@ def test_subscribing_again_and_again_without_reading_does_not_pile_up_retained_m
     client.conn.pause_writing()
     for topic_filter in ("a/#", "#", "a/+") * 20:
         client.subscribe(topic_filter)
-    session = world.broker.sessions[b"s"]
-    assert 0 < len(session.replay or ()) <= 40
     client.conn.resume_writing()
-    world.broker.flush()
-    topics = set()
-    while client.inbox:
-        packet = client.inbox.pop(0)
-        if packet["type"] == PUBLISH:
-            topics.add(packet["topic"])
-    assert len(topics) == 20
+    world.settle()
+    topics = [packet["topic"] for packet in client.inbox if packet["type"] == PUBLISH]
+    assert len(set(topics)) == 20
+    assert len(topics) <= 4 * 20  # once for each filter, and once more for the one that was under way

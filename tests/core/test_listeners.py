@@ -191,6 +191,9 @@ def test_limits_before_anybody_is_known_are_the_listeners():
     large = world.client(listener=listener)
     large.feed(encode({"type": 1, "client_id": b"c", "user": b"x" * 500}, 5)[:50])
     large.expect_close()
+    old = world.client(4, listener=listener_of(world, accept_protocol_versions=[3, 5]))
+    old.connect("c")
+    assert old.connack["code"] == 1 and world.connect("c", 4)
 
 
 def test_connections_of_a_listener():
@@ -274,10 +277,12 @@ def test_a_listeners_rules_stand_in_place_of_the_brokers():
     for version in VERSIONS:
         world = world_with({"topic": "broker"})
         listener = listener_of(world, [{"topic": "listener"}], world.broker.authenticators)
-        free = listener_of(world, [], world.broker.authenticators)
+        free = listener_of(world, [{"topic": "#"}], world.broker.authenticators)
+        shut = listener_of(world, [], world.broker.authenticators)
         no = 0x87 if version == 5 else 0x80
         for through, topic, code in (
             (None, "broker", 0), (None, "listener", no), (listener, "listener", 0), (listener, "broker", no), (free, "any", 0),
+            (shut, "broker", no), (shut, "any", no),
         ):  # fmt: skip
             client = world.connect("c", version, user=b"u", listener=through)
             client.subscribe(topic, code=code)

@@ -1,7 +1,7 @@
 """The options' defaults, ranges and messages."""
 
 from harness import raises
-from port.core.options import TABLE, Options
+from port.core.options import NO_LIMIT, TABLE, Options
 
 
 def test_defaults_of_a_board_and_of_a_server():
@@ -10,8 +10,8 @@ def test_defaults_of_a_board_and_of_a_server():
         assert getattr(board, name) == on_board  # subset: ok, the names exist
         assert getattr(server, name) == on_server  # subset: ok, the names exist
         # Defaults must be allowed themselves.
-        Options(**{name: on_board})
-        Options(**{name: on_server})
+        Options(False, **{name: on_board})
+        Options(False, **{name: on_server})
 
 
 def test_values_replace_defaults():
@@ -23,14 +23,31 @@ def test_values_replace_defaults():
 
 def test_numbers_out_of_range():
     for name, default, _, least, most, unit in TABLE:
-        if isinstance(default, bool) or isinstance(default, str):
+        if isinstance(default, (bool, str, tuple)):
             continue
-        for value in (least - 1, most + 1):
-            text = str(raises(ValueError, lambda: Options(**{name: value})))
+        for value in (-1, least - 1 or -1, most + 1):
+            text = str(raises(ValueError, lambda: Options(False, **{name: value})))
             assert text.startswith("%s must be from %d to %d" % (name, least, most)), text
             assert unit in text
-        Options(**{name: least})
-        Options(**{name: most})
+        Options(False, **{name: least})
+        Options(False, **{name: most})
+
+
+def test_zero_is_no_limit_where_it_says_so():
+    options = Options(False, **{name: 0 for name in NO_LIMIT})
+    assert (options.receive_maximum, options.max_inflight) == (65535, 65535)
+    assert options.max_inflight_bytes == options.max_queued_bytes == 1073741824
+    # No more than max_memory has places for: on MicroPython a queue has them all from the beginning.
+    assert options.max_queued_messages == 268435456 // 48
+    assert Options(True, max_queued_messages=0).max_queued_messages == 40960 // 48
+    assert Options(max_queued_messages=0, max_memory=4096, max_packet_size=4800).max_queued_messages == 400
+    for changed in (options.changed({}), options.changed({"max_qos": 1}), Options().changed({name: 0 for name in NO_LIMIT})):
+        assert [changed.values()[name] for name in NO_LIMIT] == [options.values()[name] for name in NO_LIMIT]
+    for name, _, _, least, most, unit in TABLE:
+        if name in NO_LIMIT:
+            text = str(raises(ValueError, lambda: Options(False, **{name: -1})))
+            assert text == "%s must be from %d to %d%s or 0 for no limit, not -1" % (name, least, most, " " + unit if unit else "")
+    assert str(raises(ValueError, lambda: Options(max_packet_size=0))) == "max_packet_size must be from 128 to 268435460 bytes, not 0"
 
 
 def test_wrong_types():
@@ -43,14 +60,21 @@ def test_wrong_types():
         ({"retain_available": "yes"}, "retain_available must be true or false, not 'yes'"),
         ({"server_reference": 5}, "server_reference must be a string, not 5"),
         ({"queue_full": "all"}, "queue_full must be one of newest, oldest, disconnect, not 'all'"),
+        ({"server_reference": "a\0"}, "server_reference must not contain a NUL character"),
+        ({"auto_id_prefix": "\u00e4" * 4, "max_client_id_length": 23},
+         "auto_id_prefix must not be longer than 7 bytes, 16 less than max_client_id_length"),
         ({"queue_full": 1}, "queue_full must be a string, not 1"),
+        ({"accept_protocol_versions": []}, "accept_protocol_versions must be a list of some of 3, 4, 5, not []"),
+        ({"accept_protocol_versions": [4, 6]}, "accept_protocol_versions must be a list of some of 3, 4, 5, not [4, 6]"),
+        ({"accept_protocol_versions": ["4"]}, "accept_protocol_versions must be a list of some of 3, 4, 5, not ['4']"),
+        ({"accept_protocol_versions": 4}, "accept_protocol_versions must be a list of some of 3, 4, 5, not 4"),
         ({"anonymous": ""}, "anonymous must be one of auto, loopback, all, none, not ''"),
     ):
         assert str(raises(ValueError, lambda: Options(**values))) == text
 
 
 def test_unknown_options():
-    assert str(raises(ValueError, lambda: Options(max_conections=5))) == "unknown option max_conections"
+    assert str(raises(ValueError, lambda: Options(max_conections=5))) == "unknown option max_conections, did you mean max_connections?"
 
 
 def test_every_option_is_explained():

@@ -5,7 +5,9 @@ from hashlib import sha256
 from harness import VERSIONS, World, raises
 from port.core.everybody import AllowAll
 from port.core.password_file import MAX_LINE, MAX_USER_NAME, make_record, parse
-from port.core.passwords import MAX_ITERATIONS, PasswordAuthenticator, Pbkdf2, equal, read_record
+from port.core.passwords import MAX_ITERATIONS, PasswordAuthenticator, Pbkdf2, read_record
+from port.core.recent import Recent, equal
+from port.core.turns import Turns
 
 SALT = bytes(range(16))
 ITERATIONS = 100
@@ -220,7 +222,7 @@ def test_right_and_wrong_passwords():
             (b"Ann", b"apple", wrong),
             (b"eve", b"apple", wrong),
             (b"eve", None, wrong),
-            (b"", b"", wrong),
+            (b"", b"", unauthorized),
             (None, None, unauthorized),
         ):
             fields = {"user": user, "password": password}
@@ -380,6 +382,156 @@ def test_when_memory_runs_out_one_client_is_told_and_the_next_one_served():
     finish(world)
     assert clients[1].inbox[0]["code"] == 0
     assert authenticator.pending == 0
+
+
+# -- turns -----------------------------------------------------------------------------------
+
+
+def login(world, address, client_id, user=b"ann", password=b"apple"):
+    client = world.client(address="%s:5000" % address)
+    client.connect(client_id, user=user, password=password)
+    return client
+
+
+def code_of(client):
+    """The code of the CONNACK that has come, None before."""
+    packet = client.connack or (client.inbox[0] if client.inbox else None)
+    return None if packet is None else packet["code"]
+
+
+def test_one_address_does_not_take_the_places_of_others():
+    authenticator = PasswordAuthenticator(USERS, 8)
+    world = world_with(authenticator, max_connections_per_address=0)
+    many = [login(world, "10.0.0.1", "m%d" % i) for i in range(90)]
+    honest = [login(world, "10.0.1.%d" % i, "h%d" % i, b"bob", b"banana") for i in range(4)]
+    more = [login(world, "10.0.0.1", "n%d" % i) for i in range(20)]
+    assert [code_of(client) for client in honest] == [None] * 4
+    finish(world)
+    assert [code_of(client) for client in honest] == [0] * 4
+    codes = [code_of(client) for client in many]
+    assert codes.count(0) == 4 and codes.count(0x89) == 86 and codes[0] == 0  # the first of them
+    assert [code_of(client) for client in more] == [0x89] * 20
+    assert authenticator.pending == 0 and dict(authenticator.figures())["busy"] == 106
+    assert not world.errors()
+
+
+def test_addresses_take_turns():
+    world = world_with(PasswordAuthenticator(USERS, 20))
+    clients = [login(world, "10.0.0.1", "a%d" % i) for i in range(6)]
+    clients += [login(world, "10.0.0.2", "b%d" % i, b"bob", b"banana") for i in range(2)]
+    clients += [login(world, "[fd00::%d]" % i, "c%d" % i, b"eve", b"x") for i in range(1, 3)]
+    order: "list[int]" = []
+    while len(order) < len(clients):
+        world.broker.work()
+        for i in range(len(clients)):
+            if code_of(clients[i]) is not None and i not in order:
+                order.append(i)
+    # The first was alone when it came; one network of IPv6 is one address.
+    assert order == [0, 1, 6, 8, 2, 7, 9, 3, 4, 5]
+
+
+def test_an_address_has_a_bound_of_its_own():
+    authenticator = PasswordAuthenticator(USERS, 20, 3)
+    world = world_with(authenticator)
+    clients = [login(world, "10.0.0.1", "a%d" % i) for i in range(6)]
+    other = login(world, "10.0.0.2", "b")
+    assert [code_of(client) for client in clients] == [None] * 4 + [0x89] * 2 and authenticator.pending == 5
+    finish(world)
+    assert [code_of(client) for client in clients + [other]] == [0] * 4 + [0x89] * 2 + [0]
+
+
+def test_who_has_gone_from_the_line_is_passed_over():
+    authenticator = PasswordAuthenticator(USERS, 20)
+    world = world_with(authenticator)
+    clients = [login(world, "10.0.0.1", "a%d" % i) for i in range(6)]
+    for client in clients[:5]:
+        client.lose()
+    assert finish(world) <= (ITERATIONS + 15) // 16 + 2
+    assert code_of(clients[5]) == 0 and authenticator.pending == 0
+
+
+def test_turns():
+    turns = Turns(5, 3)
+    for who, waiting, gone in (
+        ("a", 1, None), ("a", 2, None), ("a", 3, None), ("a", 4, 4),  # as many as of one address
+        ("b", 5, None), ("b", 6, None), ("b", 7, 7),  # as many as of all; a has no more than b would have
+        ("c", 8, 3), ("d", 9, 2), ("e", 10, 6), ("f", 11, 11),
+    ):  # fmt: skip
+        assert turns.put(who, waiting) == gone, (who, waiting)
+        assert turns.count <= 5
+    turns.discard("d", 9)
+    turns.discard("d", 9)
+    turns.discard("x", 1)
+    assert turns.put("b", 12) is None and turns.count == 5
+    assert turns.take(("a",)) == 5
+    assert [turns.take() for _ in range(5)] == [1, 8, 10, 12, None]
+    assert turns.count == 0 and turns.put("a", 1) is None
+    assert turns.take(("a",)) is None and turns.take() == 1
+    assert Turns(0, 3).put("a", 1) == 1
+
+
+# -- passwords that were right ------------------------------------------------------------------
+
+
+def test_who_comes_again_is_in_at_once():
+    for version in VERSIONS:
+        authenticator = PasswordAuthenticator(USERS)
+        world = world_with(authenticator)
+        wrong = 0x86 if version == 5 else 4
+        assert answer(world, version, user=b"ann", password=b"apple")[1] > 1
+        for _ in range(3):
+            assert answer(world, version, user=b"ann", password=b"apple") == (0, 0)
+        # All else is checked at length.
+        for user, password in ((b"ann", b"applf"), (b"ann", b""), (b"bob", b"apple"), (b"eve", b"apple")):
+            for _ in range(2):
+                code, slices = answer(world, version, client_id=user, user=user, password=password)
+                assert code == wrong and slices > 1, (user, password)
+        assert answer(world, version, user=b"ann", password=b"apple") == (0, 0)
+        assert world.session("c").conn.identity.auth_state == USERS[b"ann"]
+        assert dict(authenticator.figures()) == {"accepted": 5, "refused": 6, "busy": 0}
+
+
+def test_what_was_right_counts_for_its_record_alone():
+    authenticator = PasswordAuthenticator(dict(USERS))
+    world = world_with(authenticator)
+    assert answer(world, user=b"ann", password=b"apple")[0] == 0
+    authenticator.replace(dict(USERS))  # the file is read again
+    assert answer(world, user=b"ann", password=b"apple")[1] > 1
+    authenticator.users[b"ann"] = record(b"avocado")
+    assert answer(world, user=b"ann", password=b"apple")[0] == 0x86
+    del authenticator.users[b"ann"]
+    assert answer(world, user=b"ann", password=b"apple")[0] == 0x86
+
+
+def test_so_many_are_known_again():
+    recent = Recent(3)
+    assert not recent.knows(b"ann", "$x", b"") and not recent.knows(b"ann", "", b"\0" * 16)
+    for i in range(10):
+        recent.add(b"u%d" % i, "$x", b"p%d" % i, lambda size: b"k" * size)
+        assert recent.knows(b"u%d" % i, "$x", b"p%d" % i)
+    assert len(recent._hashes) == 3
+    known = [i for i in range(10) if recent.knows(b"u%d" % i, "$x", b"p%d" % i)]
+    assert len(known) == 3 and 9 in known
+    for user, text, password in ((b"u9", "$", b"xp9"), (b"u9", "$xp", b"9"), (b"u9", "$x", b"p8"), (b"u8", "$x", b"p9")):
+        assert not recent.knows(user, text, password)
+    assert b"p9" not in b"".join(list(recent._hashes.values()))
+    recent.clear()
+    assert not recent.knows(b"u9", "$x", b"p9")
+
+
+# -- NUL ------------------------------------------------------------------------------------------
+
+
+def test_no_password_has_a_nul_in_it():
+    # HMAC fills up keys with NULs: to PBKDF2 they are the same.
+    assert Pbkdf2(b"apple", SALT, 3).step(3) == Pbkdf2(b"apple\0\0", SALT, 3).step(3)
+    world = world_with(PasswordAuthenticator(USERS))
+    assert answer(world, user=b"ann", password=b"apple")[0] == 0  # and is known now
+    for password in (b"apple\0", b"apple\0\0", b"\0apple", b"ap\0ple", b"\0", b"apple" + bytes(59), b"apple" + bytes(60)):
+        code, slices = answer(world, user=b"ann", password=password)
+        assert code == 0x86 and slices > 1, password
+        assert answer(world, client_id="e", user=b"eve", password=password) == (code, slices)
+        assert "NUL" in str(raises(ValueError, make_record, password, SALT))
 
 
 # -- other users ----------------------------------------------------------------------------

@@ -2,7 +2,12 @@
 
 from harness import VERSIONS, World, raw, split
 from port.core.codec import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
-from port.core.properties import REQUEST_PROBLEM_INFORMATION, USER_PROPERTY
+from port.core.properties import (
+    MESSAGE_EXPIRY_INTERVAL,
+    REQUEST_PROBLEM_INFORMATION,
+    TOPIC_ALIAS_MAXIMUM,
+    USER_PROPERTY,
+)
 
 TIMEOUT = 240  # the test with 70,000 messages
 
@@ -91,11 +96,34 @@ def test_a_qos_2_message_sent_again_is_delivered_once():
     assert watcher.payloads() == [b"x"]
     # After PUBREL the identifier stands for a new message [MQTT-4.3.3-11].
     client.say(PUBREL, packet_id=7)
-    client.expect(PUBCOMP, packet_id=7)
+    client.expect(PUBCOMP, packet_id=7, code=0)
     client.say(PUBREL, packet_id=7)
-    client.expect(PUBCOMP, packet_id=7)
+    client.expect(PUBCOMP, packet_id=7, code=0x92)
     client.send_publish("t", "y", 2, packet_id=7)
     assert watcher.payloads() == [b"y"]
+
+
+def test_pubrels_for_identifiers_nobody_knows():
+    """MQTT 5 is told so, whatever comes in one read with it (clause 3.7.2.1)."""
+    for version in VERSIONS:
+        for row in ((9,), (1, 9), (9, 1), (1, 9, 2), (9, 10, 1, 2, 11, 3, 4, 12), (1, 1, 2)):
+            world = World()
+            client = world.connect("c", version)
+            known = {packet_id for packet_id in row if packet_id < 9}
+            for packet_id in known:
+                client.send_publish("t", "x", 2, packet_id=packet_id)
+            client.inbox.clear()
+            sent = world.broker.packets_sent
+            client.feed(b"".join([bytes((0x62, 2, 0, packet_id)) for packet_id in row]))
+            for packet_id in row:
+                code = 0 if version != 5 or packet_id in known else 0x92
+                client.expect(PUBCOMP, packet_id=packet_id, code=code)
+                known.discard(packet_id)
+            client.expect_nothing()
+            assert world.broker.packets_sent == sent + len(row)
+            if version == 5:
+                client.say(PUBREL, packet_id=9, code=0x92)
+                client.expect(PUBCOMP, packet_id=9, code=0x92)
 
 
 def test_a_qos_2_message_sent_again_after_a_reconnect_is_delivered_once():
@@ -608,3 +636,24 @@ def test_properties_seen_before_are_passed_on_as_they_came():
                         subscriber.say(PUBREC, packet_id=packet_id)
                     subscriber.say(PUBACK if qos == 1 else PUBCOMP, packet_id=packet_id)
         assert len(world.broker.mqtt5.cache) == 3
+
+
+def test_a_large_payload_is_copied_for_nobody_whatever_properties_come_with_it():
+    for qos in (0, 1, 2):
+        for properties in ({}, {MESSAGE_EXPIRY_INTERVAL: 60}, {USER_PROPERTY: [(b"a", b"b")]}):
+            world = World()
+            payloads = []
+            for i in range(4):
+                client = world.connect("c%d" % i, properties={TOPIC_ALIAS_MAXIMUM: i & 1})
+                client.subscribe("t", qos, identifier=i if i > 1 else 0)
+                send = client.send
+
+                def watched(chunks, send=send):
+                    payloads.extend([chunk for chunk in chunks if len(chunk) > 2000])
+                    return send(chunks)
+
+                client.send = watched
+            publisher = world.connect("p")
+            publisher.send_publish("t", b"x" * 3000, qos, properties=properties)
+            # Two receivers have nothing of their own and share all; the others have a head of their own.
+            assert len(payloads) == 4 and len(set([id(part) for part in payloads])) <= 2

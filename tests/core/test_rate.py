@@ -150,7 +150,7 @@ def test_who_is_held_still_receives_and_can_be_ended():
 def test_other_limits_hold_from_now_on():
     world = World(max_message_rate=1, rate_burst=1)
     client = world.connect("c")
-    client.feed(publishes(client, 1000))
+    client.feed(publishes(client, 500))
     world.broker.rights_changed()
     world.advance(5000)
     assert client.held  # settling rights is no way to get a new allowance
@@ -158,7 +158,7 @@ def test_other_limits_hold_from_now_on():
     world.broker.rights_changed()
     world.advance(1000)
     assert not client.held
-    client.feed(publishes(client, 1000))
+    client.feed(publishes(client, 500))
     assert not client.held
 
 

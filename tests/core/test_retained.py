@@ -4,7 +4,9 @@ from harness import VERSIONS, World
 from port.core.codec import PUBACK, PUBLISH, SUBACK, SUBSCRIBE
 from port.core.message import Message
 from port.core.properties import RECEIVE_MAXIMUM, SUBSCRIPTION_IDENTIFIER, USER_PROPERTY
-from port.core.retained import Retained
+from port.core.retained import Retained, record
+
+HEAPSIZE = "8m"
 
 RETAIN_AS_PUBLISHED = 8
 ONLY_IF_NEW = 16
@@ -12,7 +14,12 @@ NEVER = 32
 
 
 def message(name, payload=b"x", expires=None):
-    return Message(name, payload, 0, True, b"", expires)
+    return record(Message(name, payload, 0, True, b"", expires))
+
+
+def size(name, payload):
+    """Bytes a message without properties counts for."""
+    return Retained(1, 1).size_of((name, payload, 0, b"", None, None, None))
 
 
 def payload(store, name):
@@ -24,44 +31,136 @@ def payload(store, name):
 
 
 def test_the_store_counts_and_replaces():
-    store = Retained(10, 1000)
+    store = Retained(10, 10000)
     assert store.put(message(b"a/b", b"12"))
     assert store.put(message(b"a", b"1"))
-    assert (store.count, store.bytes) == (2, 7)
+    assert (store.count, store.bytes) == (2, size(b"a/b", b"12") + size(b"a", b"1"))
     assert store.put(message(b"a/b", b"12345"))
-    assert (store.count, store.bytes) == (2, 10)
+    assert (store.count, store.bytes) == (2, size(b"a/b", b"12345") + size(b"a", b"1"))
     assert payload(store, b"a/b") == b"12345"
     assert store.get(b"a/b/c") is None
 
 
 def test_the_store_forgets():
-    store = Retained(10, 1000)
+    store = Retained(10, 10000)
     store.put(message(b"a/b/c"))
     assert not store.remove(b"a/b")
     assert store.remove(b"a/b/c")
     assert not store.remove(b"a/b/c")
     assert (store.count, store.bytes) == (0, 0)
-    assert store._root == {}  # no node stays behind
+    assert store.root == {}  # no node stays behind
 
 
 def test_the_store_refuses_what_is_too_much_but_replaces():
-    store = Retained(2, 20)
+    store = Retained(2, size(b"a", b"x") + size(b"b", bytes(17)))
     assert store.put(message(b"a")) and store.put(message(b"b"))
     assert not store.put(message(b"c"))
-    assert store.put(message(b"b", bytes(17)))  # 2 + 18 bytes
+    assert store.put(message(b"b", bytes(17)))
     assert not store.put(message(b"b", bytes(18)))
     assert len(payload(store, b"b")) == 17
 
 
+def test_nobody_has_all_the_room():
+    store = Retained(100, 1 << 20, share=75)
+
+    def put(key, name, payload=b"x"):
+        return store.put(record(Message(name, payload, 0, True), holder=store.holder(key)))
+
+    def fill(key, most=200, payload=b"x"):
+        return len([i for i in range(most) if put(key, b"%s/%d" % (key, i), payload)])
+
+    assert fill(b"a") == 75
+    assert put(b"a", b"a/0", b"other")  # what he has he may change
+    assert fill(b"b") == 18  # three quarters of what is left
+    assert store.put(message(b"own"))  # the broker's own has no share
+    assert fill(b"c") == 4
+    assert store.remove(b"a/1") and not put(b"a", b"a/1")  # others have some of it now
+    for i in range(75):
+        store.remove(b"a/%d" % i)
+    assert fill(b"a") == 57
+    assert put(b"b", b"a/3")  # it is b's from now on
+    assert (store.holders[b"b"].count, store.holders[b"a"].count) == (19, 56)
+    for found in store.matching(b"#"):
+        store.remove(found[0])
+    assert store.holders == {} and (store.count, store.bytes) == (0, 0)
+
+
+def test_nobody_has_all_the_bytes():
+    store = Retained(1000, 100000, share=50)
+    a, b = store.holder("a"), store.holder("b")
+    large = Message(b"large", bytes(40000), 0, True)
+    assert store.put(record(large, holder=a))
+    assert not store.put(record(Message(b"more", bytes(20000), 0, True), holder=a))
+    assert not store.put(record(Message(b"large", bytes(60000), 0, True), holder=a))
+    assert store.put(record(Message(b"more", bytes(20000), 0, True), holder=b))
+    assert store.put(record(Message(b"large", b"", 0, True), holder=a))
+
+
+def retain(client, topic):
+    """The answer to a retained message."""
+    client.send_publish(topic, "x", 1, retain=True)
+    return client.expect(PUBACK)["code"]
+
+
+def test_a_client_that_retains_all_it_can_leaves_room_for_others():
+    world = World(max_retained_messages=20, anonymous="all")
+    for limit, share in ((15, 75), (20, 100)):
+        world.broker.retained.share = share
+        greedy = world.connect("greedy", address="10.0.0.1:1")
+        codes = [retain(greedy, "g/%d" % i) for i in range(25)]
+        assert codes == [0x10] * limit + [0x97] * (25 - limit)
+        other = world.connect("other", address="10.0.0.2:1")
+        assert retain(other, "o") == (0x10 if share < 100 else 0x97)
+        for name in ["o"] + ["g/%d" % i for i in range(25)]:
+            other.publish(name, "", retain=True)
+        assert not world.broker.retained.count
+
+
+def test_what_is_above_the_limits_stays_and_can_get_smaller():
+    for store in (Retained(1, 10000), Retained(10, 10)):
+        for name in (b"a", b"b"):
+            store.load((name, b"12345", 0, b"", None, None, None))
+        assert store.count == 2
+        assert not store.put(message(b"c")) and not (store.max_bytes == 10 and store.put(message(b"a", b"123456")))
+        assert store.put(message(b"a", b"1234"))
+        assert store.remove(b"b")
+        assert payload(store, b"a") == b"1234" and store.get(b"b") is None
+
+
 def test_the_store_drops_what_has_expired():
-    store = Retained(10, 1000)
+    store = Retained(10, 10000)
     store.put(message(b"a", expires=50))
     store.put(message(b"$x/b", expires=50))
     store.put(message(b"$x/c", expires=51))
     store.put(message(b"c"))
-    assert sorted(store.expire(50)) == [b"$x/b", b"a"]
+    assert store.due == 50
+    assert sorted(store.expire_some(50, 100)) == [b"$x/b", b"a"]
     assert store.get(b"a") is None and store.get(b"$x/b") is None and store.get(b"$x/c") is not None
     assert store.count == 2
+    assert store.due == 51 and not store.sweeping
+    assert store.expire_some(51, 100) == [b"$x/c"]
+    assert store.due is None
+
+
+def test_what_has_expired_goes_some_at_a_time():
+    store = Retained(1000, 1000000)
+    for i in range(600):
+        store.put(message(b"t/%d" % i, expires=10 + i % 3))
+    gone: "list[bytes]" = []
+    calls = 0
+    while not calls or store.sweeping:
+        some = store.expire_some(11, 50)
+        assert len(some) <= 50
+        gone += some
+        calls += 1
+        # What comes meanwhile is not forgotten.
+        store.put(message(b"new/%d" % calls, expires=5))
+    assert calls >= 8
+    assert sorted([name for name in gone if name.startswith(b"t/")]) == sorted([b"t/%d" % i for i in range(600) if i % 3 < 2])
+    assert store.due == 5
+    while store.due is not None and store.due <= 12:
+        store.expire_some(12, 50)
+    assert store.count == 0 and store.due is None
 
 
 # -- set, replace, clear --------------------------------------------------------------------
@@ -305,8 +404,46 @@ def test_an_expired_message_makes_room():
     assert payload(world.broker.retained, b"b") == b"2"
 
 
+def test_a_full_store_is_looked_through_a_little_for_each_message():
+    world = World(max_retained_messages=2000)
+    for i in range(2000):
+        world.broker.publish("t/%d" % i, "x", retain=True, expiry=1 if i % 2 else 1000)
+    world.now += 2000  # before the next tick
+    publisher = world.connect("p")
+    left = 0
+    for i in range(20):
+        publisher.publish("new/%d" % i, "x", 1, code=0x10, retain=True)
+        # At most 512 records are looked at for one message.
+        assert world.broker.retained.count >= 2000 - 512 + left
+        left = world.broker.retained.count - 2000
+        if left < -512:
+            break
+    world.advance(61000)
+    while world.broker.work():
+        pass
+    assert world.broker.retained.count == 1000 + i + 1
+
+
+def test_many_that_have_expired_go_in_slices():
+    world = World(max_retained_messages=3000)
+    for i in range(3000):
+        world.broker.publish("t/%d" % i, "x", retain=True, expiry=i % 50)
+    world.now += 100000
+    world.broker.tick()
+    slices = 0
+    last = world.broker.retained.count
+    assert last >= 3000 - 256
+    while world.broker.work():
+        world.broker.tick()  # begins no other
+        assert len(world.broker.jobs) == 1
+        assert last - world.broker.retained.count <= 256
+        last = world.broker.retained.count
+        slices += 1
+    assert slices >= 10 and world.broker.retained.count == 0
+
+
 def test_the_limit_in_bytes():
-    world = World(max_retained_bytes=100)
+    world = World(max_retained_bytes=size(b"a", bytes(99)), retained_share=100)
     publisher = world.connect("p")
     publisher.send_publish("a", bytes(99), 1, retain=True)
     assert publisher.expect(PUBACK)["code"] == 0x10

@@ -227,6 +227,17 @@ def test_a_session_expires():
     assert world.broker.clients_expired == 1
 
 
+def test_a_session_that_has_expired_is_not_taken_up():
+    """Also before the broker has looked."""
+    for late, present in ((-1, True), (0, False)):
+        world = World()
+        world.connect("c", properties={SESSION_EXPIRY_INTERVAL: 10}).lose()
+        world.now += 10000 + late
+        client = world.connect("c", clean_start=False, properties={SESSION_EXPIRY_INTERVAL: 10})
+        assert client.connack["session_present"] is present
+        assert world.broker.clients_expired == (not present)
+
+
 def test_a_session_in_use_does_not_expire():
     world = World()
     world.connect("c", properties={SESSION_EXPIRY_INTERVAL: 10}).disconnect()

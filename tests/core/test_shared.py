@@ -1,9 +1,14 @@
 """Shared subscriptions (clause 4.8.2)."""
 
 from harness import VERSIONS, World
+from port.core import TYPE_CHECKING
 from port.core.codec import PUBLISH, PUBREL
 from port.core.packets import encode
 from port.core.properties import MESSAGE_EXPIRY_INTERVAL, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, SUBSCRIPTION_IDENTIFIER
+from port.core.shared import SharedGroup
+
+if TYPE_CHECKING:
+    from typing import Any
 
 KEPT = {SESSION_EXPIRY_INTERVAL: 1000}
 
@@ -274,6 +279,50 @@ def test_what_no_other_member_can_take_is_not_lost():
     assert one.payloads() == [b"0", b"1", b"2"]
 
 
+def test_who_leaves_after_his_turn_and_comes_again_takes_nobodys_place():
+    world = World()
+    one, two = members(world, "ab", qos=0)
+    publish(world, 1, qos=0)
+    assert len(one.payloads()) == 1  # he had his turn
+    one.unsubscribe("$share/g/t")
+    one.subscribe("$share/g/t")
+    publish(world, 6, qos=0)
+    assert (len(one.payloads()), len(two.payloads())) == (3, 3)
+    two.unsubscribe("$share/g/t")
+    publish(world, 3, qos=0)
+    assert (len(one.payloads()), len(two.payloads())) == (3, 0)
+    one.unsubscribe("$share/g/t")
+    one.disconnect()
+    two.disconnect()
+    assert not world.broker.kept() and not world.broker.router.subscriptions.count
+
+
+def test_members_come_and_go_in_any_order_with_turns_in_between():
+    seed = 1
+    world = World()
+    clients = [world.connect("c%d" % i) for i in range(6)]
+    there: list[Any] = []
+    for _ in range(400):
+        seed = (seed * 1103515245 + 12345) & 0x3FFFFFFF
+        client = clients[(seed >> 8) % 6]
+        if (seed >> 16) % 3 == 0:
+            publish(world, 1, qos=0)
+            got = [i for i in range(6) if clients[i].payloads()]
+            assert len(got) == (1 if there else 0) and (not got or clients[got[0]] in there)
+        elif client in there:
+            client.unsubscribe("$share/g/t")
+            there.remove(client)
+        else:
+            client.subscribe("$share/g/t")
+            there.append(client)
+        if there and (seed >> 20) % 7 == 0:  # everybody has as many turns as others
+            publish(world, 2 * len(there), qos=0)
+            assert [len(client.payloads()) for client in there] == [2] * len(there)
+    for client in clients:
+        client.disconnect()
+    assert not world.broker.kept() and not world.broker.router.subscriptions.count
+
+
 def test_what_a_member_had_goes_to_others_when_its_session_ends():
     world = World()
     one, two = members(world, "ab", qos=2)
@@ -322,6 +371,39 @@ def test_a_qos_2_message_that_was_sent_is_not_handed_over():
     two.expect_nothing()
 
 
+def test_what_the_last_member_online_had_goes_to_those_away_in_turn():
+    # Each of them is looked at once, not once for each message.
+    spent = []
+    for count in (10, 30):
+        world = World(max_queued_messages=100)
+        for i in range(count):
+            members(world, [b"away%d" % i], properties=KEPT)[0].lose()
+        last = members(world, ["last"], properties={RECEIVE_MAXIMUM: 1})[0]
+        last.stop_reading()
+        publish(world, 100)
+        world.broker.spent = 0
+        last.disconnect()
+        spent.append(world.broker.spent)
+        counts = [len(world.session(b"away%d" % i).queue or ()) for i in range(count)]
+        assert sum(counts) == 100 and max(counts) - min(counts) <= 1, counts
+    assert spent[1] - spent[0] <= 20
+
+
+def test_who_has_room_takes_what_a_member_had_before_who_has_none():
+    world = World()
+    full = members(world, "f", properties={RECEIVE_MAXIMUM: 2})[0]
+    publish(world, 2)
+    last = members(world, "l", properties={RECEIVE_MAXIMUM: 30})[0]
+    publish(world, 10, start=2)
+    roomy = members(world, "r", properties={RECEIVE_MAXIMUM: 7})[0]
+    gone = members(world, "g", properties=KEPT)[0]
+    gone.lose()
+    last.disconnect()
+    assert len(world.session("r").inflight) == 7
+    assert sorted(numbers(full) + numbers(roomy)) == list(range(12))
+    assert not world.session("g").queue
+
+
 def test_an_expired_message_is_not_handed_over():
     world = World()
     one, two = members(world, "ab", properties=KEPT)
@@ -354,6 +436,127 @@ def test_the_last_to_leave_ends_the_shared_subscription():
     assert world.broker.publish("t") is False
     publisher = world.connect("p")
     publisher.publish("t", "x", 1, code=0x10)
+
+
+class Member:
+    """Stands for a session that takes what comes."""
+
+    def __init__(self, n):
+        self.n = n
+        self.access = None
+        self.out = []
+        self.inflight = ()
+        self.room = 1
+        self.broker = self
+        self.spent = 0
+
+
+def new_group():
+    kind: "Any" = SharedGroup
+    return kind(b"$share/g/t", None, b"owner")
+
+
+def test_who_joins_and_leaves_a_large_group_is_not_searched_for():
+    group = new_group()
+    all_of_them = [Member(n) for n in range(500)]
+    for member in all_of_them:
+        group.add(member, 0)
+    looks = []
+
+    class Members:
+        def __init__(self, members):
+            self.list = members
+            self.append = members.append
+            self.pop = members.pop
+
+        def __len__(self):
+            return len(self.list)
+
+        def __getitem__(self, i):
+            looks.append(i)
+            return self.list[i]
+
+        def __setitem__(self, i, member):
+            self.list[i] = member
+
+    members: "Any" = Members(group.members)
+    group.members = members
+    for n in range(499, 0, -5):
+        group.add(all_of_them[n], 1)
+        group.remove(all_of_them[n])
+        group.remove(all_of_them[n])  # it is none any more
+    assert len(members) == 400 and sorted([m.n for m, _ in members.list]) == [n for n in range(500) if n % 5 != 4]
+    assert len(looks) < 10 * 100, len(looks)
+
+
+def test_members_take_turns_however_many_leave():
+    """In each round everybody who stays is served once, whoever leaves or joins in its course."""
+    state = [1]
+
+    def dice(n):
+        state[0] = (state[0] * 1103515245 + 12345) & 0x3FFFFFFF
+        return (state[0] >> 12) % n
+
+    group = new_group()
+    there = [Member(n) for n in range(9)]
+    for member in there:
+        group.add(member, 0)
+    count = 9
+    for _ in range(40):
+        served = []
+        at_start = list(there)
+        group._next = 0
+        for _ in range(3):
+            if dice(3) and len(there) > 4:
+                gone = there.pop(dice(len(there)))
+                group.remove(gone)
+            if dice(2):
+                there.append(Member(count))
+                count += 1
+                group.add(there[-1], 0)
+            at = group._choose(b"t", 0, None)
+            served.append(group.members[at][0])
+            group._next = at + 1
+        while group._next < len(group.members):
+            at = group._choose(b"t", 0, None)
+            served.append(group.members[at][0])
+            group._next = at + 1
+        assert len(set([m.n for m in served])) == len(served)
+        missed = [m.n for m in at_start if m in there and m not in served]
+        assert not missed, missed
+
+
+def test_a_group_counts_for_one_who_stays_when_its_founder_leaves():
+    for how in ("unsubscribe", "disconnect"):
+        world = World(max_shared_subscriptions=2, anonymous="all")
+        founded = world.broker.router.subscriptions.founded
+        founder = world.connect("f", address="10.0.0.1:1")
+        guest = world.connect("g", address="10.0.0.2:1")
+        for client in (founder, guest):
+            client.subscribe("$share/a/t")
+            client.subscribe("$share/b/t")
+        founder.subscribe("$share/c/t", code=0x97)
+        if how == "unsubscribe":
+            founder.unsubscribe("$share/a/t")
+            founder.unsubscribe("$share/b/t")
+            founder.subscribe("$share/c/t")
+            assert sorted(founded.values()) == [1, 2]
+        else:
+            founder.disconnect()
+            world.connect("n", address="10.0.0.1:2").subscribe("$share/c/t")
+        guest.subscribe("$share/d/t", code=0x97)
+        # Who was not first may go, and nothing changes.
+        other = world.connect("o", address="10.0.0.3:1")
+        other.subscribe("$share/a/t")
+        other.unsubscribe("$share/a/t")
+        guest.unsubscribe("$share/a/t")
+        guest.unsubscribe("$share/b/t")
+        guest.subscribe("$share/d/t")
+        guest.disconnect()
+        for client_id in ("f", "n"):
+            if world.session(client_id) is not None:
+                world.broker.end_client(client_id)
+        assert not founded and not world.broker.router.subscriptions.count
 
 
 def test_shared_subscriptions_and_dollar_topics():

@@ -2,9 +2,16 @@
 
 from disk import Disk, restart
 from harness import VERSIONS, World, raises
-from port.core.codec import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
-from port.core.properties import MESSAGE_EXPIRY_INTERVAL, SESSION_EXPIRY_INTERVAL, USER_PROPERTY, WILL_DELAY_INTERVAL
+from port.core.codec import PUBCOMP, PUBLISH, PUBREC, PUBREL
+from port.core.properties import (
+    MESSAGE_EXPIRY_INTERVAL,
+    RECEIVE_MAXIMUM,
+    SESSION_EXPIRY_INTERVAL,
+    USER_PROPERTY,
+    WILL_DELAY_INTERVAL,
+)
 
+HEAPSIZE = "8m"
 KEPT = {SESSION_EXPIRY_INTERVAL: 1000}
 
 
@@ -23,32 +30,28 @@ def kinds(world):
     return found
 
 
-def disks():
-    return Disk(), Disk(as_log=True)
-
-
 # -- sessions ----------------------------------------------------------------------------------
 
 
 def test_sessions_and_subscriptions_are_there_after_a_restart():
-    for disk in disks():
-        world = World(store=disk)
-        for version in VERSIONS:
-            client = keeper(world, "v%d" % version, version)
-            client.subscribe("a/+", qos=1)
-            client.subscribe("b", qos=2)
-            client.subscribe("c")
-            client.unsubscribe("c")
-        world = restart(world)
-        for version in VERSIONS:
-            assert world.session("v%d" % version).subscriptions == {b"a/+": 1, b"b": 2}
-        world.broker.publish("c", "2", qos=2)
-        world.broker.publish("a/x", "1", qos=2)
-        for version in VERSIONS:
-            client = keeper(world, "v%d" % version, version)
-            assert client.connack["session_present"] == (version != 3)
-            client.expect_message("a/x", "1", qos=1)
-            client.expect_nothing()
+    disk = Disk()
+    world = World(store=disk)
+    for version in VERSIONS:
+        client = keeper(world, "v%d" % version, version)
+        client.subscribe("a/+", qos=1)
+        client.subscribe("b", qos=2)
+        client.subscribe("c")
+        client.unsubscribe("c")
+    world = restart(world)
+    for version in VERSIONS:
+        assert world.session("v%d" % version).subscriptions == {b"a/+": 1, b"b": 2}
+    world.broker.publish("c", "2", qos=2)
+    world.broker.publish("a/x", "1", qos=2)
+    for version in VERSIONS:
+        client = keeper(world, "v%d" % version, version)
+        assert client.connack["session_present"] == (version != 3)
+        client.expect_message("a/x", "1", qos=1)
+        client.expect_nothing()
 
 
 def test_options_of_subscriptions_are_kept():
@@ -153,22 +156,22 @@ def test_a_user_keeps_his_session():
 
 
 def test_what_was_queued_comes_after_the_restart_in_order():
-    for disk in disks():
-        for version in VERSIONS:
-            world = World(store=disk)
-            client = keeper(world, "c%d" % version, version)
-            client.subscribe("a/#", qos=2)
-            client.lose()
-            for i in range(20):
-                world.broker.publish("a/%d" % (i % 3), str(i), qos=i % 3)
-            world = restart(world)
-            world.broker.publish("a/b", "20", qos=1)
-            client = keeper(world, "c%d" % version, version)
-            expected = [b"%d" % i for i in range(20) if i % 3] + [b"20"]
-            assert client.payloads() == expected
-            client.disconnect()
-            assert restart(world).broker.sessions[b"c%d" % version].queue is None
-            world.broker.end_session(world.session("c%d" % version))
+    disk = Disk()
+    for version in VERSIONS:
+        world = World(store=disk)
+        client = keeper(world, "c%d" % version, version)
+        client.subscribe("a/#", qos=2)
+        client.lose()
+        for i in range(20):
+            world.broker.publish("a/%d" % (i % 3), str(i), qos=i % 3)
+        world = restart(world)
+        world.broker.publish("a/b", "20", qos=1)
+        client = keeper(world, "c%d" % version, version)
+        expected = [b"%d" % i for i in range(20) if i % 3] + [b"20"]
+        assert client.payloads() == expected
+        client.disconnect()
+        assert restart(world).broker.sessions[b"c%d" % version].queue is None
+        world.broker.end_session(world.session("c%d" % version))
 
 
 def test_what_was_in_flight_goes_out_again_under_its_identifier():
@@ -214,17 +217,17 @@ def test_a_message_is_stored_once_for_many_sessions():
 
 
 def test_message_properties_and_expiry_are_kept():
-    for disk in disks():
-        world = World(store=disk)
-        keeper(world).subscribe("a", qos=1)
-        world.session("c").conn.lost()
-        world.broker.publish("a", "x", 1, properties={USER_PROPERTY: [(b"k", b"v")]}, expiry=100)
-        world.broker.publish("a", "y", 1, expiry=10)
-        world = restart(world, 30000)
-        packets = keeper(world).messages()
-        assert [(p["payload"], p["properties"]) for p in packets] == [
-            (b"x", {USER_PROPERTY: [(b"k", b"v")], MESSAGE_EXPIRY_INTERVAL: 70})
-        ]
+    disk = Disk()
+    world = World(store=disk)
+    keeper(world).subscribe("a", qos=1)
+    world.session("c").conn.lost()
+    world.broker.publish("a", "x", 1, properties={USER_PROPERTY: [(b"k", b"v")]}, expiry=100)
+    world.broker.publish("a", "y", 1, expiry=10)
+    world = restart(world, 30000)
+    packets = keeper(world).messages()
+    assert [(p["payload"], p["properties"]) for p in packets] == [
+        (b"x", {USER_PROPERTY: [(b"k", b"v")], MESSAGE_EXPIRY_INTERVAL: 70})
+    ]
 
 
 def test_more_messages_than_the_limit_now_allows_are_kept():
@@ -256,27 +259,27 @@ def test_what_is_dropped_from_a_queue_goes_from_the_store():
 
 
 def test_a_qos_2_message_sent_again_after_a_restart_is_not_delivered_twice():
-    for disk in disks():
-        world = World(store=disk)
-        receiver = keeper(world, "r")
-        receiver.subscribe("a", qos=2)
-        receiver.lose()
-        sender = keeper(world, "s")
-        sender.send_publish("a", "x", 2, packet_id=7)
-        sender.take(PUBREC, 7, 0)
-        world = restart(world)
-        sender = keeper(world, "s")
-        sender.send_publish("a", "x", 2, packet_id=7, dup=True)
-        sender.take(PUBREC, 7, 0)
-        sender.say(PUBREL, packet_id=7)
-        sender.take(PUBCOMP, 7, 0)
-        assert keeper(world, "r").payloads() == [b"x"]
-        world = restart(world)
-        sender = keeper(world, "s")
-        sender.send_publish("a", "y", 2, packet_id=7)  # the identifier is free again
-        assert keeper(world, "r").payloads() == [b"y"]
-        world.broker.end_session(world.session("r"))
-        world.broker.end_session(world.session("s"))
+    disk = Disk()
+    world = World(store=disk)
+    receiver = keeper(world, "r")
+    receiver.subscribe("a", qos=2)
+    receiver.lose()
+    sender = keeper(world, "s")
+    sender.send_publish("a", "x", 2, packet_id=7)
+    sender.take(PUBREC, 7, 0)
+    world = restart(world)
+    sender = keeper(world, "s")
+    sender.send_publish("a", "x", 2, packet_id=7, dup=True)
+    sender.take(PUBREC, 7, 0)
+    sender.say(PUBREL, packet_id=7)
+    sender.take(PUBCOMP, 7, 0)
+    assert keeper(world, "r").payloads() == [b"x"]
+    world = restart(world)
+    sender = keeper(world, "s")
+    sender.send_publish("a", "y", 2, packet_id=7)  # the identifier is free again
+    assert keeper(world, "r").payloads() == [b"y"]
+    world.broker.end_session(world.session("r"))
+    world.broker.end_session(world.session("s"))
 
 
 # -- retained messages ---------------------------------------------------------------------------
@@ -284,29 +287,29 @@ def test_a_qos_2_message_sent_again_after_a_restart_is_not_delivered_twice():
 
 def test_retained_messages_are_kept():
     for sessions in (True, False):
-        for disk in (Disk(sessions=sessions), Disk(as_log=True, sessions=sessions)):
-            world = World(store=disk)
-            broker = world.broker
-            broker.publish("a", "old", retain=True)
-            broker.publish("a", "1", 1, retain=True, properties={USER_PROPERTY: [(b"k", b"v")]}, expiry=100)
-            broker.publish("b", "2", retain=True)
-            broker.publish("b", "", retain=True)
-            broker.publish("c", "3", 2, retain=True)
-            broker.publish("d", "4", retain=True, expiry=10)
-            world.advance(2000)
-            world = restart(world, 28000)
-            client = world.connect()
-            client.subscribe("#", qos=2)
-            assert sorted([(p["topic"], p["payload"], p["qos"]) for p in client.messages()]) == [
-                (b"a", b"1", 1), (b"c", b"3", 2)
-            ]  # fmt: skip
-            assert world.broker.retained.count == 3
-            world.advance(61000)
-            assert sorted([key for key in disk.records if key[0] == 7]) == [b"\7a", b"\7c"]
-            world.broker.publish("a", "", retain=True)
-            world.broker.publish("c", "", retain=True)
-            world.advance(2000)
-            assert restart(world).broker.retained.count == 0
+        disk = Disk(sessions=sessions)
+        world = World(store=disk)
+        broker = world.broker
+        broker.publish("a", "old", retain=True)
+        broker.publish("a", "1", 1, retain=True, properties={USER_PROPERTY: [(b"k", b"v")]}, expiry=100)
+        broker.publish("b", "2", retain=True)
+        broker.publish("b", "", retain=True)
+        broker.publish("c", "3", 2, retain=True)
+        broker.publish("d", "4", retain=True, expiry=10)
+        world.advance(2000)
+        world = restart(world, 28000)
+        client = world.connect()
+        client.subscribe("#", qos=2)
+        assert sorted([(p["topic"], p["payload"], p["qos"]) for p in client.messages()]) == [
+            (b"a", b"1", 1), (b"c", b"3", 2)
+        ]  # fmt: skip
+        assert world.broker.retained.count == 3
+        world.advance(61000)
+        assert sorted([key for key in disk.records if key[0] == 7]) == [b"\7a", b"\7c"]
+        world.broker.publish("a", "", retain=True)
+        world.broker.publish("c", "", retain=True)
+        world.advance(2000)
+        assert restart(world).broker.retained.count == 0
 
 
 def test_retained_messages_beyond_the_limits_are_kept():
@@ -317,6 +320,13 @@ def test_retained_messages_beyond_the_limits_are_kept():
     assert world.broker.retained.count == 5
     client = world.connect()
     client.publish("t/9", "x", 1, code=0x97, retain=True)
+    client.publish("t/0", "y", 1, code=0x10, retain=True)
+    assert [text for level, text in world.log if level == 2 and "5 retained messages" in text]
+    world = restart(world, max_retained_bytes=100)
+    assert world.broker.retained.count == 5 and world.broker.retained.bytes > 100
+    assert [text for level, text in world.log if level == 2 and "more than max_retained_messages or max_retained_bytes" in text]
+    world = restart(world)
+    assert not [text for level, text in world.log if level == 2]
 
 
 def test_a_retained_message_that_changes_often_is_written_once():
@@ -330,35 +340,190 @@ def test_a_retained_message_that_changes_often_is_written_once():
     assert 9 <= len(disk.written(7)) <= 11
 
 
+# -- retained messages for new subscriptions ------------------------------------------------------
+
+FEW = {SESSION_EXPIRY_INTERVAL: 1000, RECEIVE_MAXIMUM: 5}
+
+
+def with_retained(count, qos, disk=None, **options):
+    world = World(store=disk or Disk(), **options)
+    for i in range(count):
+        world.broker.publish("t/%03d" % i, str(i), qos=qos, retain=True)
+    return world
+
+
+def topics(count):
+    return [b"t/%03d" % i for i in range(count)]
+
+
+def read(client, count, seen):
+    """Take so many messages; those that did not come before under their identifier go to `seen`."""
+    for _ in range(count):
+        packet = client.expect(PUBLISH)
+        if not packet["dup"]:
+            seen.append(packet["topic"])
+        client.ack(packet)
+    for packet in client.messages(False):
+        if not packet["dup"]:
+            seen.append(packet["topic"])
+
+
+def test_what_a_subscription_has_not_brought_yet_comes_after_restarts():
+    for qos in (1, 2):
+        disk = Disk()
+        world = with_retained(60, qos, disk)
+        client = keeper(world, properties=FEW)
+        client.subscribe("t/#", qos=2, identifier=7)
+        seen: "list[bytes]" = []
+        read(client, 0, seen)
+        for _ in range(3):  # killed while some are in flight, twice in one place
+            world = restart(world)
+            world = restart(world)
+            client = keeper(world, properties=FEW)
+            read(client, 7, seen)
+        assert 20 < len(seen) < 30 and kinds(world)[9] > 1
+        world = restart(world)
+        client = keeper(world, properties=FEW)
+        for packet in client.messages():
+            assert packet["properties"][0x0B] == [7]
+            if not packet["dup"]:
+                assert packet["retain"]
+                seen.append(packet["topic"])
+        assert sorted(seen) == topics(60), seen
+        client.lose()
+        assert kinds(world) == {2: 1, 3: 1, 7: 60}
+        keeper(restart(world)).expect_nothing()
+
+
+def test_a_restart_writes_nothing_that_is_there():
+    """A board has no room for all of it twice."""
+    world = with_retained(30, 1)
+    for i in range(5):
+        client = keeper(world, "c%d" % i, properties=FEW)
+        client.subscribe("t/#", qos=1)
+        client.lose()
+    disk = world.broker.store
+    before = len(disk.batches)
+    world = restart(world)
+    world.broker.journal.commit()
+    assert [[key for key, _ in batch] for batch in disk.batches[before:]] == [[b"\1"]]
+    assert len(keeper(world, "c4").payloads()) == 30
+
+
+def test_all_subscriptions_that_are_to_bring_something_are_kept():
+    world = with_retained(30, 1)
+    client = keeper(world, properties=FEW)
+    client.subscribe("+/+", qos=1)
+    client.inbox.clear()
+    for topic_filter in ("t/+", "t/#", "nothing", "t/001", "lost"):
+        client.subscribe(topic_filter, qos=1)
+    client.unsubscribe("lost")
+    world = restart(world)
+    client = keeper(world, properties=FEW)
+    got = sorted([packet["topic"] for packet in client.messages()])
+    assert got == sorted(topics(30) * 3 + [b"t/001"])
+    client.lose()
+    assert kinds(world) == {2: 1, 3: 5, 7: 30}
+
+
+def test_a_subscription_that_is_made_again_brings_everything_again_after_a_restart():
+    for begun in (True, False):
+        world = with_retained(30, 2)
+        client = keeper(world, properties=FEW)
+        client.subscribe("t/#", qos=2)
+        first: "list[bytes]" = []
+        read(client, 10, first)
+        if not begun:
+            world = restart(world)
+            client = keeper(world, properties=dict(FEW))
+            client.messages(False)
+        client.subscribe("t/#", qos=2)
+        world = restart(world)
+        again = keeper(world, properties=FEW)
+        found = [packet["topic"] for packet in again.messages() if not packet["dup"]]
+        assert sorted(set(found)) == topics(30), found
+
+
+def test_a_subscription_that_is_gone_brings_nothing_more():
+    for again in (False, True):
+        world = with_retained(30, 1)
+        client = keeper(world, properties=FEW)
+        client.subscribe("t/#", qos=1)
+        sent = [client.expect(PUBLISH) for _ in range(5)]
+        client.unsubscribe("t/#")  # [MQTT-3.10.4-2]
+        if again:
+            world = restart(world)
+            client = keeper(world, properties=FEW)
+            assert len(client.messages()) == 5
+        else:
+            for packet in sent:
+                client.ack(packet)
+        client.expect_nothing()
+        client.lose()
+        assert kinds(world) == {2: 1, 7: 30}
+
+
+def test_what_subscriptions_have_brought_is_remembered_up_to_a_limit():
+    """Beyond it a message comes again; none is lost."""
+    world = with_retained(60, 1, max_queued_messages=10)
+    client = keeper(world, properties=FEW)
+    client.subscribe("t/#", qos=1)
+    seen: "list[bytes]" = []
+    read(client, 30, seen)
+    stored = [value for key, value in world.broker.store.records.items() if key[0] == 9]
+    assert sum([value.count(b"t/0") for value in stored]) == 10
+    world = restart(world, max_queued_messages=10)
+    client = keeper(world, properties=FEW)
+    again = [packet["topic"] for packet in client.messages() if not packet["dup"]]
+    assert len(again) == 50 and sorted(set(seen + again)) == topics(60)
+
+
+def test_a_session_that_ends_leaves_nothing_of_what_it_was_to_be_sent():
+    for how in ("end", "clean start", "not kept"):
+        world = with_retained(30, 1)
+        client = keeper(world, properties=FEW)
+        client.subscribe("t/#", qos=1)
+        assert kinds(world)[9] == 1
+        client.lose()
+        if how == "end":
+            world.broker.end_client("c")
+        elif how == "clean start":
+            world.connect("c")
+        else:
+            client = world.connect("c", clean_start=False)
+            assert len(client.messages()) == 30
+        assert kinds(world) == {7: 30}, how
+
+
 # -- wills ---------------------------------------------------------------------------------------
 
 
 def test_the_will_of_a_client_that_was_connected_is_sent_after_the_restart():
-    for disk in disks():
-        world = World(store=disk)
-        watcher = keeper(world, "w")
-        watcher.subscribe("will/#", qos=1)
-        will = {"topic": b"will/1", "payload": b"gone", "qos": 1}
-        world.connect("clean", will=will)
-        keeper(world, "kept", will=dict(will, topic=b"will/2"))
-        keeper(world, "late", will=dict(will, topic=b"will/3", properties={WILL_DELAY_INTERVAL: 60}))
-        keeper(world, "back", will=dict(will, topic=b"will/4", properties={WILL_DELAY_INTERVAL: 60}))
-        world.connect("left", will=will).disconnect()
-        world = restart(world)
-        watcher = keeper(world, "w")
-        assert sorted([p["topic"] for p in watcher.messages()]) == [b"will/1", b"will/2"]
-        keeper(world, "back")
-        world.advance(61000)
-        assert [p["topic"] for p in watcher.messages()] == [b"will/3"]
-        world = restart(world)
-        watcher = keeper(world, "w")
-        watcher.expect_nothing()
-        for session in list(world.broker.sessions.values()):
-            if session.conn is None:
-                world.broker.end_session(session)
-        assert 8 not in kinds(world)
-        watcher.disconnect()
-        world.broker.end_session(world.session("w"))
+    disk = Disk()
+    world = World(store=disk)
+    watcher = keeper(world, "w")
+    watcher.subscribe("will/#", qos=1)
+    will = {"topic": b"will/1", "payload": b"gone", "qos": 1}
+    world.connect("clean", will=will)
+    keeper(world, "kept", will=dict(will, topic=b"will/2"))
+    keeper(world, "late", will=dict(will, topic=b"will/3", properties={WILL_DELAY_INTERVAL: 60}))
+    keeper(world, "back", will=dict(will, topic=b"will/4", properties={WILL_DELAY_INTERVAL: 60}))
+    world.connect("left", will=will).disconnect()
+    world = restart(world)
+    watcher = keeper(world, "w")
+    assert sorted([p["topic"] for p in watcher.messages()]) == [b"will/1", b"will/2"]
+    keeper(world, "back")
+    world.advance(61000)
+    assert [p["topic"] for p in watcher.messages()] == [b"will/3"]
+    world = restart(world)
+    watcher = keeper(world, "w")
+    watcher.expect_nothing()
+    for session in list(world.broker.sessions.values()):
+        if session.conn is None:
+            world.broker.end_session(session)
+    assert 8 not in kinds(world)
+    watcher.disconnect()
+    world.broker.end_session(world.session("w"))
 
 
 def test_a_delayed_will_is_sent_when_it_is_due():
@@ -385,9 +550,11 @@ def test_totals_go_on():
     world.broker.publish("a", "x", retain=True)
     broker = world.broker
     again = restart(world).broker
-    assert again.publishes_received == broker.publishes_received == 200
-    assert again.packets_received == broker.packets_received
-    assert again.connections_total == 1 and again.clients_maximum == 1
+    before, after = dict(broker.sys.figures()), dict(again.sys.figures())
+    assert before["messages/publish/received"] == after["messages/publish/received"] == 200
+    for name in ("messages/received", "messages/sent", "messages/publish/sent", "messages/publish/dropped", "connections/total"):
+        assert before[name] == after[name], name
+    assert after["connections/total"] == 1 and after["clients/maximum"] == 1
 
 
 def test_records_of_another_version_are_refused():
@@ -397,7 +564,7 @@ def test_records_of_another_version_are_refused():
     disk.records[b"\0"] = b"\x09"
     assert "version" in str(raises(ValueError, World, disk))
     disk.records[b"\0"] = b"\x01"
-    disk.records[b"\x09"] = b""
+    disk.records[b"\x0a"] = b""
     assert "unknown kind" in str(raises(ValueError, World, disk))
 
 
@@ -412,18 +579,74 @@ def filled():
     sender.lose()
     world.broker.publish("r", "x", retain=True)
     disk = world.broker.store
-    assert sorted({key[0] for key in disk.records}) == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    for topic in ("r1", "r2"):
+        world.broker.publish(topic, "x", 1, retain=True)
+    later = keeper(world, "later", properties={SESSION_EXPIRY_INTERVAL: 1000, RECEIVE_MAXIMUM: 1})
+    later.subscribe("+", qos=1)
+    later.lose()
+    assert sorted({key[0] for key in disk.records}) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     return disk
 
 
 def test_a_record_that_cannot_be_read_stops_the_start():
-    for kind in (1, 2, 3, 5, 6, 7, 8):
+    for kind in (1, 2, 3, 5, 6, 7, 8, 9):
         disk = filled()
         key = [key for key in disk.records if key[0] == kind][0]
         disk.records[key] = b"\x80" if kind == 1 else disk.records[key][: {5: 2, 7: 1}.get(kind, -3)]
         text = str(raises(ValueError, World, disk))
         assert text.startswith("the store: record %s: " % key.hex()), (kind, text)
         assert disk.closed == 1
+
+
+def test_a_start_without_the_memory_for_it_says_so():
+    disk = filled()
+    whole = disk.load
+
+    def lacking():
+        for record in whole():
+            if record[0][0] == 6:
+                raise MemoryError
+            yield record
+
+    disk.load = lacking  # type: ignore[method-assign]
+    assert raises(OSError, World, disk).args[1] == "the store: there is no memory for all that is in it"
+    assert disk.closed == 1
+    disk.load = whole  # type: ignore[method-assign]
+    assert World(store=disk).broker.sessions
+
+
+def test_records_in_another_order_are_refused():
+    disk = filled()
+    records = list(disk.load())
+    disk.load = lambda: list(reversed(records))  # type: ignore[method-assign]
+    text = str(raises(ValueError, World, disk))
+    assert "does not come in the order of the keys" in text
+
+
+def test_a_record_that_cannot_be_read_is_set_aside_by_a_broker_that_degrades():
+    """With all the others: the broker starts with nothing."""
+    for kind in (0, 1, 2, 3, 5, 6, 7, 8, 9, 10):
+        disk = filled()
+        disk.on_failure = "degrade"
+        key = [key for key in disk.records if key[0] == kind][0] if kind < 10 else b"\x0a"
+        value = disk.records.get(key, b"")
+        disk.records[key] = {0: b"\x09", 1: b"\x80"}.get(kind, value[: {5: 2, 7: 1}.get(kind, -3)])
+        had = disk.records
+        world = World(store=disk)
+        assert disk.aside is had, kind
+        text = [text for level, text in world.log if level == 3][0]
+        assert text.startswith("the store: record %s: " % key.hex()) and "moved to elsewhere" in text
+        broker = world.broker
+        assert not broker.sessions and not broker.retained.count and not broker.publishes_received
+        assert not broker.router.subscriptions.bytes and not broker.staying.count and not broker.due
+        client = keeper(world, "away")
+        assert not client.connack["session_present"]
+        client.subscribe("a", qos=1)
+        client.lose()
+        broker.publish("a", "x", qos=1)
+        broker.publish("w", "x", 1, retain=True)
+        assert kinds(world) == {2: 1, 3: 1, 5: 1, 6: 1, 7: 1}
+        assert keeper(restart(world), "away").payloads() == [b"x"]
 
 
 def test_a_start_that_failed_is_tried_again():
@@ -439,7 +662,7 @@ def test_a_start_that_failed_is_tried_again():
     world.broker.publish("r", "y", retain=True)
     back = keeper(world, "away")
     assert back.connack["session_present"] and back.payloads() == [b"x"]
-    assert world.broker.retained.count == 1
+    assert world.broker.retained.count == 3
 
 
 def test_sessions_go_from_the_store_when_they_are_no_longer_kept():
@@ -470,17 +693,17 @@ def test_records_that_refer_to_nothing_are_cleared_away():
 
 
 def test_a_restarted_broker_that_is_restarted_again_has_all():
-    for disk in disks():
-        world = World(store=disk)
-        keeper(world).subscribe("a", qos=2)
-        world.session("c").conn.lost()
-        for i in range(30):
-            world.broker.publish("a", str(i), qos=1 + i % 2)
-            world = restart(world)
-            if i % 10 == 9:
-                client = keeper(world)
-                sent = client.messages(False)
-                client.ack(sent[0])
-                client.lose()
-        client = keeper(world)
-        assert [int(p) for p in client.payloads()] == list(range(3, 30))
+    disk = Disk()
+    world = World(store=disk)
+    keeper(world).subscribe("a", qos=2)
+    world.session("c").conn.lost()
+    for i in range(30):
+        world.broker.publish("a", str(i), qos=1 + i % 2)
+        world = restart(world)
+        if i % 10 == 9:
+            client = keeper(world)
+            sent = client.messages(False)
+            client.ack(sent[0])
+            client.lose()
+    client = keeper(world)
+    assert [int(p) for p in client.payloads()] == list(range(3, 30))

@@ -3,6 +3,7 @@
 from port.core import trie
 from port.core.subscriptions import LocalSubscriber, Subscriptions
 from port.core.topics import matches
+from port.core.walk import walk
 from test_topics import MATCHES
 
 
@@ -11,6 +12,10 @@ class Receiver:
 
     group = None
     access = None
+    subscription_bytes = 0
+
+    def owner_key(self):
+        return b"owner"
 
     def __init__(self, name):
         self.name = name
@@ -137,6 +142,20 @@ def test_subscribers_of_the_program_are_told_apart():
     assert not route.plain and not route.special
 
 
+class Names:
+    """A trie of names, as a walk wants it."""
+
+    version = 0
+
+    def __init__(self, root):
+        self.root = root
+
+
+def matching_names(root, topic_filter):
+    """The values a filter finds."""
+    return [value for value in walk(Names(root), topic_filter, True) if value is not None]
+
+
 NAMES = (b"a", b"a/b", b"a/b/c", b"a//c", b"/", b"$SYS/x", b"$SYS", b"b/b", b"a/b/c/d/e/f")
 FILTERS = (
     b"#", b"+", b"+/b", b"a/#", b"a/+", b"a/+/c", b"+/+/c", b"/", b"+/", b"/+", b"$SYS/#", b"$SYS/+", b"a/b", b"x", b"+/#",
@@ -150,7 +169,7 @@ def test_a_filter_finds_the_names_below():
         trie.put(root, (name, len(name)))
     for topic_filter in FILTERS:
         wanted = sorted([name for name in NAMES if matches(topic_filter, name)])
-        assert sorted([value[0] for value in trie.matching_names(root, topic_filter)]) == wanted, topic_filter
+        assert sorted([value[0] for value in matching_names(root, topic_filter)]) == wanted, topic_filter
 
 
 def test_a_value_is_replaced_and_removed():
@@ -197,10 +216,11 @@ def test_the_trie_against_a_plain_dict():
                 assert trie.remove(root, path) == model.pop(path, None), path
             other = random_path(seed >> 5, not wildcards) or b"b"
             if wildcards:
-                found = trie.matching_filters(root, other)
+                found: "list[tuple[bytes, int]]" = []
+                trie.matching_filters(root, other, found)
                 wanted = [value for value in model.values() if matches(value[0], other)]
             else:
-                found = trie.matching_names(root, other)
+                found = matching_names(root, other)
                 wanted = [value for value in model.values() if matches(other, value[0])]
             assert sorted(found) == sorted(wanted), (path, other)
             assert trie.get(root, path) == model.get(path)

@@ -54,7 +54,7 @@ def test_one_figure_alone():
 
 def test_the_figures_are_right():
     world = World()
-    world.broker.sys.wall = lambda: 1700000000
+    world.broker.sys.wall = lambda: 1700000000000
     world.connect("gone").disconnect()
     away = world.connect("away", properties={0x11: 1000})
     away.subscribe("t", qos=1)

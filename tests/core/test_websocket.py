@@ -4,7 +4,10 @@ which takes binary messages only: 1 framing, 2 pings, 3 reserved bits, 4 opcodes
 byte by byte and in pieces, as bytes and as memoryview.
 """
 
-from port.core.websocket import WebSocket
+from harness import raises
+from port.core.codec import varint
+from port.core.listener_config import ListenerConfig
+from port.core.websocket import WebSocket, frames
 
 KEY = b"\x37\xfa\x21\x3d"
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -182,6 +185,33 @@ def test_2_pongs_nobody_asked_for():
     play(frame(PONG, text(125)) + frame(PING, b"p") + frame(PONG, b"p"), b"", server_frame(PONG, b"p"), None)
 
 
+def test_frames_are_looked_at_in_turns():
+    """Pings, fragments of a byte, empty and small frames: so many for each call, and all that is left is kept."""
+    fragments = frame(BINARY, b"0", fin=False) + frame(CONT, b"1", fin=False) * 299 + frame(CONT, b"2")
+    for data, payload in (
+        (frame(PING, b"p") * 301, b""), (fragments, b"0" + b"1" * 299 + b"2"), (frame(BINARY) * 301, b""),
+        (frame(BINARY, b"x") * 301, b"x" * 301), (frame(PONG) * 301, b""),
+    ):  # fmt: skip
+        for more in (b"", frame(BINARY, text(300))[:200]):
+            socket = opened()
+            got = socket.receive(data + more, 500)
+            assert socket.more and len(got) in (0, 100)  # each is five units of a turn
+            calls = 1
+            while socket.more:
+                got += socket.receive(b"", 500)
+                calls += 1
+            assert calls == 4 and got[: len(payload)] == payload
+            if more:
+                assert got + socket.receive(frame(BINARY, text(300))[200:], 500) == payload + text(300)
+    # What comes meanwhile is behind it, and nothing is when the connection is over.
+    socket = opened()
+    assert socket.receive(frame(BINARY, b"a") * 3, 10) == b"aa" and socket.more
+    assert socket.receive(frame(BINARY, b"b"), 10) == b"ab" and not socket.more
+    assert socket.receive(frame(BINARY, b"c") * 3, 10) == b"cc" and socket.more
+    socket.close()
+    assert not socket.more and socket.receive(b"") == b""
+
+
 def test_2_a_flood_of_pings_takes_no_memory():
     socket = opened()
     for i in range(3):
@@ -318,13 +348,45 @@ def test_reasons_tell_nothing_of_the_content():
 # -- sending -------------------------------------------------------------------------------------
 
 
+def written(chunks):
+    return b"".join([bytes(chunk) for chunk in frames(chunks)])
+
+
+def packet(size):
+    """A PUBLISH of so many bytes."""
+    for left in range(size - 2, size - 6, -1):
+        length = varint(left)
+        if 1 + len(length) + left == size:
+            break
+    return b"\x30" + length + text(left)
+
+
 def test_heads_of_frames_sent():
-    socket = opened()
-    for size, head in (
-        (0, "8200"), (1, "8201"), (125, "827d"), (126, "827e007e"), (256, "827e0100"), (65535, "827effff"),
-        (65536, "827f0000000000010000"), (268435460, "827f0000000010000004"),
-    ):  # fmt: skip
-        assert socket.head(size) == bytes.fromhex(head), size
+    for size, head in ((2, "8202"), (125, "827d"), (126, "827e007e"), (256, "827e0100"), (65535, "827effff"), (65536, "827f0000000000010000")):
+        data = packet(size)
+        assert len(data) == size
+        assert written([data]) == bytes.fromhex(head) + data, size
+    # A large payload is a chunk of its own, which may be shared and is not copied.
+    begin, rest = b"\x30\xff\xff\xff\x7f\0\1a", bytes(10)
+    pieces = []
+    for piece in frames([begin, rest]):
+        pieces.append(piece)
+    assert pieces[0] == bytes.fromhex("827f0000000010000004") and pieces[1] == begin and pieces[2] is rest
+
+
+def test_each_packet_is_sent_in_a_frame_of_its_own():
+    """Whatever a chunk holds: one packet, several, the beginning of one, and its end."""
+    packets = [b"\xd0\0", packet(20), packet(131), b"\x40\2\0\1", b"\x40\2\0\2", packet(2000), packet(20000)]
+    expected = b"".join([written([data]) for data in packets])
+    alone = [b"\x82\2\xd0\0", b"\x82\4\x40\2\0\1"]
+    assert written(packets[:1]) == alone[0] and written(packets[3:4]) == alone[1]
+    assert written(packets) == expected
+    whole = b"".join(packets)
+    assert written([whole]) == expected
+    assert written([memoryview(whole)]) == expected
+    for at in (22, 160, 400, 2200, len(whole) - 1):
+        assert written([whole[:at], whole[at:]]) == expected, at
+    assert written([packets[0], whole[2:500], whole[500:900], whole[900:]]) == expected
 
 
 # -- handshake -----------------------------------------------------------------------------------
@@ -422,6 +484,19 @@ def test_the_first_protocol_offered_is_chosen():
 def test_several_paths():
     for path, expected in ((b"/mqtt", 101), (b"/", 101), (b"/ws", 404)):
         assert status(HEAD.replace(b"/mqtt", path), paths=("/", "/mqtt")) == expected
+        assert status(HEAD.replace(b"/mqtt", path), paths=ListenerConfig({"type": "websocket"}).paths) == expected
+
+
+def test_any_path():
+    for path in (b"/mqtt", b"/", b"/ws", b"/a/b?c=d", b"/*"):
+        assert status(HEAD.replace(b"/mqtt", path), paths=("*",)) == 101
+        assert status(HEAD.replace(b"/mqtt", path), paths=("/x", "*")) == 101
+    assert status(HEAD.replace(b"/mqtt", b"/ws"), paths=("/*",)) == 404
+    assert status(HEAD.replace(b"Upgrade: websocket\r\n", b""), paths=("*",)) == 426
+    assert ListenerConfig({"type": "websocket", "paths": ["*"]}).paths == ("*",)
+    for text in ("mqtt", "", "*/mqtt"):
+        error = raises(ValueError, ListenerConfig, {"type": "websocket", "paths": ["/", text]})
+        assert str(error) == "listener websocket: paths must begin with / or be *, not %r" % text
 
 
 def test_origins():

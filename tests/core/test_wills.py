@@ -1,8 +1,12 @@
 """Will messages (clauses 3.1.2.5, 3.1.3.2 and 3.14.4)."""
 
 from harness import VERSIONS, World
+from port.core import TYPE_CHECKING
 from port.core.message import Message
 from port.core.properties import MESSAGE_EXPIRY_INTERVAL, SESSION_EXPIRY_INTERVAL, USER_PROPERTY, WILL_DELAY_INTERVAL
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def scene(version=5, will=None, expiry=0, **fields):
@@ -118,6 +122,18 @@ def test_a_reconnect_in_time_cancels_the_will():
     watcher.expect_nothing()  # [MQTT-3.1.3-9]
 
 
+def test_a_reconnect_that_comes_too_late_cancels_nothing():
+    """Also before the broker has looked."""
+    world, client, watcher = scene(will=delayed(10), expiry=100)
+    client.lose()
+    world.now += 10000
+    client = world.connect("c", clean_start=False, properties={SESSION_EXPIRY_INTERVAL: 100})
+    assert client.connack["session_present"]
+    watcher.expect_message("will", "gone")
+    world.advance(60000)
+    watcher.expect_nothing()
+
+
 def test_a_takeover_cancels_a_delayed_will_too():
     world, client, watcher = scene(will=delayed(10), expiry=100)
     world.connect("c", clean_start=False, properties={SESSION_EXPIRY_INTERVAL: 100})
@@ -199,3 +215,149 @@ def test_no_will_without_an_accepted_connect():
     client = world.client()
     client.connect("c", will={"topic": b"will"})
     assert client.closed and seen == []
+
+
+def test_a_bridge_is_let_in_without_its_will():
+    # As mosquitto's have it unless they are told otherwise. Wills at other $ topics are refused.
+    for version in VERSIONS:
+        world = World(max_qos=0, retain_available=False)
+        watcher = world.connect("w")
+        watcher.subscribe("$SYS/broker/connection/#")
+        topic = b"$SYS/broker/connection/home/state"
+        client = world.connect("c", version, will={"topic": topic, "payload": b"0", "qos": 1, "retain": True})
+        assert "left out: " + topic.decode() in world.log[-2][1]
+        client.ping()
+        client.lose()
+        watcher.expect_nothing()
+        assert not world.errors() and world.broker.retained.get(topic) is None
+        near = world.client(version)
+        near.connect("d", will={"topic": b"$SYS/broker/connections", "payload": b"0"})
+        assert near.connack["code"] == (0x87 if version == 5 else 5)
+
+
+HEAPSIZE = "2m"
+ALL_WILLS = sorted([b"will/%d" % i for i in range(60)])
+
+
+def topics(client):
+    """Of all messages that have come, in order of their names."""
+    return sorted([packet["topic"] for packet in client.messages()])
+
+
+def vanish(world, clients):
+    """All connections are lost at the same instant."""
+    for client in clients:
+        client.conn.lost()
+
+
+def with_wills(world, count, receivers, **fields):
+    """Clients with wills, and those who get them."""
+    watchers = [world.connect("w%d" % i) for i in range(receivers)]
+    for watcher in watchers:
+        watcher.subscribe("will/#", qos=1)
+    clients = [world.connect("c%d" % i, will={"topic": b"will/%d" % i, "payload": b"gone"}, **fields) for i in range(count)]
+    return watchers, clients
+
+
+def test_wills_of_many_that_vanish_at_once_go_out_in_slices():
+    world = World()
+    watchers, clients = with_wills(world, 60, 25)
+    world.broker.spent = 0
+    vanish(world, clients)
+    assert world.broker.spent <= world.broker.turn + 1000 and not world.broker.connected - 25
+    slices = 0
+    going = True
+    while going:
+        going = world.broker.work()
+        assert world.broker.spent <= world.broker.turn + 1000
+        world.broker.flush()
+        slices += 1
+    assert slices > 2
+    for watcher in watchers:
+        assert topics(watcher) == ALL_WILLS
+    assert len(world.broker.sessions) == 25
+
+
+def test_who_comes_back_before_it_is_seen_to_finds_what_the_end_of_the_connection_has_left():
+    world = World()
+    watchers, clients = with_wills(world, 60, 25)
+    vanish(world, clients)
+    assert world.broker.settling
+    for client_id in sorted([session.client_id for session in world.broker.settling])[:5]:
+        client = world.connect(client_id, clean_start=False)
+        assert not client.connack["session_present"]
+    while world.broker.work():
+        pass
+    world.broker.flush()
+    assert topics(watchers[0]) == ALL_WILLS
+
+
+def test_a_broker_that_stops_sends_all_wills_before():
+    world = World()
+    watchers, clients = with_wills(world, 60, 25)
+    vanish(world, clients)
+    assert world.broker.settling
+    world.broker.disconnect_all()
+    assert not world.broker.settling and not world.broker.sessions
+    assert world.broker.router.subscriptions.count == 0
+
+
+class Full:
+    """In place of a dict or a list: there is no memory for another entry."""
+
+    def __setitem__(self, key, value):
+        raise MemoryError
+
+    def append(self, value):
+        raise MemoryError
+
+    def __contains__(self, key):
+        return False
+
+    def __len__(self):
+        return 0
+
+    def pop(self, key, default):
+        return default
+
+
+def test_sessions_that_no_memory_is_left_for_to_wait_are_seen_to_by_the_next_tick():
+    for which in ("line", "dict"):
+        world = World()
+        watchers, clients = with_wills(world, 60, 25)
+        full: "Any" = Full()
+        if which == "line":
+            world.broker._to_settle = full
+        else:
+            world.broker.settling = full
+        vanish(world, clients)
+        assert len(world.broker.sessions) > 25
+        if which == "line":
+            world.broker._to_settle = []
+        else:
+            world.broker.settling = {}
+        world.advance(1000)
+        while world.broker.work():
+            pass
+        world.broker.flush()
+        assert topics(watchers[0]) == ALL_WILLS and len(world.broker.sessions) == 25, which
+        world.broker.disconnect_all()
+        assert not world.broker.sessions
+
+
+def test_wills_that_are_due_at_once_go_out_in_slices():
+    world = World()
+    properties = {SESSION_EXPIRY_INTERVAL: 100}
+    watchers = [world.connect("w%d" % i) for i in range(25)]
+    for watcher in watchers:
+        watcher.subscribe("will/#", qos=1)
+    for i in range(60):
+        will = {"topic": b"will/%d" % i, "payload": b"gone", "properties": {WILL_DELAY_INTERVAL: 5}}
+        world.connect("c%d" % i, will=will, properties=properties).lose()
+    world.now += 6000
+    world.broker.tick()
+    assert 0 < len(watchers[0].inbox) < 60
+    while world.broker.work():
+        assert world.broker.spent <= world.broker.turn + 1000
+    world.broker.flush()
+    assert topics(watchers[0]) == ALL_WILLS

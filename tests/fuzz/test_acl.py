@@ -41,6 +41,8 @@ INSIDE = {"10.0.0.0/8": "10.", "fd00::/8": "[fd", "loopback": "unix"}
 
 def _fits(pattern, value):
     value = (value or b"").decode()
+    if not value:  # means nobody: `*` is any user, but one
+        return not pattern
     return pattern is None or (value.startswith(pattern[:-1]) if pattern.endswith("*") else value == pattern)
 
 

@@ -148,8 +148,8 @@ def connect(world: World, client_id: bytes, version: int) -> Client:
 class Run:
     """One story."""
 
-    def __init__(self, versions: tuple[int, int], as_log: bool) -> None:
-        self.disk = Disk(manual=True, as_log=as_log)
+    def __init__(self, versions: tuple[int, int]) -> None:
+        self.disk = Disk(manual=True)
         self.world = World(store=self.disk, max_inflight=3)
         self.sender = Sender(versions[0])
         self.receiver = Receiver(versions[1])
@@ -236,11 +236,10 @@ class Run:
 @given(
     steps=st.lists(st.sampled_from(STEPS), min_size=20, max_size=150),
     versions=st.sampled_from([(5, 5), (4, 4), (4, 5), (5, 3)]),
-    as_log=st.booleans(),
 )
-@example(["publish 2", "durable", "sender", "receiver", "kill", "durable", "receiver", "sender"] * 6, (5, 5), False)
-def test_whenever_the_broker_is_killed(steps: list[str], versions: tuple[int, int], as_log: bool) -> None:
-    run = Run(versions, as_log)
+@example(["publish 2", "durable", "sender", "receiver", "kill", "durable", "receiver", "sender"] * 6, (5, 5))
+def test_whenever_the_broker_is_killed(steps: list[str], versions: tuple[int, int]) -> None:
+    run = Run(versions)
     for step in steps:
         run.step(step)
     run.check()

@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from port.core.options import TABLE, Options
+from port.core.options import NO_LIMIT, TABLE, Options
 
 values = (st.integers() | st.integers(-1, 70000) | st.booleans() | st.none() | st.text(max_size=10) | st.floats()
           | st.sampled_from(["newest", "oldest", "disconnect", "loopback", "all", "none"]) | st.binary(max_size=3)
-          | st.lists(st.integers(), max_size=2))
+          | st.lists(st.integers(), max_size=2)
+          | st.lists(st.integers(2, 6), max_size=4))
 
 
 def valid(row, value):
@@ -16,9 +17,11 @@ def valid(row, value):
     _, default, _, least, most, _ = row
     if isinstance(default, bool):
         return isinstance(value, bool)
+    if isinstance(default, tuple):
+        return isinstance(value, list | tuple) and len(value) > 0 and all(type(item) is int and item in default for item in value)
     if isinstance(default, str):
-        return isinstance(value, str) and (least is None or value in least)
-    return type(value) is int and least <= value <= most
+        return isinstance(value, str) and "\0" not in value and (least is None or value in least)
+    return type(value) is int and (least <= value <= most or not value and row[0] in NO_LIMIT)
 
 
 @given(st.sampled_from(TABLE), values, st.booleans())
@@ -26,7 +29,10 @@ def test_one_option(row, value, board):
     name = row[0]
     if valid(row, value):
         options = Options(board, **{name: value})
-        assert getattr(options, name) == value
+        if value or name not in NO_LIMIT:
+            assert getattr(options, name) == value
+        else:
+            assert getattr(options, name) > row[1 if board else 2]
         for other in TABLE:
             if other[0] != name:
                 assert getattr(options, other[0]) == other[1 if board else 2]

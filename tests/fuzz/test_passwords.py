@@ -10,6 +10,7 @@ from port.core.passwords import Pbkdf2, read_record
 from port.cpython import passwords
 
 secrets = st.binary(max_size=200) | st.binary(min_size=60, max_size=70)
+allowed = secrets.filter(lambda password: b"\0" not in password)  # HMAC would take `pw` and `pw\0` for the same
 salts = st.binary(min_size=16, max_size=16)
 letters = st.characters(codec="utf-8", min_codepoint=32, exclude_characters=":#\x7f")
 names = st.text(letters, min_size=1, max_size=20).map(str.strip).filter(lambda name: name and name[0] != "\ufeff")
@@ -25,16 +26,15 @@ def test_pbkdf2_is_hashlibs(password, salt, iterations, size):
     assert digest == hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
 
 
-@given(secrets, secrets, salts, st.integers(1, 30))
+@given(allowed, secrets, salts, st.integers(1, 30))
 def test_a_record_of_a_board_is_known_to_a_server(password, other, salt, iterations):
     record = make_record(password, salt, iterations)
     assert passwords.verify(record, password)
-    # HMAC fills up keys with zeros: these are the same password.
-    if password.ljust(64, b"\0") != other.ljust(64, b"\0"):
+    if password != other:
         assert not passwords.verify(record, other)
 
 
-@given(secrets, st.integers(1, 30))
+@given(allowed, st.integers(1, 30))
 def test_a_record_of_a_server_is_known_to_a_board(password, iterations):
     count, salt, digest = read_record(passwords.hash_password(password, iterations=iterations))
     assert count == iterations and Pbkdf2(password, salt, count).step(count) == digest

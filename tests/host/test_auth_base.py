@@ -4,6 +4,7 @@ import asyncio
 import logging
 import subprocess
 import sys
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,14 +13,31 @@ from back_ends import Clock, admitted, answer, begin, broker_with, figure, finis
 from port.core.acl_rule import rule
 from port.core.codec import PUBACK
 from port.core.reason import BAD_USER_NAME_OR_PASSWORD
-from port.cpython.auth.base import CACHING, FORBIDDEN, NEXT, REFUSED, WAITING, AsyncAuthenticator, BackEnd, Verdict
+from port.cpython import passwords
+from port.cpython.auth.accounts import ACCOUNTS, Account, AccountAuthenticator
+from port.cpython.auth.base import (
+    CACHING,
+    FORBIDDEN,
+    NEXT,
+    REFUSED,
+    WAITING,
+    AsyncAuthenticator,
+    BackEnd,
+    BackEndError,
+    Verdict,
+    flag,
+    from_json,
+)
 from port.cpython.auth.cache import Cache
 from port.cpython.auth.http import HttpAuthenticator
 from port.cpython.auth.jwt import JwtAuthenticator
 from port.cpython.auth.mysql import MysqlAuthenticator
 from port.cpython.auth.postgresql import PostgresqlAuthenticator
 from port.cpython.auth.redis import RedisAuthenticator
+from port.cpython.auth.renewals import Renewals
+from port.cpython.auth.rights import longest_first
 from port.cpython.auth.settings import Setting, explain
+from port.cpython.auth.sql import Query, SqlAuthenticator, server_settings
 from toolchain import ROOT
 
 
@@ -110,6 +128,53 @@ async def test_only_so_many_ask_and_wait():
         assert [await finish(client) for client in clients] == [0] * 5
         assert oracle.most == 2 and len(oracle.asked) == 5
         assert await answer(world, b"allow", client_id="8") == 0
+
+
+async def test_one_address_does_not_take_the_places_of_others():
+    oracle = Oracle(max_concurrent=4, max_concurrent_per_address=2, max_waiting=40, max_waiting_per_address=30)
+    async with broker_with(oracle, max_connections_per_address=0) as world:
+        oracle.let.clear()
+        many = [begin(world, "m%d" % i, user=b"allow") for i in range(90)]
+        honest = [begin(world, "h%d" % i, user=b"allow", address="10.0.1.%d:1" % i) for i in range(14)]
+        assert figure(oracle, "waiting") == 2 + 30 + 14 and figure(oracle, "busy") == 58
+        await until(lambda: oracle.running == 4)
+        assert [info.client_id for info in oracle.asked] == ["m0", "m1", "h0", "h1"]
+        oracle.let.set()
+        assert [await finish(client) for client in honest] == [0] * 14
+        codes = [await finish(client) for client in many]
+        assert codes == [0] * 30 + [0x89] * 60 and figure(oracle, "busy") == 60  # two gave way
+        order = [info.client_id for info in oracle.asked]
+        # Each of the others has its turn before that address has had many.
+        assert max(order.index("h%d" % i) for i in range(14)) < 4 + 14 + 4 and oracle.most == 4
+
+
+async def test_the_last_of_the_longest_line_gives_way():
+    oracle = Oracle(max_concurrent=1, max_waiting=6)
+    async with broker_with(oracle) as world:
+        oracle.let.clear()
+        many = [begin(world, "m%d" % i, user=b"allow") for i in range(9)]
+        assert [client.connack.get("code") for client in many] == [None] * 7 + [0x89] * 2
+        other = [begin(world, "o%d" % i, user=b"allow", address="10.0.0.2:1") for i in range(5)]
+        assert [await finish(client) for client in many[4:7]] == [0x89] * 3
+        assert [client.connack.get("code") for client in other] == [None] * 3 + [0x89] * 2
+        assert figure(oracle, "waiting") == 7 and figure(oracle, "busy") == 7 and not figure(oracle, "errors")
+        oracle.let.set()
+        assert [await finish(client) for client in many[:4] + other[:3]] == [0] * 7
+        assert [info.client_id for info in oracle.asked] == ["m0", "m1", "o0", "m2", "o1", "m3", "o2"]
+
+
+async def test_a_turn_is_not_lost_with_who_gives_up():
+    oracle = Oracle(max_concurrent=1, timeout=0.1)
+    async with broker_with(oracle) as world:
+        oracle.let.clear()
+        clients = [begin(world, str(i), user=b"allow", address="10.0.0.%d:1" % i) for i in range(5)]
+        clients[3].lose()
+        for i in (0, 1, 2, 4):
+            assert await finish(clients[i]) == 0x88
+        oracle.let.set()
+        assert await answer(world, b"allow") == 0
+        await until(lambda: not figure(oracle, "waiting"))
+        assert [await answer(world, b"allow", client_id=str(i)) for i in range(3)] == [0] * 3
 
 
 @pytest.mark.parametrize(("version", "code"), ((3, 3), (4, 3), (5, 0x88)))
@@ -205,7 +270,7 @@ async def test_closing_answers_those_who_wait():
     oracle = Oracle()
     async with broker_with(oracle) as world:
         oracle.let.clear()
-        clients = [begin(world, str(i), user=b"allow") for i in range(40)]
+        clients = [begin(world, str(i), user=b"allow", address="10.0.0.%d:5000" % i) for i in range(40)]
         await until(lambda: oracle.running == 32)
         await oracle.close()
         assert [await finish(client) for client in clients] == [0x88] * 40
@@ -213,6 +278,75 @@ async def test_closing_answers_those_who_wait():
         oracle.let.set()
         await oracle.open()
         assert await answer(world, b"allow") == 0
+
+
+# -- answers of the wrong type ----------------------------------------------------------------
+
+
+def test_yes_and_no_as_databases_say_it():
+    for value in (True, 1, 1.0, Decimal(1), "1", "true", "T", "YES", b"\1", b"1", bytearray(b"t")):
+        assert flag(value, "it") is True, value
+    for value in (False, 0, Decimal("0.0"), "0", "False", "f", "no", "", b"\0", b"0", b""):
+        assert flag(value, "it") is False, value
+    strange: list[Any] = [None, 2, -1, 0.5, Decimal(7), Decimal("NaN"), float("nan"), "maybe", "None", b"\2", b"\0\1", [], [1], {}, object()]
+    for value in strange:
+        with pytest.raises(BackEndError, match="it is neither yes nor no"):
+            flag(value, "it")
+
+
+def test_json_of_a_back_end():
+    assert from_json('{"a": 1}', "it") == {"a": 1}
+    for text in ("", "{", "[" * 100_000, '{"a":' * 100_000, "1" * 5000, b"\xff"):
+        with pytest.raises(BackEndError, match="it is no JSON"):
+            from_json(text, "it")
+
+
+def test_rights_of_the_wrong_type():
+    assert longest_first({"a": 1, "b/c": "read", "d": "3"}) == (("b/c", "read"), ("d", "3"), ("a", "1"))
+    wrong: list[Any] = [True, False, None, 1.0, [], {}, [1]]
+    for access in wrong:
+        with pytest.raises(BackEndError, match="access to topic 'a' is neither a number nor a word"):
+            longest_first({"a": access})
+
+
+@pytest.mark.parametrize(
+    ("row", "code"),
+    (
+        ({"allow": "0"}, 0x87),
+        ({"allow": "false"}, 0x87),
+        ({"allow": b"\0"}, 0x87),
+        ({"allow": None}, 0x87),
+        ({"allow": "1"}, 0),
+        ({"allow": "perhaps"}, 0x88),
+        ({"superuser": "0"}, 0),
+        ({"superuser": "2"}, 0x88),
+        ({"password": 5}, 0x88),
+        ({"username": 5}, 0x88),
+    ),
+)
+async def test_columns_of_other_types(caplog, row, code):
+    """In a text column "0" is no, though Python takes it for true; a bit of MySQL's comes as bytes."""
+
+    class Rows(SqlAuthenticator):
+        SETTINGS = server_settings(1, "d", "p")
+
+        def query(self, setting):
+            return Query(setting, self.settings[setting], lambda n: "?", False)
+
+        async def fetch(self, query, values, most):
+            if "acl" in query.text:
+                return [{"topic": "mine", "access": Decimal(3)}]
+            return [{"username": values[0], "password": "right", **row}]
+
+    authenticator = Rows({"plain_passwords": True, "refresh": 0})
+    async with broker_with(authenticator) as world:
+        client = begin(world, user=b"ann", password=b"right")
+        assert await finish(client) == code
+        if code == 0x88:
+            assert figure(authenticator, "errors") == 1 and "authenticator a: " in caplog.text
+        if code == 0:
+            client.subscribe("mine")
+            client.subscribe("all/#", code=0x87)  # no superuser
 
 
 # -- remembered answers ---------------------------------------------------------------------
@@ -272,6 +406,135 @@ def test_cache():
     assert [cache.get(key) for key in keys] == [None, None, None, None, 4]
     assert len({cache.key(b"a", b"b"), cache.key(b"ab", b""), cache.key(b"ab"), cache.key(b"ab", None)}) == 4
     assert Cache(3, 10).key(b"a") != Cache(3, 10).key(b"a")
+
+
+# -- asking again ---------------------------------------------------------------------------------
+
+
+class Accounts(AccountAuthenticator):
+    """A dict in place of a database: name -> (record, rights); what is no such pair is raised."""
+
+    SETTINGS = (*ACCOUNTS, *WAITING, *CACHING)
+
+    def __init__(self, accounts, **settings):
+        super().__init__({"plain_passwords": True, "refresh": 0, **settings})
+        self.accounts = accounts
+        self.found: list[str] = []
+        self.running = self.most = 0
+
+    def subject(self, info):
+        return info.user
+
+    async def find(self, info):
+        self.found.append(info.user)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(0)
+        self.running -= 1
+        found = self.accounts.get(info.user)
+        if isinstance(found, Exception):
+            raise found
+        return None if found is None else Account(found[0])
+
+    async def rights(self, info):
+        return self.accounts[info.user][1]
+
+
+async def test_an_account_that_cannot_be_read_does_not_keep_others_in():
+    everything = (("#", "3"),)
+    authenticator = Accounts({str(i): ("p", everything) for i in range(30)})
+    async with broker_with(authenticator) as world:
+        clients = [await admitted(world, b"%d" % i, b"p", client_id=str(i)) for i in range(30)]
+        for i in range(5):
+            authenticator.accounts[str(i)] = ValueError("a record of another kind")
+        for i in range(5, 10):
+            del authenticator.accounts[str(i)]
+        await authenticator.refresh()
+        assert [client.closed for client in clients] == [False] * 5 + [True] * 5 + [False] * 20
+        for name in authenticator.accounts:  # it is away: clients keep what they have, and it is not asked a thousand times
+            authenticator.accounts[name] = ConnectionError()
+        authenticator.found.clear()
+        await authenticator.refresh()
+        assert len(authenticator.found) == 10
+        assert [client.closed for client in clients].count(False) == 25
+
+
+async def test_renewals_are_one_after_the_other():
+    authenticator = Accounts({str(i): ("p", ()) for i in range(500)})
+    async with broker_with(authenticator) as world:
+        clients = [await admitted(world, b"%d" % i, b"p", client_id=str(i)) for i in range(500)]
+        clients += [await admitted(world, b"0", b"p", client_id="more%d" % i) for i in range(300)]
+        authenticator.accounts = {str(i): ("p", (("a", "3"),)) for i in range(500)}
+        authenticator.found.clear()
+        authenticator.most = 0
+        changed = []
+        set_rules = world.broker.set_rules
+
+        def note(session, rules):
+            changed.append(session)
+            set_rules(session, rules)
+
+        world.broker.set_rules = note
+        task = asyncio.ensure_future(authenticator.refresh())
+        most = 0
+        while not task.done():
+            before = len(changed)
+            await asyncio.sleep(0)
+            most = max(most, len(changed) - before)
+        assert most == 1 and len(changed) == 800 and authenticator.most == 1 and len(authenticator.found) == 500
+        await puback(clients[799])
+
+
+async def puback(client):
+    client.publish("a", b"", 1, code=0x10)
+
+
+async def test_a_round_is_spread_over_its_time():
+    asked = []
+
+    async def job(i):
+        for _ in range(3 if i == 0 else 1):
+            asked.append((i, loop.time()))
+            yield
+
+    async def jobs():
+        for i in range(10):
+            yield i, job(i)
+
+    loop = asyncio.get_running_loop()
+    renewals = Renewals(jobs, BackEndError, lambda error: pytest.fail(str(error)))
+    start = loop.time()
+    await renewals.round(0.5)
+    assert sorted(i for i, _ in asked) == [0, 0, 0, *range(1, 10)]
+    assert loop.time() - start >= 0.45
+    firsts: dict[int, float] = {}
+    for i, when in asked:
+        firsts.setdefault(i, when - start)
+    assert all(when >= 0.05 * place - 0.01 for place, when in enumerate(sorted(firsts.values())))
+    await renewals.round()
+    assert len(asked) == 24
+
+
+async def test_a_login_that_was_right_is_not_computed_again(monkeypatch):
+    verified = []
+    verify = passwords.verify
+
+    def noted(record, password):
+        verified.append(password)
+        return verify(record, password)
+
+    monkeypatch.setattr(passwords, "verify", noted)
+    right, other = (passwords.hash_password(secret, iterations=1) for secret in (b"right", b"other"))
+    authenticator = Accounts({"ann": (right, ()), "bob": (other, ())})
+    async with broker_with(authenticator) as world:
+        for _ in range(3):
+            assert await answer(world, b"ann", b"right") == 0
+        assert verified == [b"right"]
+        for user, password in ((b"ann", b"wrong"), (b"ann", b"wrong"), (b"bob", b"right"), (b"eve", b"right"), (b"ann", b"right\0")):
+            assert await answer(world, user, password, client_id=user) == 0x86
+        assert verified[1:] == [b"wrong", b"wrong", b"right", b"right", b"right\0"]
+        authenticator.accounts["ann"] = (other, ())
+        assert await answer(world, b"ann", b"right") == 0x86
 
 
 # -- settings -------------------------------------------------------------------------------

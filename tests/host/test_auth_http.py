@@ -11,7 +11,9 @@ import pytest
 
 from back_ends import Clock, Service, admitted, answer, begin, broker_with, figure, finish, hanging_server, until
 from certificates import certificates  # noqa: F401
+from port.core.acl_rule import rule
 from port.core.codec import PUBACK, SUBACK, SUBSCRIBE
+from port.core.properties import SESSION_EXPIRY_INTERVAL
 from port.cpython.auth.http import HttpAuthenticator
 from server_process import free_port
 
@@ -58,10 +60,19 @@ async def puback(client, topic):
         (200, " 1\n", 0),
         (200, "allow", 0),
         (200, '"allow"', 0),
-        (200, "true", 0),
+        (200, "true", 0x88),  # neither is a number
         (200, '{"result": "allow"}', 0),
         (200, "0", 0x86),
-        (200, "false", 0x86),
+        (200, "false", 0x88),
+        (200, "1.0", 0x88),
+        (200, '"1"', 0x88),
+        (200, '"true"', 0x88),
+        (200, "null", 0x88),
+        (200, '{"result": 1}', 0x88),
+        (200, '{"result": "ALLOW"}', 0x88),
+        (200, '{"result": "allow", "expire_at": NaN}', 0x88),
+        (200, '{"result": "allow", "expire_at": true}', 0x88),
+        (200, '{"result": "allow", "acl": [{"topic": "a", "allow": 1}]}', 0x88),
         (200, "deny", 0x86),
         (200, '{"result": "deny"}', 0x86),
         (401, "", 0x86),
@@ -240,6 +251,11 @@ async def test_topics(service, make):
         ("{}", False, False),
         ("7", False, False),
         ('{"a/b": "x"}', False, False),
+        ("true", False, False),
+        ('{"a/b": true}', False, False),
+        ('{"a/b": 3.0}', False, False),
+        ('{"result": 1}', False, False),
+        ('{"result": true}', False, False),
         ("nonsense", False, False),
         ("[]", False, False),
     ),
@@ -293,6 +309,74 @@ async def test_rules_come_before_the_service(service, make):
         assert figure(authenticator, "acl_requests") == 0
         assert await puback(client, "else") == 0x10
         assert figure(authenticator, "acl_requests") == 1
+
+
+async def test_what_the_service_says_later_holds_for_those_who_are_in(service, make):
+    said = {b"ann": {"result": "allow", "acl": [{"topic": "a"}]}, b"bob": {"result": "allow"}, b"eve": {"result": "allow"}}
+    said[b"may"] = {"result": "allow"}
+    service.answer = lambda path, fields: (200, json.dumps(said[fields["user"].encode()]))
+    clock = Clock()
+    async with broker_with(make(clock)) as world:
+        clients = {user: await admitted(world, user, b"secret", client_id=user.decode()) for user in said}
+        clients[b"ann"].subscribe("a", 1)
+        count = len(service.requests)
+        authenticator = world.broker.authenticators[0]
+        await authenticator.refresh()
+        assert len(service.requests) == count + 4
+        assert service.requests[-1][1]["password"] == "secret"
+        assert [client.closed for client in clients.values()] == [False] * 4
+        said[b"ann"] = {"result": "allow", "acl": [{"topic": "b"}]}
+        said[b"bob"] = {"result": "deny"}
+        said[b"eve"] = {"result": "allow", "user": "other"}
+        said[b"may"] = {"result": "allow", "expire_at": clock.now + 60}
+        await authenticator.refresh()
+        for user in (b"ann", b"bob", b"eve"):  # one lost a subscription, one everything, one would be somebody else
+            clients[user].expect_close(0x87)
+        assert not world.session(b"ann")
+        world.advance(60_000)
+        clients[b"may"].expect_close(0xA0)
+
+
+async def test_a_service_that_is_away_throws_nobody_out(service, make):
+    async with broker_with(make(refresh=0.01)) as world:
+        client = await admitted(world, b"ann", b"right")
+        await until(lambda: len(service.requests) > 5)
+        service.answer = lambda path, fields: (500, "")
+        count = len(service.requests)
+        await until(lambda: len(service.requests) > count + 5)
+        client.ping()
+        service.answer = lambda path, fields: (401, "")
+        await until(lambda: client.closed)
+
+
+async def test_subscriptions_are_asked_about_again(service, make):
+    allowed = {"a", "b/#", "c"}
+    service.answer = lambda path, fields: (200, "allow" if path == "/user" or fields["topic"] in allowed else "deny")
+    authenticator = make(acl=True, cache_ttl=0)
+    async with broker_with(authenticator) as world:
+        world.broker.set_acl([rule({"topic": "mine/#"})])
+        client = await admitted(world, b"ann", b"x", properties={SESSION_EXPIRY_INTERVAL: 1000})
+        client.subscribe("mine/x", 1)
+        for topic in ("a", "b/#", "$share/g/c"):
+            assert await suback(client, topic) == 1
+        service.requests.clear()
+        await authenticator.refresh()
+        assert [fields.get("topic") for _, fields in service.requests] == [None, "a", "b/#", "c"]
+        client.ping()
+        allowed.clear()
+        allowed.update(("a", "c"))
+        await authenticator.refresh()
+        client.expect_close(0x87)
+        assert list(world.session("c").subscriptions) == [b"mine/x", b"a", b"$share/g/c"]
+
+
+async def test_nothing_is_asked_again_where_that_is_not_wanted(service, make):
+    async with broker_with(make(refresh=0)) as world:
+        client = await admitted(world, b"ann", b"hunter2")
+        count = len(service.requests)
+        await world.broker.authenticators[0].refresh()
+        assert len(service.requests) == count and "hunter2" not in repr(client.conn.identity.auth_state)
+        assert client.conn.identity.auth_state.info is None
 
 
 async def test_no_answer_about_a_topic(service, make):

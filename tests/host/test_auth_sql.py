@@ -175,7 +175,7 @@ async def test_queries_that_are_wrong(make, caplog, settings, text):
 
 EVIL = (
     "ann' OR '1'='1", "' OR 1=1 -- ", "ann\\", "\\' OR 1=1 -- ", 'ann"', "ann; DROP TABLE auth", "an%", "a_n", "%s", "%(user)s",
-    ":user", "$1", "ann\n", "ann ", "ANN", "\u00e4nn", "x' UNION SELECT password FROM auth -- ", "", "\u2019 OR 1=1", "\U0001f600",
+    ":user", "$1", "ann\n", "ann ", "ANN", "\u00e4nn", "x' UNION SELECT password FROM auth -- ", "\u2019 OR 1=1", "\U0001f600",
 )  # fmt: skip
 
 
@@ -277,7 +277,7 @@ async def test_a_query_that_takes_too_long(database, make):
     """Connections in the middle of a query are given up, and others take their place."""
     sleep = "SLEEP(30)" if isinstance(database, MySQL) else "pg_sleep(30)"
     query = "SELECT password, %s FROM auth WHERE username = :user" % sleep
-    slow = make(user_query=query, timeout=0.5, max_concurrent=1)
+    slow = make(user_query=query, timeout=2, max_concurrent=1)
     async with broker_with(slow) as world:
         for _ in range(3):
             assert await answer(world, b"ann", b"right") == 0x88

@@ -192,6 +192,15 @@ def test_access_point_alone(board):
     Paho(started.port, "c", 4).disconnect()
 
 
+@pytest.mark.parametrize(("main", "esp32"), [(PICO, 0), (ESP32, 100000)], ids=["pico", "esp32"])
+def test_an_access_point_without_a_password_is_open(board, main, esp32):
+    """Whatever the firmware's default is."""
+    started = board(main, esp32=esp32, wifi={"ssid": "", "ap_ssid": "setup", "ap_password": ""})
+    wait_for(started, "listening at")
+    assert in_order(started, "ap config [('security', 0), ('ssid', 'setup')]", "listening at")
+    Paho(started.port, "c", 4).disconnect()
+
+
 @pytest.mark.parametrize(("main", "esp32", "timer"), [(PICO, 0, -1), (ESP32, 100000, 0)], ids=["pico", "esp32"])
 def test_ctrl_c_always_leaves_the_prompt(board, main, esp32, timer):
     started = board(main, esp32=esp32, board={"watchdog": True})

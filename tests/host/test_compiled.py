@@ -23,7 +23,7 @@ def test_it_passes_its_tests_when_compiled(tmp_path, tool):
     )
     command = [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", f"pythonpath={folder} tests/core tests/lib tools",
-        "-k", "not micropython", probe, "tests/core", "tests/host/test_stream.py",
+        "-k", "not micropython and not file_descriptors", probe, "tests/core", "tests/host/test_stream.py",
         "tests/host/test_entrance.py", "tests/host/test_embedding.py", "tests/host/test_listeners.py",
     ]  # fmt: skip
     environment["BROKER_FOLDER"] = str(folder)  # for the brokers that tests start as programs

@@ -125,6 +125,78 @@ async def test_stop_has_an_end_while_messages_keep_coming():
     task.cancel()
 
 
+async def ticks(server, number):
+    """Return when the broker has had so many ticks."""
+    seen: asyncio.Queue[Message] = asyncio.Queue()
+    handle = server.subscribe("$SYS/broker/uptime", seen.put_nowait)
+    for _ in range(number):
+        await asyncio.wait_for(seen.get(), TIMEOUT)
+    server.unsubscribe(handle)
+
+
+async def test_room_for_large_packets_where_max_memory_is_small():
+    """Four of the largest packets have room in any case: neither the one who queues nor the guard takes them for too many."""
+    server = Server(max_memory=4096, max_packet_size=65536, sys_interval=1)
+    server.listen("127.0.0.1", 0)
+    async with server:
+        first = await connect(server, "away", persistent=True)
+        await asyncio.to_thread(first.subscribe, "a", 1)
+        await asyncio.to_thread(first.disconnect)
+        server.publish("a", bytes(60000), qos=1)
+        await ticks(server, 3)
+        again = await connect(server, "away", persistent=True)
+        assert len((await asyncio.to_thread(again.receive)).payload) == 60000
+        await asyncio.to_thread(again.disconnect)
+
+
+async def test_a_step_of_the_tick_that_fails_keeps_no_other_from_being_taken():
+    class Broken(Server):
+        broken = False
+
+        def kept(self):
+            if self.broken:
+                raise RuntimeError("cannot count")
+            return super().kept()
+
+    logged: list[str] = []
+    server = Broken(log=lambda level, text, *args: logged.append(text % args))
+    server.listen("127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.addresses[0])
+        writer.write(b"\x10\x0d\0\x04MQTT\x04\x02\0\x01\0\x01a")  # a keep alive of one second
+        assert await reader.readexactly(4) == b"\x20\x02\0\0"
+        server.broken = True
+        assert await asyncio.wait_for(reader.read(), TIMEOUT) == b""
+        writer.close()
+    assert any("cannot count" in line for line in logged)
+
+
+async def test_work_that_a_flush_gives_is_done_once_in_a_turn_of_the_event_loop():
+    class Busy(Server):
+        left = calls = 0
+
+        def flush(self):
+            super().flush()
+            if self.left:
+                self.left -= 1
+                self.give_turn(lambda: False)
+
+        def work(self):
+            self.calls += 1
+            return super().work()
+
+    server = Busy(sys_interval=0)
+    server.listen("127.0.0.1", 0)
+    async with server:
+        server.left = 20
+        server.wake()
+        for _ in range(40):
+            before = server.calls
+            await asyncio.sleep(0)
+            assert server.calls - before <= 1
+        assert server.left == 0 and server.calls >= 20
+
+
 async def test_two_listeners(server):
     server.listen("127.0.0.1", 0)
     async with server:

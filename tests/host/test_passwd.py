@@ -1,6 +1,7 @@
 """The passwd command, the password files it makes, and what a server makes of them."""
 
 import asyncio
+import base64
 import hashlib
 import os
 import pty
@@ -229,10 +230,32 @@ def test_a_missing_library_is_named(monkeypatch):
         passwords.hash_password(b"x", "argon2id")
 
 
-def test_bcrypt_knows_the_first_72_bytes():
+def test_bcrypt_does_not_pass_over_the_end_of_a_password():
     record = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()
-    assert passwords.verify(record, b"x" * 72) and passwords.verify(record, b"x" * 100)
-    assert not passwords.verify(record, b"x" * 71)
+    assert passwords.verify(record, b"x" * 72)
+    for password in (b"x" * 71, b"x" * 73, b"x" * 100, b"x" * 72 + b"\0", b"x" * 72 + b"y"):
+        assert not passwords.verify(record, password), password
+
+
+def test_no_other_password_than_the_one_that_was_hashed_is_right():
+    long = b"p" * 70
+    mosquitto = "$7$10$c2FsdA==$" + base64.b64encode(hashlib.pbkdf2_hmac("sha512", b"right", b"salt", 10)).decode()
+    sha512 = "$6$c2FsdA==$" + base64.b64encode(hashlib.sha512(b"rightsalt").digest()).decode()
+    for record, right in (
+        (passwords.hash_password(b"right", iterations=10), b"right"),
+        (passwords.hash_password(long, iterations=10), long),
+        (passwords.hash_password(b"right", "argon2id"), b"right"),
+        (bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode(), b"right"),
+        ("$sha256$salt$" + hashlib.sha256(b"saltright").hexdigest(), b"right"),
+        (mosquitto, b"right"),
+        (sha512, b"right"),
+    ):
+        assert passwords.verify(record, right)
+        for other in (right + b"\0", right + bytes(10), right + bytes(128 - len(right)), right + b"\0" + right, b"\0" + right, right[:-1]):
+            assert not passwords.verify(record, other), (record, other)
+    for scheme in ("pbkdf2-sha256", "argon2id"):
+        with pytest.raises(ValueError, match="NUL"):
+            passwords.hash_password(b"right\0", scheme)
 
 
 # -- the authenticator of a server ------------------------------------------------------------
@@ -293,4 +316,26 @@ async def test_a_server_is_no_faster_with_users_it_does_not_have(monkeypatch):
     client.connect("c", user=b"eve", password=b"right")
     await asyncio.wait_for(settled(authenticator), 30)
     assert slow.asked == [b"right"] and client.inbox[0]["code"] == 0x86
+    await authenticator.close()
+
+
+async def test_one_address_does_not_take_the_threads_of_others(monkeypatch):
+    slow = Slow(monkeypatch)
+    authenticator = passwords.FilePasswords({b"ann": passwords.hash_password(b"right", iterations=1)})
+    world = World(anonymous="none", max_auth_failures=0)
+    world.broker.authenticators.append(authenticator)
+    many, honest = [], []
+    for i in range(90):
+        many.append(world.client(address="10.0.0.1:%d" % i))
+        many[i].connect("m%d" % i, user=b"ann", password=b"wrong%d" % i)
+    for i in range(12):
+        honest.append(world.client(address="10.0.1.%d:5000" % i))
+        honest[i].connect("h%d" % i, user=b"ann", password=b"right")
+    slow.go_on.set()
+    await asyncio.wait_for(settled(authenticator), 30)
+    await asyncio.sleep(0)
+    assert [client.inbox[0]["code"] for client in honest] == [0] * 12
+    assert [client.connack.get("code") for client in many].count(0x89) == 24
+    # Two were being checked, then each of the others has its turn before a third of that address is done.
+    assert max(i for i, password in enumerate(slow.asked) if password == b"right") <= 2 + 1 + 12
     await authenticator.close()

@@ -231,6 +231,53 @@ def test_certificates(broker, tmp_path, certificates):  # noqa: F811
     old.close()
 
 
+def test_revoked_certificates(start_broker, tmp_path, certificates):  # noqa: F811
+    """A list that is read again ends the connections of those it names; on MicroPython there is none."""
+    port = free_port()
+    ours = certificates()
+    path = tmp_path / "crl.pem"
+    path.write_bytes(ours.revocations())
+    tls = {"certificate": ours.server, "key": ours.key, "client_ca": ours.ca, "crl": "crl.pem"}
+    configuration = write(tmp_path / "broker.toml", "cpython", {"listener": [{"id": "tls", "port": port, "tls": tls}]})
+    broker = start_broker("cpython", "--config", configuration)
+
+    def connect(name):
+        context = ssl.create_default_context(cafile=ours.ca)
+        context.load_cert_chain(*ours.client(name))
+        sock = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 20), server_hostname="127.0.0.1")
+        sock.sendall(b"\x10\x12\0\4MQTT\5\2\0\0\0\0\5" + name.encode().ljust(5))
+        answer = sock.recv(1000)
+        assert (answer[0], answer[3]) == (0x20, 0)
+        return sock
+
+    def reload(text):
+        before = broker.output.count(text)
+        broker.signal(signal.SIGHUP)
+        deadline = time.monotonic() + 20
+        while broker.output.count(text) == before:
+            assert time.monotonic() < deadline, broker.output
+            time.sleep(0.05)
+
+    alice, bob = connect("alice"), connect("bob")
+    path.write_bytes(ours.revocations("alice"))
+    reload(AGAIN)
+    received = b""
+    while more := alice.recv(1000):
+        received += more
+    assert received[0] == 0xE0 and received[2] == 0x87  # DISCONNECT: not authorized
+    assert "the client's certificate has been revoked" in broker.output
+    with pytest.raises((OSError, IndexError)):
+        connect("alice")
+    bob.sendall(b"\xc0\0")
+    received = b""
+    while not received.endswith(b"\xd0\0"):
+        received += bob.recv(1000)
+    path.write_text("damaged")
+    reload(REFUSED)
+    connect("bob").close()
+    bob.close()
+
+
 def proxied(version, address):
     """A PROXY header that names a client's address."""
     if version == 1:
@@ -271,3 +318,23 @@ def test_a_unix_socket(start_broker, tmp_path):
         sock.connect(str(file))
         sock.sendall(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c")
         assert sock.recv(4) == b"\x20\x02\0\0"
+
+
+@pytest.mark.parametrize("runtime", ["cpython"])  # boards have one file
+def test_files_that_are_included(broker, tmp_path):
+    folder = tmp_path / "conf.d"
+    folder.mkdir()
+    rules = folder / "10-rules.toml"
+    broker.start({**users("alice"), "include_dir": "conf.d"})
+    alice = Client(broker.port, "alice", "alice")
+    assert alice.publish("other") == NOBODY
+    rules.write_text('[[acl]]\ntopic = "home/#"\n')
+    broker.reload(AGAIN)
+    assert [alice.publish(topic) for topic in ("home/x", "other")] == [NOBODY, 0x87]
+    (folder / "20-more.toml").write_text("max_qos = 9\n")
+    broker.reload("%s: %s/20-more.toml:1: max_qos must be" % (REFUSED, folder))
+    rules.unlink()
+    (folder / "20-more.toml").unlink()
+    broker.reload(AGAIN)
+    assert alice.publish("other") == NOBODY
+    alice.paho.disconnect()

@@ -1,15 +1,25 @@
 """The program with a store: what clients find after a restart, and what stops the start."""
 
 import asyncio
+import json
 import re
+import tomllib
 
 import pytest
 import redis
 
 from database_servers import PASSWORD, redis_server  # noqa: F401
+from fuzz_packets import publish, subscribe
+from port.core.codec import CONNACK, CONNECT, PUBACK
+from port.core.codec import packet as whole
+from port.core.packets import decode, encode
+from port.core.properties import RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
 from port.cpython import Server
+from port.cpython.stores.redis import RedisStore
 from port.cpython.stores.sqlite import SQLiteStore
 from server_process import ServerError, ServerProcess
+from stores import content
+from swarm import Swarm
 from tests.host.drivers import TIMEOUT
 from tests.host.drivers.paho import Paho
 
@@ -45,6 +55,59 @@ def test_a_restart(table, durability, tmp_path):
         found = sorted((message.topic, message.payload) for message in [back.messages.get(timeout=TIMEOUT) for _ in range(2)])
         assert found == [("a/b", b"while you were away"), ("kept", b"retained")]
         back.disconnect()
+        assert not broker.trouble()
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+@pytest.mark.parametrize("runtime", ["cpython", "micropython"])
+def test_retained_messages_that_a_subscription_has_not_brought_yet(runtime, end, tool, tmp_path):
+    """300 of QoS 1 to a client that has five at a time: all come, and those once whose acknowledgement is stored."""
+    tool("python3" if runtime == "cpython" else runtime)
+    path = tmp_path / ("broker.toml" if runtime == "cpython" else "broker.json")
+    if runtime == "cpython":
+        path.write_text('[store]\ntype = "sqlite"\nfile = "x.db"\ndurability = "sync"\n')
+    else:
+        store = {"type": "flash", "folder": "kept", "sessions": True, "durability": "batch"}
+        path.write_text(json.dumps({
+            "max_retained_messages": 400, "max_retained_bytes": 400000, "max_memory": 20000000, "max_queued_messages": 400,
+            "store": store,
+        }))  # fmt: skip
+    hello = {"type": CONNECT, "version": 5, "client_id": b"c", "clean_start": False, "keep_alive": 0,
+             "properties": {SESSION_EXPIRY_INTERVAL: 3600, RECEIVE_MAXIMUM: 5}}  # fmt: skip
+    topics: "list[bytes]" = []
+
+    def take(swarm, client, count):
+        """Acknowledge so many messages."""
+        for _ in range(count):
+            swarm.wait(lambda: client.packets)
+            packet = decode(whole(*client.packets.pop(0)), 5)
+            topics.append(packet["topic"])
+            swarm.send(client, encode({"type": PUBACK, "packet_id": packet["packet_id"]}, 5))
+
+    def begin(swarm):
+        client = swarm.open(encode(hello, 5))
+        swarm.wait(lambda: client.packets)
+        assert decode(whole(*client.packets.pop(0)), 5)["type"] == CONNACK
+        return client
+
+    with ServerProcess(runtime, "--config", str(path)) as broker:
+        with Swarm(broker.port) as swarm:
+            filler = swarm.connect(b"filler")
+            for number in range(300):
+                swarm.exchange(filler, publish(4, b"t/%d" % number, b"x", 1, 1, True))
+            client = begin(swarm)
+            swarm.exchange(client, subscribe(5, 1, [(b"t/#", 1)]))
+            take(swarm, client, 50)
+            swarm.exchange(client, b"\xc0\0", 0)
+            swarm.wait(lambda: len(client.packets) >= 6)  # five messages, and the answer
+            swarm.exchange(filler, publish(4, b"last", b"x", 1, 1, True))  # all that was before it is stored
+        if end == "kill":
+            broker.kill()
+    with ServerProcess(runtime, "--config", str(path)) as broker, Swarm(broker.port) as swarm:
+        client = begin(swarm)
+        take(swarm, client, 250)
+        assert swarm.exchange(client, b"\xc0\0") == [(0xD0, b"")]
+        assert len(topics) == len(set(topics)) == 300
         assert not broker.trouble()
 
 
@@ -94,6 +157,41 @@ def test_an_unreadable_record(tmp_path):
         ServerProcess("cpython", "--store", str(tmp_path / "x.db"))
     assert "Traceback" not in str(e.value)
     assert not (tmp_path / "x.db-wal").exists()  # it was closed
+
+
+def test_an_unreadable_record_under_degrade(table, tmp_path):
+    """Moved aside with all the others; they can be looked at there."""
+    path = tmp_path / "broker.toml"
+    path.write_text(table + 'on_failure = "degrade"\n')
+    record = b"\2\0\0\0\1", b"no session"
+    settings = tomllib.loads(table)["store"]
+
+    unreadable = SQLiteStore(tmp_path / "x.db") if settings["type"] == "sqlite" else RedisStore(settings["url"], password=PASSWORD)
+    unreadable.open()
+    unreadable.write([record, (b"\7kept", b"\0\0x")], [])
+    unreadable.shut()
+    for number in (1, 2):
+        with ServerProcess("cpython", "--config", str(path)) as broker:
+            assert ("ERROR" in broker.output) == (number == 1)
+            assert ("corrupt-1, the broker starts with nothing" in broker.output) == (number == 1)
+            client = Paho(broker.port, "c", 5)
+            client.subscribe("#", 1)
+            if number == 2:
+                assert client.messages.get(timeout=TIMEOUT).topic == "new"
+            client.publish("new", b"x", 1, retain=True)
+            client.disconnect()
+    if settings["type"] == "sqlite":
+        assert content(SQLiteStore(tmp_path / "x.db.corrupt-1"))[0] == record
+    else:
+        with redis.Redis.from_url(settings["url"], password=PASSWORD) as client:
+            assert client.hget("ucomqtt:records.corrupt-1", record[0]) == record[1]
+
+
+def test_an_empty_file(tmp_path):
+    file = tmp_path / "x.db"
+    file.touch()
+    with ServerProcess("cpython", "--store", str(file)) as broker:
+        assert "%s: is empty, the broker starts with nothing" % file in broker.output
 
 
 def test_an_unreadable_file(tmp_path):

@@ -99,6 +99,23 @@ async def test_a_broker_that_was_killed_is_started_again_at_once(make, server):
         store.close()
 
 
+async def test_a_process_that_has_the_number_of_one_that_is_gone(make, server):
+    """As in a container, where each broker has the same."""
+    with redis.Redis(port=server.port, password=PASSWORD) as client:
+        first = make()
+        assert list(first.load()) == []
+        token = client.get("ucomqtt:broker").decode()
+        with pytest.raises(OSError, match="in use by another broker"):
+            make().load()
+        head, mark = token.rsplit(" ", 1)
+        client.set("ucomqtt:broker", "%s 7-%s" % (head, mark.partition("-")[2]))
+        second = make()
+        assert list(second.load()) == []
+        await kept(second, *numbered([1]))
+        second.close()
+        first.close()
+
+
 async def test_the_lease_is_renewed_while_nothing_happens(server, make, monkeypatch):
     monkeypatch.setattr(RedisStore, "pulse", 0.05)
     store = make()

@@ -3,9 +3,12 @@
 import os
 import socket
 import ssl
+import subprocess
 import time
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from certificates import certificates  # noqa: F401
 from configuration import write
@@ -151,6 +154,28 @@ def test_only_known_clients_get_in(start, runtime, certificates):
         assert Client(port, b"a", trusting(ours, ours.client("alice"))).connack == CONNACK
 
 
+VERSIONS = {"cpython": (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3), "micropython": (ssl.TLSVersion.TLSv1_2,)}
+
+
+def test_who_is_not_known_is_told_so(start, runtime, certificates):
+    """An alert arrives before the end, though in TLS 1.3 the client has sent its CONNECT by then, and no reset overtakes it."""
+    ours, others = certificates(), certificates("others")
+    _, port = start(runtime, client_ca=ours.ca)
+    for version in VERSIONS[runtime]:
+        for certificate, alerts in (
+            (None, ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE")), (ours.expired("alice"), ("CERTIFICATE_EXPIRED",)),
+            (others.client("alice"), ("UNKNOWN_CA",)),
+        ):  # fmt: skip
+            context = trusting(ours, certificate)
+            context.minimum_version = context.maximum_version = version
+            for _ in range(5):
+                with pytest.raises(ssl.SSLError) as caught:
+                    Client(port, b"a", context)
+                reason = caught.value.reason or ""
+                assert "ALERT" in reason and (runtime == "micropython" or reason.endswith(alerts)), (version, certificate, reason)
+    assert Client(port, b"a", trusting(ours, ours.client("alice"))).connack == CONNACK
+
+
 def test_the_name_in_the_certificate_is_the_user(start, runtime, certificates):
     ours = certificates()
     rights = {"auth": [{"type": "certificate"}], "acl": [{"topic": "home/%u"}]}
@@ -160,6 +185,20 @@ def test_the_name_in_the_certificate_is_the_user(start, runtime, certificates):
         assert client.subscribe(b"home/" + name) == (0x90, b"\0\1\0")
         assert client.subscribe(b"home/" + (b"bob" if name == b"alice" else b"alice")) == (0x90, b"\0\1\x80")
     assert Client(plain, b"x").connack == b"\x20\x02\x00\x05"  # without a certificate
+
+
+def test_the_subject_of_the_certificate_is_the_user(start, runtime, certificates):
+    """As OpenSSL has it in its form for RFC 2253, and mosquitto with use_subject_as_username."""
+    ours = certificates()
+    _, port = start(runtime, {"auth": [{"type": "certificate", "field": "subject"}], "acl": [{"topic": "home/%u"}]}, client_ca=ours.ca)
+    kinds = (NameOID.COUNTRY_NAME, "DE"), (NameOID.ORGANIZATION_NAME, "M\u00fcller, S\u00f6hne"), (NameOID.COMMON_NAME, "alice")
+    certificate = ours.called("alice", x509.Name([x509.NameAttribute(*kind) for kind in kinds]))
+    command = ["openssl", "x509", "-in", certificate[0], "-noout", "-subject", "-nameopt", "RFC2253"]
+    name = subprocess.run(command, check=True, capture_output=True).stdout.strip().removeprefix(b"subject=")
+    assert name == b"CN=alice,O=M\\C3\\BCller\\, S\\C3\\B6hne,C=DE"
+    client = Client(port, b"a", trusting(ours, certificate))
+    assert client.subscribe(b"home/" + name) == (0x90, b"\0\1\0")
+    assert client.subscribe(b"home/alice") == (0x90, b"\0\1\x80")
 
 
 @pytest.mark.parametrize("start_of_handshake", [b"", b"\x16\x03\x01\x01\x00\x01\x00\x00\xfc\x03\x03"])

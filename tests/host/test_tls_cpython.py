@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import uvloop
 
-from certificates import certificates  # noqa: F401
+from certificates import Chain, certificates  # noqa: F401
 from port.cpython.tls import peer_certificate, server_context
 
 
@@ -94,6 +94,18 @@ def met(request):
     return run
 
 
+@pytest.fixture
+def refused():
+    """The text of the ValueError for these settings."""
+
+    def text(values):
+        with pytest.raises(ValueError) as caught:
+            server_context(values)
+        return str(caught.value)
+
+    return text
+
+
 REFUSED = (OSError, EOFError)
 
 
@@ -141,13 +153,43 @@ def test_client_certificates(met, certificates, version):
     nobody = client_context(ours, None, version)
     stranger = client_context(ours, others.client("alice"), version)
     server = client_context(ours, (ours.server, ours.key), version)  # good, but for servers
-    assert met(required, alice) == met(optional, alice) == {"cn": "alice", "san": []}
+    assert met(required, alice) == met(optional, alice) == ours.says("alice")
     assert met(optional, nobody) is None
     for context, client in ((required, nobody), (required, stranger), (optional, stranger), (required, server)):
         with pytest.raises(REFUSED):
             met(context, client)
     # Where no certificate is asked for, one that is there says nothing.
     assert met(server_context(settings(ours)), alice) is None
+
+
+def test_ciphers_of_tls_1_2(certificates):
+    """By themselves none without forward secrecy, none with CBC, whatever this Python's default is."""
+    names = [cipher["name"] for cipher in server_context(settings(certificates())).get_ciphers() if cipher["protocol"] != "TLSv1.3"]
+    assert names
+    for name in names:
+        assert name.startswith("ECDHE-") and ("-GCM-" in name or name.endswith("-CHACHA20-POLY1305")), name
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_revoked_certificates(met, certificates, version, tmp_path):
+    ours, others = certificates(), certificates("others")
+    path = tmp_path / "crl.pem"
+    alice, bob = (client_context(ours, ours.client(name), version) for name in ("alice", "bob"))
+
+    def context(*lists, **more):
+        path.write_bytes(b"".join(lists))
+        return server_context(settings(ours, client_ca=ours.ca, crl=str(path), **more))
+
+    for lists in ([ours.revocations("alice")], [others.revocations("bob"), ours.revocations("alice")]):
+        for more in ({}, {"require_client_certificate": False}):
+            with pytest.raises(REFUSED):
+                met(context(*lists, **more), alice)
+            assert met(context(*lists, **more), bob) == ours.says("bob")
+    assert met(context(ours.revocations()), alice) == ours.says("alice")
+    # Whether a certificate is revoked has to be known.
+    for lists in ([others.revocations()], [ours.revocations(days=-1)]):
+        with pytest.raises(REFUSED):
+            met(context(*lists), alice)
 
 
 def test_a_connection_outlives_its_context(certificates):
@@ -174,7 +216,7 @@ class Transport(asyncio.BaseTransport):
     """Tells what Python's ssl module would, see SSLSocket.getpeercert."""
 
     def __init__(self, found):
-        super().__init__({"ssl_object": SimpleNamespace(getpeercert=lambda: found)})
+        super().__init__({"ssl_object": SimpleNamespace(getpeercert=lambda der=False: b"der" if der else found)})
 
 
 def test_names_in_a_certificate():
@@ -185,27 +227,63 @@ def test_names_in_a_certificate():
             ("IP Address", "192.0.2.1"), ("othername", "<unsupported>"),
         ),
     }  # fmt: skip
-    expected = {"cn": "first", "san": ["a@example.org", "urn:x", "host", "192.0.2.1"]}
+    expected = {"cn": "first", "san": ["a@example.org", "urn:x", "host", "192.0.2.1"], "der": b"der"}
     assert peer_certificate(Transport(found)) == expected
-    assert peer_certificate(Transport({"subject": ()})) == {"cn": None, "san": []}
+    assert peer_certificate(Transport({"subject": ()})) == {"cn": None, "san": [], "der": b"der"}
     assert peer_certificate(Transport({})) is None  # not verified
     assert peer_certificate(Transport(None)) is None
     assert peer_certificate(asyncio.BaseTransport()) is None
 
 
+# -- what the server shows ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_chain_is_completed(met, certificates, tmp_path, version):
+    """A client knows the authority alone: without those between it cannot tell whether the certificate is good."""
+    made = Chain(tmp_path)
+    plain = {"certificate": made.server, "key": made.key}
+    others = certificates("others")
+    client = ssl.create_default_context(cafile=made.root)
+    client.minimum_version = client.maximum_version = version
+    with pytest.raises(ssl.SSLCertVerificationError):
+        met(server_context(plain), client)
+    for values in (
+        {**plain, "chain": made.all},
+        {**plain, "certificate": made.half, "chain": made.all},
+        {**plain, "client_ca": made.all, "require_client_certificate": False},
+        {**plain, "chain": made.all, "client_ca": others.ca, "require_client_certificate": False},
+    ):
+        assert met(server_context(values), client) is None
+    # Who issued the server's certificate need not be believed about clients.
+    client.load_cert_chain(made.client)
+    with pytest.raises(REFUSED):
+        met(server_context({**plain, "chain": made.all, "client_ca": others.ca}), client)
+    assert met(server_context({**plain, "client_ca": made.all}), client)["cn"] == "client"
+
+
+def test_a_key_with_a_password(met, refused, certificates, tmp_path):
+    ours = certificates()
+    file = tmp_path / "password"
+    for form in (("pkcs8", "-topk8"), ("ec", "-aes128")):
+        key = str(tmp_path / form[0])
+        subprocess.run(["openssl", *form, "-in", ours.key, "-out", key, "-passout", "pass:s3cret"], check=True)
+        file.write_text("s3cret\nmore\n")
+        values = {**settings(ours), "key": key, "key_password_file": str(file)}
+        assert met(server_context(values), client_context(ours)) is None
+        file.write_text("wrong")
+        said = refused(values)
+        assert said == "key_password_file %s: is not the password of key %s" % (file, key)
+        assert refused({**settings(ours), "key": key}) == "key %s: is encrypted, and key_password_file is missing" % key
+        for text in ("", "\ns3cret", "x" * 1025):
+            file.write_text(text)
+            assert refused(values) == "key_password_file %s: the first line must have from 1 to 1024 bytes" % file
+        file.write_bytes(b"\xff")
+        assert refused(values) == "key_password_file is not text in UTF-8"
+        assert "No such file" in refused({**values, "key_password_file": str(tmp_path / "nowhere")})
+
+
 # -- what is refused -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def refused():
-    """The text of the ValueError for these settings."""
-
-    def text(values):
-        with pytest.raises(ValueError) as caught:
-            server_context(values)
-        return str(caught.value)
-
-    return text
 
 
 def test_wrong_settings(refused, certificates):
@@ -217,6 +295,7 @@ def test_wrong_settings(refused, certificates):
         assert name in refused({**good, name: value})
     assert "minimum_version" in refused({**good, "minimum_version": "1.1"})
     assert "client_ca" in refused({**good, "require_client_certificate": True})
+    assert refused({**good, "crl": good["certificate"]}) == "crl needs client_ca"
     assert "no-such-cipher" in refused({**good, "ciphers": "no-such-cipher"})
 
 
@@ -233,6 +312,9 @@ def test_files_that_cannot_be_used(refused, certificates, tmp_path):
     text.write_text("hello")
     subprocess.run(["openssl", "pkcs8", "-topk8", "-in", ours.key, "-out", encrypted, "-passout", "pass:x"], check=True)
     nowhere = str(tmp_path / "nowhere")
+    damaged_list = tmp_path / "crl.pem"
+    lines = ours.revocations().decode().splitlines()
+    damaged_list.write_text("\n".join([lines[0], "A" + lines[1][1:], *lines[2:]]))
     for name, path, reason in (
         ("certificate", nowhere, "No such file"),
         ("certificate", str(tmp_path), "Is a directory"),
@@ -249,6 +331,14 @@ def test_files_that_cannot_be_used(refused, certificates, tmp_path):
         ("client_ca", nowhere, "No such file"),
         ("client_ca", str(text), "no certificate in PEM"),
         ("client_ca", str(damaged), "damaged"),
+        ("chain", nowhere, "No such file"),
+        ("chain", str(text), "no certificate in PEM"),
+        ("chain", str(damaged), "damaged"),
+        ("chain", others.ca, "has no issuer of certificate %s" % ours.server),
+        ("crl", nowhere, "No such file"),
+        ("crl", str(text), "no x509 crl in PEM"),
+        ("crl", ours.ca, "no x509 crl in PEM"),
+        ("crl", str(damaged_list), "damaged"),
     ):
         said = refused({**settings(ours, client_ca=ours.ca), name: path})
         assert said.startswith("%s %s: " % (name, path)) and reason in said, said

@@ -4,6 +4,7 @@ The server is told in a line what to do: `echo TEXT`, `name` (what it knows of t
 `send COUNT`: that many bytes, offered bit by bit while the client may be slow to read.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -22,6 +23,7 @@ INTERPRETERS = ["micropython"] + ["micropython32"] * bool(os.environ.get("MICROP
 
 SERVER = """
 import json, select, socket, sys
+from binascii import hexlify
 from port.micropython.tls import server_context
 
 port, settings = int(sys.argv[1]), json.loads(sys.argv[2])
@@ -65,7 +67,10 @@ class Link:
         if words[0] == "echo":
             self.queue += words[1].encode()
         elif words[0] == "name":
-            self.queue += json.dumps(self.sock.certificate()).encode() + b"\\n"
+            found = self.sock.certificate()
+            if found is not None:
+                found["der"] = str(hexlify(found["der"]), "ascii")
+            self.queue += json.dumps(found).encode() + b"\\n"
         else:
             self.owed = int(words[1])
         self.write()
@@ -319,12 +324,19 @@ def test_the_client_closes(serve, certificates, polite):
     server = serve(settings(folder))
     client = Client(server, folder)
     client.ask("name")
-    if polite:  # with a word in TLS; the answer is the end of the connection
-        with pytest.raises(REFUSED):
+    if polite:  # with a word in TLS; the answer is the end of the connection, which not every OpenSSL takes for an error
+        with contextlib.suppress(*REFUSED):
             client.tls.unwrap()
     else:
         client.tls.close()
     assert server.line() == "gone end"
+
+
+def knows(answer):
+    """The answer to `name`."""
+    found = json.loads(answer)
+    found["der"] = bytes.fromhex(found["der"])
+    return found
 
 
 # -- client certificates -------------------------------------------------------------------------
@@ -336,7 +348,7 @@ def test_client_certificates(serve, certificates, version):
     server = serve(settings(ours, client_ca=ours.ca))
     for name in ("alice", "bob", "alice"):
         client = Client(server, ours, ours.client(name), version)
-        assert json.loads(client.ask("name")) == {"cn": name, "san": []}
+        assert knows(client.ask("name")) == ours.says(name)
         client.tls.close()
     for certificate in (None, others.client("alice"), (ours.server, ours.key)):
         with pytest.raises(REFUSED):
@@ -375,7 +387,7 @@ def test_two_handshakes_at_a_time_are_not_mixed_up(serve, certificates):
         client.write(b"name\n")
         sock.sendall(outgoing.read())
         incoming.write(sock.recv(65536))
-        assert json.loads(client.read(1000)) == {"cn": name, "san": []}
+        assert knows(client.read(4000)) == folder.says(name)
         sock.close()
 
 
@@ -408,6 +420,9 @@ def test_wrong_settings(serve, certificates):
         ({"certificate": good["certificate"]}, "key is missing"),
         ({**good, "certficate": "x"}, "certficate"),
         ({**good, "key": 1}, "key"),
+        ({**good, "key_password_file": "x"}, "key_password_file is for CPython only"),
+        ({"psk_file": "x"}, "psk_file is for CPython only"),
+        ({**good, "chain": "x"}, "chain is for CPython only"),
         ({**good, "require_client_certificate": True}, "require_client_certificate"),
         ({**good, "client_ca": good["certificate"], "require_client_certificate": False}, "require_client_certificate"),
     ):

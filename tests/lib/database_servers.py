@@ -106,6 +106,12 @@ class DatabaseServer:
         """What it has printed."""
         return (self.folder / "output").read_text(errors="replace")
 
+    def kill(self) -> None:
+        """End it at once; `start` may follow."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_SECONDS)
+
     def stop(self) -> None:
         """Stop it; `start` may follow."""
         process = self._process

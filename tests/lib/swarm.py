@@ -106,15 +106,18 @@ class Swarm:
             client.sock.close()
         self._epoll.close()
 
-    def open(self, first: bytes = b"") -> Client:
-        """A new client that sends `first` as soon as it can; it is not waited for."""
+    def open(self, first: bytes = b"", port: int = 0) -> Client:
+        """A new client that sends `first` as soon as it can; it is not waited for.
+
+        `port`: another door of the same broker. Behind them two clients from the same port would be one to the broker.
+        """
         sock = socket.socket()
         sock.setblocking(False)
-        if len(self.clients) >= PER_ADDRESS:
+        if port or len(self.clients) >= PER_ADDRESS:
             sock.bind(("127.0.0.%d" % (1 + len(self.clients) // PER_ADDRESS), 0))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            sock.connect(("127.0.0.1", self.port))
+            sock.connect(("127.0.0.1", port or self.port))
         except BlockingIOError:
             pass
         client = Client(sock)

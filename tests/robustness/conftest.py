@@ -5,6 +5,7 @@ import resource
 
 import pytest
 
+import mpy_set
 from server_process import ServerProcess
 from swarm import Swarm
 
@@ -25,14 +26,23 @@ def full():
     return FULL
 
 
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """Where the broker is compiled as for a board, which has no memory to compile it itself."""
+    folder = tmp_path_factory.mktemp("compiled")
+    mpy_set.build(folder, all_names=True)
+    return folder
+
+
 @pytest.fixture
-def start_broker(tool):
+def start_broker(tool, compiled):
     """Start a broker that ends with the test, and must be healthy then."""
     started = []
 
     def start(runtime, *arguments, **options):
         if runtime == "micropython":
             tool("micropython")
+            options["folder"] = compiled
         started.append(ServerProcess(runtime, *arguments, **options))
         return started[-1]
 

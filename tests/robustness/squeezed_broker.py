@@ -12,8 +12,6 @@ import asyncio
 import gc
 import sys
 
-sys.path.insert(0, ".")
-
 from port.micropython.server import Server
 
 

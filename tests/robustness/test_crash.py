@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from clock import YEAR, Clock
 from crash_story import Story
 from database_servers import PASSWORD, Redis
 from fuzz_packets import publish, subscribe
@@ -15,6 +16,7 @@ from server_process import ServerProcess
 from swarm import Swarm
 
 KILLED = ("now", "now", "now", "frozen", "stopping", "stop", "starting", "twice")
+KILLED_BOARD = ("now", "frozen", "starting", "twice")
 ROUNDS = 20  # of one story
 
 
@@ -37,13 +39,29 @@ def sqlite(folder, durability):
     return configure(folder, 'type = "sqlite"\nfile = "x.db"\ndurability = "%s"\n' % durability)
 
 
-def play(configuration, seed, rounds, ways=KILLED, runtime="cpython", largest=20000, **more):
-    """One story."""
+def flash(folder):
+    """A configuration of the board's program, which cannot catch SIGTERM."""
+    path = folder / "broker.json"
+    path.write_text(json.dumps({
+        "max_queued_messages": 5000, "max_queued_bytes": 10000000, "max_inflight": 20, "max_packet_size": 65536,
+        "max_retained_messages": 100, "max_retained_bytes": 150000, "max_memory": 20000000,
+        "store": {"type": "flash", "folder": "kept", "sessions": True, "durability": "batch"},
+    }))  # fmt: skip
+    return path
+
+
+def play(configuration, seed, rounds, ways=KILLED, variables=None, **more):
+    """One story, on the runtime whose configuration it is."""
+    server: dict = {"runtime": "cpython"}
+    if configuration.suffix == ".json":
+        server = {"runtime": "micropython", "heapsize": "32m"}
+        more["largest"] = 2000
 
     def start(listening):
-        return ServerProcess(runtime, "--config", str(configuration), listening=listening, **more)
+        return ServerProcess(server["runtime"], "--config", str(configuration), listening=listening, variables=variables,
+                             heapsize=server.get("heapsize", ""))  # fmt: skip
 
-    print(Story(start, seed, largest).play(rounds, ways))
+    print(Story(start, seed, **more).play(rounds, ways))
 
 
 @pytest.mark.parametrize("durability", ["batch", "sync"])
@@ -54,27 +72,68 @@ def test_sqlite(tmp_path, full, durability):
         play(sqlite(folder, durability), 100 * len(durability) + story, ROUNDS if full else 10)
 
 
-def test_redis(tmp_path, tool, full):
+@pytest.fixture
+def redis(tmp_path, tool):
+    """A server, and a broker's configuration with it."""
     server = LastingRedis(tool("redis-server"))
     try:
         (tmp_path / "secret").write_text(PASSWORD)
         table = 'type = "redis"\nurl = "redis://127.0.0.1:%d/0"\npassword_file = "secret"\n' % server.port
-        play(configure(tmp_path, table), 1, ROUNDS if full else 4)
+        yield server, configure(tmp_path, table)
     finally:
         server.remove()
 
 
+def test_redis(redis, full):
+    play(redis[1], 1, ROUNDS if full else 4)
+
+
+def test_redis_is_killed(redis, full):
+    """The broker goes on by itself when it is back; now and then it is killed before that."""
+    server, configuration = redis
+    down = []
+
+    def meddle(story, running):
+        if running:
+            server.kill()
+            story.tell("Redis is gone")
+            story.run(story.random.choice((0, 0.1, 1.2)))
+            if story.random.random() < 0.3:
+                down.append(True)
+                return
+            server.start()
+            story.tell("Redis is back")
+            story.run(story.random.choice((0, 0.1, 1.5)))
+        elif down:
+            server.start()
+            down.clear()
+
+    play(configuration, 4, 2 * ROUNDS if full else 4, meddle=meddle, may_refuse=True)
+
+
 def test_flash(tmp_path, tool, full):
-    """The board's program cannot catch SIGTERM."""
     tool("micropython")
-    path = tmp_path / "broker.json"
-    path.write_text(json.dumps({
-        "max_queued_messages": 5000, "max_queued_bytes": 10000000, "max_inflight": 20, "max_packet_size": 65536,
-        "max_retained_bytes": 100000,
-        "store": {"type": "flash", "folder": "kept", "sessions": True, "durability": "batch"},
-    }))  # fmt: skip
-    ways = ("now", "frozen", "starting", "twice")
-    play(path, 2, ROUNDS if full else 4, ways, "micropython", 2000, heapsize="32m")
+    play(flash(tmp_path), 2, ROUNDS if full else 10, KILLED_BOARD)
+
+
+@pytest.mark.parametrize("store", ["sqlite", "flash"])
+def test_clock_jumps(tmp_path, tool, full, store):
+    """Back by a year and ahead by five, while brokers run and between them."""
+    clock = Clock(tool("faketime"), tmp_path)
+
+    def meddle(story, running):
+        if story.random.random() < 0.5:
+            jump = story.random.choice((-1, 5))
+            clock.set(jump * YEAR)
+            story.tell("the clock is set by %d years", jump)
+            if running:
+                story.run(story.random.choice((0, 0.1, 1.2)))
+
+    if store == "flash":
+        tool("micropython")
+        play(flash(tmp_path), 6, ROUNDS if full else 3, KILLED_BOARD, clock.variables, meddle=meddle)
+    else:
+        play(sqlite(tmp_path, "batch"), 5, ROUNDS if full else 3, KILLED, clock.variables, meddle=meddle)
 
 
 @pytest.mark.parametrize("durability", ["none", "batch"])
