@@ -443,7 +443,7 @@ class Broker:
             if self.spent > self.turn:
                 return True
             self.spent += _ENDED
-            session = line.pop()
+            session = line.pop(0)
             if self.settling.pop(session, False):
                 self._settle(session)
         return False
@@ -1207,7 +1207,10 @@ class Broker:
             conn.fail(MQTTError(SERVER_SHUTTING_DOWN, "server shutting down"))
         while self.settling:
             self.spent = 0
-            self._settle_some()
+            try:
+                self._settle_some()
+            except MemoryError:
+                pass  # the session it was about is off the line, the others' wills and records are not given up for it
         if self.journal is not None:
             self.journal.stop()
         self.flush()

@@ -52,16 +52,18 @@ class Hooks:
         """Register a callback; ValueError for an unknown event."""
         if event not in EVENTS:
             raise ValueError("unknown event %s, there are %s" % (event, ", ".join(EVENTS)))
-        self._hooks.setdefault(event, []).append(callback)
+        self._hooks[event] = self._hooks.get(event, []) + [callback]  # not in place: it may be called by a hook
         self._note()
 
     def off(self, event: str, callback: "Callable[..., Any]") -> None:
         """Take a registered callback away; ValueError when it is not registered."""
-        hooks = self._hooks.get(event, [])
+        hooks = list(self._hooks.get(event, ()))
         if callback not in hooks:
             raise ValueError("no such callback for event %s" % event)
         hooks.remove(callback)
-        if not hooks:
+        if hooks:
+            self._hooks[event] = hooks
+        else:
             del self._hooks[event]
         self._note()
 

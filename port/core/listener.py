@@ -39,6 +39,7 @@ class Listener:
 
     id              names it in the log and the figures
     kind            tcp, websocket or unix
+    place           where it listens: host and port as configured, or its file
     options         the broker's options, with what is set for this listener alone
     authenticators  asked in order
     acl             rules of its own, or None: those of the broker hold
@@ -48,7 +49,7 @@ class Listener:
     refused         connections through it that were turned away
     """
 
-    __slots__ = ("id", "kind", "options", "authenticators", "acl", "mount", "connected", "seats", "refused", "overrides", "_limited")
+    __slots__ = ("id", "kind", "place", "options", "authenticators", "acl", "mount", "connected", "seats", "refused", "overrides", "_limited")
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Listener:
         """`overrides` are options for this listener's clients. Raises ValueError naming a wrong one."""
         self.id = id
         self.kind = kind
+        self.place = ""
         self.authenticators = authenticators
         self.acl = acl
         self.mount: "Optional[Mount]" = None

@@ -127,6 +127,7 @@ def new_listener(broker: "Broker", config: "ListenerConfig", made: "Made") -> Li
     """The core's side of a listener, added to the broker; `made`: the authenticators there are."""
     authenticators = wanted(config, made)
     listener = Listener(config.id, config.type, broker.options, authenticators, acl_of(broker, config), config.overrides)
+    listener.place = config.place()
     listener.mount = mount_of(broker, config)
     if config.type == "http" and broker.measures is None:
         from port.core.measures import Measures

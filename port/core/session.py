@@ -587,6 +587,8 @@ class Session:
 
         `new`: False when that comes from the store.
         """
+        if self.expiry < 0:  # a hook that saw the message has ended the session
+            return
         if self.received is None:
             self.received = {}
         self.received[packet_id] = True

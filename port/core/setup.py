@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from port.core.auth import Authenticator
     from port.core.broker import Broker
     from port.core.config import Config
+    from port.core.listener import Listener
     from port.core.listener_config import ListenerConfig, Made
 
 
@@ -54,8 +55,10 @@ def check_settings(settings: "dict[str, Any]", known: "dict[str, Any]", required
             raise ValueError("%s is missing" % key)
 
 
-def check_tls(config: "ListenerConfig", tls: bool) -> None:
-    """Raise ValueError when an open listener, with or without TLS, is to be the other."""
+def check_kept(config: "ListenerConfig", listener: "Listener", tls: bool) -> None:
+    """Raise ValueError when an open listener, with or without TLS, is to be of another type, or the other."""
+    if config.type != listener.kind:
+        raise ValueError("listener %s: type cannot become %s while it is open as %s" % (config.id, config.type, listener.kind))
     if (config.tls is not None) != tls:
         raise ValueError("listener %s: TLS cannot be switched on or off while it is open" % config.id)
 
@@ -94,14 +97,16 @@ def reconfigure(broker: "Broker", config: "Config", made: "Made") -> None:
 
 def _tell_rest(broker: "Broker", config: "Config") -> None:
     """Log what of another configuration only a restart brings."""
-    there = [listener.id for listener in broker.listeners]
-    wanted_ids = [entry.id for entry in config.listeners]
-    for name in wanted_ids:
-        if name not in there:
-            broker.log(2, "listener %s: it takes a restart to open it", name)
+    there = {listener.id: listener for listener in broker.listeners}
+    for entry in config.listeners:
+        listener = there.pop(entry.id, None)
+        place = entry.place()
+        if listener is None:
+            broker.log(2, "listener %s: it takes a restart to open it", entry.id)
+        elif listener.place != place:
+            broker.log(2, "listener %s: it stays on %s, and takes a restart to be on %s", entry.id, listener.place, place)
     for name in there:
-        if name not in wanted_ids:
-            broker.log(2, "listener %s: it is no more in the configuration, but open until a restart", name)
+        broker.log(2, "listener %s: it is not in the configuration, and stays open until a restart", name)
     kind = "memory" if broker.store is None else broker.store.kind
     wanted_kind = "memory" if config.store is None else config.store.type
     if kind != wanted_kind:

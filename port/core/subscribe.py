@@ -145,7 +145,7 @@ class Filters:
                 return _UNDECIDED
         conn.broker.spent += _FILTER
         code, new = _subscribe(conn, session, topic_filter, options)
-        if code > 2:
+        if code > 2 and conn.state == _OPEN:
             denied(session, _SUBSCRIBE, topic_filter, code)
         self._made[topic_filter] = (options, code, new if before is None else before[2])
         return code
@@ -160,7 +160,8 @@ class Filters:
         conn.broker.spent += _FILTER
         self._made[topic_filter] = (0, 0, False)
         conn.broker.tell("unsubscribe", session, topic_filter)
-        conn.broker.unsubscribe_session(session, topic_filter)
+        if topic_filter in session.subscriptions:  # the hook may have ended the session
+            conn.broker.unsubscribe_session(session, topic_filter)
         return 0
 
     def _suback(self) -> None:
@@ -241,6 +242,8 @@ def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, opti
             broker.denied_subscriptions += 1
             return NOT_AUTHORIZED, new
     refused = broker.tell("subscribe", session, topic_filter, options)
+    if conn.state != _OPEN:  # the hook has ended the connection, and the session perhaps with it
+        refused = NOT_AUTHORIZED
     if refused is not None:
         return refused if isinstance(refused, int) and 0x80 <= refused <= 0xFF else NOT_AUTHORIZED, new
     qos = min(options & _QOS, limits.max_qos, allowed & _QOS)

@@ -228,7 +228,7 @@ class Server(Broker):
         for entrance in self._entrances:
             entry = by_id.get(entrance.listener.id)
             if entry is not None:
-                setup.check_tls(entry, entrance.tls is not None)
+                setup.check_kept(entry, entrance.listener, entrance.tls is not None)
                 changes[entrance] = await asyncio.to_thread(Change, entry)  # revocation lists may be long
         old = self.all_authenticators()
         for authenticator in made:

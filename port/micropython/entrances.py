@@ -36,14 +36,19 @@ def listen(
 
 
 def new_entrance(server: "Server", config: "ListenerConfig", listener: "Listener", tls: "Any") -> Entrance:
-    """The entrance of a listener as it is configured; what it needs of that it keeps, and nothing else."""
+    """The entrance of a listener as it is configured."""
     entrance = Entrance(server, config.host, config.port, listener, tls)
+    furnish(entrance, config)
+    return entrance
+
+
+def furnish(entrance: Entrance, config: "ListenerConfig") -> None:
+    """Give an entrance what it needs of a configuration beside the address, and nothing else."""
     if config.type == "websocket":
         entrance.paths = config.paths
         entrance.origins = config.origins
     elif config.type == "http":
         entrance.hosts = config.hosts + _own_names()
-    return entrance
 
 
 def _own_names() -> "tuple[str, ...]":

@@ -5,9 +5,9 @@ import json
 from port.core import const
 from port.core.config import Config
 from port.core.listener_config import new_listener
-from port.core.setup import begin, check_settings, check_tls, make_authenticator, reconfigure
+from port.core.setup import begin, check_kept, check_settings, make_authenticator, reconfigure
 from port.micropython.config import LEVELS, PROGRAM
-from port.micropython.entrances import check, context, new_entrance
+from port.micropython.entrances import check, context, furnish, new_entrance
 from port.micropython.server import Server, logger
 
 TYPE_CHECKING = const(0)
@@ -83,10 +83,11 @@ def change_server(running: Server, values: "dict[str, Any]") -> None:
     for entrance in running.entrances:
         for entry in config.listeners:
             if entry.id == entrance.listener.id:
-                check_tls(entry, entrance.tls is not None)
-                contexts.append((entrance, context(entry)))
-    for entrance, tls in contexts:
+                check_kept(entry, entrance.listener, entrance.tls is not None)
+                contexts.append((entrance, entry, context(entry)))
+    for entrance, entry, tls in contexts:
         entrance.tls = tls
+        furnish(entrance, entry)
     reconfigure(running, config, made)
     running.fit()
     if "log_level" in values:

@@ -2,7 +2,7 @@
 
 from disk import Disk
 from harness import VERSIONS, World, raises
-from port.core.codec import PUBACK, PUBREC, SUBACK, SUBSCRIBE
+from port.core.codec import CONNECT, PUBACK, PUBREC, SUBACK, SUBSCRIBE, UNSUBSCRIBE
 from port.core.hooks import EVENTS
 from port.core.message import Message
 from port.core.properties import SESSION_EXPIRY_INTERVAL, USER_PROPERTY
@@ -187,6 +187,66 @@ def test_a_hook_may_refuse_a_subscription():
         old = world.connect("old", 4)
         old.subscribe("t", code=0x80 if code else 0)
         assert world.broker.router.subscriptions.count == (0 if code else 2)
+
+
+def test_a_hook_may_disconnect_the_client_it_is_told_of():
+    for version in VERSIONS:
+        for event in ("connect", "subscribe", "unsubscribe", "process_message", "message"):
+            for clean in (True, False):
+                world = World()
+                world.broker.publish("kept", "x", retain=True)
+                before = world.broker.kept()
+                client = world.client(version)
+                properties = {SESSION_EXPIRY_INTERVAL: 0 if clean else 100} if version == 5 else {}
+                gone = []
+                if event != "connect":
+                    client = world.connect("c", version, clean_start=clean, properties=properties)
+                    client.subscribe("kept", 1)
+                    client.inbox.clear()
+
+                def end(session, *args):
+                    gone.append(world.broker.disconnect(session.client_id))
+
+                world.broker.on(event, end)
+                if event == "connect":
+                    client.say(CONNECT, client_id=b"c", clean_start=clean, keep_alive=0, properties=properties)
+                elif event == "subscribe":
+                    client.say(SUBSCRIBE, packet_id=7, filters=[(b"other/+", 1), (b"$share/g/kept", 1), (b"#", 2)])
+                elif event == "unsubscribe":
+                    client.say(UNSUBSCRIBE, packet_id=7, filters=[b"kept", b"kept"])
+                else:
+                    client.send_publish("t", "x", 2, 5)
+                world.see_off()
+                where = (version, event, clean)
+                assert gone == [True] and client.closed and not world.errors(), where
+                world.broker.off(event, end)
+                if clean:
+                    assert not world.broker.sessions and world.broker.router.subscriptions.count == 0, where
+                    assert world.broker.kept() == before, where
+                else:
+                    client = world.connect("c", version, clean_start=False)
+                    client.send_publish("t", "x", 2, 5)
+                    client.expect(PUBREC, packet_id=5)
+
+
+def test_a_hook_may_take_itself_away():
+    world = World()
+    told = []
+
+    def once(session):
+        told.append(1)
+        world.broker.off("connect", once)
+        world.broker.on("connect", later)
+
+    def later(session):
+        told.append(3)
+
+    world.broker.on("connect", once)
+    world.broker.on("connect", lambda session: told.append(2))
+    world.connect("a")
+    assert told == [1, 2]
+    world.connect("b")
+    assert told == [1, 2, 2, 3]
 
 
 def test_a_hook_may_publish_and_subscribe():

@@ -191,6 +191,27 @@ def test_queues_of_others_stay_where_wills_take_the_memory():
         assert len(world.session("honest").queue) == 10
 
 
+def test_sessions_that_end_with_many_filters_free_memory_later_and_nobody_pays_for_that():
+    """Their filters are taken away in the background; no more sessions end for that, and nobody else's queue goes."""
+    world = World(max_memory=300000, max_packet_size=2000, anonymous="all")
+    honest = world.connect("honest", 4, HONEST, clean_start=False)
+    honest.subscribe("t", 1)
+    honest.lose()
+    for _ in range(20):
+        world.broker.publish("t", bytes(700), 1)
+    for i in range(5):
+        client = world.connect("greedy%d" % i, 4, GREEDY, clean_start=False)
+        for k in range(0, 210, 30):
+            filters = [(b"greedy%d/%d" % (i, j), 1) for j in range(k, k + 30)]
+            client.feed(encode({"type": SUBSCRIBE, "packet_id": 1 + k, "properties": {}, "filters": filters}, 4))
+            world.settle()
+        client.lose()
+        seconds(world, 1)
+    assert len(world.session("honest").queue) == 20 and not world.broker.dropped
+    assert 4 <= len(world.broker.sessions) < 6
+    assert not world.broker.ended and world.broker.kept() <= 300000
+
+
 def test_identifiers_of_unreleased_messages_count():
     world = World(**LIMITS)
     client = world.connect("c", 4, GREEDY, clean_start=False)

@@ -170,6 +170,43 @@ def test_the_limits_of_a_listener(broker):
     assert (client.properties.MaximumQoS, client.properties.MaximumPacketSize) == (0, 1000)
 
 
+def upgraded(port, path):
+    """Whether a WebSocket opens at that path."""
+    with socket.create_connection(("127.0.0.1", port), 20) as sock:
+        head = "GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        sock.sendall((head % path + "Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Key: %s==\r\n\r\n" % ("A" * 22)).encode())
+        return sock.recv(12) == b"HTTP/1.1 101"
+
+
+def test_the_paths_of_a_listener(broker):
+    port = free_port()
+    broker.start({"listener": [{"type": "websocket", "port": port}]})
+    assert [upgraded(port, path) for path in ("/mqtt", "/other")] == [True, False]
+    broker.write({"listener": [{"type": "websocket", "port": port, "paths": ["/other"]}]})
+    broker.reload(AGAIN)
+    assert [upgraded(port, path) for path in ("/mqtt", "/other")] == [False, True]
+
+
+def test_what_takes_a_restart_is_told(broker):
+    first, second = free_port(), free_port()
+    broker.start({"listener": [{"id": "moved", "port": first}, {"id": "old", "port": second}]})
+    broker.write({
+        "listener": [{"id": "moved", "port": first + 1}, {"id": "new", "type": "websocket"}],
+        "store": {"type": "sqlite", "file": "broker.db"} if broker.runtime == "cpython" else {"type": "flash"},
+    })
+    broker.reload(AGAIN)
+    for line in (
+        "listener moved: it stays on 127.0.0.1:%d, and takes a restart to be on 127.0.0.1:%d" % (first, first + 1),
+        "listener new: it takes a restart to open it",
+        "listener old: it is not in the configuration, and stays open until a restart",
+        "store: it stays memory, and takes a restart to be %s" % ("sqlite" if broker.runtime == "cpython" else "flash"),
+    ):
+        assert line in broker.output, broker.output
+    assert Client(second, "alice").connack == 0
+    broker.write({"listener": [{"id": "moved", "port": first}, {"id": "old", "type": "websocket", "port": second}]})
+    broker.reload(REFUSED + ": listener old: type cannot become websocket while it is open as tcp")
+
+
 def test_a_wrong_configuration_changes_nothing(broker):
     broker.start(users("alice"))
     alice = Client(broker.port, "alice", "alice")
