@@ -1177,7 +1177,9 @@ class Broker:
             return
         for session in list(self.sessions.values()):
             # Those that are settled wait for their end, or have none and no will.
-            if session.conn is None and session not in self.due and session not in self.settling and (session.will or session.expiry != _NEVER):
+            if session.conn is not None or session in self.due or session in self.settling:
+                continue
+            if session.will or session.expiry != _NEVER:
                 self._settle(session)
         self._unsettled = False
 

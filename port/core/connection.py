@@ -392,7 +392,10 @@ class Connection:
                 frame = view[i:stop]
                 if copy:
                     frame = bytes(frame)
-                if first & 9 or size < 5 or not pass_on(self, first, frame, at - i):
+                cost = 0 if first & 9 or size < 5 else pass_on(self, first, frame, at - i)
+                if cost:
+                    limit -= cost
+                else:
                     handle_publish(self, first, frame, at - i)
                     names = self.fast
             elif size == 2 and first == 0x62:

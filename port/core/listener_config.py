@@ -37,7 +37,14 @@ LISTENER_KEYS: "dict[str, Any]" = {
     "mount_point": str,
 }
 # Keys that make sense for one type of listener only.
-_ONLY = {"file": ("unix",), "mode": ("unix",), "paths": ("websocket",), "origins": ("websocket",), "hosts": ("http",), "mount_point": ("tcp", "websocket", "unix")}
+_ONLY = {
+    "file": ("unix",),
+    "mode": ("unix",),
+    "paths": ("websocket",),
+    "origins": ("websocket",),
+    "hosts": ("http",),
+    "mount_point": ("tcp", "websocket", "unix"),
+}
 _PORTS = {"tcp": (1883, 8883), "websocket": (8083, 8084), "http": (8080, 8443), "unix": (0, 0)}
 _WORDS = {str: "a string", int: "a whole number", bool: "true or false", dict: "a table"}
 

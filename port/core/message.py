@@ -68,7 +68,8 @@ class Message:
 
     def __repr__(self) -> str:
         """Without the payload, which may be secret."""
-        return "<Message %s, QoS %d%s, %d bytes>" % (shown(as_bytes(self.name)), self.qos, ", retained" if self.retain else "", len(self.payload))
+        retained = ", retained" if self.retain else ""
+        return "<Message %s, QoS %d%s, %d bytes>" % (shown(as_bytes(self.name)), self.qos, retained, len(self.payload))
 
     @property
     def topic(self) -> str:

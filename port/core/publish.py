@@ -29,9 +29,9 @@ _PASSED_ON = const(20)
 _DELIVERED = const(10)
 
 
-def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> bool:
+def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> int:
     """Handle a QoS 1 or 2 PUBLISH without DUP and RETAIN, whose body of 5 bytes or more starts at packet[at], if its receivers
-    take it as it came; or do nothing and return False.
+    take it as it came; or do nothing and return 0.
 
     Only the packet identifier may differ. Even that stays where it is the receiver's next one, as it is when one client
     publishes what another gets; and where nothing is in flight, when any will do.
@@ -39,21 +39,21 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> bool:
     start = at + 2
     at = start + (packet[at] << 8 | packet[at + 1])
     if not at + 2 <= len(packet) <= LIGHT:  # large ones are counted and not copied, see Session.put_in_flight
-        return False
+        return 0
     packet_id = packet[at] << 8 | packet[at + 1]
     if not packet_id:
-        return False
+        return 0
     broker = conn.broker
     name = packet[start:at]
     known = conn.granted.get(name)
     if known is None and name not in conn.fast and broker.router.learn(conn.session, name):  # type: ignore[arg-type]
         known = conn.granted.get(name)
     if known is None or first & 6 > known[0]:
-        return False
+        return 0
     version5 = conn.version == 5
     if version5:
         if len(packet) == at + 2 or packet[at + 2] and not broker.mqtt5.forwardable(packet, at + 2, len(packet)):  # type: ignore[union-attr]
-            return False
+            return 0
     received = None
     if first & 4:
         sender: "Session" = conn.session  # type: ignore[assignment]
@@ -62,7 +62,7 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> bool:
             received = sender.received = {}
         limit = sender.options.receive_maximum if version5 else sender.options.max_unreleased
         if packet_id in received or len(received) >= limit or sender.number:
-            return False
+            return 0
     dirty = broker.dirty
     message = None
     published = 0
@@ -101,14 +101,13 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> bool:
     else:
         broker.received2 += 1
         broker.published2 += published
-    broker.spent += _PASSED_ON + _DELIVERED * len(known[1])
     if message is not None and journal is not None and journal.serial != serial:
         journal.wait(conn)
     if received is not None:
         received[packet_id] = True
         broker.session_bytes += broker.identifier
     conn.reply((b"\x40\x02" if received is None else b"\x50\x02") + packet[at : at + 2])
-    return True
+    return _PASSED_ON + _DELIVERED * len(known[1])
 
 
 def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> None:
