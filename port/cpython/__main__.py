@@ -28,6 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and not arguments[0].startswith("-"):
         return commands.run(arguments)
+    given = arguments
+    return commands.guarded(lambda: _main(given))
+
+
+def _main(arguments: list[str]) -> int:
     args = config.parser().parse_args(arguments)
     try:
         program = config.check(config.gather(args))

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -17,11 +19,13 @@ from urllib.parse import unquote, urlsplit
 from port.cpython.commands import fail
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client
     from paho.mqtt.properties import Properties
+
+    from port.cpython.commands.receiver import Receiver
 
 PORT, TLS_PORT = 1883, 8883
 ANSWER = 30.0  # s that the broker has to answer CONNECT
+GOODBYE = 2.0  # s that it has to close the connection after DISCONNECT
 VERSIONS = {"31": 3, "mqttv31": 3, "311": 4, "mqttv311": 4, "5": 5, "mqttv5": 5}
 _TLS = {"mqtts": "tcp", "wss": "websockets"}
 _PLAIN = {"mqtt": "tcp", "ws": "websockets"}
@@ -191,8 +195,9 @@ class Link:
     def __init__(self, args: argparse.Namespace) -> None:
         """Raises ClientError naming the option or file that is wrong."""
         try:
-            from paho.mqtt.client import Client
             from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+            from port.cpython.commands.receiver import Receiver
         except ImportError:
             raise ClientError("the Python library paho-mqtt, 2.0 or newer, is missing: pip install 'ucomqtt[client]'") from None
         self.args = args
@@ -200,17 +205,17 @@ class Link:
         self.error = ""
         self._answered = threading.Event()
         self._refusal = ""
+        self._leaving = False
         version = VERSIONS[args.protocol_version]
         transport: Any = "unix" if args.unix is not None else args.transport
         clean = None if version == 5 else not args.disable_clean_session
         try:
-            self.client: Client = Client(
+            self.client = Receiver(
                 CallbackAPIVersion.VERSION2,
                 args.id or "",
                 clean_session=clean,
                 protocol=MQTTProtocolVersion(version),
                 transport=transport,
-                manual_ack=True,
             )
         except ValueError as e:
             raise ClientError(str(e)) from None
@@ -222,8 +227,10 @@ class Link:
                 self.client.will_set(args.will_topic, will, args.will_qos, args.will_retain, properties(args, "will"))
             except ValueError as e:
                 raise ClientError("--will-topic: %s" % e) from None
+        self.client.on_crash = self._crashed
         self.client.on_connect = self._connected
         self.client.on_disconnect = self._disconnected
+        self.client.on_socket_close = self._closing
         if args.debug:
             self.client.on_log = lambda client, userdata, level, text: print(text, file=sys.stderr, flush=True)
 
@@ -307,6 +314,7 @@ class Link:
 
     def close(self) -> None:
         """Say goodbye, and wait for the library's thread to have said it."""
+        self._leaving = True
         self.client.disconnect(properties=properties(self.args, "disconnect"))
         self.client.loop_stop()
 
@@ -322,15 +330,36 @@ class Link:
         """The connection was lost."""
         self.end("%s: the connection was lost: %s" % (self.place, reason))
 
-    def _connected(self, client: Client, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
+    def _closing(self, client: Any, userdata: Any, sock: Any) -> None:
+        # A socket that is closed with something unread resets the connection, and the broker may not see the last acknowledgements.
+        if not self._leaving:
+            return
+        deadline = time.monotonic() + GOODBYE
+        try:
+            with socket.socket(fileno=os.dup(sock.fileno())) as plain:
+                plain.shutdown(socket.SHUT_WR)
+                while (left := deadline - time.monotonic()) > 0:
+                    plain.settimeout(left)
+                    if not plain.recv(65536):
+                        break
+        except OSError:
+            pass  # it is closed anyway
+
+    def _crashed(self, error: Exception) -> None:
+        self.end("%s: unexpected %s: %s" % (self.place, type(error).__name__, error))
+        self._answered.set()
+
+    def _connected(self, client: Any, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
         if code.is_failure:
             self._refusal = "the broker refuses the connection: %s" % reason_of(code, properties)
         else:
             self._refusal = ""
+            if not flags.session_present:
+                client.forget()
             self.ready()
         self._answered.set()
 
-    def _disconnected(self, client: Client, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
+    def _disconnected(self, client: Any, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
         if not self._answered.is_set():
             self._refusal = "the broker ended the connection before it answered CONNECT"
             self._answered.set()

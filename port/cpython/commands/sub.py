@@ -77,7 +77,7 @@ class _Subscriber(Link):
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__(args)
         self._left = args.count
-        self._fresh = False  # a message came that was not retained before
+        self.unwritten: OSError | None = None  # why a message could not be printed
         self.client.on_subscribe = self._granted
         self.client.on_message = self._received
 
@@ -116,20 +116,26 @@ class _Subscriber(Link):
             self.end()
 
     def _received(self, client: Any, userdata: Any, message: MQTTMessage) -> None:
+        """Print it. It is acknowledged when it is printed, or left out as the options say: until then its session keeps it."""
         args = self.args
-        if not self.done.is_set():
+        if self.done.is_set():
+            return
+        if args.retained_only and not message.retain:
+            self.end()
+            return
+        if not (message.retain and args.no_retained) and not self._left_out(message.topic):
+            text = args.shape.text(message, time.time())
             try:
-                if message.retain and args.remove_retained and message.payload:
-                    client.publish(message.topic, b"", 1, True)
-                if args.retained_only and not message.retain:
-                    self.end()
-                elif not (message.retain and args.no_retained) and not self._left_out(message.topic):
-                    sys.stdout.buffer.write(args.shape.text(message, time.time()))
-                    sys.stdout.buffer.flush()
-                    if self._left is not None:
-                        self._left -= 1
+                sys.stdout.buffer.write(text)
+                sys.stdout.buffer.flush()
             except OSError as e:
-                self.end(e.strerror or str(e))
+                self.unwritten = e
+                self.end("standard output: %s" % (e.strerror or e))
+                return
+            if self._left is not None:
+                self._left -= 1
+        if message.retain and args.remove_retained and message.payload:
+            client.publish(message.topic, b"", 1, True)
         client.ack(message.mid, message.qos)
         if self._left == 0:
             self.end()
@@ -164,6 +170,8 @@ def _subscribe(args: argparse.Namespace) -> int:
             signal.signal(number, signal.SIG_DFL)
         link.done.set()
         link.close()
+    if isinstance(link.unwritten, BrokenPipeError):
+        raise link.unwritten  # nobody reads any more, see commands.guarded
     if link.error:
         raise ClientError(link.error)
     return 0 if ended or args.retained_only else TIMED_OUT
