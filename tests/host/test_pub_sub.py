@@ -422,6 +422,16 @@ def test_websocket_and_unix_socket(publish, tmp_path):
         (["sub", "-t", "a", "-F", "%y"], "-F: unknown format %y"),
         (["sub", "-t", "a", "-F", "@!"], "-F: unknown date @!"),
         (["sub", "-t", "a", "-C", "0"], "-C and -W must be above 0"),
+        (["sub", "-t", "a", "-W", "1e999"], "-W must be up to "),
+        (["sub", "-t", "a", "-W", "nan"], "-W must be up to "),
+        (["pub", "-t", "a", "-m", "x", "--repeat-delay", "nan"], "--repeat-delay must be up to "),
+        (["sub", "-t", "a", "-F", "%99999999t"], "-F: %99999999t is too wide"),
+        (["sub", "-t", "a", "-F", "%.999999t"], "-F: %.999999t is too wide"),
+        (["sub", "-t", "a", "-k", "65536"], "-k must be from 0 to 65535, not 65536"),
+        (["sub", "-t", "a", "-V", "5", "-x", "-1"], "-x must be from 0 to 4294967295, not -1"),
+        *((["sub", "-t", "a", option, "\udcff"], f"{option} must be UTF-8") for option in ("-i", "-u", "-P", "-t", "-T", "-U", "-h")),
+        (["pub", "-t", "a", "-m", "x", "--will-topic", "\udcff"], "--will-topic must be UTF-8"),
+        (["pub", "-t", "a", "-m", "x", "-i", "i" * 65536], "-i must be UTF-8 of up to 65535 bytes"),
     ],
 )
 def test_misuse(capfd, arguments, named):
@@ -437,6 +447,9 @@ def test_misuse(capfd, arguments, named):
         (["-t", "a", "-m", "x", "-V", "5", "-D", "publish", "no-such", "x"], "there is no property no-such"),
         (["-t", "a", "-m", "x", "-V", "5", "-D", "publish", "message-expiry-interval", "soon"], "message-expiry-interval: "),
         (["-t", "a", "-m", "x", "-V", "5", "-D", "publish", "server-reference", "x"], "-D publish server-reference: "),
+        (["-t", "a", "-m", "x", "-V", "5", "-D", "publish", "message-expiry-interval", "99999999999"], "message-expiry-interval: "),
+        (["-t", "a", "-m", "x", "-V", "5", "-D", "publish", "user-property", "a", "\udcff"], "-D publish user-property: "),
+        (["-t", "a", "-m", "x", "--cafile", "/"], "--cafile /: Is a directory"),
     ],
 )
 def test_what_fails(publish, arguments, named):

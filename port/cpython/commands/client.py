@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import socket
 import ssl
+import struct
 import sys
 import threading
 import time
@@ -29,6 +31,10 @@ GOODBYE = 2.0  # s that it has to close the connection after DISCONNECT
 VERSIONS = {"31": 3, "mqttv31": 3, "311": 4, "mqttv311": 4, "5": 5, "mqttv5": 5}
 _TLS = {"mqtts": "tcp", "wss": "websockets"}
 _PLAIN = {"mqtt": "tcp", "ws": "websockets"}
+_STRINGS = {
+    "-h": "host", "-i": "id", "-u": "username", "-P": "password", "-t": "topic", "-T": "filter_out", "-U": "unsubscribe",
+    "--will-topic": "will_topic",
+}  # fmt: skip
 _PACKETS = ("connect", "publish", "subscribe", "unsubscribe", "disconnect", "will")
 _NUMBERS = ("Interval", "Maximum", "Indicator", "Alias", "Identifier", "Information", "Size")
 EXIT_STATUS = """Exit status: 0 done, 1 no connection, or the broker refused something, 2 misuse"""
@@ -149,7 +155,20 @@ def apply_url(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
         parser.error("--will-payload, --will-qos and --will-retain need --will-topic")
     if args.password is not None and args.password_file is not None:
         parser.error("-P and --password-file cannot be together")
+    for name, number, most in (("-k", args.keepalive, 0xFFFF), ("-x", args.session_expiry_interval, 0xFFFFFFFF)):
+        if number is not None and not 0 <= number <= most:
+            parser.error("%s must be from 0 to %d, not %d" % (name, most, number))
+    for name, dest in _STRINGS.items():
+        given = getattr(args, dest, None)
+        for text in given if isinstance(given, list) else [given or ""]:
+            if not _is_string(text):
+                parser.error("%s must be UTF-8 of up to 65535 bytes" % name)
     return topic
+
+
+def _is_string(text: str) -> bool:
+    """Whether it can be a string of MQTT: an argument may be any bytes, which Python has as halves of surrogate pairs."""
+    return not re.search("[\ud800-\udfff]", text) and len(text.encode()) <= 0xFFFF
 
 
 def properties(args: argparse.Namespace, packet: str) -> Properties | None:
@@ -175,7 +194,8 @@ def properties(args: argparse.Namespace, packet: str) -> Properties | None:
             if key not in [known.replace(" ", "") for known in found.names]:
                 raise ClientError("-D: there is no property %s" % name)
             setattr(found, key, value)
-        except (MQTTException, ValueError) as e:
+            found.pack()  # which says what does not fit
+        except (MQTTException, ValueError, struct.error) as e:
             raise ClientError("-D %s %s: %s" % (packet, name, e)) from None
     if packet == "connect" and args.session_expiry_interval is not None:
         found.SessionExpiryInterval = args.session_expiry_interval
@@ -250,6 +270,9 @@ class Link:
             password = os.environ.get("MQTT_PASSWORD")
         if user is None and password is not None:
             raise ClientError("a password needs a user name, -u")
+        for name, text in (("user name", user), ("password", password)):
+            if not _is_string(text or ""):
+                raise ClientError("the %s must be UTF-8 of up to 65535 bytes" % name)
         if user is not None:
             self.client.username_pw_set(user, password)
 
@@ -265,6 +288,8 @@ class Link:
             context = ssl.create_default_context(cafile=args.cafile, capath=args.capath)
         except ssl.SSLError as e:
             raise ClientError("--cafile %s: %s" % (args.cafile, e.reason or e)) from None
+        except OSError as e:
+            raise ClientError("--cafile %s: %s" % (args.cafile, e.strerror)) from None
         context.minimum_version = ssl.TLSVersion.TLSv1_3 if args.tls_version == "tlsv1.3" else ssl.TLSVersion.TLSv1_2
         if args.cert is not None:
             try:

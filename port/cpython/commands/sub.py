@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,8 @@ def main(arguments: list[str]) -> int:
         found.error("-F and -v or -N cannot be together")
     if args.count is not None and args.count < 1 or args.wait is not None and args.wait <= 0:
         found.error("-C and -W must be above 0")
+    if args.wait is not None and not args.wait <= threading.TIMEOUT_MAX:
+        found.error("-W must be up to %d" % threading.TIMEOUT_MAX)
     try:
         args.shape = Format(args.format if args.format is not None else "%t %p" if args.verbose else "%p", not args.no_newline)
     except ValueError as e:
