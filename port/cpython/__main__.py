@@ -134,7 +134,7 @@ async def _reload(server: Server, args: argparse.Namespace, lock: asyncio.Lock, 
 
 def _say(text: str) -> None:
     """Say why the program ends before there is a log."""
-    print("ucomqtt: " + text, file=sys.stderr, flush=True)
+    commands.fail(text)
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -340,6 +340,23 @@ def test_passwords(guarded, publish, tmp_path, monkeypatch):
     assert "needs a user name" in publishes("-P", "secret word")[1]
 
 
+def test_what_a_broker_says_moves_no_cursor():
+    """Reasons come from the other side."""
+    reason = b"no\x1b[2J\n"
+    connack = b"\x20" + bytes([6 + len(reason), 0, 0x87, 3 + len(reason), 0x1F, 0, len(reason)]) + reason
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        command = [*UCOMQTT, "pub", "-p", str(server.getsockname()[1]), "-t", "a", "-m", "x", "-V", "5"]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+        try:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(connack)
+                _, errors = process.communicate(timeout=TIMEOUT)
+        finally:
+            process.kill()
+    assert process.returncode == 1 and errors.endswith("not authorized (0x87), no\\x1b[2J\\n\n")
+
+
 def test_what_the_broker_refuses(guarded, publish, sub):
     login = ["-p", guarded.port, "-u", "alice", "-P", "secret word", "-V", 5]
     done = publish(*login, "-t", "others", "-m", "x", "-q", 1)

@@ -14,6 +14,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
 
+from port.cpython.escape import printable
+
 
 class Command(NamedTuple):
     """A row of the table: name, the module that has it, and what it does."""
@@ -56,8 +58,8 @@ def module(name: str) -> ModuleType | None:
 
 
 def fail(text: str, status: int = 1) -> int:
-    """Say on standard error what went wrong; the exit status."""
-    print("ucomqtt: " + text, file=sys.stderr, flush=True)
+    """Say on standard error what went wrong; the exit status. What is not printable in names and the like is escaped."""
+    print("ucomqtt: " + "\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
     return status
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from port.cpython.commands import fail
+from port.cpython.escape import printable
 
 if TYPE_CHECKING:
     from paho.mqtt.properties import Properties
@@ -252,7 +253,7 @@ class Link:
         self.client.on_disconnect = self._disconnected
         self.client.on_socket_close = self._closing
         if args.debug:
-            self.client.on_log = lambda client, userdata, level, text: print(text, file=sys.stderr, flush=True)
+            self.client.on_log = lambda client, userdata, level, text: print(printable(text), file=sys.stderr, flush=True)
 
     def _identify(self) -> None:
         args = self.args
@@ -396,7 +397,7 @@ def reason_of(code: Any, properties: Any) -> str:
     """A reason code in words, with what the broker says about it."""
     text = str(code).lower()
     said = getattr(properties, "ReasonString", "") if properties is not None else ""
-    return "%s (0x%02X)%s" % (text, code.value, ", " + said if said else "")
+    return "%s (0x%02X)%s" % (text, code.value, ", " + printable(said) if said else "")
 
 
 def run(name: str, work: Any, args: argparse.Namespace) -> int:
