@@ -28,6 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and not arguments[0].startswith("-"):
         return commands.run(arguments)
+    given = arguments
+    return commands.guarded(lambda: _main(given))
+
+
+def _main(arguments: list[str]) -> int:
     args = config.parser().parse_args(arguments)
     try:
         program = config.check(config.gather(args))
@@ -129,7 +134,7 @@ async def _reload(server: Server, args: argparse.Namespace, lock: asyncio.Lock, 
 
 def _say(text: str) -> None:
     """Say why the program ends before there is a log."""
-    print("ucomqtt: " + text, file=sys.stderr, flush=True)
+    commands.fail(text)
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -5,13 +5,18 @@ that something is; `note` says why. A line whose value cannot be carried over is
 what a line does not say keeps our default, but for who may connect and from where, which is always said.
 
 Files are named as `mosquitto -c FILE`, started in the same folder, would find them. Those of its `include_dir` are read
-where they are included. A listener that would be open wider than mosquitto's without a line that is lost is left out,
-and where plugins said who may do what, nobody may do anything but what users and rules from files say.
+where they are included. A listener that would be open wider than mosquitto's without a line that is lost is left out, all are
+where the line may be about all of them, and where plugins said who may do what, nobody may do anything but what users and rules
+from files say. An option that is unknown, but has a name like one of those, counts as one of them.
+
+Lines are taken apart as mosquitto does it: the option ends at the first space, and no other blank; true, false and numbers end
+at the next one, and what follows them says nothing; a name or file is all that follows, and has no control characters in it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -19,8 +24,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from port.core.listener_config import ListenerConfig
+from port.core.nearest import unknown
 from port.core.options import Options
 from port.cpython import mosquitto
+from port.cpython.escape import printable
 
 LOST_LINE, NEEDLESS, DIFFERENT = "lost", "needless", "different"
 LOCAL, EVERYWHERE = "127.0.0.1", "::"
@@ -35,8 +42,18 @@ _LEVELS = {
 _GUARDS = (
     "listener", "require_certificate", "use_identity_as_username", "use_subject_as_username", "use_username_as_clientid",
     "certfile", "keyfile", "crlfile", "psk_hint", "listener_allow_anonymous", "accept_protocol_versions", "max_connections",
+    "bind_interface", "cafile", "capath", "enable_proxy_protocol", "mount_point", "protocol", "proxy_protocol_v2_require_tls",
+    "socket_domain", "tls_engine", "tls_engine_kpass_sha1", "tls_keyform", "websockets_origin",
 )  # fmt: skip
-_GUARDS_OF_ALL = ("acl_file", "password_file", "psk_file", "clientid_prefixes")
+_GUARDS_OF_ALL = ("acl_file", "allow_anonymous", "password_file", "psk_file", "clientid_prefixes")
+_OF_DEFAULT = ("port", "bind_address")  # what is left of it would listen elsewhere
+_OF_EVERYTHING = ("include_dir", "per_listener_settings")  # without them it is not known what other lines are about
+_LIKE_GUARDS = (
+    *_GUARDS, *_GUARDS_OF_ALL, *_OF_DEFAULT, *_OF_EVERYTHING, "plugin", "auth_plugin", "global_plugin", "plugin_load", "plugin_use",
+)  # fmt: skip
+_LONGEST = 40  # letters of an unknown option that are compared
+_BLANKS = " \t\n\v\f\r"  # what C's isspace() takes away at both ends
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
 _ORDER = ("error", "warning", "info", "debug")
 _BRIDGE = (
     "connection address addresses bridge_alpn bridge_attempt_unsubscribe bridge_bind_address bridge_cafile bridge_capath "
@@ -73,7 +90,8 @@ class Note(NamedTuple):
         return self.kind == LOST_LINE
 
     def __str__(self) -> str:
-        return "%s:%d: %s: %s" % self[:4] if self.line else "%s: %s" % (self.file, self.text)
+        text = "%s:%d: %s: %s" % self[:4] if self.line else "%s: %s" % (self.file, self.text)
+        return printable(text)
 
 
 @dataclass
@@ -116,6 +134,8 @@ class Translation:
         self._default: Place | None = None
         self._own: Place | None = None  # that lines are about at the moment
         self._per_listener = False
+        self._secured = False  # a line about users and rights was there, whatever it is about
+        self._local = True  # no listener is asked for: only this machine is listened to
         self._security = Security()
         self._level = -1
         self._quiet: tuple[str, int] | None = None
@@ -123,7 +143,7 @@ class Translation:
         self._persistent = False
         self._location = ""
         self._plugins = False
-        self._shut = ""  # an option of all listeners without which they would be open wider
+        self._shut = ""  # an option without which all listeners would be open wider
         self._at: tuple[str, int, str] = (path, 0, "")
         self._read(path, main=True)
         self._finish()
@@ -133,32 +153,52 @@ class Translation:
     def _read(self, path: str, main: bool) -> None:
         with open(path, "rb") as file:
             lines = file.read().split(b"\n")
+        own, self._own = self._own, None  # each file begins with the default listener
         for number, line in enumerate(lines, 1):
-            text = line.decode(errors="replace").strip("\r")
-            if text.startswith("#") or not text.strip():
+            text = line.decode(errors="backslashreplace").strip(_BLANKS)
+            if line.startswith(b"#") or not text:
                 continue
-            option, _, value = text.strip().partition(" ")
+            option, _, value = text.partition(" ")
             self._at = (path, number, option)
             try:
+                if b"\0" in line:
+                    self._shut = option
+                    raise Lost("mosquitto reads no further than a NUL character")
+                if text.encode() != line.strip(_BLANKS.encode()):
+                    raise Lost("not valid UTF-8")
                 if option == "include_dir":
-                    self._include(value.strip(), main)
+                    self._include(self._text(value), main)
                 else:
-                    self._line(option, value.strip())
+                    self._line(option, value.strip(_BLANKS))
             except Lost as e:
                 self._lose(e)
+        self._own = own
+
+    @staticmethod
+    def _text(value: str) -> str:
+        """A value without blanks around it. Raises Lost where there are characters in it that mosquitto does not take."""
+        value = value.strip(_BLANKS)
+        match = _CONTROL.search(value)
+        if match is not None:
+            raise Lost("there is a control character in its value: %r" % match[0])
+        return value
 
     def _line(self, option: str, value: str) -> None:
         row = _BY_NAME.get(option)
+        self._local = self._local and option != "listener" and option not in _OF_DEFAULT
         if row is None:
             if not option.startswith(_PLUGIN):
                 raise Lost("this option is unknown, to mosquitto 2, too")
+            self._plugins = True
             raise Lost(PLUGINS)
         self._plugins = self._plugins or row.note == PLUGINS
         if row.make is LOST or row.make is NOTHING:
             self.note(row.note, LOST_LINE if row.make is LOST else NEEDLESS)
             return
         if not value:
-            raise Lost("its value is missing")
+            raise Lost("its value is missing", closed=option == "tls_version")
+        if option != "accept_protocol_versions":  # between which tabs may stand, and which are numbers
+            self._text(value)
         row.make(self, value)
         if row.note:
             self.note(row.note, DIFFERENT)
@@ -169,7 +209,8 @@ class Translation:
         try:
             names = sorted((file for file in os.listdir(name) if file.endswith(".conf")), key=lambda file: (file.upper(), file))
         except OSError as e:
-            raise Lost("cannot read the folder %s: %s" % (name, e.strerror)) from None
+            text = "cannot read the folder %s: %s, so what guards the listeners is not known"
+            raise Lost(text % (name, e.strerror)) from None
         at = self._at
         for file in names:
             self._read(os.path.join(name, file), main=False)
@@ -182,10 +223,13 @@ class Translation:
     def _lose(self, error: Lost) -> None:
         self.note(str(error), LOST_LINE)
         option = self._at[2]
-        if option in _GUARDS_OF_ALL and not self._per_listener:
+        meant = option not in _BY_NAME and not option.startswith(_PLUGIN) and _is_like_a_guard(option)
+        if meant or option in _OF_EVERYTHING or option in _GUARDS_OF_ALL and not self._per_listener:
             self._shut = option
-        elif (error.closed or option in _GUARDS or option in _GUARDS_OF_ALL) and self._own is not None:
-            self._own.closed = option
+        elif option in _OF_DEFAULT:
+            self._default_place().closed = option
+        elif error.closed or option in _GUARDS or option in _GUARDS_OF_ALL:
+            self.listener().closed = option
 
     # -- where what a line says belongs -----------------------------------------------------------
 
@@ -195,10 +239,7 @@ class Translation:
 
     def listener(self) -> Place:
         """The listener that lines are about; before the first one it is the default one, which is there because of them."""
-        if self._own is None:
-            self._own = self._default = Place({"host": EVERYWHERE, "port": _PORT})
-            self._places.append(self._own)
-        return self._own
+        return self._own if self._own is not None else self._default_place()
 
     def own_option(self, name: str, value: Any) -> None:
         """Set an option of the listener."""
@@ -206,24 +247,29 @@ class Translation:
 
     def security(self) -> Security:
         """Where users and rights are said."""
+        self._secured = True
         return self.listener().security if self._per_listener else self._security
 
     def secured_option(self, name: str, value: Any) -> None:
         """Set an option that is the listener's with per_listener_settings."""
+        self._secured = True
         (self.own_option if self._per_listener else self.option)(name, value)
 
     # -- options that are more than a value ---------------------------------------------------------
 
     def per_listener(self, value: str) -> None:
-        """per_listener_settings"""
-        self._per_listener = _boolean(value)
+        """per_listener_settings, which cannot be taken back"""
+        wanted = _boolean(value)
+        if wanted and not self._per_listener and self._secured:
+            raise Lost("must stand before all that it is about")
+        self._per_listener = self._per_listener or wanted
 
     def add_listener(self, value: str) -> None:
         """listener PORT [ADDRESS], or 0 FILE"""
-        port, _, host = value.partition(" ")
-        host = host.strip()
+        port, host = [*(part for part in value.split(" ") if part), ""][:2]
+        host = "" if host.startswith("#") else host
         self._own = Place()
-        if port == "0" and host.startswith("/") or "/" in host:
+        if port == "0" and host:
             self._own.values = {"type": "unix", "file": os.path.abspath(host)}
         else:
             self._own.values = {"host": host or EVERYWHERE, "port": _number(port, 1, 65535)}
@@ -231,7 +277,8 @@ class Translation:
 
     def port(self, value: str) -> None:
         """port, of the default listener"""
-        self._default_place().values["port"] = _number(value, 1, 65535)
+        place = self._default_place()
+        place.values["port"] = _number(value, 1, 65535)
 
     def bind_address(self, value: str) -> None:
         """bind_address, of the default listener"""
@@ -263,6 +310,7 @@ class Translation:
     def protocol(self, value: str) -> None:
         """protocol"""
         place = self.listener()
+        value = value.split(" ")[0]
         if value == "websockets":
             # Any path and any page, as there, unless websockets_origin says which.
             place.values = {"type": "websocket", **place.values, "paths": ["*"], "origins": place.values.get("origins", ["*"])}
@@ -305,6 +353,7 @@ class Translation:
 
     def expiry(self, value: str) -> None:
         """persistent_client_expiration"""
+        value = value.split(" ")[0]
         unit = value[-1].lower()
         if unit not in _DAYS:
             raise Lost("must be a number and one of h, d, w, m, y")
@@ -321,6 +370,7 @@ class Translation:
 
     def log_type(self, value: str) -> None:
         """log_type: one level, and all above it"""
+        value = value.split(" ")[0]
         if value not in _LEVELS:
             raise Lost("there is no log type %s" % value)
         self._level = max(self._level, _ORDER.index(_LEVELS[value]))
@@ -365,6 +415,8 @@ class Translation:
     def tls_version(self, value: str) -> None:
         """tls_version, the least there, too"""
         if value not in ("tlsv1.2", "tlsv1.3"):
+            if value not in ("tlsv1", "tlsv1.1"):
+                raise Lost("must be tlsv1.2 or tlsv1.3", closed=True)
             raise Lost("TLS below 1.2 is not spoken")
         self.listener().tls["minimum_version"] = value[4:]
 
@@ -391,7 +443,7 @@ class Translation:
         if self._persistent:
             folder = os.path.abspath(self._location or ".")
             self.values["store"] = {"type": "sqlite", "file": os.path.join(folder, STORE), **self._store}
-        if not self._places:
+        if not self._places and self._local:
             local = Place({"host": LOCAL, "port": _PORT})
             local.anonymous = self._security.anonymous is not False
             self._places = [local]
@@ -401,7 +453,7 @@ class Translation:
                 self._finish_place(place)
             except Lost as e:
                 place.closed = place.closed or str(e)
-            place.closed = place.closed or self._shut
+            place.closed = place.closed or self._shut or _mistake(place)
             if place.closed:
                 where = place.values.get("file") or "%s:%s" % (place.values.get("host", ""), place.values.get("port", ""))
                 text = "listener %s is left out because of %s" % (where, place.closed)
@@ -466,8 +518,6 @@ class Translation:
             if place.certificate:
                 names.append(_entry(auth, {"type": "certificate", "field": place.certificate}))
                 allowed = False
-            elif "psk_file" in place.tls:
-                pass
             elif security.password_file:
                 names.append(_entry(auth, {"type": "password_file", "file": security.password_file}))
             elif allowed and not self._plugins:  # mosquitto believes a user name that nobody checks
@@ -523,6 +573,26 @@ def _entry(auth: dict[str, dict[str, Any]], entry: dict[str, Any]) -> str:
     return name
 
 
+def _is_like_a_guard(option: str) -> bool:
+    """Whether an unknown option may have been meant for one that says who may connect or do what."""
+    name = re.sub("[^a-z0-9]", "", option.lower())
+    for guard in _LIKE_GUARDS:
+        whole = guard.replace("_", "")
+        if name.startswith(whole) or whole.startswith(name):
+            return True
+    near = re.search(r"did you mean (\S+)\?", unknown("option", option.lower()[:_LONGEST], list(_BY_NAME)))
+    return near is not None and near[1] in _LIKE_GUARDS
+
+
+def _mistake(place: Place) -> str:
+    """Why our configuration could not have this listener, empty if it can."""
+    try:
+        ListenerConfig({**place.values, **({"tls": place.tls} if place.tls else {})})
+    except ValueError as e:
+        return str(e)
+    return ""
+
+
 def _has_ipv6() -> bool:
     try:
         with socket.socket(socket.AF_INET6) as sock:
@@ -535,17 +605,21 @@ def _has_ipv6() -> bool:
 # -- values -------------------------------------------------------------------------------------------
 
 
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?= |\Z)", re.ASCII)
+
+
 def _boolean(value: str) -> bool:
+    value = value.split(" ")[0]
     if value.lower() not in ("true", "1", "false", "0"):
         raise Lost("must be true or false")
     return value.lower() in ("true", "1")
 
 
 def _number(value: str, least: int, most: int = 1 << 62) -> int:
-    try:
-        found = int(value)
-    except ValueError:
-        raise Lost("must be a whole number") from None
+    match = _NUMBER.match(value)
+    if match is None:
+        raise Lost("must be a whole number")
+    found = int(match[0])
     if not least <= found <= most:
         raise Lost("must be from %d to %d" % (least, most) if most < 1 << 62 else "must be %d or more" % least)
     return found
@@ -620,6 +694,7 @@ def _only(expected: bool, why: str) -> Make:
 
 
 def _domain(translation: Translation, value: str) -> None:
+    value = value.split(" ")[0]
     if value not in ("ipv4", "ipv6"):
         raise Lost("must be ipv4 or ipv6")
     translation.listener().domain = value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from port.core.options import TABLE, Options
 from port.core.store_config import StoreConfig
 from port.cpython import authenticators
 from port.cpython.config import FORMATS, LEVELS, LOOPS, Gathered, Program, descriptions, hint
+from port.cpython.escape import printable, toml_string
 
 _SECRET = re.compile(r"pass|secret|token|credential", re.IGNORECASE)
 _OPEN = re.compile(r"_file$|^token_in$")  # what only says where a secret is
@@ -42,7 +42,7 @@ def toml(program: Program) -> str:
     gathered = program.gathered
     values = program.values
     if len(gathered.files) > 1:
-        lines.append("# Read from %s." % ", ".join(source.name for source in gathered.files))
+        lines.append("# Read from %s." % printable(", ".join(source.name for source in gathered.files)))
     lines.append("")
     for name, default, text in _PROGRAM:
         lines += _line(name, text, gathered, default)
@@ -89,7 +89,7 @@ def toml(program: Program) -> str:
 
 def _from(name: str) -> list[str]:
     """What tells the file, where there are several."""
-    return ["# from " + name] if name else []
+    return ["# from " + printable(name)] if name else []
 
 
 def _line(name: str, text: str, gathered: Gathered, default: Any) -> list[str]:
@@ -118,11 +118,11 @@ def _literal(key: str, value: Any) -> str:
         return "[%s]" % ", ".join(_literal(key, item) for item in value)
     if isinstance(value, dict):
         hidden = "password" if key == "users" else ""  # what passwords can be guessed from
-        return "{ %s }" % ", ".join("%s = %s" % (json.dumps(k), _literal(hidden or k, item)) for k, item in value.items())
+        return "{ %s }" % ", ".join("%s = %s" % (toml_string(k), _literal(hidden or k, item)) for k, item in value.items())
     if _SECRET.search(key) and not _OPEN.search(key):
         value = _HIDDEN
     if isinstance(value, str):
-        return json.dumps(without_secrets(value), ensure_ascii=False)
+        return toml_string(without_secrets(value))
     return str(value)
 
 

@@ -131,19 +131,29 @@ def _check(store: WriterStore, args: argparse.Namespace) -> int:
 def _export(store: WriterStore, args: argparse.Namespace) -> int:
     with _opened(store, copy=True) as records:
         if args.output is None:
-            _write(records, sys.stdout)
+            kinds = _write(records, sys.stdout)
             sys.stdout.flush()
-            return 0
-        with open(os.open(args.output, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
-            _write(records, file)
-            file.flush()
-            os.fsync(file.fileno())
+        else:
+            with open(os.open(args.output, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+                kinds = _write(records, file)
+                file.flush()
+                os.fsync(file.fileno())
+    print("exported " + _counted(kinds), file=sys.stderr)  # standard output may be what was exported
     return 0
 
 
-def _write(records: Iterator[tuple[bytes, bytes]], file: IO[str]) -> None:
-    """A line that says what it is, one for each record, and one with their number: whether it is whole can be seen."""
-    count = 0
+def _counted(kinds: Counter[str]) -> str:
+    """How many records, and of them what a user asks about."""
+    named = (("session", "sessions"), ("retained", "retained messages"), ("entry", "queued messages"))
+    return "%d records: %s" % (kinds.total(), ", ".join("%s %d" % (text, kinds[kind]) for kind, text in named))
+
+
+def _write(records: Iterator[tuple[bytes, bytes]], file: IO[str]) -> Counter[str]:
+    """A line that says what it is, one for each record, and one with their number: whether it is whole can be seen.
+
+    How many there are of each kind.
+    """
+    kinds: Counter[str] = Counter()
     file.write(json.dumps(_HEAD) + "\n")
     for key, value in records:
         try:
@@ -152,8 +162,9 @@ def _write(records: Iterator[tuple[bytes, bytes]], file: IO[str]) -> None:
             line = {"kind": "unknown", "error": str(e)}
         line["record"] = [_text(key), _text(value)]
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        count += 1
-    file.write(json.dumps({"records": count}) + "\n")
+        kinds[line["kind"]] += 1
+    file.write(json.dumps({"records": kinds.total()}) + "\n")
+    return kinds
 
 
 def _text(data: bytes) -> str:
@@ -162,22 +173,23 @@ def _text(data: bytes) -> str:
 
 def _import(store: WriterStore, args: argparse.Namespace) -> int:
     if args.input is None:
-        puts = _read(sys.stdin.buffer, "standard input")
+        puts, kinds = _read(sys.stdin.buffer, "standard input")
     else:
         with open(args.input, "rb") as file:
-            puts = _read(file, args.input)
+            puts, kinds = _read(file, args.input)
     with _opened(store) as records:
         old = [key for key, _ in records]
         if old and not args.replace:
             raise ValueError("there are %d records in the store already; --replace removes them" % len(old))
         store.write(list(puts.items()), [key for key in old if key not in puts])
-    print("%d records" % len(puts))
+    print("imported " + _counted(kinds), file=sys.stderr)
     return 0
 
 
-def _read(file: IO[bytes], name: str) -> dict[bytes, bytes]:
-    """The records of an export. Raises ValueError unless it is whole and all records can be understood."""
+def _read(file: IO[bytes], name: str) -> tuple[dict[bytes, bytes], Counter[str]]:
+    """The records of an export, and how many there are of each kind. Raises ValueError unless it is whole and all records can be understood."""
     found: dict[bytes, bytes] = {}
+    kinds: Counter[str] = Counter()
     ended = False
     for number, text in enumerate(file, 1):
         try:
@@ -189,7 +201,7 @@ def _read(file: IO[bytes], name: str) -> dict[bytes, bytes]:
                 ended = line["records"] == len(found)
             else:
                 key, value = (base64.b64decode(item, validate=True) for item in line["record"])
-                describe(key, value)
+                kinds[describe(key, value)["kind"]] += key not in found
                 found[key] = value
         except RecursionError:
             raise ValueError("%s, line %d: nested too deep" % (name, number)) from None
@@ -199,7 +211,7 @@ def _read(file: IO[bytes], name: str) -> dict[bytes, bytes]:
             raise ValueError("%s, line %d: %s" % (name, number, e)) from None
     if not ended:
         raise ValueError("%s: the end is missing" % name)
-    return found
+    return found, kinds
 
 
 def _backup(store: WriterStore, args: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """The commands of `ucomqtt`: one table, of which all helps are made; `check` and `health`."""
 
+import os
 import re
 import socket
 import subprocess
@@ -96,13 +97,38 @@ def test_nobody_reads_what_a_command_prints(tmp_path):
     for arguments in (
         ["from-mosquitto", str(tmp_path / "mosquitto.conf")],
         ["store", "export", "--file", str(tmp_path / "broker.db")],
+        ["store", "check", "--file", str(tmp_path / "broker.db")],
+        ["--print-config"],
+        ["--help"],
+        [HELP],
+        [HELP, "sub"],
+        ["sub", "--help"],
     ):
         process = subprocess.Popen(
             [*UCOMQTT, *arguments], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         process.stdout.close()
-        assert process.stderr.read() == "" and process.wait(TIMEOUT) == 1
+        allowed = (0, 1) if arguments[-1] == "--help" or HELP in arguments else (1,)  # argparse passes over it for a long help
+        assert process.stderr.read() == "" and process.wait(TIMEOUT) in allowed
         process.stderr.close()
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [*UCOMQTT, *arguments], cwd=ROOT, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT
+            )
+        assert done.returncode in allowed and "Traceback" not in done.stderr
+        assert done.returncode == 0 or re.fullmatch("ucomqtt: .*No space left on device\n", done.stderr)
+
+
+def test_nobody_reads_what_is_said_on_standard_error(tmp_path):
+    """What has been printed before that is kept all the same."""
+    read, write = os.pipe()
+    os.close(read)
+    with open(tmp_path / "output", "w+") as output, open(write, "w") as nobody:
+        command = [*UCOMQTT, "--print-config", "--check-config"]
+        done = subprocess.run(command, cwd=ROOT, env=environment(), stdout=output, stderr=nobody, timeout=TIMEOUT)
+        assert done.returncode == 1
+        output.seek(0)
+        assert output.read() == ucomqtt("--print-config").stdout
 
 
 def readme(text):

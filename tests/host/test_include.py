@@ -34,6 +34,19 @@ def refused(path, *arguments):
     return done.stderr.removeprefix("ucomqtt: ").strip()
 
 
+def test_names_and_values_that_are_not_printable(folder, tmp_path):
+    """They are escaped: what is printed is TOML, and moves no cursor."""
+    path = folder(broker_toml='include_dir = "conf.d"\n[[acl]]\ntopic = "a\\u007f\\u202eb\\U000e0001"\n')
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "x\n\x1b[2J.toml").write_text("max_sessions = 3\n")
+    text = printed(path)
+    assert all(char.isprintable() for char in text.replace("\n", "")) and "/x\\n\\x1b[2J.toml\nmax_sessions = 3\n" in text
+    values = tomllib.loads(text)
+    assert values["max_sessions"] == 3 and values["acl"] == [{"topic": "a\x7f\u202eb\U000e0001"}]
+    (tmp_path / "conf.d" / "x\n\x1b[2J.toml").write_text('"no\\u001bsuch" = 3\n')
+    assert "unknown option no\\x1bsuch" in refused(path)
+
+
 MAIN = 'include_dir = "conf.d"\nmax_sessions = 50\n[[listener]]\nid = "lan"\nport = 1901\n'
 
 

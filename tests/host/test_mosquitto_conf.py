@@ -1,6 +1,7 @@
 """The translation of mosquitto.conf: every option has its place, what is printed is taken, and it does what mosquitto does."""
 
 import itertools
+import os
 import re
 import shutil
 import ssl
@@ -9,14 +10,18 @@ import sys
 import threading
 import time
 import tomllib
+from collections.abc import Callable
 from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from certificates import certificates  # noqa: F401
-from port.cpython import mosquitto_conf
+from port.core.config import Config
+from port.cpython import config, mosquitto_conf
 from port.cpython.commands import from_mosquitto
 from server_process import environment, free_port
 from tests.host.drivers import TIMEOUT
@@ -369,16 +374,193 @@ def test_no_listener_is_open_wider(translate, line):
 def test_files_that_cannot_be_read(folder, capsys):
     assert from_mosquitto.main(["nowhere.conf"]) == 1
     assert "cannot read nowhere.conf: No such file" in capsys.readouterr().err
-    (folder / "mosquitto.conf").write_text(
-        "include_dir nowhere\nper_listener_settings true\nlistener 1884\nacl_file nowhere\nlistener 1885\n"
-    )
+    (folder / "mosquitto.conf").write_text("per_listener_settings true\nlistener 1884\nacl_file nowhere\nlistener 1885\n")
     assert from_mosquitto.main(["mosquitto.conf"]) == 3
     output, errors = capsys.readouterr()
-    assert "mosquitto.conf:1: include_dir: cannot read the folder nowhere" in errors
     assert (
-        f"mosquitto.conf:4: acl_file: cannot read {folder}/nowhere: No such file or directory; its listener is left out" in errors
+        f"mosquitto.conf:3: acl_file: cannot read {folder}/nowhere: No such file or directory; its listener is left out" in errors
     )
     assert [entry["port"] for entry in tomllib.loads(output)["listener"]] == [1885]
+
+
+# -- nothing that guards is lost without a word --------------------------------------------------------
+
+
+def refused(done, listeners, why):
+    """Nobody is let in, and it is said why."""
+    status, output, errors = done
+    assert (status, output) == (3, "") and errors.count(f"is left out because of {why}\n") == listeners, errors
+    assert errors.endswith("no listener is left\n")
+
+
+@pytest.mark.parametrize("more", ["", "per_listener_settings true\n"])
+@pytest.mark.parametrize("name", ["nowhere", "mosquitto.conf", "closed", "", "conf.d\x01", "conf.d\0"])
+def test_a_folder_that_cannot_be_read_may_hold_what_guards(translate, folder, monkeypatch, more, name):
+    (folder / "closed").mkdir()
+    listed = os.listdir
+
+    def listdir(path):  # where the tests run as root no folder is closed
+        if path == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    done = translate(f"{more}listener 1884\nallow_anonymous true\ninclude_dir {name}\n")
+    refused(done, 1, "include_dir")
+    assert "mosquitto.conf:%d: include_dir: " % (4 if more else 3) in done[2]
+    (folder / "conf.d" / "more.conf").write_text("include_dir conf.d\n")
+    refused(translate("listener 1884\nallow_anonymous true\ninclude_dir conf.d\n"), 1, "include_dir")
+
+
+UNKNOWN = [
+    "acl_file\t/rules.acl", "acl_file=/rules.acl", "acl_file_x", "acl_fil /x", "alc_file /x", "ACL_FILE /x", "aclfile /x", "acl-file /x",
+    "password_file=users.txt", "password_file\tusers.txt", "passwordfile x", "passwd_file x", "psk_file:psk.txt", "clientid_prefix x",
+    "require_certificate\ttrue", "require_certificates true", "requirecertificate true", "cafile=ca.pem", "use_identity_as_user_name true",
+    "allow_anonymous\tfalse", "allow_anonymous=false", "anonymous_allow false", "bind_address=127.0.0.1", "bind_interface\teth0",
+    "include_dir\tconf.d", "include conf.d", "per_listener_settings=true", "plugin\tx.so", "auth_plugins x.so", "mountpoint x/",
+    "mount_point\tx/", "acl _file /x", "acl", "=", "accept_protocol_version 5", "crl_file crl.pem", "listener:1885", "acl_file\xa0/rules.acl", "acl_file\x01 /x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", UNKNOWN)
+def test_what_is_unknown_but_may_be_a_guard_shuts_all(translate, line):
+    done = translate(f"listener 1884\nallow_anonymous true\nlistener 1885\n{line}\n")
+    assert done[:2] == (3, "") and done[2].count(" is left out because of ") == 2, done[2]
+    assert "mosquitto.conf:4: " in done[2] and "this option is unknown, to mosquitto 2, too" in done[2]
+    assert all(char.isprintable() for char in done[2].replace("\n", ""))
+
+
+@pytest.mark.parametrize(
+    "line", ["allow_anonymous maybe", "allow_anonymous", "allow_anonymous false\t# x", "per_listener_settings maybe", "per_listener_settings",
+             "acl_file rules\x01.acl", "password_file users\x7f.txt", "acl_file a\rb", "acl_file a\0b", "max_qos 1\0"]
+)  # fmt: skip
+def test_what_mosquitto_does_not_take_shuts_all(translate, line):
+    refused(translate(f"listener 1884\nallow_anonymous true\nlistener 1885\n{line}\n"), 2, line.split(" ")[0])
+
+
+def test_rights_before_per_listener_settings(translate):
+    """mosquitto does not take that; which listener they are about is not known."""
+    refused(translate("acl_file rules.acl\nper_listener_settings true\nlistener 1884\n"), 1, "per_listener_settings")
+
+
+def test_per_listener_settings_cannot_be_taken_back(translate):
+    text = "per_listener_settings true\nper_listener_settings false\nlistener 1884\npassword_file users.txt\nlistener 1885\n"
+    values = tomllib.loads(translate(text + "allow_anonymous true\n")[1])
+    assert [entry["anonymous"] for entry in values["listener"]] == ["none", "all"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["require_certificate perhaps", "crlfile", "bind_address", "port", "port x", "mount_point", "capath", "bind_interface",
+     "socket_domain", "enable_proxy_protocol", "tls_version", "tls_version tlsv1.4", "websockets_origin", "protocol", "listener x",
+     "listener", "listener 1884x 127.0.0.1", "mount_point a\x01b/", "bind_address 127.0.0.1\x01", "port 1_883", "port \u0661",
+     "psk_hint x\x02", "cafile"],
+)  # fmt: skip
+def test_a_listener_that_is_not_understood_is_not_there(translate, line):
+    """Nor is there one for this machine in its place, for everybody on it."""
+    for before in ("", "allow_anonymous true\n"):
+        status, output, errors = translate(f"{before}{line}\n")
+        assert (status, output) == (3, "") and "no listener is left" in errors, errors
+
+
+def test_what_follows_a_value(translate, folder):
+    """Words after numbers, true and false mean nothing to mosquitto."""
+    text = "port 1884 # x\nallow_anonymous false # nobody\nmax_qos 1 2\nlog_type error all\nlistener 1885 127.0.0.1 # here\nlistener 1886 # x\n"
+    status, output, errors = translate(text)
+    values = relative(tomllib.loads(output), folder)
+    assert (status, errors) == (0, "") and values["anonymous"] == "none" and values["log_level"] == "error"
+    assert [(entry["port"], entry["host"]) for entry in values["listener"]] == [(1884, "::"), (1885, "127.0.0.1"), (1886, "::")]
+    assert values["listener"][0]["max_qos"] == 1
+
+
+def test_each_file_begins_with_the_default_listener(translate, folder):
+    """What stands in a file of include_dir is not about the listener above, nor what stands below about the listener in there."""
+    (folder / "conf.d" / "more.conf").write_text("max_qos 0\nlistener 1886\nmax_qos 2\n")
+    text = f"listener 8884\n{CERTIFICATES}cafile ca.pem\ninclude_dir conf.d\nrequire_certificate true\nmax_qos 1\n"
+    status, output, errors = translate(text)
+    found = {entry["port"]: entry for entry in tomllib.loads(output)["listener"]}
+    assert (status, errors) == (0, "")
+    assert found[8884]["tls"]["client_ca"].endswith("ca.pem") and found[8884]["max_qos"] == 1
+    assert found[1883]["max_qos"] == 0 and found[1886]["max_qos"] == 2
+
+
+def test_users_of_a_listener_with_psk(translate, monkeypatch):
+    """The identity of PSK is no user name: the password is asked for beside it."""
+    monkeypatch.setattr(ssl.SSLContext, "set_psk_server_callback", None, raising=False)
+    text = "listener 8884\npsk_file psk.txt\npsk_hint x\nallow_anonymous true\npassword_file users.txt\n"
+    values = tomllib.loads(translate(text)[1])
+    assert [entry["type"] for entry in values["auth"]] == ["password_file"] and "auth" not in values["listener"][0]
+
+
+PIECES = st.one_of(
+    st.sampled_from([name for name in EXAMPLES if name != "include_dir"] + ["include_dir", "#", "plugin_opt_x", "nothing", ""]),
+    st.sampled_from([line.partition(" ")[2] for text, _ in EXAMPLES.values() for line in text.split("\n")]),
+    st.sampled_from([" ", " ", " ", "\t", "\n", "\n", "\n", "\r", "\r\n", "\x01", "\x7f", "\x85", "\xa0", "\u2028", "\0", '"', "\\", "=", "#"]),
+    st.sampled_from(["true", "false", "1", "0", "-1", "65535", "99999999999999999999", "listener 1884", "a/b", "%u", "conf.d", "x"]),
+    st.text(max_size=4),
+    st.sampled_from([f"\n{text}\n" for text, expected in EXAMPLES.values() if expected is not None]),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(PIECES, max_size=30), st.lists(PIECES, max_size=8), st.sampled_from(["utf-8", "utf-16", "latin-1"]))
+def test_whatever_it_reads_it_prints_toml_that_is_taken(folder, capsys, pieces, included, encoding):
+    def written(parts):
+        return "".join(parts).encode(encoding, "replace")
+
+    (folder / "mosquitto.conf").write_bytes(written([piece for part in pieces for piece in (part, " ")]))
+    (folder / "conf.d" / "more.conf").write_bytes(written(included))
+    status = from_mosquitto.main(["mosquitto.conf"])
+    output, errors = capsys.readouterr()
+    assert all(char.isprintable() for char in (output + errors).replace("\n", ""))
+    assert status in (0, 3)
+    if output:
+        (folder / "broker.toml").write_text(output)
+        tomllib.loads(output)
+        checked = config.gather(config.parser().parse_args(["--config", "broker.toml"]))
+        Config(checked.values, False, config.PROGRAM)
+    else:
+        assert status == 3 and errors.endswith("no listener is left\n")
+    lines = errors.splitlines()
+    assert all(f"#   {line}" in output.splitlines() for line in lines) or not output
+    assert bool(lines) == (status == 3)
+
+
+# A line that guards, what it is about, and what of it is in the result.
+GUARDS: "list[tuple[str, str, Callable[[Any], bool]]]" = [
+    ("acl_file rules.acl", "", lambda values: "acl_file" in values),
+    ("password_file users.txt", "", lambda values: [entry["type"] for entry in values["auth"]] == ["password_file"]),
+    ("clientid_prefixes secure-", "", lambda values: values["client_id"].endswith("*") and len(values["client_id"]) > 1),
+    ("require_certificate true", CERTIFICATES + "cafile ca.pem", lambda values: "client_ca" in values["listener"][0]["tls"]),
+    ("use_identity_as_username 1", CERTIFICATES + "cafile ca.pem", lambda values: values["auth"][0]["type"] == "certificate"),
+    ("mount_point tenant/", "", lambda values: len(values["listener"][0]["mount_point"]) > 1),
+    ("accept_protocol_versions 5", "", lambda values: values["listener"][0]["accept_protocol_versions"] != []),
+    ("listener_allow_anonymous false", "", lambda values: values["anonymous"] == "none"),
+    ("plugin dynamic_security.so", "", lambda values: values["anonymous"] == "none" and values["acl"] == []),
+]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data(), st.sampled_from(GUARDS))
+def test_a_guard_with_a_slip_of_the_pen_is_a_guard_or_shuts(folder, capsys, data, case):
+    """One character more, less, or another one."""
+    line, before, guards = case
+    at = data.draw(st.integers(0, len(line) - 1))
+    new = data.draw(st.one_of(st.sampled_from("\t =:_-\n\x01\x7fxX1\xa0"), st.characters(exclude_categories=["Cs"]), st.just("")))
+    changed = line[:at] + new + line[at + data.draw(st.integers(0, 1)) :]
+    assume(not changed.startswith("#") and changed.rpartition(" ")[2] != "0")  # a comment, or the opposite
+    (folder / "mosquitto.conf").write_text(f"listener 1884\nallow_anonymous true\n{before}\n{changed}\n")
+    status = from_mosquitto.main(["mosquitto.conf"])
+    output, errors = capsys.readouterr()
+    assert output or status == 3 and errors.endswith("no listener is left\n")
+    assert not output or guards(tomllib.loads(output)), (changed, errors)
+
+
+def test_control_characters_are_told_as_text(translate, folder):
+    """In comments and on a terminal; what others wrote must not move the cursor."""
+    status, output, errors = translate("user x\nno\x1b[2Jsuch\x7f x\rlistener\nlog_facility 5\r\n")
+    assert status == 3 and "mosquitto.conf:2: no\\x1b[2Jsuch\\x7f: this option is unknown" in errors
+    assert all(char.isprintable() for char in (output + errors).replace("\n", "")) and tomllib.loads(output)
 
 
 # -- the same behaviour -----------------------------------------------------------------------------

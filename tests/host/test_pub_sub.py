@@ -3,8 +3,10 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -180,6 +182,51 @@ def test_a_session_that_is_kept(sub, publish):
     assert sub("-t", "other", "-c", "-i", "keeper", "-W", 0.5, ready=False).end()[:2] == (27, b"")
 
 
+KEEPER = ("-c", "-i", "keeper")
+
+
+@pytest.fixture(params=[(1, "311"), (2, "311"), (1, "5"), (2, "5")], ids=str)
+def kept(request, sub, publish):
+    """The options for a session in which five messages wait."""
+    qos, version = request.param
+    options = [*KEEPER, "-t", "kept", "-q", qos, "-V", version]
+    assert sub(*options, "-E", ready=False).end()[0] == 0
+    for number in range(5):
+        assert publish("-t", "kept", "-m", number, "-q", qos).returncode == 0
+    yield options
+    assert sub(*KEEPER, "-U", "kept", ready=False).end()[0] == 0
+    assert publish("-i", "keeper", "-t", "kept", "-n").returncode == 0  # which ends it
+
+
+def test_what_was_not_printed_waits_in_the_session(sub, kept):
+    assert sub(*kept, "-C", 2, ready=False).end() == (0, b"0\n1\n", "")
+    assert sub(*kept, "-C", 1, ready=False).end() == (0, b"2\n", "")
+    assert sub(*kept, "-C", 2, ready=False).end() == (0, b"3\n4\n", "")
+    assert sub(*kept, "-t", READY, "-C", 1, ready=False).end() == (0, b"ready\n", "")
+
+
+def test_what_publishes_for_a_session_takes_nothing_out_of_it(sub, publish, kept):
+    assert publish("-t", "other", "-m", "x", "-q", 1, "-c", "-i", "keeper", "-V", kept[-1]).returncode == 0
+    assert sub(*kept, "-C", 5, ready=False).end()[:2] == (0, b"0\n1\n2\n3\n4\n")
+
+
+def test_what_could_not_be_written_waits_in_the_session(sub, broker, kept):
+    command = [*UCOMQTT, "sub", "-p", broker.port, *kept]
+    for output, said in (("> /dev/full", "No space left on device"), (">&-", "Bad file descriptor"), ("| true", "")):
+        text = " ".join(map(str, command))
+        done = subprocess.run(
+            ["bash", "-c", f"{text} {output}; exit ${{PIPESTATUS[0]}}"],
+            cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True, timeout=TIMEOUT,
+        )  # fmt: skip
+        assert done.returncode == 1 and done.stderr == (f"ucomqtt: sub: standard output: {said}\n" if said else "")
+    assert sub(*kept, "-C", 5, ready=False).end() == (0, b"0\n1\n2\n3\n4\n", "")
+
+
+def test_what_is_left_out_on_purpose_does_not_come_again(sub, kept):
+    assert sub(*kept, "-T", "kept", "-t", READY, "-C", 1, ready=False).end() == (0, b"ready\n", "")
+    assert sub(*kept, "-t", READY, "-C", 1, ready=False).end() == (0, b"ready\n", "")
+
+
 @pytest.mark.parametrize("version", ["311", "5"])
 def test_will(sub, publish, version):
     watcher = sub("-t", f"will/{version}", "-C", 2, "-F", "%p %q %r", "-q", 1, "-V", version)
@@ -211,7 +258,51 @@ def test_nobody_reads_what_is_printed(sub, publish):
     subscriber.process.stdout.close()
     while subscriber.process.poll() is None:
         publish("-t", "a", "-m", "x")
-    assert subscriber.process.returncode == 1 and "Traceback" not in subscriber.process.stderr.read().decode()
+    assert subscriber.process.returncode == 1 and subscriber.process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("form", ["%J", "%j", "%p"])
+def test_payloads_that_are_no_good_json(sub, publish, tmp_path, form):
+    payloads = [rb'"\ud800"', rb'{"\udfff": "\ud83d\ude00"}', b"[" * 100_000, b"[" * 900 + b"]" * 900, b"NaN", b"-Infinity",
+                b"1e999", b"9" * 5000, b"\xff\xfe", b"", b"{", b'{"a": [NaN]}', b"1.5", b"null"]  # fmt: skip
+    subscriber = sub("-t", "a", "-q", 1, "-C", len(payloads) + 1, "-F", form)
+    for payload in payloads:
+        (tmp_path / "payload").write_bytes(payload)
+        assert publish("-t", "a", "-f", tmp_path / "payload", "-q", 1).returncode == 0
+    status, output, errors = subscriber.end()
+    assert (status, errors) == (0, "")
+    lines = output.splitlines()
+    assert len(lines) == len(payloads)
+    if form == "%p":
+        assert lines == payloads
+        return
+
+    def refused(name):
+        raise AssertionError(name + " is no JSON")
+
+    found = [json.loads(line, parse_constant=refused)["payload"] for line in lines]
+    texts: list[Any] = [payload.decode(errors="backslashreplace") for payload in payloads]
+    if form == "%J":
+        texts[:2], texts[3], texts[-2:] = ["\ud800", {"\udfff": "\U0001f600"}], json.loads(payloads[3]), [1.5, None]
+    assert found == texts
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_broker_that_sends_what_cannot_be_understood(version):
+    """The library's thread ends with it, and the command says so: it does not wait for ever."""
+    connack, suback = {4: (b"\x20\2\0\0", b"\x90\3\0\1\0"), 5: (b"\x20\3\0\0\0", b"\x90\4\0\1\0\0")}[version]
+    wrong = b"\x30\7\0\2\xff\xfe\0xy"  # a topic that is no UTF-8
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        command = [*UCOMQTT, "sub", "-p", str(server.getsockname()[1]), "-t", "a", "-V", {4: "311", 5: "5"}[version]]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(connack + suback + wrong)
+                output, errors = process.communicate(timeout=TIMEOUT)
+        finally:
+            process.kill()
+    assert process.returncode == 1 and output == "" and "unexpected UnicodeDecodeError: " in errors and "Traceback" not in errors
 
 
 # -- who it is ------------------------------------------------------------------------------------
@@ -247,6 +338,23 @@ def test_passwords(guarded, publish, tmp_path, monkeypatch):
         assert not worked and "the broker refuses the connection: bad user name or password (0x86)" in text
     assert "cannot read" in publishes("-u", "alice", "--password-file", tmp_path / "nowhere")[1]
     assert "needs a user name" in publishes("-P", "secret word")[1]
+
+
+def test_what_a_broker_says_moves_no_cursor():
+    """Reasons come from the other side."""
+    reason = b"no\x1b[2J\n"
+    connack = b"\x20" + bytes([6 + len(reason), 0, 0x87, 3 + len(reason), 0x1F, 0, len(reason)]) + reason
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        command = [*UCOMQTT, "pub", "-p", str(server.getsockname()[1]), "-t", "a", "-m", "x", "-V", "5"]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+        try:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(connack)
+                _, errors = process.communicate(timeout=TIMEOUT)
+        finally:
+            process.kill()
+    assert process.returncode == 1 and errors.endswith("not authorized (0x87), no\\x1b[2J\\n\n")
 
 
 def test_what_the_broker_refuses(guarded, publish, sub):
@@ -331,6 +439,16 @@ def test_websocket_and_unix_socket(publish, tmp_path):
         (["sub", "-t", "a", "-F", "%y"], "-F: unknown format %y"),
         (["sub", "-t", "a", "-F", "@!"], "-F: unknown date @!"),
         (["sub", "-t", "a", "-C", "0"], "-C and -W must be above 0"),
+        (["sub", "-t", "a", "-W", "1e999"], "-W must be up to "),
+        (["sub", "-t", "a", "-W", "nan"], "-W must be up to "),
+        (["pub", "-t", "a", "-m", "x", "--repeat-delay", "nan"], "--repeat-delay must be up to "),
+        (["sub", "-t", "a", "-F", "%99999999t"], "-F: %99999999t is too wide"),
+        (["sub", "-t", "a", "-F", "%.999999t"], "-F: %.999999t is too wide"),
+        (["sub", "-t", "a", "-k", "65536"], "-k must be from 0 to 65535, not 65536"),
+        (["sub", "-t", "a", "-V", "5", "-x", "-1"], "-x must be from 0 to 4294967295, not -1"),
+        *((["sub", "-t", "a", option, "\udcff"], f"{option} must be UTF-8") for option in ("-i", "-u", "-P", "-t", "-T", "-U", "-h")),
+        (["pub", "-t", "a", "-m", "x", "--will-topic", "\udcff"], "--will-topic must be UTF-8"),
+        (["pub", "-t", "a", "-m", "x", "-i", "i" * 65536], "-i must be UTF-8 of up to 65535 bytes"),
     ],
 )
 def test_misuse(capfd, arguments, named):
@@ -346,6 +464,9 @@ def test_misuse(capfd, arguments, named):
         (["-t", "a", "-m", "x", "-V", "5", "-D", "publish", "no-such", "x"], "there is no property no-such"),
         (["-t", "a", "-m", "x", "-V", "5", "-D", "publish", "message-expiry-interval", "soon"], "message-expiry-interval: "),
         (["-t", "a", "-m", "x", "-V", "5", "-D", "publish", "server-reference", "x"], "-D publish server-reference: "),
+        (["-t", "a", "-m", "x", "-V", "5", "-D", "publish", "message-expiry-interval", "99999999999"], "message-expiry-interval: "),
+        (["-t", "a", "-m", "x", "-V", "5", "-D", "publish", "user-property", "a", "\udcff"], "-D publish user-property: "),
+        (["-t", "a", "-m", "x", "--cafile", "/"], "--cafile /: Is a directory"),
     ],
 )
 def test_what_fails(publish, arguments, named):

@@ -37,6 +37,7 @@ RECORDS = [
     (records.WILL + b"car", u32(5) + records.u48(0) + MESSAGE),
     (records.REPLAYED + u32(1) + records.u48(5), session_records.replayed_value([b"a/#", b"a/x"])),
 ]  # fmt: skip
+COUNTED = "%d records: sessions 1, retained messages 1, queued messages 1" % len(RECORDS)
 
 
 def run(*arguments, input=""):
@@ -76,10 +77,13 @@ def test_a_store_that_is_right(file):
 def test_as_a_program(file):
     command = [sys.executable, "-m", "port.cpython", "store", "export", "--file", str(file)]
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60)
-    assert done.stdout == run("export", "--file", file).stdout and not done.stderr
+    assert done.stdout == run("export", "--file", file).stdout and done.stderr == "exported %s\n" % COUNTED
     closed = subprocess.run("%s | true" % subprocess.list2cmdline(command), shell=True, cwd=ROOT, env=environment(),
                             capture_output=True, text=True, timeout=60)  # fmt: skip
-    assert closed.returncode == 0 and not closed.stderr
+    assert closed.returncode == 0 and closed.stderr in ("", done.stderr)  # as it was faster or slower than `true`
+    full = subprocess.run("%s > /dev/full" % subprocess.list2cmdline(command), shell=True, cwd=ROOT, env=environment(),
+                          capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert full.returncode == 1 and full.stderr == "ucomqtt: No space left on device\n"
 
 
 def test_the_store_of_a_configuration(file, tmp_path):
@@ -313,7 +317,7 @@ def run_export(puts):
 
 def test_there_and_back(file, tmp_path):
     done = run("export", "--file", file)
-    assert done.returncode == 0 and not done.stderr
+    assert done.returncode == 0 and done.stderr == "exported %s\n" % COUNTED
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines[0] == {"ucomqtt": "store", "version": 1} and lines[-1] == {"records": len(RECORDS)}
     shown = {line["kind"]: line for line in lines[1:-1]}
@@ -321,12 +325,14 @@ def test_there_and_back(file, tmp_path):
     assert shown["message"]["bytes"] == 2 and "text" not in shown["message"]
     assert shown["session"]["client_id"] == "car" and shown["session"]["user"] == "ann"
     out = tmp_path / "out"
-    assert run("export", "--file", file, out).returncode == 0
+    again = run("export", "--file", file, out)
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", done.stderr)
     assert out.read_text() == done.stdout and out.stat().st_mode & 0o077 == 0
 
     for arguments, given in (((out,), ""), ((), done.stdout)):
         new = tmp_path / "new.db"
-        assert run("import", "--file", new, *arguments, input=given).stdout == "%d records\n" % len(RECORDS)
+        brought = run("import", "--file", new, *arguments, input=given)
+        assert (brought.returncode, brought.stderr) == (0, "imported %s\n" % COUNTED)
         assert content(SQLiteStore(new)) == RECORDS
         new.unlink()
 

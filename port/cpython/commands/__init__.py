@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
+
+from port.cpython.escape import printable
 
 
 class Command(NamedTuple):
@@ -56,8 +58,8 @@ def module(name: str) -> ModuleType | None:
 
 
 def fail(text: str, status: int = 1) -> int:
-    """Say on standard error what went wrong; the exit status."""
-    print("ucomqtt: " + text, file=sys.stderr, flush=True)
+    """Say on standard error what went wrong; the exit status. What is not printable in names and the like is escaped."""
+    print("ucomqtt: " + "\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
     return status
 
 
@@ -71,17 +73,54 @@ def broker_parser() -> argparse.ArgumentParser:
 def run(arguments: Sequence[str]) -> int:
     """Run the command that the first argument names.
 
-    Its exit status: 2 where there is no such command, 1 when nobody reads what it prints any more, 130 after Ctrl-C.
+    Its exit status: 2 where there is no such command, else what the command says, or `guarded`.
     """
+    return guarded(lambda: _run(arguments))
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Do what prints something; its exit status, or 1 when that cannot be written, quietly if nobody reads it any more.
+
+    Other files and connections that fail without anybody having said so are an error as well, not a traceback. 130 after Ctrl-C.
+    """
+    if sys.stdout is None:  # it is closed, so that writing to it is an error, which print() does not say
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:  # print() takes standard output for it
+        sys.stderr = open(os.devnull, "w")
+    status = 0
     try:
-        status = _run(arguments)
-        sys.stdout.flush()
+        try:
+            status = work()
+        finally:
+            _flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is to be flushed into it at the end
-        return 1
+        status = 1
+    except _Unwritten as e:
+        status = status or fail("standard output: %s" % e)
+    except OSError as e:
+        status = fail("%s: %s" % (e.filename, e.strerror) if e.filename else e.strerror or str(e))
     except KeyboardInterrupt:
-        return 130
+        status = 130
     return status
+
+
+class _Unwritten(Exception):
+    """Standard output does not take what is in its buffer; the text says why."""
+
+
+def _flush() -> None:
+    """Write what is in the buffers. What cannot be written is forgotten, or Python would try again at its end, and complain."""
+    error: OSError | None = None
+    for stream in (sys.stderr, sys.stdout):
+        try:
+            stream.flush()
+        except OSError as e:
+            error = e
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if isinstance(error, BrokenPipeError):
+        raise error
+    if error is not None:
+        raise _Unwritten(error.strerror or str(error))
 
 
 def _run(arguments: Sequence[str]) -> int:

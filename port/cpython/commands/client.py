@@ -7,24 +7,35 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import socket
 import ssl
+import struct
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from port.cpython.commands import fail
+from port.cpython.escape import printable
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client
     from paho.mqtt.properties import Properties
+
+    from port.cpython.commands.receiver import Receiver
 
 PORT, TLS_PORT = 1883, 8883
 ANSWER = 30.0  # s that the broker has to answer CONNECT
+GOODBYE = 2.0  # s that it has to close the connection after DISCONNECT
 VERSIONS = {"31": 3, "mqttv31": 3, "311": 4, "mqttv311": 4, "5": 5, "mqttv5": 5}
 _TLS = {"mqtts": "tcp", "wss": "websockets"}
 _PLAIN = {"mqtt": "tcp", "ws": "websockets"}
+_STRINGS = {
+    "-h": "host", "-i": "id", "-u": "username", "-P": "password", "-t": "topic", "-T": "filter_out", "-U": "unsubscribe",
+    "--will-topic": "will_topic",
+}  # fmt: skip
 _PACKETS = ("connect", "publish", "subscribe", "unsubscribe", "disconnect", "will")
 _NUMBERS = ("Interval", "Maximum", "Indicator", "Alias", "Identifier", "Information", "Size")
 EXIT_STATUS = """Exit status: 0 done, 1 no connection, or the broker refused something, 2 misuse"""
@@ -145,7 +156,20 @@ def apply_url(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
         parser.error("--will-payload, --will-qos and --will-retain need --will-topic")
     if args.password is not None and args.password_file is not None:
         parser.error("-P and --password-file cannot be together")
+    for name, number, most in (("-k", args.keepalive, 0xFFFF), ("-x", args.session_expiry_interval, 0xFFFFFFFF)):
+        if number is not None and not 0 <= number <= most:
+            parser.error("%s must be from 0 to %d, not %d" % (name, most, number))
+    for name, dest in _STRINGS.items():
+        given = getattr(args, dest, None)
+        for text in given if isinstance(given, list) else [given or ""]:
+            if not _is_string(text):
+                parser.error("%s must be UTF-8 of up to 65535 bytes" % name)
     return topic
+
+
+def _is_string(text: str) -> bool:
+    """Whether it can be a string of MQTT: an argument may be any bytes, which Python has as halves of surrogate pairs."""
+    return not re.search("[\ud800-\udfff]", text) and len(text.encode()) <= 0xFFFF
 
 
 def properties(args: argparse.Namespace, packet: str) -> Properties | None:
@@ -171,7 +195,8 @@ def properties(args: argparse.Namespace, packet: str) -> Properties | None:
             if key not in [known.replace(" ", "") for known in found.names]:
                 raise ClientError("-D: there is no property %s" % name)
             setattr(found, key, value)
-        except (MQTTException, ValueError) as e:
+            found.pack()  # which says what does not fit
+        except (MQTTException, ValueError, struct.error) as e:
             raise ClientError("-D %s %s: %s" % (packet, name, e)) from None
     if packet == "connect" and args.session_expiry_interval is not None:
         found.SessionExpiryInterval = args.session_expiry_interval
@@ -191,8 +216,9 @@ class Link:
     def __init__(self, args: argparse.Namespace) -> None:
         """Raises ClientError naming the option or file that is wrong."""
         try:
-            from paho.mqtt.client import Client
             from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+            from port.cpython.commands.receiver import Receiver
         except ImportError:
             raise ClientError("the Python library paho-mqtt, 2.0 or newer, is missing: pip install 'ucomqtt[client]'") from None
         self.args = args
@@ -200,17 +226,17 @@ class Link:
         self.error = ""
         self._answered = threading.Event()
         self._refusal = ""
+        self._leaving = False
         version = VERSIONS[args.protocol_version]
         transport: Any = "unix" if args.unix is not None else args.transport
         clean = None if version == 5 else not args.disable_clean_session
         try:
-            self.client: Client = Client(
+            self.client = Receiver(
                 CallbackAPIVersion.VERSION2,
                 args.id or "",
                 clean_session=clean,
                 protocol=MQTTProtocolVersion(version),
                 transport=transport,
-                manual_ack=True,
             )
         except ValueError as e:
             raise ClientError(str(e)) from None
@@ -222,10 +248,12 @@ class Link:
                 self.client.will_set(args.will_topic, will, args.will_qos, args.will_retain, properties(args, "will"))
             except ValueError as e:
                 raise ClientError("--will-topic: %s" % e) from None
+        self.client.on_crash = self._crashed
         self.client.on_connect = self._connected
         self.client.on_disconnect = self._disconnected
+        self.client.on_socket_close = self._closing
         if args.debug:
-            self.client.on_log = lambda client, userdata, level, text: print(text, file=sys.stderr, flush=True)
+            self.client.on_log = lambda client, userdata, level, text: print(printable(text), file=sys.stderr, flush=True)
 
     def _identify(self) -> None:
         args = self.args
@@ -243,6 +271,9 @@ class Link:
             password = os.environ.get("MQTT_PASSWORD")
         if user is None and password is not None:
             raise ClientError("a password needs a user name, -u")
+        for name, text in (("user name", user), ("password", password)):
+            if not _is_string(text or ""):
+                raise ClientError("the %s must be UTF-8 of up to 65535 bytes" % name)
         if user is not None:
             self.client.username_pw_set(user, password)
 
@@ -258,6 +289,8 @@ class Link:
             context = ssl.create_default_context(cafile=args.cafile, capath=args.capath)
         except ssl.SSLError as e:
             raise ClientError("--cafile %s: %s" % (args.cafile, e.reason or e)) from None
+        except OSError as e:
+            raise ClientError("--cafile %s: %s" % (args.cafile, e.strerror)) from None
         context.minimum_version = ssl.TLSVersion.TLSv1_3 if args.tls_version == "tlsv1.3" else ssl.TLSVersion.TLSv1_2
         if args.cert is not None:
             try:
@@ -307,6 +340,7 @@ class Link:
 
     def close(self) -> None:
         """Say goodbye, and wait for the library's thread to have said it."""
+        self._leaving = True
         self.client.disconnect(properties=properties(self.args, "disconnect"))
         self.client.loop_stop()
 
@@ -322,15 +356,36 @@ class Link:
         """The connection was lost."""
         self.end("%s: the connection was lost: %s" % (self.place, reason))
 
-    def _connected(self, client: Client, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
+    def _closing(self, client: Any, userdata: Any, sock: Any) -> None:
+        # A socket that is closed with something unread resets the connection, and the broker may not see the last acknowledgements.
+        if not self._leaving:
+            return
+        deadline = time.monotonic() + GOODBYE
+        try:
+            with socket.socket(fileno=os.dup(sock.fileno())) as plain:
+                plain.shutdown(socket.SHUT_WR)
+                while (left := deadline - time.monotonic()) > 0:
+                    plain.settimeout(left)
+                    if not plain.recv(65536):
+                        break
+        except OSError:
+            pass  # it is closed anyway
+
+    def _crashed(self, error: Exception) -> None:
+        self.end("%s: unexpected %s: %s" % (self.place, type(error).__name__, error))
+        self._answered.set()
+
+    def _connected(self, client: Any, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
         if code.is_failure:
             self._refusal = "the broker refuses the connection: %s" % reason_of(code, properties)
         else:
             self._refusal = ""
+            if not flags.session_present:
+                client.forget()
             self.ready()
         self._answered.set()
 
-    def _disconnected(self, client: Client, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
+    def _disconnected(self, client: Any, userdata: Any, flags: Any, code: Any, properties: Any) -> None:
         if not self._answered.is_set():
             self._refusal = "the broker ended the connection before it answered CONNECT"
             self._answered.set()
@@ -342,7 +397,7 @@ def reason_of(code: Any, properties: Any) -> str:
     """A reason code in words, with what the broker says about it."""
     text = str(code).lower()
     said = getattr(properties, "ReasonString", "") if properties is not None else ""
-    return "%s (0x%02X)%s" % (text, code.value, ", " + said if said else "")
+    return "%s (0x%02X)%s" % (text, code.value, ", " + printable(said) if said else "")
 
 
 def run(name: str, work: Any, args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from port.cpython.commands import command, fail
+from port.cpython.escape import toml_string
 
 SOME_LOST = 3
 _TITLES = {"lost": "Not carried over:", "different": "Carried over with a difference:", "needless": "Not needed here:"}
@@ -20,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
         description="Print the configuration that does what a mosquitto.conf does, with listeners, users, rights, limits, "
         "persistence and the files of its include_dir. Password and ACL files are read as they are. What cannot be carried over "
         "is named on standard error, with file and line, and in the output as a comment; a listener that would be open wider "
-        "without it is left out. Relative names of files are taken as `mosquitto -c FILE` would take them here.",
+        "without it is left out, and so are all where a folder or option that may guard them cannot be read. Relative names of files are taken as `mosquitto -c FILE` would take them here.",
         epilog="Exit status: 0 all was carried over, %d some lines were not, 1 the file cannot be read, 2 misuse." % SOME_LOST,
     )
     found.add_argument("file", metavar="FILE", help="mosquitto.conf")
@@ -41,7 +42,12 @@ def main(arguments: list[str]) -> int:
         print(note, file=sys.stderr)
     if not found.values["listener"]:
         return fail("from-mosquitto: no listener is left", SOME_LOST)
-    print(toml(found))
+    text = toml(found)
+    try:
+        text.encode()
+    except UnicodeEncodeError as e:  # such as a relative name in a folder whose own name is no UTF-8
+        return fail("from-mosquitto: TOML cannot have what is not UTF-8: %s" % text[max(0, e.start - 60) : e.end].split("\n")[-1])
+    print(text)
     return SOME_LOST if lost else 0
 
 
@@ -82,4 +88,4 @@ def literal(value: Any) -> str:
         return "{ %s }" % ", ".join("%s = %s" % (key, literal(item)) for key, item in value.items())
     if isinstance(value, list):
         return "[%s]" % ", ".join(map(literal, value))
-    return json.dumps(value, ensure_ascii=False)
+    return toml_string(value) if isinstance(value, str) else json.dumps(value)

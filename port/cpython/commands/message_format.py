@@ -27,6 +27,7 @@ _PROPERTIES = {
     "A": "TopicAlias", "C": "ContentType", "D": "CorrelationData", "E": "MessageExpiryInterval", "F": "PayloadFormatIndicator",
     "P": "UserProperty", "R": "ResponseTopic", "S": "SubscriptionIdentifier",
 }  # fmt: skip
+_DIGITS = 5  # of a width
 _DATES = "aAbBcCdDeFgGhHIjklmMNpPrRsSTuUVwWxXyYzZ"
 
 
@@ -68,6 +69,8 @@ class Format:
             raise ValueError("unknown format %%%s" % letter)
         if not flags and not width and most is None:
             return value
+        if len(width) > _DIGITS or len(most or "") > _DIGITS:
+            raise ValueError("%s is too wide" % match[0][:20])
 
         def padded(message: MQTTMessage, now: float) -> bytes:
             found: bytes = value(message, now)
@@ -119,9 +122,16 @@ def _json(message: MQTTMessage, now: float, parsed: bool) -> bytes:
     else:
         try:
             found["payload"] = json.loads(text)
-        except ValueError:
+            return _encoded(found)
+        except (ValueError, RecursionError):  # it is no JSON, or has numbers without end or is too deep to be written again
             found["payload"] = text
-    return json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
+    return _encoded(found)
+
+
+def _encoded(found: dict[str, Any]) -> bytes:
+    """As JSON; half a surrogate pair, which is no UTF-8, as the escape that JSON has for it. Raises ValueError, RecursionError."""
+    text = json.dumps(found, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode(errors="backslashreplace")
 
 
 def _properties(message: MQTTMessage) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -50,6 +51,8 @@ def main(arguments: list[str]) -> int:
     found = parser()
     args = found.parse_args(arguments)
     args.topic = apply_url(found, args) or args.topic
+    if not args.repeat_delay <= threading.TIMEOUT_MAX:
+        found.error("--repeat-delay must be up to %d" % threading.TIMEOUT_MAX)
     sources = [
         ("-m", args.message),
         ("-f", args.file),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,8 @@ def main(arguments: list[str]) -> int:
         found.error("-F and -v or -N cannot be together")
     if args.count is not None and args.count < 1 or args.wait is not None and args.wait <= 0:
         found.error("-C and -W must be above 0")
+    if args.wait is not None and not args.wait <= threading.TIMEOUT_MAX:
+        found.error("-W must be up to %d" % threading.TIMEOUT_MAX)
     try:
         args.shape = Format(args.format if args.format is not None else "%t %p" if args.verbose else "%p", not args.no_newline)
     except ValueError as e:
@@ -77,7 +80,7 @@ class _Subscriber(Link):
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__(args)
         self._left = args.count
-        self._fresh = False  # a message came that was not retained before
+        self.unwritten: OSError | None = None  # why a message could not be printed
         self.client.on_subscribe = self._granted
         self.client.on_message = self._received
 
@@ -116,20 +119,26 @@ class _Subscriber(Link):
             self.end()
 
     def _received(self, client: Any, userdata: Any, message: MQTTMessage) -> None:
+        """Print it. It is acknowledged when it is printed, or left out as the options say: until then its session keeps it."""
         args = self.args
-        if not self.done.is_set():
+        if self.done.is_set():
+            return
+        if args.retained_only and not message.retain:
+            self.end()
+            return
+        if not (message.retain and args.no_retained) and not self._left_out(message.topic):
+            text = args.shape.text(message, time.time())
             try:
-                if message.retain and args.remove_retained and message.payload:
-                    client.publish(message.topic, b"", 1, True)
-                if args.retained_only and not message.retain:
-                    self.end()
-                elif not (message.retain and args.no_retained) and not self._left_out(message.topic):
-                    sys.stdout.buffer.write(args.shape.text(message, time.time()))
-                    sys.stdout.buffer.flush()
-                    if self._left is not None:
-                        self._left -= 1
+                sys.stdout.buffer.write(text)
+                sys.stdout.buffer.flush()
             except OSError as e:
-                self.end(e.strerror or str(e))
+                self.unwritten = e
+                self.end("standard output: %s" % (e.strerror or e))
+                return
+            if self._left is not None:
+                self._left -= 1
+        if message.retain and args.remove_retained and message.payload:
+            client.publish(message.topic, b"", 1, True)
         client.ack(message.mid, message.qos)
         if self._left == 0:
             self.end()
@@ -164,6 +173,8 @@ def _subscribe(args: argparse.Namespace) -> int:
             signal.signal(number, signal.SIG_DFL)
         link.done.set()
         link.close()
+    if isinstance(link.unwritten, BrokenPipeError):
+        raise link.unwritten  # nobody reads any more, see commands.guarded
     if link.error:
         raise ClientError(link.error)
     return 0 if ended or args.retained_only else TIMED_OUT
