@@ -302,6 +302,37 @@ def test_a_broker_that_stops_sends_all_wills_before():
     assert world.broker.router.subscriptions.count == 0
 
 
+def test_wills_of_many_go_out_in_the_order_in_which_their_clients_went():
+    world = World()
+    watchers, clients = with_wills(world, 60, 25)
+    clients.reverse()
+    vanish(world, clients)
+    assert world.broker.settling
+    while world.broker.work():
+        pass
+    world.broker.flush()
+    for watcher in watchers:
+        came = [packet["topic"] for packet in watcher.messages()]
+        assert came == [b"will/%d" % i for i in range(59, -1, -1)]
+
+
+def test_delayed_wills_of_many_go_out_in_their_order():
+    world = World(max_sessions=300, max_connections=300, max_connections_per_address=0)
+    watcher = world.connect("w")
+    watcher.subscribe("will/#", qos=1)
+    properties = {SESSION_EXPIRY_INTERVAL: 100}
+    for i in range(210):
+        will = {"topic": b"will/%d" % i, "payload": b"gone", "properties": {WILL_DELAY_INTERVAL: 1}}
+        world.connect("c%d" % i, will=will, properties=properties).lose()
+    waiting = [session.will[0].name for session in world.broker.due if session.will is not None]
+    assert len(waiting) == 210
+    world.advance(2000)
+    while world.broker.work():
+        pass
+    world.broker.flush()
+    assert [packet["topic"] for packet in watcher.messages()] == waiting
+
+
 class Full:
     """In place of a dict or a list: there is no memory for another entry."""
 

@@ -4,6 +4,7 @@ What the broker itself says of refusals, on both runtimes, is in tests/core/test
 """
 
 import asyncio
+import gc
 import json
 import logging
 import re
@@ -11,14 +12,19 @@ import signal
 import socket
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import pytest
 
 from port.core.auth import Authenticator
+from port.core.broker import Broker
 from port.core.codec import CONNECT, SUBSCRIBE
+from port.core.everybody import AllowAll
+from port.core.options import Options
 from port.core.packets import encode
 from port.core.password_file import make_record
+from port.core.store import Store
 from port.cpython import Server
 from server_process import ServerProcess, environment, free_port
 from tests.host.drivers import TIMEOUT
@@ -199,11 +205,26 @@ def test_json(tool, tmp_path):
                            "ucomqtt: the configuration is right\n")
 
 
+FLASH = 'Server(store=FlashStore("/store")) with FlashStore from port.micropython.flash'
+
+
 def test_programs_of_boards(tool):
     script = """
 import asyncio
 from port.micropython import Server
-for call in (lambda: Server(max_conections=5), lambda: Server().publish("a", 21.5)):
+from port.core.auth import Authenticator
+class Late(Authenticator):
+    async def authenticate(self, client, user, password):
+        return 0
+class Talk(Authenticator):
+    async def exchange(self, client, data):
+        return 0, None
+def listen(*args, **more):
+    return lambda: Server().listen(*args, **more)
+for call in (lambda: Server(max_conections=5), lambda: Server().publish("a", 21.5), lambda: Server(store="/store"),
+             lambda: Server(store=Late), lambda: Server(100), lambda: Server(log=5), lambda: Server(host="0.0.0.0"),
+             listen(1883), listen(tls=True), listen(auth="users"), listen(auth=["users"]), listen(auth=[Late]),
+             listen(auth=[print]), listen(auth=[Late()]), listen("127.0.0.1", 1884, auth=[Talk()])):
     try:
         call()
     except (TypeError, ValueError) as e:
@@ -216,12 +237,35 @@ async def main():
     except RuntimeError as e:
         print(e)
     await server.stop()
+    server = Server()
+    server.listen("127.0.0.1", 1884)
+    server.authenticators.append(Late)
+    try:
+        await server.start()
+    except TypeError as e:
+        print(e)
 asyncio.run(main())
 """
     done = subprocess.run([tool("micropython"), "-c", script], cwd=ROOT, text=True, timeout=60, capture_output=True, env=environment())
     assert done.stdout.splitlines() == [
-        "unknown option max_conections, did you mean max_connections?", "str or bytes wanted, not 21.5", "W there is no listener",
+        "unknown option max_conections, did you mean max_connections?",
+        "str or bytes wanted, not 21.5",
+        "store must be a Store, as in %s, not '/store'" % FLASH,
+        "store must be a Store, as in %s, not <class 'Late'>" % FLASH,
+        "Server takes options by name, as in Server(max_connections=100), or an Options object, not 100",
+        "log must be a function (level, text, *args), not 5",
+        "host is no option of Server but of a listener: server.listen(host=...)",
+        "listener tcp: host must be a string, not 1883",
+        "tls must be an SSLContext, or a dict with certificate and key, not True",
+        "auth must be a list of Authenticator objects, not 'users'",
+        "auth must hold objects of subclasses of Authenticator, not 'users'",
+        "auth must hold Authenticator objects, not the class Late: Late(...) makes one",
+        "auth must hold objects of subclasses of Authenticator, not <function>",
+        LATE.replace("%r", "<Late without a name>"),
+        LATE.replace("authenticate of %r", "exchange of <Talk without a name>"),
+        "W there is no listener",
         "listen() comes before start()",
+        "the authenticators of listener tcp must hold Authenticator objects, not the class Late: Late(...) makes one",
     ], done.stderr  # fmt: skip
 
 
@@ -235,7 +279,39 @@ async def answer(*_):
     return None
 
 
+class Few(Authenticator):
+    def authenticate(self, client):  # type: ignore[override]
+        return 0
+
+
+class Late(Authenticator):
+    async def authenticate(self, client, user, password):  # type: ignore[override]
+        return 0
+
+
+FEW, LATER, ALLOW = Few(), Late(), AllowAll()
+broker: Any = Broker
+SQLITE = 'Server(store=SQLiteStore("broker.db")) with SQLiteStore from port.cpython.stores.sqlite'
+LATE = "authenticate of %r cannot be async: authenticate answers PENDING instead, and client.authenticated(code) is called later"
 PROGRAM = (
+    (lambda: new(0), TypeError, "Server takes options by name, as in Server(max_connections=100), or an Options object, not 0"),
+    (lambda: new(Options(), max_qos=1), TypeError, "Server takes options by name or an Options object, not both"),
+    (lambda: new(store="broker.db"), TypeError, "store must be a Store, as in %s, not 'broker.db'" % SQLITE),
+    (lambda: new(store=Store), TypeError, "store must be a Store, as in %s, not %r" % (SQLITE, Store)),
+    (lambda: new(log="broker.log"), TypeError, "log must be a function (level, text, *args), not 'broker.log'"),
+    (lambda: broker(clock=5), TypeError, "clock must be a function (), not 5"),
+    (lambda: broker(store="x"), TypeError, "store must be a Store of port.core.store, not 'x'"),
+    (lambda: broker(5), TypeError, "Broker takes options by name, as in Broker(max_connections=100), or an Options object, not 5"),
+    (lambda: new().listen(tls=True), TypeError, "tls must be an SSLContext, or a dict with certificate and key, not True"),
+    (lambda: new().listen(1883), ValueError, "listener tcp: host must be a string, not 1883"),
+    (lambda: new().listen(auth="users"), TypeError, "auth must be a list of Authenticator objects, not 'users'"),
+    (lambda: new().listen(auth=ALLOW), TypeError, "auth must be a list of Authenticator objects, not %r" % ALLOW),
+    (lambda: new().listen(auth=["users"]), TypeError, "auth must hold objects of subclasses of Authenticator, not 'users'"),
+    (lambda: new().listen(auth=[AllowAll]), TypeError, "auth must hold Authenticator objects, not the class AllowAll: AllowAll(...) "
+     "makes one"),
+    (lambda: new().listen(auth=[print]), TypeError, "auth must hold objects of subclasses of Authenticator, not %r" % print),
+    (lambda: new().listen(auth=[FEW]), TypeError, "authenticate of %r must take (client, user, password), not (client)" % FEW),
+    (lambda: new().listen(auth=[LATER]), TypeError, LATE % LATER),
     (lambda: new(100), TypeError, "Server takes options by name, as in Server(max_connections=100), or an Options object, not 100"),
     (lambda: new(host="0.0.0.0"), ValueError, "host is no option of Server but of a listener: server.listen(host=...)"),
     (lambda: new(tls={}), ValueError, "tls is no option of Server but of a listener: server.listen(tls=...)"),
@@ -295,6 +371,40 @@ def hello(client_id="c", user=None, password=None, version=4):
                    "password": password, "will": None, "properties": {}}, version)  # fmt: skip
 
 
+async def test_async_callbacks_are_taken_away_one_by_one():
+    class Unhashable:
+        __hash__ = None  # type: ignore[assignment]
+
+        async def __call__(self, client, *_):
+            came.append(client)
+
+    came: list[Any] = []
+    callback: Any = Unhashable()
+    server = Server()
+    for _ in range(3):
+        server.on("connect", callback)
+        server.on("disconnect", callback)
+        server.off("connect", callback)
+        server.off("disconnect", callback)
+    with pytest.raises(ValueError, match="no such callback for event connect"):
+        server.off("connect", callback)
+    server.on("connect", callback)
+    server.on("disconnect", callback)
+    server.off("connect", callback)
+    server.tell("connect", "c")
+    server.tell("disconnect", "d", 0)
+    while not came:
+        await asyncio.sleep(0)
+    assert came == ["d"]
+    watched = weakref.ref(callback)
+    server.off("disconnect", callback)
+    while asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.sleep(0)
+    del callback
+    gc.collect()
+    assert watched() is None
+
+
 async def test_async_callbacks_are_awaited(caplog):
     server = Server()
     server.listen("127.0.0.1", 0)
@@ -324,19 +434,26 @@ async def test_async_callbacks_are_awaited(caplog):
     assert "Traceback" in caplog.text
 
 
+async def test_authenticators_are_looked_at_before_the_start():
+    for wrong, text in ((Late, "not the class Late: Late\\(...\\) makes one"), ("users", "not 'users'"), (LATER, "cannot be async")):
+        server: Any = Server(anonymous="all")
+        server.listen("127.0.0.1", 0)
+        server.authenticators.append(wrong)
+        with pytest.raises(TypeError, match="the authenticators of listener tcp must hold .*%s|%s" % (text, text)):
+            await server.start()
+        assert server.addresses == []
+
+
 @pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
 async def test_async_authenticators_let_nobody_in(caplog):
-    class Mine(Authenticator):
-        async def authenticate(self, client, user, password):  # type: ignore[override]
-            return 0
-
+    """Those, too, that come too late to be looked at."""
     server = Server(anonymous="all")
-    server.authenticators.append(Mine())
     server.listen("127.0.0.1", 0)
     async with server:
+        server.authenticators.append(LATER)
         sock, connack = await asyncio.to_thread(dialled, server.addresses[0], hello(user=b"ann"))
         sock.close()
-    assert connack[3] and "<Mine without a name> answers <coroutine object" in caplog.text and ", not 0, None, or 0x80 up" in caplog.text
+    assert connack[3] and "<Late without a name> answers <coroutine object" in caplog.text and ", not 0, None, PENDING or " in caplog.text
 
 
 # -- clients -------------------------------------------------------------------------------------------
