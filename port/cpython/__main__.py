@@ -16,6 +16,7 @@ from collections.abc import Callable
 from port.core.address import is_loopback
 from port.cpython import commands, config, files, preflight, show
 from port.cpython.config import Program
+from port.cpython.extras import install
 from port.cpython.logs import BackgroundLog
 from port.cpython.poller import EventLoop
 from port.cpython.server import Server, logger
@@ -142,7 +143,7 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         if name == "auto":
             return own
-        raise ConfigError("loop uvloop: uvloop is not installed (pip install ucomqtt[uvloop])") from None
+        raise ConfigError("loop uvloop: uvloop is not installed: " + install("uvloop")) from None
     return uvloop.new_event_loop
 
 

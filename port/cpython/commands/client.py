@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from port.cpython.commands import fail
+from port.cpython.extras import install
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -30,8 +31,8 @@ _NUMBERS = ("Interval", "Maximum", "Indicator", "Alias", "Identifier", "Informat
 EXIT_STATUS = """Exit status: 0 done, 1 no connection, or the broker refused something, 2 misuse"""
 EPILOG = """\
 A password on the command line can be seen by others. It is taken from --password-file, or from the variable MQTT_PASSWORD,
-just as well; the user name from MQTT_USERNAME. Needs the Python library paho-mqtt: pip install 'ucomqtt[client]'.
-"""
+just as well; the user name from MQTT_USERNAME. Needs the Python library paho-mqtt: %s.
+""" % install("client")
 
 
 class ClientError(Exception):
@@ -194,7 +195,7 @@ class Link:
             from paho.mqtt.client import Client
             from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
         except ImportError:
-            raise ClientError("the Python library paho-mqtt, 2.0 or newer, is missing: pip install 'ucomqtt[client]'") from None
+            raise ClientError("the Python library paho-mqtt, 2.0 or newer, is missing: " + install("client")) from None
         self.args = args
         self.done = threading.Event()
         self.error = ""
