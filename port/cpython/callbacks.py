@@ -22,8 +22,11 @@ _ASKED = ("subscribe", "process_message", "message")
 
 # What the broker calls of an authenticator: method, its arguments.
 _METHODS = (
-    ("authenticate", ("client", "user", "password")), ("exchange", ("client", "data")), ("valid", ("client",)), ("knows", ("user",)),
-)  # fmt: skip
+    ("authenticate", ("client", "user", "password")),
+    ("exchange", ("client", "data")),
+    ("valid", ("client",)),
+    ("knows", ("user",)),
+)
 
 
 class Callbacks:
@@ -89,7 +92,7 @@ def is_async(callback: Any) -> bool:
 
 
 def refuse_authenticators(found: Any, where: str) -> None:
-    """Raise TypeError unless this is a list of authenticators whose methods can be called as the broker does; `where` names it."""
+    """Raise TypeError unless this is a list of authenticators that the broker can call; `where` names it."""
     given.refuse_authenticators(found, where)
     for one in found:
         for name, arguments in _METHODS:

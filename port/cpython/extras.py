@@ -1,4 +1,4 @@
-"""Libraries of others that parts of the broker need, each with the versions that will do, as the extras of pyproject.toml have them."""
+"""Libraries of others that parts of the broker need, with the versions that will do: the extras of pyproject.toml."""
 
 from __future__ import annotations
 

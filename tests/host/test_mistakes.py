@@ -69,8 +69,46 @@ def test_arguments(arguments, text):
     assert len(lines) == 1 or len(lines) == 2 and lines[1].endswith(" --help tells what there is")
 
 
+@pytest.mark.parametrize("module", ("port.cpython", "ucomqtt", "port.cpython.commands"))
+def test_an_old_python(module):
+    """As on Python 3.10, which has no tomllib, by each way into the program."""
+    script = """
+import runpy, sys
+sys.version_info = (3, 10, 12, "final", 0)
+sys.modules["tomllib"] = None
+sys.argv = ["ucomqtt", "--version"]
+runpy.run_module(%r, run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", script % module], cwd=ROOT, text=True, timeout=60, capture_output=True,
+                          env=environment())
+    assert (done.returncode, done.stderr) == (1, "ucomqtt needs Python 3.11 or newer; this is 3.10.12\n")
+
+
 def test_variables():
     assert "UCOMQTT_PROT: unknown option prot, did you mean port?" in run(UCOMQTT_PROT="1").stderr
+
+
+@pytest.mark.parametrize(("host", "said"), (
+    ("::1", "only this machine is listened to"), ("127.0.0.1", "only this machine is listened to"),
+    ("unix", "only this machine is listened to"), ("0.0.0.0", "only clients on this machine may connect"),
+    ("::", "only clients on this machine may connect"),
+))  # fmt: skip
+def test_what_a_start_says_of_who_may_connect(host, said, tmp_path):
+    path = tmp_path / "broker.toml"
+    path.write_text('[[listener]]\ntype = "unix"\nfile = "socket"\n')
+    options = ["--config", str(path)] if host == "unix" else ["--host", host, "--port", "0"]
+    process = subprocess.Popen([sys.executable, "-m", "port.cpython", *options], cwd=ROOT, env=environment(), text=True,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
+    try:
+        line = ""
+        while "; --" not in line:
+            line = process.stderr.readline()
+            assert line, process.wait(TIMEOUT)
+        assert said in line
+    finally:
+        process.terminate()
+        process.wait(TIMEOUT)
+        process.stderr.close()
 
 
 # -- TOML --------------------------------------------------------------------------------------------
@@ -301,14 +339,15 @@ PROGRAM = (
     (lambda: new(log="broker.log"), TypeError, "log must be a function (level, text, *args), not 'broker.log'"),
     (lambda: broker(clock=5), TypeError, "clock must be a function (), not 5"),
     (lambda: broker(store="x"), TypeError, "store must be a Store of port.core.store, not 'x'"),
-    (lambda: broker(5), TypeError, "Broker takes options by name, as in Broker(max_connections=100), or an Options object, not 5"),
+    (lambda: broker(5), TypeError, "Broker takes options by name, as in Broker(max_connections=100), or an Options object, "
+     "not 5"),
     (lambda: new().listen(tls=True), TypeError, "tls must be an SSLContext, or a dict with certificate and key, not True"),
     (lambda: new().listen(1883), ValueError, "listener tcp: host must be a string, not 1883"),
     (lambda: new().listen(auth="users"), TypeError, "auth must be a list of Authenticator objects, not 'users'"),
     (lambda: new().listen(auth=ALLOW), TypeError, "auth must be a list of Authenticator objects, not %r" % ALLOW),
     (lambda: new().listen(auth=["users"]), TypeError, "auth must hold objects of subclasses of Authenticator, not 'users'"),
-    (lambda: new().listen(auth=[AllowAll]), TypeError, "auth must hold Authenticator objects, not the class AllowAll: AllowAll(...) "
-     "makes one"),
+    (lambda: new().listen(auth=[AllowAll]), TypeError, "auth must hold Authenticator objects, not the class AllowAll: "
+     "AllowAll(...) makes one"),
     (lambda: new().listen(auth=[print]), TypeError, "auth must hold objects of subclasses of Authenticator, not %r" % print),
     (lambda: new().listen(auth=[FEW]), TypeError, "authenticate of %r must take (client, user, password), not (client)" % FEW),
     (lambda: new().listen(auth=[LATER]), TypeError, LATE % LATER),
@@ -435,7 +474,7 @@ async def test_async_callbacks_are_awaited(caplog):
 
 
 async def test_authenticators_are_looked_at_before_the_start():
-    for wrong, text in ((Late, "not the class Late: Late\\(...\\) makes one"), ("users", "not 'users'"), (LATER, "cannot be async")):
+    for wrong, text in ((Late, "not the class Late: Late"), ("users", "not 'users'"), (LATER, "cannot be async")):
         server: Any = Server(anonymous="all")
         server.listen("127.0.0.1", 0)
         server.authenticators.append(wrong)
@@ -453,7 +492,8 @@ async def test_async_authenticators_let_nobody_in(caplog):
         server.authenticators.append(LATER)
         sock, connack = await asyncio.to_thread(dialled, server.addresses[0], hello(user=b"ann"))
         sock.close()
-    assert connack[3] and "<Late without a name> answers <coroutine object" in caplog.text and ", not 0, None, PENDING or " in caplog.text
+    assert connack[3] and "<Late without a name> answers <coroutine object" in caplog.text
+    assert ", not 0, None, PENDING or " in caplog.text
 
 
 # -- clients -------------------------------------------------------------------------------------------

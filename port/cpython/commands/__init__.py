@@ -14,6 +14,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
 
+from port.cpython.oldest import check_version
+
+check_version()  # each way into the program comes by here first, see port.cpython.__main__
+
 
 class Command(NamedTuple):
     """A row of the table: name, the module that has it, and what it does."""
