@@ -59,7 +59,7 @@ def test_a_command_that_is_not_there(arguments):
 def test_a_configuration_is_no_command(tmp_path):
     (tmp_path / "broker.toml").write_text("")
     done = ucomqtt(tmp_path / "broker.toml")
-    assert done.returncode == 2 and f"the broker takes a file as --config {tmp_path}/broker.toml" in done.stderr
+    assert done.returncode == 2 and f"did you mean --config {tmp_path}/broker.toml?" in done.stderr
 
 
 def test_check(tmp_path):

@@ -41,6 +41,9 @@ def run(*arguments, folder=ROOT, **variables):
     )  # fmt: skip
 
 
+LAN = '[[listener]]\nid = "lan"\n'
+TYPE = "listener lan: type must be one of http, tcp, unix, websocket, not "
+
 # -- the command line --------------------------------------------------------------------------------
 
 ARGUMENTS = (
@@ -49,7 +52,17 @@ ARGUMENTS = (
     (("--max-qs", "1"), "unknown argument --max-qs, did you mean --max-qos?"),
     (("--max-conections=5",), "unknown argument --max-conections, did you mean --max-connections?"),
     (("--bridge",), "unknown argument --bridge"),
-    (("broker.toml",), "unknown command broker.toml, there are pub, sub, passwd,"),
+    (("broker.toml",), "unknown command broker.toml, did you mean --config broker.toml?"),
+    (("mosquitto.conf",), "unknown command mosquitto.conf, did you mean from-mosquitto mosquitto.conf, which "
+     "translates it?"),
+    (("README.md",), "unknown command README.md, did you mean --config README.md?"),
+    (("xyzzy",), "unknown command xyzzy, there are pub, sub, passwd,"),
+    (("-p", "1883"), "unknown argument -p, did you mean --port?"),
+    (("-p1883",), "unknown argument -p, did you mean --port?"),
+    (("-c", "broker.toml"), "unknown argument -c, did you mean --config?"),
+    (("-x",), "unknown argument -x"),
+    (("--tls", "x"), "unknown argument --tls; it is a part of the configuration, tls of a [[listener]]: --config FILE"),
+    (("--acl",), "unknown argument --acl; it is a part of the configuration, [[acl]]: --config FILE"),
     (("--port",), "argument --port: expected one argument"),
     (("--port", "x"), "port must be a whole number, not 'x'"),
     (("--port", "70000"), "listener default: port must be from 0 to 65535, not 70000"),
@@ -84,8 +97,30 @@ runpy.run_module(%r, run_name="__main__")
     assert (done.returncode, done.stderr) == (1, "ucomqtt needs Python 3.11 or newer; this is 3.10.12\n")
 
 
-def test_variables():
-    assert "UCOMQTT_PROT: unknown option prot, did you mean port?" in run(UCOMQTT_PROT="1").stderr
+VARIABLES = (
+    ({"PROT": "1"}, "UCOMQTT_PROT: unknown option prot, did you mean port?"),
+    ({"MAX_QOS": "x"}, "UCOMQTT_MAX_QOS: max_qos must be a whole number, not 'x'"),
+    ({"MAX_QOS": "7"}, "UCOMQTT_MAX_QOS: max_qos must be from 0 to 2, not 7"),
+    ({"RETAIN_AVAILABLE": "no"}, "UCOMQTT_RETAIN_AVAILABLE: retain_available must be true or false, not 'no'"),
+    ({"PORT": "70000"}, "UCOMQTT_PORT: listener default: port must be from 0 to 65535, not 70000"),
+    ({"HOST": "300.1.2.3"}, "UCOMQTT_HOST: listener default: host is no IP address: '300.1.2.3'"),
+    ({"LOG_LEVEL": "loud"}, "UCOMQTT_LOG_LEVEL: log_level must be one of debug, info, warning, error, not 'loud'"),
+    ({"STORE": "/nowhere/x.db"}, "UCOMQTT_STORE: store: file /nowhere/x.db: there is no folder /nowhere"),
+    ({"CONFIG": "no.toml"}, "UCOMQTT_CONFIG: cannot read no.toml: No such file or directory"),
+)
+
+
+@pytest.mark.parametrize(("variables", "text"), VARIABLES, ids=lambda value: "" if isinstance(value, str) else next(iter(value)))
+def test_variables(variables, text, tmp_path):
+    variables = {"UCOMQTT_" + name: value for name, value in variables.items()}
+    assert run("--check-config", **variables).stderr == "ucomqtt: %s\n" % text
+    if "UCOMQTT_MAX_QOS" in variables:  # what is said on the command line is not the variable's mistake
+        done = run("--check-config", "--max-qos", "8", **{**variables, "UCOMQTT_MAX_QOS": "7"})
+        assert done.stderr == "ucomqtt: max_qos must be from 0 to 2, not 8\n"
+    if "UCOMQTT_PORT" in variables:  # beside listeners of a file, too
+        path = tmp_path / "broker.toml"
+        path.write_text(LAN)
+        assert run("--config", str(path), "--check-config", **variables).stderr == "ucomqtt: %s\n" % text
 
 
 @pytest.mark.parametrize(("host", "said"), (
@@ -113,7 +148,6 @@ def test_what_a_start_says_of_who_may_connect(host, said, tmp_path):
 
 # -- TOML --------------------------------------------------------------------------------------------
 
-LAN = '[[listener]]\nid = "lan"\n'
 # The file, the line told, what is said of it.
 FILES = (
     ("max_conections = 5", 1, "unknown option max_conections, did you mean max_connections?"),
@@ -124,6 +158,16 @@ FILES = (
     ("port = '1883'", 1, "port must be a whole number, not '1883'"),
     ("[listener]\nid = 'a'", 1, "listener must be a list of tables: [[listener]] in place of [listener]"),
     ("[auth]\ntype = 'allow'", 1, "auth must be a list of tables: [[auth]] in place of [auth]"),
+    ("\n[[listner]]\nport = 1\n[[listner]]", 2, "unknown option listner, did you mean listener?"),
+    ("max_qos = 1\n[[xyzzy]]\nuser = 'a'", 2, "unknown option xyzzy"),
+    ("port = 70000\n" + LAN + "port = 1900", 1, "listener default: port must be from 0 to 65535, not 70000"),
+    (LAN + "type = 'ws'", 3, TYPE + "'ws', which is websocket"),
+    (LAN + "type = 'wss'", 3, TYPE + "'wss', which is websocket with a table tls"),
+    (LAN + "type = 'mqtts'", 3, TYPE + "'mqtts', which is tcp with a table tls"),
+    (LAN + "type = 'tls'", 3, TYPE + "'tls', which is tcp with a table tls"),
+    (LAN + "type = 5", 3, "listener lan: type must be one of http, tcp, unix, websocket, not 5"),
+    (LAN + "type = 'unix'\nfile = 'x'\nmode = 660", 5,
+     "listener lan: mode must be a string of octal digits such as \"660\", not 660"),
     (LAN + "type = 'quic'", 3, "listener lan: type must be one of http, tcp, unix, websocket, not 'quic'"),
     (LAN + "prot = 1", 3, "listener lan: unknown key prot, did you mean port?"),
     (LAN + "port = 70000", 3, "listener lan: port must be from 0 to 65535, not 70000"),
@@ -144,8 +188,11 @@ FILES = (
      "listener lan: tls: certificate DIR/no.pem: No such file or directory"),
     (LAN + "[listener.tls]\ncertificate = 'no.pem'\nkye = 'no.key'", 5, "listener lan: tls: unknown key kye, did you mean key?"),
     (LAN + "[listener.tls]\ncertificate = 'no.pem'", 3, "listener lan: tls: key is missing"),
-    (LAN + "acl = [{ topic = 'a' }, { tpic = 'b' }]", 3, "listener lan, rule 2: unknown key tpic in an ACL rule, there are allow, "
-     "actions, topic, user, client_id, address, qos, retain"),
+    (LAN + "acl = [{ topic = 'a' }, { tpic = 'b' }]", 3, "listener lan, rule 2: unknown key tpic, did you mean topic?"),
+    ("[[acl]]\nallow = true\ntopics = ['a']", 3, "acl, rule 1: unknown key topics, did you mean topic?"),
+    ("[[acl]]\ntopic = 'a'\nmethod = 'b'", 3, "acl, rule 1: unknown key method, there are allow, actions, topic, user, "
+     "client_id, address, qos, retain"),
+    ("[[acl]]\ntopic = 'a'\nactions = ['subscribe', 'publsh']", 3, "acl, rule 1: unknown action publsh, did you mean publish?"),
     ("[[auth]]\nname = 'x'", 1, "auth, entry 1: type is missing"),
     ("[[auth]]\ntype = 'allow'\n[[auth]]\ntype = 'allow'", 3, "auth, entry 2: there are two with the name allow"),
     ("[[auth]]\ntype = 'ldap'", 2, "auth ldap: unknown type ldap, there are allow, deny, certificate, http, jwt, mysql, password_file, "
@@ -157,7 +204,7 @@ FILES = (
     ("[[auth]]\ntype = 'http'\nuser_ulr = 'http://x/'", 3, "auth http: unknown key user_ulr, did you mean user_url?"),
     ("[[acl]]\ntopic = 'a'\n[[acl]]\ntopic = 'a#'", 4, "acl, rule 2: topic in an ACL rule must be a topic filter, not 'a#'"),
     ("[[acl]]\ntopic = 'home/%x/#'", 2, "acl, rule 1: %x in the topic of an ACL rule stands for nothing, there are %u and %c"),
-    ("[[acl]]\ntopic = 'a'\nactions = ['read']", 3, "acl, rule 1: unknown action 'read' in an ACL rule, there are publish, receive, "
+    ("[[acl]]\ntopic = 'a'\nactions = ['read']", 3, "acl, rule 1: unknown action read, there are publish, receive, "
      "subscribe, subscribe_only"),
     ("acl_file = 'no.acl'", 1, "cannot read DIR/no.acl: No such file or directory"),
     ("[[client_limits]]\nuser = 'a'\n[[client_limits]]\nuser = 'b'\nmax_qos = 9", 5,
@@ -227,15 +274,25 @@ def test_json(tool, tmp_path):
         ({"bridge": {}}, "unknown option bridge"),
         ({"acl": [{"topic": "home/%x/#"}]}, "acl, rule 1: %x in the topic of an ACL rule stands for nothing, there are %u and %c"),
         ({"client_limits": [{"user": "a", "max_qs": 1}]}, "client_limits, entry 1: unknown key max_qs, did you mean max_qos?"),
+        ({"acl": [{"topics": ["a"]}]}, "acl, rule 1: unknown key topics, did you mean topic?"),
+        ({"listner": [{}]}, "unknown option listner, did you mean listener?"),
+        ({"listener": [{"type": "mqtts"}]},
+         "listener mqtts: type must be one of http, tcp, unix, websocket, not 'mqtts', which is tcp with a table tls"),
         ({"listener": [{"type": "quic"}]}, "listener quic: type must be one of http, tcp, unix, websocket, not 'quic'"),
     ):
         path.write_text(json.dumps(values))
         done = subprocess.run([tool("micropython"), "-m", "port.micropython", "--config", str(path)], cwd=ROOT, text=True, timeout=60,
                               capture_output=True, env=environment())
         assert (done.returncode, done.stdout) == (2, "ucomqtt: %s\n" % text), done.stdout
-    done = subprocess.run([tool("micropython"), "-m", "port.micropython", "--hots", "x"], cwd=ROOT, text=True, timeout=60,
-                          capture_output=True, env=environment())
-    assert done.stdout == "ucomqtt: unknown argument --hots, did you mean --host?\n"
+    for arguments, text in (
+        (("--hots", "x"), "unknown argument --hots, did you mean --host?"),
+        (("-p", "1883"), "unknown argument -p, did you mean --port?"),
+        (("-c", "broker.json"), "unknown argument -c, did you mean --config?"),
+        (("broker.json",), "unknown argument broker.json, did you mean --config broker.json?"),
+    ):
+        done = subprocess.run([tool("micropython"), "-m", "port.micropython", *arguments], cwd=ROOT, text=True, timeout=60,
+                              capture_output=True, env=environment())
+        assert done.stdout == "ucomqtt: %s\n" % text
     path.write_text(json.dumps({"port": 1900, "listener": [{"port": 1901}]}))
     done = subprocess.run([tool("micropython"), "-m", "port.micropython", "--config", str(path), "--check-config"], cwd=ROOT, text=True,
                           timeout=60, capture_output=True, env=environment())
@@ -357,8 +414,7 @@ PROGRAM = (
     (lambda: new(max_conections=5), ValueError, "unknown option max_conections, did you mean max_connections?"),
     (lambda: new().listen(prot=5), ValueError, "listener tcp: unknown key prot, did you mean port?"),
     (lambda: new().listen(type="quic"), ValueError, "listener quic: type must be one of http, tcp, unix, websocket, not 'quic'"),
-    (lambda: new().set_acl([{"tpic": "a"}]), ValueError, "acl, rule 1: unknown key tpic in an ACL rule, there are allow, actions, "
-     "topic, user, client_id, address, qos, retain"),
+    (lambda: new().set_acl([{"tpic": "a"}]), ValueError, "acl, rule 1: unknown key tpic, did you mean topic?"),
     (lambda: new().publish("a", 21.5), TypeError, "str or bytes wanted, not 21.5"),
     (lambda: new().publish("a/#", "x"), ValueError, "invalid topic name 'a/#'"),
     (lambda: new().publish("a", "x", properties={"content_type": "x"}), ValueError,
