@@ -93,7 +93,7 @@ def fits(pattern: "Optional[bytes]", value: "Optional[bytes]") -> bool:
 def checked_answer(authenticator: "Any", code: "Any") -> int:
     """An authenticator's decision. Raises TypeError for one that is none, or would be taken for another, as False for 0."""
     if isinstance(code, bool) or not isinstance(code, int) or code and not 0x80 <= code <= 0xFF:
-        raise TypeError("%r answers %r, not 0, None, PENDING or a reason code from 0x80 to 0xFF" % (authenticator, code))
+        raise TypeError("%r answers %r, not 0, None, PENDING or 0x80 to 0xFF" % (authenticator, code))
     return code
 
 

@@ -122,7 +122,6 @@ class Broker:
     TURN: "ClassVar[int]" = 8192
     HANDSHAKES: "ClassVar[int]" = 8  # connections that may at least be without CONNECT at a time: those a host accepts at once
     word: "ClassVar[int]" = 8  # bytes of a word, of which objects are made
-    STORE: "ClassVar[str]" = ""  # how the host's store is made, for errors
     debug = False  # the host's log has what rules withhold from single clients, too
 
     def __init__(
@@ -138,11 +137,9 @@ class Broker:
             or not callable(clock) or not callable(log)
             or store is not None and (isinstance(store, type) or not hasattr(store, "commit"))
         ):  # fmt: skip
-            try:
-                from port.core.given import refuse_arguments
-            except ImportError:
-                raise TypeError("options, clock, log or store")
-            refuse_arguments(type(self).__name__, options, clock, log, store, self.STORE)
+            from port.core.given import refuse_arguments
+
+            refuse_arguments(self, options, clock, log, store)
         self.options = options or Options()
         self.clock = clock
         self.log = log

@@ -2,11 +2,14 @@
 
 from port.core import const
 from port.core.auth import Authenticator
-from port.core.options import TABLE, Options
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
+
+    from port.core.broker import Broker
+
+ASYNC = "%s of %r cannot be async: authenticate answers PENDING instead, and client.authenticated(code) is called later"
 
 
 def _plain() -> None:
@@ -17,50 +20,52 @@ def _generator() -> "Any":
     yield
 
 
-def refuse_arguments(kind: str, options: "Any", clock: "Any", log: "Any", store: "Any", example: str) -> None:
-    """Raise TypeError for an argument of a constructor that is of a wrong type; `kind`: the class, `example`: a store."""
-    if options is not None and not isinstance(options, Options):
-        text = "%s takes options by name, as in %s(max_connections=100), or an Options object, not %r"
-        raise TypeError(text % (kind, kind, options))
-    for name, value, arguments in (("clock", clock, ""), ("log", log, "level, text, *args")):
-        if not callable(value):
-            raise TypeError("%s must be a function (%s), not %r" % (name, arguments, value))
+def _has_own_type() -> bool:
+    """True on MicroPython: functions with `yield` or `async` are of another type there than others."""
+    return type(_generator) is not type(_plain)
+
+
+def refuse_arguments(broker: "Broker", options: "Any", clock: "Any", log: "Any", store: "Any") -> None:
+    """Raise TypeError naming the argument of a constructor that is of a wrong type; one of them is."""
+    if not callable(clock):
+        raise TypeError("clock must be a function, not %r" % (clock,))
+    if not callable(log):
+        raise TypeError("log must be a function (level, text, *args), not %r" % (log,))
     if store is not None and (isinstance(store, type) or not hasattr(store, "commit")):
-        more = ", as in " + example if example else " of port.core.store"
-        raise TypeError("store must be a Store%s, not %r" % (more, store))
+        example = 'SQLiteStore("broker.db") of port.cpython.stores.sqlite'
+        if _has_own_type():
+            example = 'FlashStore("/store") of port.micropython.flash'
+        raise TypeError("store must be a Store such as %s, not %r" % (example, store))
+    kind = type(broker).__name__
+    text = "%s takes options by name, as in %s(max_connections=100), or an Options object, not %r"
+    raise TypeError(text % (kind, kind, options))
 
 
-def refuse_values(kind: str, options: "Any", values: "dict[str, Any]") -> None:
-    """Raise TypeError or ValueError where options by name are not for this class, or stand beside an Options object."""
-    if options is not None and values:
-        raise TypeError("%s takes options by name or an Options object, not both" % kind)
-    known = [row[0] for row in TABLE]
-    for name in values:
-        if name not in known:
-            from port.core.listener_config import LISTENER_KEYS
+def unknown_option(name: str, known: "list[str]") -> str:
+    """The text of an error: what an option could be that there is not."""
+    from port.core.listener_config import LISTENER_KEYS
 
-            if name in LISTENER_KEYS:
-                raise ValueError("%s is no option of %s but of a listener: server.listen(%s=...)" % (name, kind, name))
+    if name in LISTENER_KEYS:
+        return "%s is no option of Server but of a listener: server.listen(%s=...)" % (name, name)
+    from port.core.nearest import unknown
+
+    return unknown("option", name, known)
 
 
-def refuse_authenticators(found: "Any", where: str) -> None:
-    """Raise TypeError unless this is a list of authenticators; `where` names it.
+def refuse_authenticators(found: "Any", where: "Any") -> None:
+    """Raise TypeError unless this is a list of authenticators; `where` is its name, or the listener it is of.
 
     Async methods are known on MicroPython, where they are of a type of their own; CPython's Server looks at them itself.
     """
+    if not isinstance(where, str):
+        where = "the authenticators of listener " + where.id
     if not isinstance(found, (list, tuple)):
         raise TypeError("%s must be a list of Authenticator objects, not %r" % (where, found))
     for one in found:
-        if isinstance(one, type) and issubclass(one, Authenticator):
-            text = "%s must hold Authenticator objects, not the class %s: %s(...) makes one"
-            raise TypeError(text % (where, one.__name__, one.__name__))
         if not isinstance(one, Authenticator):
-            raise TypeError("%s must hold objects of subclasses of Authenticator, not %r" % (where, one))
-        if type(_generator) is not type(_plain):
-            kind: "Any" = type(one)
-            for name, method in (("authenticate", kind.authenticate), ("exchange", kind.exchange)):
-                if type(method) is type(_generator):
-                    raise TypeError(ASYNC % (name, one))
-
-
-ASYNC = "%s of %r cannot be async: authenticate answers PENDING instead, and client.authenticated(code) is called later"
+            more = ": it is a class, and is to be called" if isinstance(one, type) else ""
+            raise TypeError("%s must hold Authenticator objects, not %r%s" % (where, one, more))
+        kind: "Any" = type(one)
+        for name, method in (("authenticate", kind.authenticate), ("exchange", kind.exchange)):
+            if _has_own_type() and type(method) is type(_generator):
+                raise TypeError(ASYNC % (name, one))

@@ -91,8 +91,8 @@ def is_async(callback: Any) -> bool:
     return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(call)
 
 
-def refuse_authenticators(found: Any, where: str) -> None:
-    """Raise TypeError unless this is a list of authenticators that the broker can call; `where` names it."""
+def refuse_authenticators(found: Any, where: Any) -> None:
+    """Raise TypeError unless this is a list of authenticators that the broker can call; `where` is its name or its listener."""
     given.refuse_authenticators(found, where)
     for one in found:
         for name, arguments in _METHODS:

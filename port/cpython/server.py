@@ -25,7 +25,6 @@ from port.core.auth import Authenticator
 from port.core.broker import Broker
 from port.core.clientlog import shown
 from port.core.config import Config
-from port.core.given import refuse_values
 from port.core.guard import MemoryGuard
 from port.core.listener import Listener
 from port.core.listener_config import describe, new_listener
@@ -82,7 +81,6 @@ class Server(Broker):
     buffer        what asyncio's transports read lies here until it is handled
     """
 
-    STORE = 'Server(store=SQLiteStore("broker.db")) with SQLiteStore from port.cpython.stores.sqlite'
     PLACES = BACKLOG  # of the anteroom, of connections without CONNECT, and of each listener that has pages
 
     def __init__(
@@ -94,8 +92,11 @@ class Server(Broker):
         **values: Any,
     ) -> None:
         """Raises TypeError or ValueError naming an argument or option that is wrong."""
-        refuse_values(type(self).__name__, options, values)
-        super().__init__(Options(**values) if options is None else options, milliseconds, log, store)
+        if options is None:
+            options = Options(**values)
+        elif values:
+            raise TypeError("options by name, or an Options object, not both")
+        super().__init__(options, milliseconds, log, store)
         self.random = os.urandom
         self.rows = rows
         self.frames = Frames()
@@ -315,7 +316,7 @@ class Server(Broker):
         if self._ticker is not None:
             raise RuntimeError("the server has started already")
         for listener in self.listeners:
-            refuse_authenticators(listener.authenticators, "the authenticators of listener %s" % listener.id)
+            refuse_authenticators(listener.authenticators, listener)
         self._stopped.clear()
         loop = asyncio.get_running_loop()
         self._restore()

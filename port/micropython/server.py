@@ -67,7 +67,6 @@ class Server(Broker):
 
     TURN = 256  # a microcontroller is that much slower
     word = 4
-    STORE = 'Server(store=FlashStore("/store")) with FlashStore from port.micropython.flash'
 
     def __init__(
         self,
@@ -79,14 +78,11 @@ class Server(Broker):
         """Raises TypeError or ValueError naming an argument or option that is wrong."""
         self._ticks = time.ticks_ms()
         self._now = 0
-        log = logger(2) if log is None else log
-        try:
-            super().__init__(Options(True, **values) if options is None else options, self._milliseconds, log, store)
-        except ValueError:
-            _check_values(values)
-            raise
-        if values and options is not None:
-            raise TypeError("Server takes options by name or an Options object, not both")
+        if options is None:
+            options = Options(True, **values)
+        elif values:
+            raise TypeError("options by name, or an Options object, not both")
+        super().__init__(options, self._milliseconds, logger(2) if log is None else log, store)
         self.buffer = bytearray(_BUFFER)  # what is read lies here until what it has caused is sent
         self.view = memoryview(self.buffer)
         self.joined = bytearray(_BUFFER)  # what is written is joined here
@@ -136,7 +132,7 @@ class Server(Broker):
         if self._ticker is not None:
             raise RuntimeError("listen() comes before start()")
         if auth is not None:
-            _check_authenticators(auth, "auth")
+            _look_at(auth, "auth")
         authenticators = self.authenticators if auth is None else auth
         port = 1883 if port is None and tls is None and type == "tcp" else port
         plain = type == "tcp" and tls is None and acl is None and not values and isinstance(host, str) and ":" not in host
@@ -173,7 +169,7 @@ class Server(Broker):
         """
         for listener in self.listeners:
             if listener.authenticators:
-                _check_authenticators(listener.authenticators, "the authenticators of listener " + listener.id)
+                _look_at(listener.authenticators, listener)
         self.poller = install()
         self.poller.servers.append(self)
         sockets.prepare()
@@ -352,22 +348,13 @@ class Server(Broker):
                     self.failed(e)
 
 
-def _check_authenticators(found: "Any", where: str) -> None:
+def _look_at(found: "Any", where: "Any") -> None:
     """See port.core.given.refuse_authenticators, which some packages do not have."""
     try:
         from port.core.given import refuse_authenticators
     except ImportError:
         return
     refuse_authenticators(found, where)
-
-
-def _check_values(values: "dict[str, Any]") -> None:
-    """See port.core.given.refuse_values."""
-    try:
-        from port.core.given import refuse_values
-    except ImportError:
-        return
-    refuse_values("Server", None, values)
 
 
 def forget() -> None:
