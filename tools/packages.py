@@ -29,8 +29,8 @@ PARTS = {
     "mqtt5": ("core/mqtt5", "core/properties"),
     "words": ("core/refusals",),
     "config": (
-        "core/config", "core/everybody", "core/guard", "core/listener_config", "core/mount", "core/nearest", "core/seats", "core/setup",
-        "core/store_config",
+        "core/config", "core/everybody", "core/given", "core/guard", "core/listener_config", "core/mount", "core/nearest", "core/seats",
+        "core/setup", "core/store_config",
         "micropython/__main__", "micropython/board", "micropython/config", "micropython/entrances", "micropython/ntp",
         "micropython/setup", "micropython/show", "micropython/wifi",
     ),

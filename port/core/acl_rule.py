@@ -29,7 +29,9 @@ def rule(values: "dict[str, Any]") -> Rule:
     """
     for name in values:
         if name not in _FIELDS:
-            raise ValueError("unknown key %s in an ACL rule, there are %s" % (name, ", ".join(_FIELDS)))
+            from port.core.nearest import unknown
+
+            raise ValueError(unknown("key", name, list(_FIELDS)))
     allow = values.get("allow", True)
     retain = values.get("retain", True)
     for name, value in (("allow", allow), ("retain", retain)):
@@ -89,7 +91,11 @@ def _actions(names: "Any") -> int:
         raise ValueError("actions in an ACL rule must be a list, not %r" % (names,))
     actions = 0
     for name in names:
-        if not isinstance(name, str) or name not in ACTIONS:
-            raise ValueError("unknown action %r in an ACL rule, there are %s" % (name, ", ".join(sorted(ACTIONS))))
+        if not isinstance(name, str):
+            raise ValueError("actions in an ACL rule must be a list of strings, not %r" % (names,))
+        if name not in ACTIONS:
+            from port.core.nearest import unknown
+
+            raise ValueError(unknown("action", name, sorted(ACTIONS)))
         actions |= ACTIONS[name]
     return actions

@@ -39,8 +39,8 @@ class Authenticator:
     def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
         """Decide on a CONNECT without enhanced authentication.
 
-        Returns 0 to allow, a reason code of 0x80 or more to refuse, None to leave it to the next, or
-        PENDING; after PENDING one of the others goes to `client.authenticated(code)` later, and the
+        Returns 0 to allow, a reason code from 0x80 to 0xFF to refuse, None to leave it to the next, or
+        PENDING (-1); after PENDING one of the others goes to `client.authenticated(code)` later, and the
         client is not read until then. Anything else, True and False among it, lets nobody in, and the
         log says so. Before it allows, it may set `user`, `rules`, `expires_at` and `authorizer` of `client`.
         """
@@ -50,7 +50,7 @@ class Authenticator:
         """One step of enhanced authentication: the client sent `data` in CONNECT or AUTH.
 
         Returns (code, data to send): CONTINUE_AUTHENTICATION for another step, SUCCESS, or a
-        reason code of 0x80 or more. `client.auth_state` is free for what must be kept between steps.
+        reason code from 0x80 to 0xFF. `client.auth_state` is free for what must be kept between steps.
         A connected client may go through it again (clause 4.12.1): `rules`, `authorizer` and `expires_at`
         hold as they are at its end, another `user` is refused.
         """
@@ -91,9 +91,9 @@ def fits(pattern: "Optional[bytes]", value: "Optional[bytes]") -> bool:
 
 
 def checked_answer(authenticator: "Any", code: "Any") -> int:
-    """An authenticator's answer. Raises TypeError for one that would be taken for another, as False for 0."""
-    if isinstance(code, bool) or not isinstance(code, int) or 0 < code < 128:
-        raise TypeError("%r answers %r, not 0, None, or 0x80 up" % (authenticator, code))
+    """An authenticator's decision. Raises TypeError for one that is none, or would be taken for another, as False for 0."""
+    if isinstance(code, bool) or not isinstance(code, int) or code and not 0x80 <= code <= 0xFF:
+        raise TypeError("%r answers %r, not 0, None, PENDING or 0x80 to 0xFF" % (authenticator, code))
     return code
 
 
@@ -178,7 +178,7 @@ class Identity:
         return self.asked < len(row) and row[self.asked] is self.authenticator
 
     def authenticated(self, code: "Optional[int]") -> None:
-        """The decision that was left PENDING: 0, a reason code of 0x80 or more, or None for the next one."""
+        """The decision that was left PENDING: 0, a reason code from 0x80 to 0xFF, or None for the next one."""
         self._answered()
         if not self.gone:
             self.conn.authenticated(None if code is None else checked_answer(self.authenticator, code))
@@ -203,10 +203,11 @@ class Identity:
             self.authenticator = authenticators[self.asked]
             self.since = self.broker.clock()
             code = self.authenticator.authenticate(self, connect.user, connect.password)
+            if code == PENDING:
+                return PENDING
             if code is not None:
                 code = checked_answer(self.authenticator, code)
-                if code != PENDING:
-                    self._answered()
+                self._answered()
                 return code
         self.authenticator = None
         if self.user is not None and authenticators:

@@ -9,10 +9,11 @@ who sends several messages waits for a receiver before any of them is handled.
 
 A receiver can hold publishers no longer than it makes progress. A wait is looked at `_IDLE` times in `receiver_patience`, and
 where the broker needs longer to serve everybody than there is between two looks, after it has: that is not the receiver's
-fault. One that has taken nothing at so many looks in a row, or less than half a window at `_SLOW` of them, is late, and nobody
-waits for it until its queue is empty. What was slow counts for a minute, `_SLOW` for a receiver, `_OWNER_SLOW` for all of an
-address or user; then nobody waits for them before it is over. Publishers of one address or user take turns with those of
-others. A publisher that sends one message at a time, a few a second, never waits.
+fault. One that has taken nothing at so many looks in a row, or less than half of `max_inflight` at `_SLOW` of them, is late, and
+nobody waits for it until its queue is empty. What was slow counts for a minute, `_SLOW` for a receiver, `_OWNER_SLOW` for all of
+an address or user, and however fast they are nobody waits for these longer than `_WAITED` of a minute; then nobody waits for them
+before it is over. Publishers of one address or user take turns with those of others. A publisher that sends one message at a
+time, a few a second, never waits.
 """
 
 from port.core import const
@@ -32,7 +33,8 @@ _MINUTE = const(60000)  # ms
 _IDLE = const(15)  # looks
 _SLOW = const(50)
 _OWNER_SLOW = const(100)
-_NOT_SLOW = (0, 0)
+_WAITED = const(15000)  # ms
+_NOT_SLOW = (0, 0, 0)
 
 
 def is_crowded(session: "Session", part: int) -> bool:
@@ -55,7 +57,8 @@ def _owner(conn: "Connection") -> "Any":
 class _Wait:
     """Publishers that wait for one receiver.
 
-    at     ms on the broker's clock of the next look
+    since  ms on the broker's clock from which on it has not been noted how long they wait
+    at     ms of the next look
     idle   looks since it has taken anything
     slow   looks at which it had taken too little, so far
     sent   its last packet identifier at the last look: they count up
@@ -63,7 +66,7 @@ class _Wait:
     eased  it has taken enough: they go on
     """
 
-    __slots__ = ("pressure", "session", "at", "idle", "slow", "sent", "lines", "eased")
+    __slots__ = ("pressure", "session", "since", "at", "idle", "slow", "sent", "lines", "eased")
 
     def __init__(self, pressure: "Backpressure", session: "Session") -> None:
         self.pressure = pressure
@@ -76,12 +79,22 @@ class _Wait:
         """Wait from now on."""
         self.eased = False
         self.idle = 0
-        self._note()
+        self._wait_on()
 
-    def _note(self) -> None:
+    def ease(self) -> None:
+        """The receiver has taken enough."""
+        self.eased = True
+        self.pressure.note(self, False)
+
+    def interval(self) -> int:
+        """ms between two looks."""
+        return max(1, self.session.options.receiver_patience // _IDLE)
+
+    def _wait_on(self) -> None:
         broker = self.pressure.broker
-        ms = max(1, self.session.options.receiver_patience // _IDLE)
-        self.at = broker.clock() + ms
+        ms = self.interval()
+        self.since = broker.clock()
+        self.at = self.since + ms
         self.sent = self.session.packet_id
         broker.wake(ms)
 
@@ -108,11 +121,11 @@ class _Wait:
         session = self.session
         taken = session.packet_id - self.sent & 65535
         self.idle = 0 if taken else self.idle + 1
-        if 2 * taken < min(session.options.max_inflight, session.receive_maximum):
-            self.slow += 1
-            self.pressure.note_slow(session, self.at)
-        self._note()
-        return self.idle < _IDLE and self.slow < _SLOW
+        slow = 2 * taken < session.options.max_inflight
+        self.slow += slow
+        self.pressure.note(self, slow)
+        self._wait_on()
+        return self.idle < _IDLE and self.slow < _SLOW and self.pressure.is_patient(session)
 
     def next(self) -> bool:
         """Let one publisher go on. A job, see Broker.give_turn."""
@@ -145,8 +158,9 @@ class Backpressure:
         self._sent: "dict[Any, int]" = {}  # PUBLISH packets of a session to crowded receivers since `_since` (ms)
         self._since = 0
         self._late: "dict[Session, bool]" = {}
-        # [slow looks since `_minute`, ms of the last one] of a session, or of an owner's: those at the same time count once
-        self._slow: "dict[Any, list[int]]" = {}
+        # [slow looks, ms waited, when that was noted last], since `_minute`, of a session, or of an owner's: those at the
+        # same time count once
+        self._noted: "dict[Any, list[int]]" = {}
         self._minute = 0  # ms
 
     def queued(self, session: "Session") -> None:
@@ -161,12 +175,17 @@ class Backpressure:
         """True when a receiver has too much to take, and is worth waiting for."""
         if session.conn is None or not is_crowded(session, 2) or session in self._late or not session.options.receiver_patience:
             return False
-        slow = self._slow
-        if not slow:
+        return self.is_patient(session)
+
+    def is_patient(self, session: "Session") -> bool:
+        """True while publishers have not waited too long in this minute for a client, or others of its address or user."""
+        noted = self._noted
+        if not noted:
             return True
         if self.broker.clock() - self._minute >= _MINUTE:
-            slow.clear()
-        return slow.get(session, _NOT_SLOW)[0] < _SLOW and slow.get(_owner(session.conn), _NOT_SLOW)[0] < _OWNER_SLOW
+            noted.clear()
+        owner = noted.get(_owner(session.conn), _NOT_SLOW)  # type: ignore[arg-type]
+        return noted.get(session, _NOT_SLOW)[0] < _SLOW and owner[0] < _OWNER_SLOW and owner[1] < _WAITED
 
     def hold(self, conn: "Connection", messages: int, more: bool) -> bool:
         """A turn with so many PUBLISH packets is over: let the publisher wait if it has to; False when it need not.
@@ -213,7 +232,7 @@ class Backpressure:
         wait = self._waiting.get(session)
         if wait is not None and not wait.eased and not is_crowded(session, 4):
             self.broker.give_turn(wait.next)
-            wait.eased = True
+            wait.ease()
 
     def over(self, wait: _Wait) -> None:
         """Nobody waits there any more."""
@@ -231,18 +250,22 @@ class Backpressure:
                 self._late[session] = True
                 self._give_up(wait)
 
-    def note_slow(self, session: "Session", at: int) -> None:
-        """At a look that was due at `at` a receiver had taken too little."""
-        slow = self._slow
-        if not slow:
-            self._minute = self.broker.clock()
+    def note(self, wait: _Wait, slow: bool) -> None:
+        """There was a wait since it was noted last, of one interval at most; `slow`: the receiver had taken too little."""
+        noted = self._noted
+        now = self.broker.clock()
+        if not noted:
+            self._minute = now
+        session = wait.session
         for key in (session, _owner(session.conn)):  # type: ignore[arg-type]
-            found = slow.get(key)
+            found = noted.get(key)
             if found is None:
-                found = slow[key] = [0, 0]
-            if at > found[1]:
-                found[0] += 1
-                found[1] = self.broker.clock()
+                found = noted[key] = [0, 0, 0]
+            if slow and wait.at <= found[2]:
+                continue  # another one of the owner's has counted for this time
+            found[0] += slow
+            found[1] += max(0, min(now - max(wait.since, found[2]), wait.interval()))
+            found[2] = now
 
     def _give_up(self, wait: _Wait) -> None:
         del self._waiting[wait.session]
@@ -255,7 +278,7 @@ class Backpressure:
         """A session's connection is over."""
         self._late.pop(session, None)
         self._sent.pop(session, None)
-        self._slow.pop(session, None)
+        self._noted.pop(session, None)
         wait = self._waiting.get(session)
         if wait is not None:
             self._give_up(wait)

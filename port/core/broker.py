@@ -131,6 +131,15 @@ class Broker:
         log: "Callable[..., None]" = ignore,
         store: "Optional[Store]" = None,
     ) -> None:
+        """Raises TypeError naming an argument of a wrong type."""
+        if (
+            options is not None and not isinstance(options, Options)
+            or not callable(clock) or not callable(log)
+            or store is not None and (isinstance(store, type) or not hasattr(store, "commit"))
+        ):  # fmt: skip
+            from port.core.given import refuse_arguments
+
+            refuse_arguments(self, options, clock, log, store)
         self.options = options or Options()
         self.clock = clock
         self.log = log
@@ -192,7 +201,8 @@ class Broker:
         self.due: "dict[Session, bool]" = {}  # sessions with a will or an expiry to come
         self.ended: "dict[Session, bool]" = {}  # sessions that are over, whose subscriptions are still being taken away
         self.settling: "dict[Session, bool]" = {}  # whose connection is over, and what becomes of them is still to be seen to
-        self._to_settle: "list[Session]" = []  # they, and perhaps some that are settled
+        self._to_settle: "list[Session]" = []  # they, and perhaps some that are settled, in their order
+        self._first_to_settle: "list[Session]" = []  # those before them, the first one at the end
         self._settler: "Any" = self._settle_some
         self._settled = 0  # what that has cost since the last slice of work in the background, in the units of `turn`
         self._unsettled = False  # True when there are offline sessions that ought to be in _due, or ended
@@ -425,7 +435,7 @@ class Broker:
 
     def _settle_in_turn(self, session: Session) -> None:
         """See to a session whose connection is over: at once, or where many end at the same time in the background."""
-        if self._settled <= self.turn and not self._to_settle:
+        if self._settled <= self.turn and not self.settling:
             before = self.spent
             self._settle(session)
             self._settled += self.spent - before + _ENDED
@@ -438,10 +448,15 @@ class Broker:
 
     def _settle_some(self) -> bool:
         """A job, see background."""
-        line = self._to_settle
-        while line:
+        line = self._first_to_settle
+        while line or self._to_settle:
             if self.spent > self.turn:
                 return True
+            if not line:  # taken from its end it takes no memory, and no time for those behind
+                self._first_to_settle = self._to_settle
+                self._to_settle = line
+                line = self._first_to_settle
+                line.reverse()
             self.spent += _ENDED
             session = line.pop(0)
             if self.settling.pop(session, False):
@@ -1171,7 +1186,7 @@ class Broker:
 
     def _settle_rest(self, now: int) -> None:
         """Settle the sessions for which memory did not suffice when they began or their connections ended."""
-        if self._to_settle:
+        if self._to_settle or self._first_to_settle:
             self.background(self._settler)
         if not self._unsettled:
             return

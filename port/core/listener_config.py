@@ -46,6 +46,11 @@ _ONLY = {
     "mount_point": ("tcp", "websocket", "unix"),
 }
 _PORTS = {"tcp": (1883, 8883), "websocket": (8083, 8084), "http": (8080, 8443), "unix": (0, 0)}
+# What others call them.
+_CALLED = {
+    "mqtt": "tcp", "mqtts": "tcp with a table tls", "tls": "tcp with a table tls", "ssl": "tcp with a table tls",
+    "ws": "websocket", "websockets": "websocket", "wss": "websocket with a table tls", "https": "http with a table tls",
+}  # fmt: skip
 _WORDS = {str: "a string", int: "a whole number", bool: "true or false", dict: "a table"}
 
 
@@ -74,6 +79,9 @@ class ListenerConfig:
         self.type: str = values.get("type", "tcp")
         if not isinstance(self.type, str) or self.type not in _PORTS:
             text = "listener %s: type must be one of %s, not %r"
+            here = _CALLED.get(self.type) if isinstance(self.type, str) else None
+            if here is not None:
+                text += ", which is " + here
             raise ValueError(text % (values.get("id", self.type), ", ".join(sorted(_PORTS)), self.type))
         self.id: str = values.get("id", self.type)
         options = [row[0] for row in TABLE if row[0] not in GLOBAL]
@@ -81,6 +89,8 @@ class ListenerConfig:
         self.overrides: "dict[str, Any]" = {}
         for key in values:
             if key in LISTENER_KEYS:
+                if key == "mode" and not isinstance(values[key], str):
+                    raise ValueError('%s: mode must be a string of octal digits such as "660", not %r' % (where, values[key]))
                 check_type("%s: %s" % (where, key), values[key], LISTENER_KEYS[key])
                 if self.type not in _ONLY.get(key, (self.type,)):
                     raise ValueError("%s: %s is for type %s only" % (where, key, " or ".join(_ONLY[key])))

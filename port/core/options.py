@@ -253,10 +253,10 @@ class Options:
         for name in values:
             if name not in known:
                 try:
-                    from port.core.nearest import unknown
+                    from port.core.given import unknown_option
                 except ImportError:
                     raise ValueError("unknown option " + name)
-                raise ValueError(unknown("option", name, known))
+                raise ValueError(unknown_option(name, known))
         longest = self.max_client_id_length - 16
         if len(self.auto_id_prefix.encode()) > longest:
             raise ValueError("auto_id_prefix must not be longer than %d bytes, 16 less than max_client_id_length" % longest)

@@ -19,7 +19,8 @@ class Sweep:
     def __init__(
         self, broker: "Broker", items: "list[Any]", look: "Callable[[Any], Any]", done: "Optional[Callable[[], Any]]" = None
     ) -> None:
-        """`items` becomes empty meanwhile; the last one comes first."""
+        """`items` are taken in their order; the list is turned round, and becomes empty meanwhile."""
+        items.reverse()
         self._broker = broker
         self._items = items
         self._look = look

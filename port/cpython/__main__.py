@@ -13,9 +13,10 @@ import signal
 import sys
 from collections.abc import Callable
 
-from port.core.address import is_loopback
-from port.cpython import commands, config, files, preflight, show
+from port.core.address import is_loopback, text
+from port.cpython import commands, config, files, preflight, show  # commands first: it looks at Python's version
 from port.cpython.config import Program
+from port.cpython.extras import install
 from port.cpython.logs import BackgroundLog
 from port.cpython.poller import EventLoop
 from port.cpython.server import Server, logger
@@ -41,8 +42,8 @@ def _main(arguments: list[str]) -> int:
             preflight.check(program.config)
         loop_factory = _loop_factory(program.loop)
     except preflight.CannotStart as e:
-        for text in e.args:
-            _say(str(program.gathered.error(text)))
+        for error in e.args:
+            _say(str(program.gathered.error(error)))
         return 2
     except ConfigError as e:
         _say(str(e))
@@ -50,8 +51,8 @@ def _main(arguments: list[str]) -> int:
     if args.print_config:
         print(show.toml(program))
     if args.check_config:
-        for text in program.gathered.notes():
-            _say("note: " + text)
+        for note in program.gathered.notes():
+            _say("note: " + note)
         _say("the configuration is right")
     if args.print_config or args.check_config:
         return 0
@@ -62,8 +63,8 @@ def _main(arguments: list[str]) -> int:
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     with BackgroundLog(form=program.log_format) as log:
-        for text in program.gathered.notes():
-            log.say(text, logging.WARNING)
+        for note in program.gathered.notes():
+            log.say(note, logging.WARNING)
         try:
             with asyncio.Runner(loop_factory=loop_factory) as runner:
                 runner.run(_run(server, args, program, log))
@@ -92,10 +93,10 @@ async def _run(server: Server, args: argparse.Namespace, program: Program, log: 
     await server.start()
     say = log.say
     if not logger.isEnabledFor(logging.INFO):  # else the server's own log has it
-        for text in server.described():
-            say(text)
+        for line in server.described():
+            say(line)
     if not program.authenticators and server.options.anonymous in ("auto", "loopback"):
-        if all(is_loopback("%s:%d" % address) for address in server.addresses):
+        if all(is_loopback(text(host, port) if port else "unix") for host, port in server.addresses):
             say("only this machine is listened to; --host 0.0.0.0 --anonymous all lets everybody in")
         else:
             say("only clients on this machine may connect; --anonymous all lets everybody in")
@@ -147,7 +148,7 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         if name == "auto":
             return own
-        raise ConfigError("loop uvloop: uvloop is not installed (pip install ucomqtt[uvloop])") from None
+        raise ConfigError("loop uvloop: uvloop is not installed: " + install("uvloop")) from None
     return uvloop.new_event_loop
 
 

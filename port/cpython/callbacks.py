@@ -1,7 +1,7 @@
 """Callbacks of a program that are async functions: their coroutines become tasks of the event loop.
 
 What they raise is logged, as that of any other callback. Hooks whose answer decides something cannot be async: the broker does
-not wait for them.
+not wait for them. Nor can methods of authenticators.
 """
 
 from __future__ import annotations
@@ -11,11 +11,22 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from port.core import given
+
 if TYPE_CHECKING:
     from port.core.broker import Broker
 
 _TOLD = ("connect", "disconnect", "unsubscribe", "error", "storage")  # hooks that answer nothing
 _ASKED = ("subscribe", "process_message", "message")
+
+
+# What the broker calls of an authenticator: method, its arguments.
+_METHODS = (
+    ("authenticate", ("client", "user", "password")),
+    ("exchange", ("client", "data")),
+    ("valid", ("client",)),
+    ("knows", ("user",)),
+)
 
 
 class Callbacks:
@@ -24,7 +35,6 @@ class Callbacks:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._tasks: set[asyncio.Task[None]] = set()
-        self._wrapped: dict[Any, Callable[..., None]] = {}
 
     def hook(self, event: str, callback: Callable[..., Any]) -> Callable[..., Any]:
         """What is to be called in place of a hook. Raises TypeError for one that cannot be called, or cannot be async."""
@@ -37,21 +47,13 @@ class Callbacks:
         """What is to be called in place of a callback: itself, unless it is async. Raises TypeError for what cannot be called."""
         if not callable(callback):
             raise TypeError("a function is wanted, not %r" % (callback,))
-        if not is_async(callback):
-            return callback
+        return _Awaited(self, callback) if is_async(callback) else callback
 
-        def call(*args: Any) -> None:
-            task = asyncio.get_running_loop().create_task(self._run(callback, callback(*args)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-        call.__name__ = getattr(callback, "__name__", "callback")
-        self._wrapped[callback] = call
-        return call
-
-    def known(self, callback: Callable[..., Any]) -> Callable[..., Any]:
-        """What is called in its place."""
-        return self._wrapped.get(callback, callback)
+    def begin(self, callback: Callable[..., Any], work: Coroutine[Any, Any, Any]) -> None:
+        """Go on with the coroutine of an async callback in a task."""
+        task = asyncio.get_running_loop().create_task(self._run(callback, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def cancel(self) -> None:
         """The server stops."""
@@ -66,7 +68,41 @@ class Callbacks:
             self._broker.client_log.line(3, "broker", "the callback %s failed: %r", name, e)
 
 
+class _Awaited:
+    """Called in place of an async callback, and equal to it: by that it is found again."""
+
+    def __init__(self, callbacks: Callbacks, callback: Callable[..., Any]) -> None:
+        self.__name__ = getattr(callback, "__name__", repr(callback))
+        self._callbacks = callbacks
+        self._callback = callback
+
+    def __call__(self, *args: Any) -> None:
+        self._callbacks.begin(self._callback, self._callback(*args))
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or bool(self._callback == other)
+
+    __hash__ = object.__hash__  # of the callback there may be none
+
+
 def is_async(callback: Any) -> bool:
     """True for an async function, or an object that is called like one."""
     call = getattr(callback, "__call__", None)  # noqa: B004 # not whether there is one
     return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(call)
+
+
+def refuse_authenticators(found: Any, where: Any) -> None:
+    """Raise TypeError unless this is a list of authenticators that the broker can call; `where` is its name or its listener."""
+    given.refuse_authenticators(found, where)
+    for one in found:
+        for name, arguments in _METHODS:
+            method = getattr(one, name)
+            if is_async(method):
+                raise TypeError(given.ASYNC % (name, one))
+            try:
+                inspect.signature(method).bind(*arguments)
+            except TypeError:
+                text = "%s of %r must take (%s), not %s"
+                raise TypeError(text % (name, one, ", ".join(arguments), inspect.signature(method))) from None
+            except ValueError:  # it is not written in Python
+                pass

@@ -13,12 +13,13 @@ import inspect
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from port.core import __version__
 from port.core.auth import Authenticator
 from port.core.config import Config
+from port.core.listener_config import LISTENER_KEYS
 from port.core.nearest import unknown
 from port.core.options import NO_LIMIT, TABLE, Options
 from port.cpython import authenticators, mistakes, mosquitto, preflight, stores
@@ -34,6 +35,7 @@ LOOPS = ("auto", "asyncio", "uvloop")
 _LISTS = ("listener", "auth", "acl", "client_limits")
 _PREFIX = "UCOMQTT_"
 _LONGEST = 400  # characters of an error
+_SHORT = {"-p": "--port", "-c": "--config"}  # as mosquitto has them
 
 
 @dataclass
@@ -43,11 +45,13 @@ class Gathered:
     values  what is in effect
     files   those it was read from
     given   what environment and command line say in their place
+    names   the environment variables that say so, by key
     """
 
     values: dict[str, Any]
     files: list[Source]
     given: dict[str, Any]
+    names: dict[str, str] = field(default_factory=dict)
 
     def origin(self, key: str, number: int = 0) -> str:
         """The file that says what a key is, or which has this table of a list; empty where there is one file at most."""
@@ -62,7 +66,7 @@ class Gathered:
 
     def error(self, text: str, blamed: str = "") -> ConfigError:
         """The error with this text, and before it where in the files the mistake stands; `blamed`: the file, if it is known."""
-        where = mistakes.place(self.files, self.values, self.given, text) or blamed
+        where = mistakes.place(self.files, self.values, self.given, self.names, text) or blamed
         return ConfigError("%s: %s" % (where, text) if where else text)
 
     def notes(self) -> list[str]:
@@ -145,8 +149,15 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Ends the program with status 2."""
         what, mark, names = message.partition("unrecognized arguments: ")
-        wrong = next((name.partition("=")[0] for name in names.split() if name.startswith("--")), "")
-        if mark and wrong:
+        wrong = next((name.partition("=")[0] for name in names.split() if name.startswith("-")), "")
+        key = wrong.lstrip("-").replace("-", "_")
+        if mark and wrong and not wrong.startswith("--"):
+            short = wrong[:2]
+            message = "unknown argument " + (short + ", did you mean %s?" % _SHORT[short] if short in _SHORT else wrong)
+        elif mark and wrong and (key in LISTENER_KEYS or key in _LISTS):
+            where = "[[%s]]" % key if key in _LISTS else "%s of a [[listener]]" % key
+            message = "unknown argument %s; it is a part of the configuration, %s: --config FILE" % (wrong, where)
+        elif mark and wrong:
             message = unknown("argument", wrong, list(self._option_string_actions))
         self.exit(2, "%s: %s\n%s --help tells what there is\n" % (self.prog, message[:_LONGEST], self.prog))
 
@@ -202,17 +213,23 @@ def _defaults() -> dict[str, Any]:
     return {"host": "", "port": 0, "log_level": "", "log_format": "", "loop": "", "store": "", **{row[0]: row[2] for row in TABLE}}
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the environment says, and the names of the variables, both by key."""
     known = _defaults()
     found = {}
+    names = {}
     for variable, text in environ.items():
         name = variable.removeprefix(_PREFIX).lower()
         if not variable.startswith(_PREFIX) or name == "config":
             continue
         if name not in known:
             raise ConfigError("%s: %s" % (variable, unknown("option", name, [*known, "config"])))
-        found[name] = _value(name, text)
-    return found
+        try:
+            found[name] = _value(name, text)
+        except ConfigError as e:
+            raise ConfigError("%s: %s" % (variable, e)) from None
+        names[name] = variable
+    return found, names
 
 
 def _store(table: Any, file: str) -> dict[str, Any]:
@@ -224,18 +241,25 @@ def _store(table: Any, file: str) -> dict[str, Any]:
 def gather(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Gathered:
     """The effective configuration, not checked yet. Raises ConfigError."""
     path = args.config or environ.get(_PREFIX + "CONFIG")
-    files = read(path) if path else []
+    try:
+        files = read(path) if path else []
+    except ConfigError as e:
+        if args.config is None and str(e).startswith("cannot read %s:" % path):
+            raise ConfigError("%sCONFIG: %s" % (_PREFIX, e)) from None
+        raise
     values = merged(files)
-    given = _from_environment(environ)
+    given, names = _from_environment(environ)
     for name in _defaults():
         text = getattr(args, name)
         if text is not None:
             given[name] = _value(name, text)
+            names.pop(name, None)
     if "store" in given:
         given["store"] = _store(values.get("store"), given["store"])
     if args.verbose and args.log_level is None:
         given["log_level"] = LEVELS[max(0, 2 - args.verbose)]
-    return Gathered({**values, **given}, files, given)
+        names.pop("log_level", None)
+    return Gathered({**values, **given}, files, given, names)
 
 
 def check(gathered: Gathered, running: list[Authenticator] | None = None) -> Program:

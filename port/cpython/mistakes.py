@@ -15,14 +15,15 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 _CANNOT_READ = re.compile(r"cannot read (.*): [^:]*")
 
 
-def place(files: list[Source], values: dict[str, Any], given: dict[str, Any], text: str) -> str:
+def place(files: list[Source], values: dict[str, Any], given: dict[str, Any], names: dict[str, str], text: str) -> str:
     """"FILE:LINE" of the mistake that `text` tells of; only the file where the line is not known; empty where it is in none.
 
-    `values`: the whole configuration, of which `given` is in no file.
+    `values`: the whole configuration, of which `given` is in no file; `names`: the environment variables that say some of
+    that, each of which is the place of its mistakes.
     """
     path = _path(values, text)
     if not path or path[0] in given:
-        return ""
+        return names.get(str(path[0]), "") if path else ""
     key, *rest = path
     number = rest[0] if rest and isinstance(rest[0], int) else 0
     for source in files:
@@ -40,6 +41,8 @@ def place(files: list[Source], values: dict[str, Any], given: dict[str, Any], te
 def _line(source: Source, path: Path) -> int:
     """The line of a path, or of the table it is in; 0 when it is not known."""
     known = source.lines()
+    if (*path, 0) in known:  # a list of tables, which has no line of its own
+        path = (*path, 0)
     while path and path not in known:
         path = path[:-1]
     return known.get(path, 0)
@@ -69,6 +72,8 @@ def _path(values: dict[str, Any], text: str) -> Path:
 def _tables(values: dict[str, Any]) -> Iterator[tuple[Path, str]]:
     """(path, how texts about it begin) of the tables, those of one kind in their order."""
     ids: list[Any] = []
+    if "host" in values or "port" in values:
+        yield (), "listener default"
     for number, table in enumerate(_list(values, "listener")):
         kind = table.get("type", "tcp")
         ids.append(table.get("id", kind if kind not in ids else "%s%d" % (kind, len(ids) + 1)))

@@ -55,8 +55,12 @@ def main(arguments: list[str]) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     path = Path(args.file)
+    if args.user is not None and not path.parent.is_dir():
+        raise ValueError("%s: there is no folder %s" % (path, path.parent))
     if args.create and path.exists():
         raise ValueError("%s exists already; leave out -c to change it" % path)
+    if args.user is not None and not args.create and not args.delete and not path.exists():
+        raise ValueError("there is no file %s; -c makes it" % path)
     lines = [] if args.create else _lines(path)
     users = {} if args.create else passwords.read(args.file)
     if args.list:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from port.core import password_file
 from port.core import passwords as core
 from port.core.reason import BAD_USER_NAME_OR_PASSWORD, SERVER_UNAVAILABLE, SUCCESS
+from port.cpython.extras import install
 
 if TYPE_CHECKING:
     from port.core.auth import Identity
@@ -170,7 +171,7 @@ _VERIFIERS: dict[str, Callable[[str], Verifier]] = {
 
 
 def _library(name: str) -> Any:
-    """A library of the extra. Raises ValueError naming the extra that brings it."""
+    """A library of the extra `passwords`. Raises ValueError saying how to install it."""
     try:
         if name == "argon2":
             import argon2
@@ -180,7 +181,7 @@ def _library(name: str) -> Any:
 
         return bcrypt
     except ImportError:
-        raise ValueError("needs %s: pip install ucomqtt[passwords]" % name) from None
+        raise ValueError("needs %s: %s" % (name, install("passwords"))) from None
 
 
 def hash_password(password: bytes, scheme: str = core.SCHEME, iterations: int = ITERATIONS) -> str:

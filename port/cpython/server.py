@@ -27,14 +27,14 @@ from port.core.clientlog import shown
 from port.core.config import Config
 from port.core.guard import MemoryGuard
 from port.core.listener import Listener
-from port.core.listener_config import LISTENER_KEYS, describe, new_listener
+from port.core.listener_config import describe, new_listener
 from port.core.message import Message
 from port.core.options import Options
 from port.core.reason import NOT_AUTHORIZED, MQTTError
 from port.core.session import Session
 from port.core.store import Store
 from port.cpython import files, rows
-from port.cpython.callbacks import Callbacks
+from port.cpython.callbacks import Callbacks, refuse_authenticators
 from port.cpython.client import LINGER, Client
 from port.cpython.listener import BACKLOG, Change, Entrance
 from port.cpython.load import LoadAverages
@@ -91,12 +91,12 @@ class Server(Broker):
         store: Store | None = None,
         **values: Any,
     ) -> None:
-        if options is not None and not isinstance(options, Options):
-            raise TypeError("Server takes options by name, as in Server(max_connections=100), or an Options object, not %r" % (options,))
-        for name in values:
-            if name in LISTENER_KEYS:
-                raise ValueError("%s is no option of Server but of a listener: server.listen(%s=...)" % (name, name))
-        super().__init__(options or Options(**values), milliseconds, log, store)
+        """Raises TypeError or ValueError naming an argument or option that is wrong."""
+        if options is None:
+            options = Options(**values)
+        elif values:
+            raise TypeError("options by name, or an Options object, not both")
+        super().__init__(options, milliseconds, log, store)
         self.random = os.urandom
         self.rows = rows
         self.frames = Frames()
@@ -143,10 +143,14 @@ class Server(Broker):
         acl     rules for it in place of the server's, see port.core.acl_rule.rule
         values  any other key of port.core.listener_config.ListenerConfig: id, file, paths, origins, and options
 
-        Raises ValueError naming what is wrong, RuntimeError when the server has started.
+        Raises ValueError or TypeError naming what is wrong, RuntimeError when the server has started.
         """
         if self._ticker is not None:
             raise RuntimeError("the server has started: listen() comes before start()")
+        if tls is not None and not isinstance(tls, (ssl.SSLContext, dict)):
+            raise TypeError("tls must be an SSLContext, or a dict with certificate and key, not %r" % (tls,))
+        if auth is not None:
+            refuse_authenticators(auth, "auth")
         config = describe(self, host, port, type, tls, acl, values)
         listener = new_listener(self, config, [])
         listener.authenticators = self.authenticators if auth is None else list(auth)
@@ -174,7 +178,7 @@ class Server(Broker):
 
     def off(self, event: str, callback: Callable[..., Any]) -> None:
         """See Broker.off."""
-        super().off(event, self._callbacks.known(callback))
+        super().off(event, callback)  # what stands for an async one is equal to it
 
     def subscribe(self, topic_filter: str | bytes, callback: Callable[[Message], Any]) -> Any:
         """See Broker.subscribe. An async callback is awaited in a task."""
@@ -306,10 +310,13 @@ class Server(Broker):
     async def start(self) -> None:
         """Restore what the store has, open the listeners and start the tick.
 
-        Raises OSError naming a listener that cannot be opened, OSError or ValueError saying what is wrong with the store.
+        Raises OSError naming a listener that cannot be opened, OSError or ValueError saying what is wrong with the store,
+        TypeError naming an authenticator that is none.
         """
         if self._ticker is not None:
             raise RuntimeError("the server has started already")
+        for listener in self.listeners:
+            refuse_authenticators(listener.authenticators, listener)
         self._stopped.clear()
         loop = asyncio.get_running_loop()
         self._restore()

@@ -67,6 +67,8 @@ def toml(program: Program) -> str:
                 lines += ["# " + keys[key]] if key in keys else []
                 lines.append("%s = %s" % (key, _literal(key, value)))
         lines += _tables("listener.acl", shown.get("acl", []), [])
+    lines += ["", "# [[listener]]: where clients come in; besides these keys it takes any option that is not of the whole broker"]
+    lines += ["#   %s: %s" % pair for pair in keys.items()]
     for kind, text in _KINDS.items():
         found = values.get(kind, [])
         lines += ["", "# [[%s]]: %s" % (kind, text)]

@@ -26,6 +26,7 @@ _HELP = """usage: micropython -m port.micropython [--host HOST] [--port PORT] [-
 """
 
 
+_SHORT = {"-p": "--port", "-c": "--config"}  # as mosquitto has them
 _OTHERS = ("host", "port", "config", "log_level")  # arguments with a value that are no options of the broker
 
 
@@ -79,6 +80,10 @@ def load(arguments: "list[str]") -> "tuple[dict[str, Any], str]":
         if not argument.startswith("--") or name not in rows and name not in _OTHERS:
             from port.core.nearest import unknown
 
+            if argument[:2] in _SHORT:
+                raise ValueError("unknown argument %s, did you mean %s?" % (argument[:2], _SHORT[argument[:2]]))
+            if argument.endswith(".json"):
+                raise ValueError("unknown argument %s, did you mean --config %s?" % (argument, argument))
             known = list(_OTHERS) + ["check_config", "print_config"] + list(rows)
             raise ValueError(unknown("argument", argument, ["--" + row.replace("_", "-") for row in known]))
         if i >= len(arguments):

@@ -25,7 +25,9 @@ def listen(
     acl: "Any",
     values: "dict[str, Any]",
 ) -> "Listener":
-    """Add a listener, see Server.listen. Raises ValueError naming what is wrong."""
+    """Add a listener, see Server.listen. Raises ValueError or TypeError naming what is wrong."""
+    if tls is not None and not isinstance(tls, dict) and not hasattr(tls, "wrap_socket"):
+        raise TypeError("tls must be an SSLContext, or a dict with certificate and key, not %r" % (tls,))
     config = describe(server, host, port, kind, tls, acl, values)
     given = context(config, tls)
     check(config)

@@ -34,9 +34,9 @@ _BUFFER = const(1024)  # bytes of each of the two buffers that all clients share
 _GC_THRESHOLD = const(32768)  # bytes of garbage; a quarter of a heap with more room
 _SOCKETS = const(64)  # more than any board has
 _STARTING = (
-    "port.configuration", "port.core.acl_rule", "port.core.config", "port.core.listener_config", "port.core.nearest",
-    "port.core.password_file", "port.core.renewal", "port.core.restore", "port.core.session_restore", "port.core.setup",
-    "port.core.store_config", "port.listening", "port.micropython.entrances", "port.micropython.setup",
+    "port.configuration", "port.core.acl_rule", "port.core.config", "port.core.given", "port.core.listener_config",
+    "port.core.nearest", "port.core.password_file", "port.core.renewal", "port.core.restore", "port.core.session_restore",
+    "port.core.setup", "port.core.store_config", "port.listening", "port.micropython.entrances", "port.micropython.setup",
 )  # fmt: skip
 _BROKEN = const(1)  # Link.deadline
 _RESERVE = const(1024)  # bytes put by for saying goodbye to a client when memory has run out
@@ -75,9 +75,14 @@ class Server(Broker):
         store: "Optional[Store]" = None,
         **values: "Any",
     ) -> None:
+        """Raises TypeError or ValueError naming an argument or option that is wrong."""
         self._ticks = time.ticks_ms()
         self._now = 0
-        super().__init__(options or Options(True, **values), self._milliseconds, log or logger(2), store)
+        if options is None:
+            options = Options(True, **values)
+        elif values:
+            raise TypeError("options by name, or an Options object, not both")
+        super().__init__(options, self._milliseconds, logger(2) if log is None else log, store)
         self.buffer = bytearray(_BUFFER)  # what is read lies here until what it has caused is sent
         self.view = memoryview(self.buffer)
         self.joined = bytearray(_BUFFER)  # what is written is joined here
@@ -122,13 +127,15 @@ class Server(Broker):
         values  any other key of port.core.listener_config.ListenerConfig: id, paths, origins, and options
 
         What is more than an address for plain TCP takes the module port.micropython.entrances: ImportError without it.
-        Raises ValueError naming what is wrong.
+        Raises ValueError or TypeError naming what is wrong.
         """
         if self._ticker is not None:
             raise RuntimeError("listen() comes before start()")
+        if auth is not None:
+            _look_at(auth, "auth")
         authenticators = self.authenticators if auth is None else auth
         port = 1883 if port is None and tls is None and type == "tcp" else port
-        plain = type == "tcp" and tls is None and acl is None and not values and ":" not in host
+        plain = type == "tcp" and tls is None and acl is None and not values and isinstance(host, str) and ":" not in host
         if not plain or not isinstance(port, int) or not 0 < port < 65536:
             from port.micropython.entrances import listen
 
@@ -157,8 +164,12 @@ class Server(Broker):
     async def start(self) -> None:
         """Restore what the store has, open the listeners and start the tick.
 
-        Raises OSError when a listener cannot be opened, OSError or ValueError saying what is wrong with the store.
+        Raises OSError when a listener cannot be opened, OSError or ValueError saying what is wrong with the store, TypeError
+        naming an authenticator that is none.
         """
+        for listener in self.listeners:
+            if listener.authenticators:
+                _look_at(listener.authenticators, listener)
         self.poller = install()
         self.poller.servers.append(self)
         sockets.prepare()
@@ -267,7 +278,7 @@ class Server(Broker):
         self.fill = 0
         Broker.flush(self)  # super() would be an object each time
         while self._lost:
-            link, error = self._lost.pop()
+            link, error = self._lost.pop(0)
             link.drop(error)
             Broker.flush(self)
 
@@ -335,6 +346,15 @@ class Server(Broker):
                     link.cut()
                 except Exception as e:
                     self.failed(e)
+
+
+def _look_at(found: "Any", where: "Any") -> None:
+    """See port.core.given.refuse_authenticators, which some packages do not have."""
+    try:
+        from port.core.given import refuse_authenticators
+    except ImportError:
+        return
+    refuse_authenticators(found, where)
 
 
 def forget() -> None:

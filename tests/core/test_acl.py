@@ -29,7 +29,8 @@ WRONG: "tuple[tuple[str, tuple[Any, ...], str], ...]" = (
     ("topic user client_id address", (5, True, [], ["a"], b"a", {}), "KEY in an ACL rule must be a string, not "),
     ("topic", ("", "#/a", "a/b#", "a+/b", "$share/g/a", "%u+", "+%c", "a\0b"), "topic in an ACL rule must be a topic filter, not "),
     ("actions", ("publish", [], {}, 5, True, ()), "actions in an ACL rule must be a list, not "),
-    ("actions", (["read"], ["publish", ""], ["Publish"], [1], [None], [["publish"]], [{}]), "unknown action "),
+    ("actions", (["read"], ["publish", ""], ["Publish"]), "unknown action "),
+    ("actions", ([1], [None], [["publish"]], [{}]), "actions in an ACL rule must be a list of strings, not ["),
     ("address", ("10.0.0", "", "10.0.0.0/33", "fd00::/129", "host", "10.0.0.0/", "10.0.0.0/-1", "/8"), "'"),
 )
 
@@ -44,13 +45,13 @@ def test_every_wrong_key_type_and_value_is_named():
                 assert error.startswith(text.replace("KEY", key)), (values, error)
     for key in ("adress", "Topic", "", "access", "action"):
         error = str(raises(ValueError, rule, {"topic": "a", key: "x"}))
-        assert error.startswith("unknown key %s in an ACL rule, there are allow, actions, topic, user" % key), error
+        assert error.startswith("unknown key %s, " % key), error
     assert str(raises(ValueError, rule, {"topic": None})) == "an ACL rule needs a topic"
 
 
 def test_the_names_of_all_actions_are_told():
     error = str(raises(ValueError, rule, {"topic": "a", "actions": ["read"]}))
-    assert error == "unknown action 'read' in an ACL rule, there are publish, receive, subscribe, subscribe_only"
+    assert error == "unknown action read, there are publish, receive, subscribe, subscribe_only"
 
 
 def test_no_rules_no_access():

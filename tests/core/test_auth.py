@@ -1,6 +1,6 @@
 """Authenticators and enhanced authentication (clause 4.12)."""
 
-from harness import VERSIONS, World
+from harness import VERSIONS, World, raises
 from port.core.auth import PENDING, Authenticator
 from port.core.codec import AUTH, CONNACK, CONNECT, PUBLISH, SUBACK, SUBSCRIBE
 from port.core.everybody import AllowAll, DenyAll
@@ -168,6 +168,30 @@ def test_a_pending_client_may_be_refused():
         client.expect(CONNACK, code=code)
         client.expect_close()
         assert not world.broker.connections
+
+
+def test_a_late_answer_that_is_none_is_an_error():
+    world = world_with(Patient())
+    client = world.client(4)
+    client.feed(encode({"type": CONNECT, "client_id": b"c", "clean_start": True}, 4))
+    identity = client.conn.identity
+    for wrong in (PENDING, -2, 1, 300, True):
+        raises(TypeError, identity.authenticated, wrong)
+        client.expect_nothing()
+    identity.authenticated(SUCCESS)
+    client.expect(CONNACK, code=0)
+
+
+def test_an_exchange_answers_with_a_code_there_is():
+    class Wrong(Challenge):
+        def exchange(self, client, data):
+            return wrong, b"x"
+
+    for wrong in (PENDING, -2, 1, 300):
+        world = world_with(Wrong())
+        client = begin(world)
+        assert client.connack["code"] == 0x80 and client.closed
+        assert "answers %d, not 0, None" % wrong in world.errors()[0]
 
 
 def test_a_pending_client_may_leave():

@@ -92,12 +92,12 @@ def test_what_is_secret_or_forged_is_not_in_the_log():
 
 
 def test_wrong_answers_of_authenticators_let_nobody_in():
-    for answer in (True, False, "yes", 1, 24.0):
+    for answer in (True, False, "yes", 1, 24.0, -2, 0x7F, 300):
         world = World()
         world.broker.authenticators.append(Answers(answer))
         level, line = refused(world, user=b"ann")
         assert level == 2 and line == "c (user ann) 10.0.0.9:5000: internal error (0x80)" or level == 1, line
-        assert "answers %r, not 0, None, or 0x80 up" % (answer,) in world.errors()[0]
+        assert "answers %r, not 0, None, PENDING or 0x80 to 0xFF" % (answer,) in world.errors()[0]
         assert not world.broker.sessions
 
 

@@ -4,7 +4,7 @@ from harness import World
 from port.core import TYPE_CHECKING
 from port.core.codec import PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE
 from port.core.packets import encode
-from port.core.properties import USER_PROPERTY
+from port.core.properties import RECEIVE_MAXIMUM, USER_PROPERTY
 
 if TYPE_CHECKING:
     from typing import Any
@@ -469,6 +469,36 @@ def test_there_is_an_end_to_waiting_in_vain():
             client.lose()
         publisher.lose()
         world.now += 60000
+
+
+def waited_for(receive_maximum, at_once):
+    """ms of a minute that a publisher of ten messages in 20 ms waits for one who acknowledges so many in them, and how many it
+    could send."""
+    world = World(receiver_patience=300, max_queued_messages=40, max_inflight=10)
+    receiver = world.connect("r", 5, properties={RECEIVE_MAXIMUM: receive_maximum})
+    receiver.subscribe("t", 1)
+    publisher = world.connect("p", 4, address="127.0.0.2:1")
+    waited = sent = 0
+    for _ in range(59000 // 20):
+        if publisher.conn.held:
+            waited += 20
+        else:
+            publisher.feed(ONE * 10)
+            publisher.inbox = []
+            sent += 10
+        world.now += 20
+        world.broker.work()
+        world.settle()
+        for _ in range(min(at_once, len(receiver.inbox))):
+            receiver.puback(receiver.expect(PUBLISH))
+    return waited, sent
+
+
+def test_a_receiver_holds_publishers_for_a_part_of_a_minute_at_most_however_it_goes_on():
+    waited, sent = waited_for(1, 1)  # its window does not say what is much
+    assert 0 < waited < 3000 and sent > 25000
+    waited, sent = waited_for(10, 7)  # of ten that come
+    assert 10000 < waited < 16000 and sent > 20000
 
 
 def test_who_receives_as_well_waits_as_others_do():

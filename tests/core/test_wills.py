@@ -279,16 +279,6 @@ def test_wills_of_many_that_vanish_at_once_go_out_in_slices():
     assert len(world.broker.sessions) == 25
 
 
-def test_wills_of_many_go_out_in_the_order_in_which_they_went():
-    world = World()
-    watchers, clients = with_wills(world, 60, 25)
-    vanish(world, clients)
-    while world.broker.work():
-        world.broker.flush()
-    world.broker.flush()
-    assert [packet["topic"] for packet in watchers[3].messages()] == [b"will/%d" % i for i in range(60)]
-
-
 def test_who_comes_back_before_it_is_seen_to_finds_what_the_end_of_the_connection_has_left():
     world = World()
     watchers, clients = with_wills(world, 60, 25)
@@ -335,6 +325,37 @@ def test_a_broker_that_stops_without_memory_for_one_session_sees_to_the_others_a
     world.broker.disconnect_all()
     assert failed and not world.broker.settling and len(world.broker.sessions) == 1
     assert len(disk.batches) > stored  # the time and the counters
+
+
+def test_wills_of_many_go_out_in_the_order_in_which_their_clients_went():
+    world = World()
+    watchers, clients = with_wills(world, 60, 25)
+    clients.reverse()
+    vanish(world, clients)
+    assert world.broker.settling
+    while world.broker.work():
+        pass
+    world.broker.flush()
+    for watcher in watchers:
+        came = [packet["topic"] for packet in watcher.messages()]
+        assert came == [b"will/%d" % i for i in range(59, -1, -1)]
+
+
+def test_delayed_wills_of_many_go_out_in_their_order():
+    world = World(max_sessions=300, max_connections=300, max_connections_per_address=0)
+    watcher = world.connect("w")
+    watcher.subscribe("will/#", qos=1)
+    properties = {SESSION_EXPIRY_INTERVAL: 100}
+    for i in range(210):
+        will = {"topic": b"will/%d" % i, "payload": b"gone", "properties": {WILL_DELAY_INTERVAL: 1}}
+        world.connect("c%d" % i, will=will, properties=properties).lose()
+    waiting = [session.will[0].name for session in world.broker.due if session.will is not None]
+    assert len(waiting) == 210
+    world.advance(2000)
+    while world.broker.work():
+        pass
+    world.broker.flush()
+    assert [packet["topic"] for packet in watcher.messages()] == waiting
 
 
 class Full:

@@ -38,6 +38,7 @@ from port.cpython.auth.renewals import Renewals
 from port.cpython.auth.rights import longest_first
 from port.cpython.auth.settings import Setting, explain
 from port.cpython.auth.sql import Query, SqlAuthenticator, server_settings
+from port.cpython.extras import install
 from toolchain import ROOT
 
 
@@ -616,4 +617,4 @@ except ValueError as e:
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", script % (str(ROOT), kind, kind)], capture_output=True, text=True, timeout=60
     )
-    assert "pip install ucomqtt[%s]" % kind in done.stdout, done.stdout + done.stderr
+    assert install(kind) in done.stdout, done.stdout + done.stderr

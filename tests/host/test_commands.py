@@ -6,12 +6,14 @@ import socket
 import subprocess
 import sys
 import threading
+import tomllib
 
 import pytest
 
 import configuration
 from certificates import certificates  # noqa: F401
 from port.cpython.commands import COMMANDS, HELP
+from port.cpython.extras import EXTRAS, install
 from server_process import environment, free_port
 from tests.host.drivers import TIMEOUT
 from toolchain import ROOT
@@ -58,7 +60,7 @@ def test_a_command_that_is_not_there(arguments):
 def test_a_configuration_is_no_command(tmp_path):
     (tmp_path / "broker.toml").write_text("")
     done = ucomqtt(tmp_path / "broker.toml")
-    assert done.returncode == 2 and f"the broker takes a file as --config {tmp_path}/broker.toml" in done.stderr
+    assert done.returncode == 2 and f"did you mean --config {tmp_path}/broker.toml?" in done.stderr
 
 
 def test_check(tmp_path):
@@ -82,8 +84,17 @@ def test_the_libraries_of_commands_are_missed_by_name(tmp_path):
         (["cert", tmp_path / "x"], "cryptography"),
     ):  # fmt: skip
         done = ucomqtt(*arguments, variables=variables)
-        assert done.returncode == 1 and named in done.stderr and "pip install" in done.stderr
-        assert ucomqtt(HELP, arguments[0], variables=variables).returncode == 0
+        (hint,) = (install(extra) for extra in ("client", "cert") if named in install(extra))
+        assert done.returncode == 1 and named in done.stderr and done.stderr.endswith(": %s\n" % hint), done.stderr
+        done = ucomqtt(HELP, arguments[0], variables=variables)
+        assert done.returncode == 0 and hint in " ".join(done.stdout.split())
+
+
+def test_what_is_missing_can_be_installed():
+    """The libraries are named, which every index has, with the versions that the extras of the package ask for."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {name: tuple(found) for name, found in extras.items() if name not in ("all", "dev")} == EXTRAS
+    assert install("client") == "pip install 'paho-mqtt>=2'" and install("uvloop") == "pip install uvloop"
 
 
 def test_nobody_reads_what_a_command_prints(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from port.core.listener_config import LISTENER_KEYS
 from port.core.options import Options
 from port.core.password_file import make_record
 from port.cpython.config import descriptions
@@ -93,6 +94,9 @@ def test_what_is_printed_is_a_configuration_again(written, tmp_path):
 
 def test_every_key_is_explained():
     text = run("--print-config").stdout
+    for key in LISTENER_KEYS:
+        assert "\n#   %s: " % key in text, key
+    assert "subscribe_only" in text
     lines = text.splitlines()
     for name in ("max_connections", "anonymous", "max_byte_rate", "log_level", "log_format", "acl_file"):
         at = next(i for i, line in enumerate(lines) if line.startswith("# %s = " % name))

@@ -51,6 +51,8 @@ def test_what_is_in_it(tree):
     assert not list(tree.rglob("__pycache__")) and not (tree / "usr/share/ucomqtt/port/micropython").exists()
     for name in ("etc/ucomqtt/ucomqtt.toml", "usr/lib/systemd/system/ucomqtt.service"):
         assert "/opt/" not in (tree / name).read_text() and "/usr/bin/ucomqtt" in (tree / name).read_text()
+    # users.txt is made with the package, and -c is for a file that is not there yet.
+    assert "#   sudo /usr/bin/ucomqtt passwd /etc/ucomqtt/users.txt alice\n" in (tree / "etc/ucomqtt/ucomqtt.toml").read_text()
 
 
 def unit_text(tree, port_443=False):

@@ -4,6 +4,7 @@ What the broker itself says of refusals, on both runtimes, is in tests/core/test
 """
 
 import asyncio
+import gc
 import json
 import logging
 import re
@@ -11,14 +12,19 @@ import signal
 import socket
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import pytest
 
 from port.core.auth import Authenticator
+from port.core.broker import Broker
 from port.core.codec import CONNECT, SUBSCRIBE
+from port.core.everybody import AllowAll
+from port.core.options import Options
 from port.core.packets import encode
 from port.core.password_file import make_record
+from port.core.store import Store
 from port.cpython import Server
 from server_process import ServerProcess, environment, free_port
 from tests.host.drivers import TIMEOUT
@@ -35,6 +41,9 @@ def run(*arguments, folder=ROOT, **variables):
     )  # fmt: skip
 
 
+LAN = '[[listener]]\nid = "lan"\n'
+TYPE = "listener lan: type must be one of http, tcp, unix, websocket, not "
+
 # -- the command line --------------------------------------------------------------------------------
 
 ARGUMENTS = (
@@ -43,7 +52,17 @@ ARGUMENTS = (
     (("--max-qs", "1"), "unknown argument --max-qs, did you mean --max-qos?"),
     (("--max-conections=5",), "unknown argument --max-conections, did you mean --max-connections?"),
     (("--bridge",), "unknown argument --bridge"),
-    (("broker.toml",), "unknown command broker.toml, there are pub, sub, passwd,"),
+    (("broker.toml",), "unknown command broker.toml, did you mean --config broker.toml?"),
+    (("mosquitto.conf",), "unknown command mosquitto.conf, did you mean from-mosquitto mosquitto.conf, which "
+     "translates it?"),
+    (("README.md",), "unknown command README.md, did you mean --config README.md?"),
+    (("xyzzy",), "unknown command xyzzy, there are pub, sub, passwd,"),
+    (("-p", "1883"), "unknown argument -p, did you mean --port?"),
+    (("-p1883",), "unknown argument -p, did you mean --port?"),
+    (("-c", "broker.toml"), "unknown argument -c, did you mean --config?"),
+    (("-x",), "unknown argument -x"),
+    (("--tls", "x"), "unknown argument --tls; it is a part of the configuration, tls of a [[listener]]: --config FILE"),
+    (("--acl",), "unknown argument --acl; it is a part of the configuration, [[acl]]: --config FILE"),
     (("--port",), "argument --port: expected one argument"),
     (("--port", "x"), "port must be a whole number, not 'x'"),
     (("--port", "70000"), "listener default: port must be from 0 to 65535, not 70000"),
@@ -63,13 +82,72 @@ def test_arguments(arguments, text):
     assert len(lines) == 1 or len(lines) == 2 and lines[1].endswith(" --help tells what there is")
 
 
-def test_variables():
-    assert "UCOMQTT_PROT: unknown option prot, did you mean port?" in run(UCOMQTT_PROT="1").stderr
+@pytest.mark.parametrize("module", ("port.cpython", "ucomqtt", "port.cpython.commands"))
+def test_an_old_python(module):
+    """As on Python 3.10, which has no tomllib, by each way into the program."""
+    script = """
+import runpy, sys
+sys.version_info = (3, 10, 12, "final", 0)
+sys.modules["tomllib"] = None
+sys.argv = ["ucomqtt", "--version"]
+runpy.run_module(%r, run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", script % module], cwd=ROOT, text=True, timeout=60, capture_output=True,
+                          env=environment())
+    assert (done.returncode, done.stderr) == (1, "ucomqtt needs Python 3.11 or newer; this is 3.10.12\n")
+
+
+VARIABLES = (
+    ({"PROT": "1"}, "UCOMQTT_PROT: unknown option prot, did you mean port?"),
+    ({"MAX_QOS": "x"}, "UCOMQTT_MAX_QOS: max_qos must be a whole number, not 'x'"),
+    ({"MAX_QOS": "7"}, "UCOMQTT_MAX_QOS: max_qos must be from 0 to 2, not 7"),
+    ({"RETAIN_AVAILABLE": "no"}, "UCOMQTT_RETAIN_AVAILABLE: retain_available must be true or false, not 'no'"),
+    ({"PORT": "70000"}, "UCOMQTT_PORT: listener default: port must be from 0 to 65535, not 70000"),
+    ({"HOST": "300.1.2.3"}, "UCOMQTT_HOST: listener default: host is no IP address: '300.1.2.3'"),
+    ({"LOG_LEVEL": "loud"}, "UCOMQTT_LOG_LEVEL: log_level must be one of debug, info, warning, error, not 'loud'"),
+    ({"STORE": "/nowhere/x.db"}, "UCOMQTT_STORE: store: file /nowhere/x.db: there is no folder /nowhere"),
+    ({"CONFIG": "no.toml"}, "UCOMQTT_CONFIG: cannot read no.toml: No such file or directory"),
+)
+
+
+@pytest.mark.parametrize(("variables", "text"), VARIABLES, ids=lambda value: "" if isinstance(value, str) else next(iter(value)))
+def test_variables(variables, text, tmp_path):
+    variables = {"UCOMQTT_" + name: value for name, value in variables.items()}
+    assert run("--check-config", **variables).stderr == "ucomqtt: %s\n" % text
+    if "UCOMQTT_MAX_QOS" in variables:  # what is said on the command line is not the variable's mistake
+        done = run("--check-config", "--max-qos", "8", **{**variables, "UCOMQTT_MAX_QOS": "7"})
+        assert done.stderr == "ucomqtt: max_qos must be from 0 to 2, not 8\n"
+    if "UCOMQTT_PORT" in variables:  # beside listeners of a file, too
+        path = tmp_path / "broker.toml"
+        path.write_text(LAN)
+        assert run("--config", str(path), "--check-config", **variables).stderr == "ucomqtt: %s\n" % text
+
+
+@pytest.mark.parametrize(("host", "said"), (
+    ("::1", "only this machine is listened to"), ("127.0.0.1", "only this machine is listened to"),
+    ("unix", "only this machine is listened to"), ("0.0.0.0", "only clients on this machine may connect"),
+    ("::", "only clients on this machine may connect"),
+))  # fmt: skip
+def test_what_a_start_says_of_who_may_connect(host, said, tmp_path):
+    path = tmp_path / "broker.toml"
+    path.write_text('[[listener]]\ntype = "unix"\nfile = "socket"\n')
+    options = ["--config", str(path)] if host == "unix" else ["--host", host, "--port", "0"]
+    process = subprocess.Popen([sys.executable, "-m", "port.cpython", *options], cwd=ROOT, env=environment(), text=True,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
+    try:
+        line = ""
+        while "; --" not in line:
+            line = process.stderr.readline()
+            assert line, process.wait(TIMEOUT)
+        assert said in line
+    finally:
+        process.terminate()
+        process.wait(TIMEOUT)
+        process.stderr.close()
 
 
 # -- TOML --------------------------------------------------------------------------------------------
 
-LAN = '[[listener]]\nid = "lan"\n'
 # The file, the line told, what is said of it.
 FILES = (
     ("max_conections = 5", 1, "unknown option max_conections, did you mean max_connections?"),
@@ -80,6 +158,16 @@ FILES = (
     ("port = '1883'", 1, "port must be a whole number, not '1883'"),
     ("[listener]\nid = 'a'", 1, "listener must be a list of tables: [[listener]] in place of [listener]"),
     ("[auth]\ntype = 'allow'", 1, "auth must be a list of tables: [[auth]] in place of [auth]"),
+    ("\n[[listner]]\nport = 1\n[[listner]]", 2, "unknown option listner, did you mean listener?"),
+    ("max_qos = 1\n[[xyzzy]]\nuser = 'a'", 2, "unknown option xyzzy"),
+    ("port = 70000\n" + LAN + "port = 1900", 1, "listener default: port must be from 0 to 65535, not 70000"),
+    (LAN + "type = 'ws'", 3, TYPE + "'ws', which is websocket"),
+    (LAN + "type = 'wss'", 3, TYPE + "'wss', which is websocket with a table tls"),
+    (LAN + "type = 'mqtts'", 3, TYPE + "'mqtts', which is tcp with a table tls"),
+    (LAN + "type = 'tls'", 3, TYPE + "'tls', which is tcp with a table tls"),
+    (LAN + "type = 5", 3, "listener lan: type must be one of http, tcp, unix, websocket, not 5"),
+    (LAN + "type = 'unix'\nfile = 'x'\nmode = 660", 5,
+     "listener lan: mode must be a string of octal digits such as \"660\", not 660"),
     (LAN + "type = 'quic'", 3, "listener lan: type must be one of http, tcp, unix, websocket, not 'quic'"),
     (LAN + "prot = 1", 3, "listener lan: unknown key prot, did you mean port?"),
     (LAN + "port = 70000", 3, "listener lan: port must be from 0 to 65535, not 70000"),
@@ -100,8 +188,11 @@ FILES = (
      "listener lan: tls: certificate DIR/no.pem: No such file or directory"),
     (LAN + "[listener.tls]\ncertificate = 'no.pem'\nkye = 'no.key'", 5, "listener lan: tls: unknown key kye, did you mean key?"),
     (LAN + "[listener.tls]\ncertificate = 'no.pem'", 3, "listener lan: tls: key is missing"),
-    (LAN + "acl = [{ topic = 'a' }, { tpic = 'b' }]", 3, "listener lan, rule 2: unknown key tpic in an ACL rule, there are allow, "
-     "actions, topic, user, client_id, address, qos, retain"),
+    (LAN + "acl = [{ topic = 'a' }, { tpic = 'b' }]", 3, "listener lan, rule 2: unknown key tpic, did you mean topic?"),
+    ("[[acl]]\nallow = true\ntopics = ['a']", 3, "acl, rule 1: unknown key topics, did you mean topic?"),
+    ("[[acl]]\ntopic = 'a'\nmethod = 'b'", 3, "acl, rule 1: unknown key method, there are allow, actions, topic, user, "
+     "client_id, address, qos, retain"),
+    ("[[acl]]\ntopic = 'a'\nactions = ['subscribe', 'publsh']", 3, "acl, rule 1: unknown action publsh, did you mean publish?"),
     ("[[auth]]\nname = 'x'", 1, "auth, entry 1: type is missing"),
     ("[[auth]]\ntype = 'allow'\n[[auth]]\ntype = 'allow'", 3, "auth, entry 2: there are two with the name allow"),
     ("[[auth]]\ntype = 'ldap'", 2, "auth ldap: unknown type ldap, there are allow, deny, certificate, http, jwt, mysql, password_file, "
@@ -113,7 +204,7 @@ FILES = (
     ("[[auth]]\ntype = 'http'\nuser_ulr = 'http://x/'", 3, "auth http: unknown key user_ulr, did you mean user_url?"),
     ("[[acl]]\ntopic = 'a'\n[[acl]]\ntopic = 'a#'", 4, "acl, rule 2: topic in an ACL rule must be a topic filter, not 'a#'"),
     ("[[acl]]\ntopic = 'home/%x/#'", 2, "acl, rule 1: %x in the topic of an ACL rule stands for nothing, there are %u and %c"),
-    ("[[acl]]\ntopic = 'a'\nactions = ['read']", 3, "acl, rule 1: unknown action 'read' in an ACL rule, there are publish, receive, "
+    ("[[acl]]\ntopic = 'a'\nactions = ['read']", 3, "acl, rule 1: unknown action read, there are publish, receive, "
      "subscribe, subscribe_only"),
     ("acl_file = 'no.acl'", 1, "cannot read DIR/no.acl: No such file or directory"),
     ("[[client_limits]]\nuser = 'a'\n[[client_limits]]\nuser = 'b'\nmax_qos = 9", 5,
@@ -183,15 +274,25 @@ def test_json(tool, tmp_path):
         ({"bridge": {}}, "unknown option bridge"),
         ({"acl": [{"topic": "home/%x/#"}]}, "acl, rule 1: %x in the topic of an ACL rule stands for nothing, there are %u and %c"),
         ({"client_limits": [{"user": "a", "max_qs": 1}]}, "client_limits, entry 1: unknown key max_qs, did you mean max_qos?"),
+        ({"acl": [{"topics": ["a"]}]}, "acl, rule 1: unknown key topics, did you mean topic?"),
+        ({"listner": [{}]}, "unknown option listner, did you mean listener?"),
+        ({"listener": [{"type": "mqtts"}]},
+         "listener mqtts: type must be one of http, tcp, unix, websocket, not 'mqtts', which is tcp with a table tls"),
         ({"listener": [{"type": "quic"}]}, "listener quic: type must be one of http, tcp, unix, websocket, not 'quic'"),
     ):
         path.write_text(json.dumps(values))
         done = subprocess.run([tool("micropython"), "-m", "port.micropython", "--config", str(path)], cwd=ROOT, text=True, timeout=60,
                               capture_output=True, env=environment())
         assert (done.returncode, done.stdout) == (2, "ucomqtt: %s\n" % text), done.stdout
-    done = subprocess.run([tool("micropython"), "-m", "port.micropython", "--hots", "x"], cwd=ROOT, text=True, timeout=60,
-                          capture_output=True, env=environment())
-    assert done.stdout == "ucomqtt: unknown argument --hots, did you mean --host?\n"
+    for arguments, text in (
+        (("--hots", "x"), "unknown argument --hots, did you mean --host?"),
+        (("-p", "1883"), "unknown argument -p, did you mean --port?"),
+        (("-c", "broker.json"), "unknown argument -c, did you mean --config?"),
+        (("broker.json",), "unknown argument broker.json, did you mean --config broker.json?"),
+    ):
+        done = subprocess.run([tool("micropython"), "-m", "port.micropython", *arguments], cwd=ROOT, text=True, timeout=60,
+                              capture_output=True, env=environment())
+        assert done.stdout == "ucomqtt: %s\n" % text
     path.write_text(json.dumps({"port": 1900, "listener": [{"port": 1901}]}))
     done = subprocess.run([tool("micropython"), "-m", "port.micropython", "--config", str(path), "--check-config"], cwd=ROOT, text=True,
                           timeout=60, capture_output=True, env=environment())
@@ -199,11 +300,26 @@ def test_json(tool, tmp_path):
                            "ucomqtt: the configuration is right\n")
 
 
+FLASH = 'store must be a Store such as FlashStore("/store") of port.micropython.flash, not '
+
+
 def test_programs_of_boards(tool):
     script = """
 import asyncio
 from port.micropython import Server
-for call in (lambda: Server(max_conections=5), lambda: Server().publish("a", 21.5)):
+from port.core.auth import Authenticator
+class Late(Authenticator):
+    async def authenticate(self, client, user, password):
+        return 0
+class Talk(Authenticator):
+    async def exchange(self, client, data):
+        return 0, None
+def listen(*args, **more):
+    return lambda: Server().listen(*args, **more)
+for call in (lambda: Server(max_conections=5), lambda: Server().publish("a", 21.5), lambda: Server(store="/store"),
+             lambda: Server(store=Late), lambda: Server(100), lambda: Server(log=5), lambda: Server(host="0.0.0.0"),
+             listen(1883), listen(tls=True), listen(auth="users"), listen(auth=["users"]), listen(auth=[Late]),
+             listen(auth=[print]), listen(auth=[Late()]), listen("127.0.0.1", 1884, auth=[Talk()])):
     try:
         call()
     except (TypeError, ValueError) as e:
@@ -216,12 +332,36 @@ async def main():
     except RuntimeError as e:
         print(e)
     await server.stop()
+    server = Server()
+    server.listen("127.0.0.1", 1884)
+    server.authenticators.append(Late)
+    try:
+        await server.start()
+    except TypeError as e:
+        print(e)
 asyncio.run(main())
 """
     done = subprocess.run([tool("micropython"), "-c", script], cwd=ROOT, text=True, timeout=60, capture_output=True, env=environment())
     assert done.stdout.splitlines() == [
-        "unknown option max_conections, did you mean max_connections?", "str or bytes wanted, not 21.5", "W there is no listener",
+        "unknown option max_conections, did you mean max_connections?",
+        "str or bytes wanted, not 21.5",
+        FLASH + "'/store'",
+        FLASH + "<class 'Late'>",
+        "Server takes options by name, as in Server(max_connections=100), or an Options object, not 100",
+        "log must be a function (level, text, *args), not 5",
+        "host is no option of Server but of a listener: server.listen(host=...)",
+        "listener tcp: host must be a string, not 1883",
+        "tls must be an SSLContext, or a dict with certificate and key, not True",
+        "auth must be a list of Authenticator objects, not 'users'",
+        "auth must hold Authenticator objects, not 'users'",
+        "auth must hold Authenticator objects, not <class 'Late'>: it is a class, and is to be called",
+        "auth must hold Authenticator objects, not <function>",
+        LATE.replace("%r", "<Late without a name>"),
+        LATE.replace("authenticate of %r", "exchange of <Talk without a name>"),
+        "W there is no listener",
         "listen() comes before start()",
+        "the authenticators of listener tcp must hold Authenticator objects, not <class 'Late'>: it is a class, and is to be "
+        "called",
     ], done.stderr  # fmt: skip
 
 
@@ -235,15 +375,47 @@ async def answer(*_):
     return None
 
 
+class Few(Authenticator):
+    def authenticate(self, client):  # type: ignore[override]
+        return 0
+
+
+class Late(Authenticator):
+    async def authenticate(self, client, user, password):  # type: ignore[override]
+        return 0
+
+
+FEW, LATER, ALLOW = Few(), Late(), AllowAll()
+broker: Any = Broker
+SQLITE = 'store must be a Store such as SQLiteStore("broker.db") of port.cpython.stores.sqlite, not %r'
+LATE = "authenticate of %r cannot be async: authenticate answers PENDING instead, and client.authenticated(code) is called later"
 PROGRAM = (
+    (lambda: new(0), TypeError, "Server takes options by name, as in Server(max_connections=100), or an Options object, not 0"),
+    (lambda: new(Options(), max_qos=1), TypeError, "options by name, or an Options object, not both"),
+    (lambda: new(store="broker.db"), TypeError, SQLITE % "broker.db"),
+    (lambda: new(store=Store), TypeError, SQLITE % Store),
+    (lambda: new(log="broker.log"), TypeError, "log must be a function (level, text, *args), not 'broker.log'"),
+    (lambda: broker(clock=5), TypeError, "clock must be a function, not 5"),
+    (lambda: broker(store="x"), TypeError, SQLITE % "x"),
+    (lambda: broker(5), TypeError, "Broker takes options by name, as in Broker(max_connections=100), or an Options object, "
+     "not 5"),
+    (lambda: new().listen(tls=True), TypeError, "tls must be an SSLContext, or a dict with certificate and key, not True"),
+    (lambda: new().listen(1883), ValueError, "listener tcp: host must be a string, not 1883"),
+    (lambda: new().listen(auth="users"), TypeError, "auth must be a list of Authenticator objects, not 'users'"),
+    (lambda: new().listen(auth=ALLOW), TypeError, "auth must be a list of Authenticator objects, not %r" % ALLOW),
+    (lambda: new().listen(auth=["users"]), TypeError, "auth must hold Authenticator objects, not 'users'"),
+    (lambda: new().listen(auth=[AllowAll]), TypeError, "auth must hold Authenticator objects, not %r: it is a class, and is "
+     "to be called" % AllowAll),
+    (lambda: new().listen(auth=[print]), TypeError, "auth must hold Authenticator objects, not %r" % print),
+    (lambda: new().listen(auth=[FEW]), TypeError, "authenticate of %r must take (client, user, password), not (client)" % FEW),
+    (lambda: new().listen(auth=[LATER]), TypeError, LATE % LATER),
     (lambda: new(100), TypeError, "Server takes options by name, as in Server(max_connections=100), or an Options object, not 100"),
     (lambda: new(host="0.0.0.0"), ValueError, "host is no option of Server but of a listener: server.listen(host=...)"),
     (lambda: new(tls={}), ValueError, "tls is no option of Server but of a listener: server.listen(tls=...)"),
     (lambda: new(max_conections=5), ValueError, "unknown option max_conections, did you mean max_connections?"),
     (lambda: new().listen(prot=5), ValueError, "listener tcp: unknown key prot, did you mean port?"),
     (lambda: new().listen(type="quic"), ValueError, "listener quic: type must be one of http, tcp, unix, websocket, not 'quic'"),
-    (lambda: new().set_acl([{"tpic": "a"}]), ValueError, "acl, rule 1: unknown key tpic in an ACL rule, there are allow, actions, "
-     "topic, user, client_id, address, qos, retain"),
+    (lambda: new().set_acl([{"tpic": "a"}]), ValueError, "acl, rule 1: unknown key tpic, did you mean topic?"),
     (lambda: new().publish("a", 21.5), TypeError, "str or bytes wanted, not 21.5"),
     (lambda: new().publish("a/#", "x"), ValueError, "invalid topic name 'a/#'"),
     (lambda: new().publish("a", "x", properties={"content_type": "x"}), ValueError,
@@ -295,6 +467,40 @@ def hello(client_id="c", user=None, password=None, version=4):
                    "password": password, "will": None, "properties": {}}, version)  # fmt: skip
 
 
+async def test_async_callbacks_are_taken_away_one_by_one():
+    class Unhashable:
+        __hash__ = None  # type: ignore[assignment]
+
+        async def __call__(self, client, *_):
+            came.append(client)
+
+    came: list[Any] = []
+    callback: Any = Unhashable()
+    server = Server()
+    for _ in range(3):
+        server.on("connect", callback)
+        server.on("disconnect", callback)
+        server.off("connect", callback)
+        server.off("disconnect", callback)
+    with pytest.raises(ValueError, match="no such callback for event connect"):
+        server.off("connect", callback)
+    server.on("connect", callback)
+    server.on("disconnect", callback)
+    server.off("connect", callback)
+    server.tell("connect", "c")
+    server.tell("disconnect", "d", 0)
+    while not came:
+        await asyncio.sleep(0)
+    assert came == ["d"]
+    watched = weakref.ref(callback)
+    server.off("disconnect", callback)
+    while asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.sleep(0)
+    del callback
+    gc.collect()
+    assert watched() is None
+
+
 async def test_async_callbacks_are_awaited(caplog):
     server = Server()
     server.listen("127.0.0.1", 0)
@@ -324,19 +530,27 @@ async def test_async_callbacks_are_awaited(caplog):
     assert "Traceback" in caplog.text
 
 
+async def test_authenticators_are_looked_at_before_the_start():
+    for wrong, text in ((Late, "Late'>: it is a class"), ("users", "not 'users'"), (LATER, "cannot be async")):
+        server: Any = Server(anonymous="all")
+        server.listen("127.0.0.1", 0)
+        server.authenticators.append(wrong)
+        with pytest.raises(TypeError, match="the authenticators of listener tcp must hold .*%s|%s" % (text, text)):
+            await server.start()
+        assert server.addresses == []
+
+
 @pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
 async def test_async_authenticators_let_nobody_in(caplog):
-    class Mine(Authenticator):
-        async def authenticate(self, client, user, password):  # type: ignore[override]
-            return 0
-
+    """Those, too, that come too late to be looked at."""
     server = Server(anonymous="all")
-    server.authenticators.append(Mine())
     server.listen("127.0.0.1", 0)
     async with server:
+        server.authenticators.append(LATER)
         sock, connack = await asyncio.to_thread(dialled, server.addresses[0], hello(user=b"ann"))
         sock.close()
-    assert connack[3] and "<Mine without a name> answers <coroutine object" in caplog.text and ", not 0, None, or 0x80 up" in caplog.text
+    assert connack[3] and "<Late without a name> answers <coroutine object" in caplog.text
+    assert ", not 0, None, PENDING or " in caplog.text
 
 
 # -- clients -------------------------------------------------------------------------------------------

@@ -63,7 +63,11 @@ def test_what_is_wrong_is_named(tmp_path):
         ((path, "alice", "secret"), "can be seen by others"),
         (("-b", path, "alice"), "-b needs the password"),
         (("--iterations", "0", path, "alice"), "iterations must be from 1 to"),
-        ((tmp_path / "none" / "x", "alice"), "No such file"),
+        ((tmp_path / "new", "alice"), "there is no file %s; -c makes it\n" % (tmp_path / "new")),
+        ((tmp_path / "none" / "x", "alice"), "none/x: there is no folder %s\n" % (tmp_path / "none")),
+        (("-c", tmp_path / "none" / "x", "alice"), "none/x: there is no folder %s\n" % (tmp_path / "none")),
+        (("-D", tmp_path / "new", "alice"), "new: No such file or directory"),
+        (("-l", tmp_path / "new"), "new: No such file or directory"),
     ):
         done = passwd(*arguments, given="p\n")
         assert done.returncode == 1 and text in done.stderr and "Traceback" not in done.stderr, done.stderr
@@ -224,7 +228,7 @@ def test_a_missing_library_is_named(monkeypatch):
     argon2s = passwords.hash_password(b"x", "argon2id")
     for library, record in (("argon2", argon2s), ("bcrypt", bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode())):
         monkeypatch.setitem(sys.modules, library, None)
-        with pytest.raises(ValueError, match=r"needs %s: pip install ucomqtt\[passwords\]" % library):
+        with pytest.raises(ValueError, match="needs %s: pip install argon2-cffi bcrypt" % library):
             passwords.check_record(record)
     with pytest.raises(ValueError, match="needs argon2"):
         passwords.hash_password(b"x", "argon2id")

@@ -166,7 +166,7 @@ def test_unknown_key_names_the_nearest(runtime, program, write):
         ("auth", {"type": "user"}, "auth user: unknown type user, did you mean users?"),
         ("auth", {"type": "users", "usrs": {}}, "auth users: unknown key usrs, did you mean users?"),
         ("auth", {"type": "certificate", "feld": "cn"}, "auth certificate: unknown key feld, did you mean field?"),
-        ("acl", {"topc": "a"}, "acl, rule 1: unknown key topc in an ACL rule, there are allow, actions, topic"),
+        ("acl", {"topc": "a"}, "acl, rule 1: unknown key topc, did you mean topic?"),
         ("client_limits", {"user": "a", "max_qs": 1}, "client_limits, entry 1: unknown key max_qs, did you mean max_qos?"),
     ):
         tables = {"auth": [{"type": "users"}], key: [table]}

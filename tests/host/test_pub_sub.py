@@ -404,7 +404,10 @@ def test_websocket_and_unix_socket(publish, tmp_path):
     broker = subprocess.Popen([*UCOMQTT, "--config", str(file)], cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
     try:
         (port,) = re.findall(r"listening on [\d.]+:(\d+)", broker.stderr.readline())
-        assert publish("-L", f"ws://127.0.0.1:{port}/a", "-m", "x", "-q", 1).returncode == 0
+        for path in ("", "/", "/mqtt"):
+            assert publish("-L", f"ws://127.0.0.1:{port}{path}", "-t", "a", "-m", "x", "-q", 1).returncode == 0
+        done = publish("-L", f"ws://127.0.0.1:{port}/mqqt", "-t", "a", "-m", "x", "-q", 1)
+        assert done.returncode == 1 and f"cannot connect to 127.0.0.1:{port}/mqqt: " in done.stderr
         command = [*UCOMQTT, "pub", "--unix", str(tmp_path / "socket"), "-t", "a", "-m", "x", "-q", "1"]
         assert subprocess.run(command, cwd=ROOT, timeout=TIMEOUT).returncode == 0
     finally:
@@ -435,6 +438,22 @@ def test_websocket_and_unix_socket(publish, tmp_path):
         (["pub", "-L", "http://u:secret@host/a", "-m", "x"], "not 'http://host/a'"),
         (["pub", "-L", "mqtt://host:x/a", "-m", "x"], "-L: "),
         (["pub", "-L", "mqtt://host/a", "-h", "other", "-m", "x"], "-L and -h cannot be together"),
+        (["pub", "-L", "mqtt://host/a/b", "-t", "c", "-m", "x"], "-t and the topic of -L, a/b, cannot be together"),
+        (["sub", "-L", "mqtts://host/a/#", "-t", "c"], "-t and the topic of -L, a/#, cannot be together"),
+        (["pub", "-L", "ws://host:8083/mqtt", "-m", "x"], "-t is needed"),
+        (["sub", "-L", "wss://host/mqtt"], "-t is needed"),
+        (["pub", "-L", "mqtt://bob@host/a", "-u", "ann", "-m", "x"], "-u and the user name of -L cannot be together"),
+        (["pub", "-L", "mqtt://bob:secret@host/a", "-P", "x", "-m", "x"], "-P and the password of -L cannot be together"),
+        (["pub", "-t", "a/+", "-m", "x"], "-t: 'a/+' is no topic name: + and # are for subscribers"),
+        (["pub", "-t", "", "-m", "x"], "-t: '' is no topic name: it is empty"),
+        (["pub", "-L", "mqtt://host/a/#", "-m", "x"], "-L: 'a/#' is no topic name: + and # are for subscribers"),
+        (["pub", "-t", "a", "-m", "x", "--will-topic", "a/#"], "--will-topic: 'a/#' is no topic name: "),
+        (["pub", "-t", "a\udcff", "-m", "x"], "is no topic name: it is not UTF-8, or has a NUL"),
+        (["sub", "-t", "ok", "-t", "a/#/b"], "-t: 'a/#/b' is no topic filter: + stands for a whole level, # for all "),
+        (["sub", "-t", "a", "-T", "b+"], "-T: 'b+' is no topic filter: "),
+        (["sub", "-U", "#a"], "-U: '#a' is no topic filter: "),
+        (["sub", "-L", "mqtt://host/a+"], "-L: 'a+' is no topic filter: "),
+        (["sub", "-t", "$share/a"], "-t: '$share/a' is no shared subscription, which is $share/NAME/FILTER"),
         (["sub"], "-t is needed"),
         (["sub", "-t", "a", "-F", "%y"], "-F: unknown format %y"),
         (["sub", "-t", "a", "-F", "@!"], "-F: unknown date @!"),
@@ -459,7 +478,6 @@ def test_misuse(capfd, arguments, named):
 @pytest.mark.parametrize(
     "arguments, named",
     [
-        (["-t", "a/+", "-m", "x"], "-t a/+: "),
         (["-t", "a", "-f", "/nowhere"], "-f: cannot read /nowhere: No such file"),
         (["-t", "a", "-m", "x", "-V", "5", "-D", "publish", "no-such", "x"], "there is no property no-such"),
         (["-t", "a", "-m", "x", "-V", "5", "-D", "publish", "message-expiry-interval", "soon"], "message-expiry-interval: "),
@@ -479,3 +497,14 @@ def test_what_fails(publish, arguments, named):
 def test_no_broker(publish):
     done = publish("-p", "1", "-t", "a", "-m", "x")
     assert done.returncode == 1 and done.stderr.startswith("ucomqtt: pub: cannot connect to localhost:1: ")
+    done = publish("-h", "::1", "-p", "1", "-t", "a", "-m", "x")
+    assert done.returncode == 1 and done.stderr.startswith("ucomqtt: pub: cannot connect to [::1]:1: ")
+
+
+def test_topics_of_urls(publish, broker):
+    url = f"mqtt://127.0.0.1:{broker.port}"
+    assert publish("-L", url + "/u/1%20?/a", "-m", "x", "-r").returncode == 0
+    command = [*UCOMQTT, "sub", "-L", url + "/u/#", "-C", "1", "-v"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, timeout=TIMEOUT)
+    assert done.stdout == b"u/1 ?/a x\n", done.stderr
+    assert publish("-L", url + "/u/1%20?/a", "-n", "-r").returncode == 0

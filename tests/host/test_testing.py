@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import aiomqtt
 import pytest
@@ -81,6 +82,36 @@ def test_options_users_and_rules():
         pass
 
 
+def test_wrong_arguments():
+    wrong: Any = broker
+    for values, text in (
+        ({"users": "alice"}, "users are a dict of names and passwords"),
+        ({"users": [("alice", "secret")]}, "users are a dict of names and passwords"),
+        ({"users": {"alice": b"secret"}}, "names and passwords of users are str, not 'alice' and bytes"),
+        ({"users": {b"alice": "secret"}}, "names and passwords of users are str, not b'alice' and str"),
+        ({"listener": "websocket"}, "listener is a dict with keys of"),
+        ({"acl": {"topic": "a"}}, "acl is a list of rules"),
+        ({"acl": 5}, "acl is a list of rules"),
+    ):
+        with pytest.raises(TypeError, match=text):
+            wrong(**values)
+    with broker() as b:
+        found: Any = b
+        for call in (b.wait_for, b.drop, lambda topic: b.delay(1, topic)):
+            for topic in ("a/#/b", "", "a+"):
+                with pytest.raises(ValueError, match="no topic and no topic filter: '%s'" % re.escape(topic)):
+                    call(topic)
+        with pytest.raises(TypeError, match="a topic or topic filter is a str, not b'a'"):
+            found.wait_for(b"a")
+        with pytest.raises(ValueError, match="no topic and no topic filter: 'a/#/b'"):
+            asyncio.run(b.wait_for_async("a/#/b"))
+
+
+def test_ipv6():
+    with broker(listener={"host": "::1"}) as b:
+        assert b.url == f"mqtt://[::1]:{b.port}"
+
+
 def test_every_user_name_is_believed():
     with broker(acl=[{"user": "alice", "topic": "a"}]) as b:
         Paho(b.port, "c", 5, user="alice", password="whatever").publish("a", b"x", 1)
@@ -100,7 +131,7 @@ def test_other_listeners(tmp_path, certificates):  # noqa: F811
             assert b.url.startswith(url)
             authority = ["--cafile", made.ca] if "tls" in listener else []
             done = subprocess.run(
-                [sys.executable, "-m", "ucomqtt", "pub", "-L", b.url + "/a", "-m", "x", "-q", "1", *authority],
+                [sys.executable, "-m", "ucomqtt", "pub", "-L", b.url, "-t", "a", "-m", "x", "-q", "1", *authority],
                 capture_output=True,
                 text=True,
                 timeout=TIMEOUT,
@@ -144,6 +175,20 @@ def test_delay():
         slow = b.messages[-1]
         assert slow == Message("slow", b"1", 1, True, "c", {3: b"text"}) and fault.count == 1
         client.disconnect()
+
+
+def test_a_client_does_not_get_its_own_delayed_message_with_no_local():
+    with broker() as b:
+        one, two = Paho(b.port, "one", 5), Paho(b.port, "two", 5)
+        for client in (one, two):
+            client.subscribe("a", 1, no_local=True)
+        with b.delay(0.05, "a"):
+            one.publish("a", b"1", 1)
+            assert b.wait_for("a").client_id == "one" and two.receive().payload == b"1"
+        two.publish("a", b"2", 1)
+        assert one.receive().payload == b"2"  # and nothing before
+        one.disconnect()
+        two.disconnect()
 
 
 def test_refuse_and_delay_connect():

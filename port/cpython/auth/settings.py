@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from port.core.nearest import unknown
+from port.cpython.extras import install
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def library(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ImportError as e:
-        raise ValueError("needs %s: pip install ucomqtt[%s]" % (e.name or module, extra)) from None
+        raise ValueError("needs %s: %s" % (e.name or module, install(extra))) from None
 
 
 def client_context(ca_file: str, verify: bool = True) -> ssl.SSLContext:

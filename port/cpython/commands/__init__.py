@@ -14,6 +14,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
 
+from port.cpython.oldest import check_version
+
+check_version()  # each way into the program comes by here first, see port.cpython.__main__
+
 from port.cpython.escape import printable
 
 
@@ -134,10 +138,12 @@ def _run(arguments: Sequence[str]) -> int:
     if found is None:
         from port.core.nearest import unknown
 
+        if name.endswith(".conf"):
+            return fail("unknown command %s, did you mean from-mosquitto %s, which translates it?" % (name, name), 2)
+        if name.endswith(".toml") or os.path.isfile(name):
+            return fail("unknown command %s, did you mean --config %s?" % (name, name), 2)
         text = unknown("command", name, [row.name for row in COMMANDS] + [HELP])
-        is_file = os.path.isfile(name)
-        more = "the broker takes a file as --config %s" % name if is_file else "%s --help lists them" % command()
-        return fail("%s (%s)" % (text, more), 2)
+        return fail("%s (%s --help lists them)" % (text, command()), 2)
     if arguments[0] == HELP:
         found.parser().print_help()
         return 0

@@ -12,6 +12,7 @@ import shlex
 from pathlib import Path
 
 from port.cpython.commands import command, fail
+from port.cpython.extras import install
 
 HOSTS = ("localhost", "127.0.0.1", "::1")
 DAYS = 730
@@ -45,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         prog=command() + " cert",
         description=(__doc__ or "").partition("\n\n")[2],
-        epilog="Needs the Python library cryptography: pip install 'ucomqtt[cert]'.",
+        epilog="Needs the Python library cryptography: %s." % install("cert"),
     )
     found.add_argument("folder", type=Path, metavar="FOLDER", help="where the files go; made if it is not there")
     found.add_argument("--host", nargs="+", default=[], metavar="NAME_OR_IP",
@@ -65,7 +66,7 @@ def main(arguments: list[str]) -> int:
     try:
         from port.cpython import authority
     except ImportError:
-        return fail("cert: the Python library cryptography is missing: pip install 'ucomqtt[cert]'")
+        return fail("cert: the Python library cryptography is missing: " + install("cert"))
     try:
         report = authority.make(options)
     except authority.CertError as e:

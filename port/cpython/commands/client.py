@@ -18,8 +18,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from port.core import address
+from port.core.codec import is_utf8
+from port.core.topics import valid_filter, valid_name, without_share
 from port.cpython.commands import fail
 from port.cpython.escape import printable
+from port.cpython.extras import install
 
 if TYPE_CHECKING:
     from paho.mqtt.properties import Properties
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from port.cpython.commands.receiver import Receiver
 
 PORT, TLS_PORT = 1883, 8883
+WEB_PATH = "/mqtt"  # of a WebSocket
 ANSWER = 30.0  # s that the broker has to answer CONNECT
 GOODBYE = 2.0  # s that it has to close the connection after DISCONNECT
 VERSIONS = {"31": 3, "mqttv31": 3, "311": 4, "mqttv311": 4, "5": 5, "mqttv5": 5}
@@ -41,8 +46,8 @@ _NUMBERS = ("Interval", "Maximum", "Indicator", "Alias", "Identifier", "Informat
 EXIT_STATUS = """Exit status: 0 done, 1 no connection, or the broker refused something, 2 misuse"""
 EPILOG = """\
 A password on the command line can be seen by others. It is taken from --password-file, or from the variable MQTT_PASSWORD,
-just as well; the user name from MQTT_USERNAME. Needs the Python library paho-mqtt: pip install 'ucomqtt[client]'.
-"""
+just as well; the user name from MQTT_USERNAME. Needs the Python library paho-mqtt: %s.
+""" % install("client")
 
 
 class ClientError(Exception):
@@ -77,7 +82,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("-h", "--host", metavar="HOST", help="the broker (default localhost)")
     add("-p", "--port", type=int, metavar="PORT", help="its port (default %d, with TLS %d)" % (PORT, TLS_PORT))
-    add("-L", "--url", metavar="URL", help="mqtt(s) or ws(s)://[USER[:PASSWORD]@]HOST[:PORT][/TOPIC]: for -h, -p, -u, -P and -t")
+    text = (
+        "mqtt(s)://[USER[:PASSWORD]@]HOST[:PORT][/TOPIC] in place of -h, -p, -u, -P and -t, or "
+        "ws(s)://[USER[:PASSWORD]@]HOST[:PORT][/PATH] for WebSocket (default path %s), where the topic is still -t"
+    )
+    add("-L", "--url", metavar="URL", help=text % WEB_PATH)
     add("--unix", metavar="FILE", help="a Unix socket in place of host and port")
     add("-i", "--id", metavar="ID", help="client id (default: one that the broker or the library makes)")
     add("-k", "--keepalive", type=int, default=60, metavar="SECONDS", help="keep alive (default %(default)s)")
@@ -117,15 +126,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def apply_url(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
-    """Take over what -L says, and check what options mean together; the topic of the URL or an empty string."""
-    args.transport, args.tls = "tcp", False
+    """Take over what -L says, and check what options mean together; the topic of the URL or an empty string.
+
+    In mqtt:// the path is the topic, as mosquitto's clients have it; in ws:// it is the WebSocket's, as everywhere.
+    """
+    args.transport, args.tls, args.path = "tcp", False, WEB_PATH
     topic = ""
     if args.url is not None:
         for name in ("host", "port", "unix"):
             if getattr(args, name) is not None:
                 parser.error("-L and %s cannot be together" % {"host": "-h", "port": "-p", "unix": "--unix"}[name])
         try:
-            parts = urlsplit(args.url)
+            parts = urlsplit(args.url, allow_fragments=False)  # a topic filter may have #
             args.port = parts.port
         except ValueError as e:
             parser.error("-L: %s" % e)
@@ -137,11 +149,20 @@ def apply_url(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
                 % parts._replace(netloc=parts.hostname or "").geturl()
             )
         args.transport, args.host = transport, parts.hostname
-        topic = unquote(parts.path[1:])
-        if transport == "websockets" and args.port is None:
-            args.port = 443 if args.tls else 80
-        args.username = args.username or (unquote(parts.username) if parts.username else None)
-        args.password = args.password or (unquote(parts.password) if parts.password else None)
+        path = parts.path + ("?" + parts.query if parts.query else "")
+        if transport == "websockets":
+            args.path = path or WEB_PATH
+            if args.port is None:
+                args.port = 443 if args.tls else 80
+        else:
+            topic = unquote(path[1:])
+            if topic and args.topic:
+                parser.error("-t and the topic of -L, %s, cannot be together" % topic)
+        for option, name, value in (("-u", "username", parts.username), ("-P", "password", parts.password)):
+            if value:
+                if getattr(args, name) is not None:
+                    parser.error("%s and the %s of -L cannot be together" % (option, {"-u": "user name"}.get(option, name)))
+                setattr(args, name, unquote(value))
     if args.unix is not None and (args.host is not None or args.port is not None):
         parser.error("--unix and -h or -p cannot be together")
     if args.disable_clean_session and args.id is None:
@@ -164,7 +185,36 @@ def apply_url(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
         for text in given if isinstance(given, list) else [given or ""]:
             if not _is_string(text):
                 parser.error("%s must be UTF-8 of up to 65535 bytes" % name)
+    _check_topics(parser, args, topic)
     return topic
+
+
+def _check_topics(parser: argparse.ArgumentParser, args: argparse.Namespace, topic: str) -> None:
+    """Check topic names and filters, before there is a connection; `topic`: that of -L."""
+    names: list[tuple[str, str | None]] = [("--will-topic", args.will_topic)]
+    filters: list[tuple[str, str]] = []
+    if isinstance(args.topic, list):
+        filters += [("-L", topic)] if topic else []
+        for option, given in (("-t", args.topic), ("-T", args.filter_out), ("-U", args.unsubscribe)):
+            filters += [(option, name) for name in given]
+    else:
+        names += [("-L", topic or None), ("-t", args.topic)]
+    for option, found in names:
+        encoded = None if found is None else found.encode(errors="surrogateescape")
+        if encoded is not None and not valid_name(encoded):
+            parser.error("%s: %r is no topic name: %s" % (option, found, _wrong(encoded) or "+ and # are for subscribers"))
+    for option, name in filters:
+        encoded = name.encode(errors="surrogateescape")
+        if not valid_filter(encoded):
+            text = _wrong(encoded) or "+ stands for a whole level, # for all levels at the end"
+            parser.error("%s: %r is no topic filter: %s" % (option, name, text))
+        if not without_share(encoded):
+            parser.error("%s: %r is no shared subscription, which is $share/NAME/FILTER" % (option, name))
+
+
+def _wrong(name: bytes) -> str:
+    """What is wrong with a topic name or filter, wildcards apart."""
+    return "it is empty" if not name else "" if is_utf8(name) else "it is not UTF-8, or has a NUL"
 
 
 def _is_string(text: str) -> bool:
@@ -220,7 +270,7 @@ class Link:
 
             from port.cpython.commands.receiver import Receiver
         except ImportError:
-            raise ClientError("the Python library paho-mqtt, 2.0 or newer, is missing: pip install 'ucomqtt[client]'") from None
+            raise ClientError("the Python library paho-mqtt, 2.0 or newer, is missing: " + install("client")) from None
         self.args = args
         self.done = threading.Event()
         self.error = ""
@@ -240,6 +290,8 @@ class Link:
             )
         except ValueError as e:
             raise ClientError(str(e)) from None
+        if transport == "websockets":
+            self.client.ws_set_options(path=args.path)
         self._identify()
         self._tls()
         if args.will_topic is not None:
@@ -307,7 +359,8 @@ class Link:
     def place(self) -> str:
         """Where the broker is, as text."""
         args = self.args
-        return args.unix or "%s:%d" % (args.host or "localhost", self.port)
+        path = args.path if args.transport == "websockets" else ""
+        return args.unix or address.text(args.host or "localhost", self.port) + path.partition("?")[0]
 
     @property
     def port(self) -> int:

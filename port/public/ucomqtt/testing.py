@@ -33,7 +33,9 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
-from ucomqtt import Authenticator, Message as _Message, Server
+from ucomqtt import Authenticator, Message as _Message, Server  # first: it says so where something hides the package port
+from port.core.address import text as _place
+from port.core.topics import valid_filter
 
 __all__ = ["AsyncBroker", "Broker", "Fault", "Message", "broker"]
 
@@ -131,6 +133,16 @@ def matches(topic_filter: str, topic: str) -> bool:
     return len(filters) == len(levels)
 
 
+def _checked(topic: str | None) -> str | None:
+    """A topic filter, or None. Raises TypeError or ValueError for what no topic can match."""
+    if topic is not None:
+        if not isinstance(topic, str):
+            raise TypeError("a topic or topic filter is a str, not %r" % (topic,))
+        if not valid_filter(topic.encode(errors="surrogatepass")):
+            raise ValueError("no topic and no topic filter: %r" % topic)
+    return topic
+
+
 class _Gate(Authenticator):
     """Says who may connect, and lets faults have their way."""
 
@@ -213,7 +225,7 @@ class _Base:
         await server.start()
         self.host, self.port = server.addresses[0]
         scheme = _SCHEMES.get((self._listener.get("type", "tcp"), self._listener.get("tls") is not None), "mqtt")
-        self.url = "%s://%s:%d" % (scheme, "[%s]" % self.host if ":" in self.host else self.host, self.port)
+        self.url = "%s://%s" % (scheme, _place(self.host, self.port))
 
     async def _end(self) -> None:
         await self.server.stop()
@@ -246,16 +258,18 @@ class _Base:
         for fault in list(self._faults):
             if isinstance(fault, _Drop) and fault.hits(name, message.topic):
                 if fault.seconds is not None:
-                    asyncio.get_running_loop().call_later(fault.seconds, self._arrive, name, message)
+                    asyncio.get_running_loop().call_later(fault.seconds, self._arrive, client, message)
                 return False
         return None
 
-    def _arrive(self, client_id: str, message: _Message) -> None:
-        """A message that was delayed arrives."""
+    def _arrive(self, client: Any, message: _Message) -> None:
+        """A message that was delayed arrives, from the client that sent it: with No Local it does not get it itself."""
         server = self.server
-        expiry = None if message.expires is None else max(0, message.expires - server.clock()) // 1000
-        self._note(client_id, message)
-        server.publish(message.name, message.payload, message.qos, message.retain, message.decoded_properties(), expiry)
+        sender = server.sessions.get(client.client_id, client)
+        found = server.hooks.filter("message", sender, message)  # type: ignore[union-attr] # there are ours
+        if found is not None and not found.expired(server.clock()):
+            server.distribute(found, server.router.resolve(found.name), sender)
+            server.flush()
 
     def _record(self, client: Any, message: _Message) -> None:
         if client is not None:
@@ -308,8 +322,10 @@ class _Base:
     async def wait_for_async(self, topic: str, timeout: float = TIMEOUT) -> Message:
         """The next message on a topic, or one that matches a topic filter, each one once; what came before counts.
 
-        Raises TimeoutError that says what came in its place. For tests with an event loop, whatever kind of broker it is.
+        Raises TimeoutError that says what came in its place, ValueError for what is no topic filter. For tests with an event
+        loop, whatever kind of broker it is.
         """
+        _checked(topic)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while True:
@@ -341,11 +357,11 @@ class _Base:
 
     def drop(self, topic: str | None = None, *, client_id: str | None = None) -> Fault:
         """Messages on a topic (filter), or of a client, are acknowledged and reach nobody; they are not recorded."""
-        return self._add(_Drop(self._remove, topic, client_id))  # type: ignore[no-any-return]
+        return self._add(_Drop(self._remove, _checked(topic), client_id))  # type: ignore[no-any-return]
 
     def delay(self, seconds: float, topic: str | None = None, *, client_id: str | None = None) -> Fault:
         """Messages on a topic (filter), or of a client, are acknowledged at once and arrive later."""
-        fault = _Delay(self._remove, topic, client_id)
+        fault = _Delay(self._remove, _checked(topic), client_id)
         fault.seconds = seconds
         return self._add(fault)  # type: ignore[no-any-return]
 
@@ -387,9 +403,10 @@ class Broker(_Base):
     def wait_for(self, topic: str, timeout: float = TIMEOUT) -> Message:
         """The next message on a topic, or one that matches a topic filter, each one once; what came before counts.
 
-        Raises TimeoutError that says what came in its place. It keeps the thread it is called in waiting: where clients run
-        in an event loop of this thread use `wait_for_async`.
+        Raises TimeoutError that says what came in its place, ValueError for what is no topic filter. It keeps the thread it is
+        called in waiting: where clients run in an event loop of this thread use `wait_for_async`.
         """
+        _checked(topic)
         deadline = time.monotonic() + timeout
         with self._changed:
             while True:
@@ -481,6 +498,15 @@ def broker(
     listener  keys of its [[listener]]: type, tls, port, ...
     options   those of the broker, by name
 
-    Raises ValueError naming what is wrong, when it starts.
+    Raises TypeError for users, rules or keys that are of a wrong type, and ValueError naming what else is wrong, when it starts.
     """
+    if users is not None and not isinstance(users, Mapping):
+        raise TypeError('users are a dict of names and passwords, as {"alice": "secret"}, not %r' % (users,))
+    for user, password in (users or {}).items():
+        if not isinstance(user, str) or not isinstance(password, str):
+            raise TypeError("names and passwords of users are str, not %r and %s" % (user, type(password).__name__))
+    if listener is not None and not isinstance(listener, Mapping):
+        raise TypeError('listener is a dict with keys of [[listener]], as {"type": "websocket"}, not %r' % (listener,))
+    if acl is not None and (isinstance(acl, (str, bytes, Mapping)) or not isinstance(acl, Iterable)):
+        raise TypeError('acl is a list of rules, as [{"topic": "home/#"}], not %r' % (acl,))
     return _Both(users, acl, listener or {}, options)

@@ -8,6 +8,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from tests.host.drivers import SESSION_EXPIRY, TIMEOUT, Driver, Message
 
@@ -83,8 +84,11 @@ class Paho(Driver):
         assert mid == sent
         return codes
 
-    def subscribe(self, topic_filter, qos=0, identifier=None):
+    def subscribe(self, topic_filter, qos=0, identifier=None, no_local=False):
         properties = to_paho(PacketTypes.SUBSCRIBE, {"subscription_identifier": identifier}) if identifier else None
+        if no_local:
+            options = SubscribeOptions(qos, noLocal=True)
+            return self._answer(self._client.subscribe(topic_filter, options=options, properties=properties)[1])[0].value
         return self._answer(self._client.subscribe(topic_filter, qos, properties=properties)[1])[0].value
 
     def unsubscribe(self, topic_filter):
