@@ -11,9 +11,9 @@ A receiver can hold publishers no longer than it makes progress. A wait is looke
 where the broker needs longer to serve everybody than there is between two looks, after it has: that is not the receiver's
 fault. One that has taken nothing at so many looks in a row, or less than half of `max_inflight` at `_SLOW` of them, is late, and
 nobody waits for it until its queue is empty. What was slow counts for a minute, `_SLOW` for a receiver, `_OWNER_SLOW` for all of
-an address or user, and however fast they are nobody waits for these longer than `_WAITED` of a minute; then nobody waits for them
-before it is over. Publishers of one address or user take turns with those of others. A publisher that sends one message at a
-time, a few a second, never waits.
+an address or user, and however fast they are publishers of others wait for these no longer than `_WAITED` of a minute; then
+nobody waits for them before it is over. Publishers of one address or user take turns with those of others. A publisher that
+sends one message at a time, a few a second, never waits.
 """
 
 from port.core import const
@@ -257,14 +257,20 @@ class Backpressure:
         if not noted:
             self._minute = now
         session = wait.session
-        for key in (session, _owner(session.conn)):  # type: ignore[arg-type]
+        owner = _owner(session.conn)  # type: ignore[arg-type]
+        waited = 0
+        for line in wait.lines:
+            if line[0] != owner:
+                waited = wait.interval()  # at most; what one has is used up by his own as long as he likes
+                break
+        for key in (session, owner):
             found = noted.get(key)
             if found is None:
                 found = noted[key] = [0, 0, 0]
             if slow and wait.at <= found[2]:
                 continue  # another one of the owner's has counted for this time
             found[0] += slow
-            found[1] += max(0, min(now - max(wait.since, found[2]), wait.interval()))
+            found[1] += max(0, min(now - max(wait.since, found[2]), waited))
             found[2] = now
 
     def _give_up(self, wait: _Wait) -> None:

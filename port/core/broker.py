@@ -202,11 +202,11 @@ class Broker:
         self.ended: "dict[Session, bool]" = {}  # sessions that are over, whose subscriptions are still being taken away
         self.settling: "dict[Session, bool]" = {}  # whose connection is over, and what becomes of them is still to be seen to
         self._to_settle: "list[Session]" = []  # they, and perhaps some that are settled, in their order
-        self._first_to_settle: "list[Session]" = []  # those before them, the first one at the end
         self._settler: "Any" = self._settle_some
         self._settled = 0  # what that has cost since the last slice of work in the background, in the units of `turn`
         self._unsettled = False  # True when there are offline sessions that ought to be in _due, or ended
         self._sweep_at = 0  # when what has expired is looked for next, ms
+        self._look_at = 0  # when to see who does not acknowledge
         self._sweeping = False  # retained messages are looked through for that
         self.bytes_received = 0
         self.bytes_sent = 0
@@ -448,15 +448,10 @@ class Broker:
 
     def _settle_some(self) -> bool:
         """A job, see background."""
-        line = self._first_to_settle
-        while line or self._to_settle:
+        line = self._to_settle
+        while line:
             if self.spent > self.turn:
                 return True
-            if not line:  # taken from its end it takes no memory, and no time for those behind
-                self._first_to_settle = self._to_settle
-                self._to_settle = line
-                line = self._first_to_settle
-                line.reverse()
             self.spent += _ENDED
             session = line.pop(0)
             if self.settling.pop(session, False):
@@ -1164,9 +1159,12 @@ class Broker:
     def _find_silent(self, now: int) -> None:
         """End the connections that have been silent too long, or whose time is over."""
         stuck = []
+        looks = now >= self._look_at
+        if looks:
+            self._look_at = now + self.options.receiver_patience
         for conn in list(self.connections):
             session = conn.session
-            if session is not None and (session.inflight or session.counted) and session.seems_stuck():
+            if looks and session is not None and (session.inflight or session.counted) and session.seems_stuck():
                 stuck.append(session)
             identity = conn.identity
             if identity is not None and identity.expires_at is not None and identity.expires_at <= now:
@@ -1186,7 +1184,7 @@ class Broker:
 
     def _settle_rest(self, now: int) -> None:
         """Settle the sessions for which memory did not suffice when they began or their connections ended."""
-        if self._to_settle or self._first_to_settle:
+        if self._to_settle:
             self.background(self._settler)
         if not self._unsettled:
             return

@@ -132,7 +132,7 @@ class Options:
     queue_qos0_messages: whether QoS 0 waits, too, for a client that is away or slow and whose session outlives its connection; it counts for max_queued_messages and max_queued_bytes, and topics such clients subscribe to take more time
     queue_full: what gives way when a queue is full: the newest message, the oldest, or the client (disconnect)
     outbox_bytes: unsent bytes, besides the packet under way, at which a client counts as slow: QoS 0 to it is dropped, QoS 1 and 2 queued
-    receiver_patience: longest a publisher's burst waits for a receiver that takes nothing of its queue (0: never), see port.core.backpressure
+    receiver_patience: longest a publisher's burst waits for a receiver that takes nothing of its queue (0: never), see port.core.backpressure; and the time, of a second at least, after which what a client has not acknowledged counts for max_memory
     max_subscriptions: subscriptions of one session; one more is refused with 0x97 (3.1.1: 0x80)
     max_subscription_bytes: bytes that the subscriptions of one session take; one more is refused with 0x97 (3.1.1: 0x80)
     max_wide_subscriptions: subscriptions of one session with more than one wildcard; one more is refused with 0x97 (3.1.1: 0x80), and so is a filter nobody has, with several +, of a user or, without one, an address who would come above 16 times as many + in such filters: looking up a name takes time for each

@@ -353,7 +353,7 @@ class Session:
         self.counted = counted
 
     def seems_stuck(self) -> bool:
-        """Whether `count_stuck` is to look at what is in flight; to be asked about once a second."""
+        """Whether `count_stuck` is to look at what is in flight; to be asked once a second, or once in `receiver_patience`."""
         for oldest in self.inflight:
             break
         else:

@@ -25,6 +25,7 @@ else:
 
 
 TIMEOUT = 180
+HEAPSIZE = "2m"  # with a device of 256 KiB
 
 
 class Folder(flash.Folder):

@@ -78,6 +78,16 @@ def test_what_is_not_acknowledged_in_time_counts():
         assert not world.session("c").counted
 
 
+def test_the_time_in_which_it_does_not_count_is_that_in_which_others_wait():
+    """What is slow where the one is slow where the other is: 22 who send to all at once need their time."""
+    world = World(receiver_patience=10000, **LIMITS)
+    holding(world, "c", 4, 5)
+    seconds(world, 9)
+    assert not world.broker.message_bytes
+    seconds(world, 12)
+    assert world.broker.message_bytes >= 5 * 300
+
+
 def test_what_is_acknowledged_in_turn_does_not_count():
     world = World(**LIMITS)
     client = world.connect("c", 4)

@@ -10,6 +10,7 @@ import socket
 import ssl
 import stat
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -559,8 +560,11 @@ async def started(server):
 def test_no_more_clients_than_file_descriptors(start_broker, tmp_path):
     """Where the limit cannot be raised that is told, and enforced: a crowd without CONNECT leaves others their places."""
     broker = start_broker("cpython", program=limited(tmp_path, 256))
-    told = re.search(r"max_connections is (\d+): the system lets this process have 256 files open", broker.output)
-    assert told and 50 < int(told[1]) < 200, broker.output
+    deadline = time.monotonic() + TIMEOUT
+    while not (told := re.search(r"max_connections is (\d+): the system lets this process have 256 files open", broker.output)):
+        assert time.monotonic() < deadline, broker.output  # a thread writes the log
+        time.sleep(0.02)
+    assert 50 < int(told[1]) < 200, broker.output
     clients = []
     while True:
         sock = socket.create_connection(("127.0.0.1", broker.port), TIMEOUT)

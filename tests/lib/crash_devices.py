@@ -373,7 +373,7 @@ class Receiver(Device):
         if sent.expiry is None or self.version != 5:
             self.story.check(left is None, "%s: %r comes with an expiry interval: %r", self.client_id, sent, left)
         else:
-            least = sent.expiry - (time.monotonic() - sent.at)
+            least = sent.expiry - (time.monotonic() - sent.at) - MARGIN
             good = left is not None and max(least, 0) <= left <= sent.expiry
             self.story.check(good, "%s: of %r is left %r, not %r at least", self.client_id, sent, left, least)
         begun = packet["dup"] and packet["qos"] == 2  # then its delivery is completed
