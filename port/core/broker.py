@@ -624,9 +624,14 @@ class Broker:
         return sum([session.subscription_bytes for session in self.ended])
 
     def weight(self, message: Message) -> int:
-        """Bytes a message takes with the entry its receivers share; a large payload stands in its packet, too."""
+        """Bytes a message takes with the entry its receivers share.
+
+        A large payload stands in its packet, too, and large properties once more in what packets made to measure share.
+        """
         size = message.size()
-        return (size if size <= LIGHT else 2 * size) + (_MESSAGE + _ENTRY) * self.word
+        if size > LIGHT:
+            size *= 2 if len(message.properties) <= LIGHT else 3
+        return size + (_MESSAGE + _ENTRY) * self.word
 
     def lacks_room_for(self, message: Message) -> bool:
         """True when a message that nobody waits for yet would be above the limit."""

@@ -307,15 +307,15 @@ class MQTT5:
         if not alias and not identifiers and message.expires is None:
             head, tail = message.form(True, flags)
             return head + packet_id, tail
-        properties = message.properties
+        own = b""
+        if alias:
+            own = bytes((TOPIC_ALIAS,)) + u16(alias)
         if message.expires is not None:  # what is left is forwarded [MQTT-3.3.2-6]
             left = (message.expires - session.broker.clock() + 999) // 1000
-            properties = bytes((MESSAGE_EXPIRY_INTERVAL,)) + u32(max(left, 0)) + properties
-        if alias:
-            properties = bytes((TOPIC_ALIAS,)) + u16(alias) + properties
-        for identifier in identifiers or ():
-            properties += bytes((SUBSCRIPTION_IDENTIFIER,)) + varint(identifier)
-        return message.encode(flags, b"" if known else message.name, properties, packet_id)
+            own += bytes((MESSAGE_EXPIRY_INTERVAL,)) + u32(max(left, 0))
+        if identifiers:
+            own += b"".join([bytes((SUBSCRIPTION_IDENTIFIER,)) + varint(identifier) for identifier in identifiers])
+        return message.encode(flags, b"" if known else message.name, own, packet_id)
 
     # -- other packets to the client ---------------------------------------------------------
 

@@ -244,14 +244,14 @@ class Session:
 
     def _may_fly(self, message: "Message") -> bool:
         """True when the bytes in flight allow for this message, too."""
-        size = len(message.payload)
-        if size <= LIGHT or not self.inflight:
+        if not message.heavy or not self.inflight:
             return True
+        size = len(message.payload) + len(message.properties)
         inflight = self.inflight
         for packet_id in inflight:
             entry = inflight[packet_id]
-            if type(entry) is not bytes and entry[0] is not None and len(entry[0].payload) > LIGHT:
-                size += len(entry[0].payload)
+            if type(entry) is not bytes and entry[0] is not None and entry[0].heavy:
+                size += len(entry[0].payload) + len(entry[0].properties)
         return size <= self.options.max_inflight_bytes
 
     def _settle(self, room: int) -> None:
@@ -333,7 +333,7 @@ class Session:
         """An entry is in flight from now on."""
         self.inflight[packet_id] = entry
         message = entry[0]
-        if message is not None and (self.counted or len(message.payload) > LIGHT):
+        if message is not None and (self.counted or message.heavy):
             self.broker.keep(entry)
 
     def count_in_flight(self, counted: bool) -> None:
@@ -345,7 +345,7 @@ class Session:
             return
         entries = [self.sent(packet_id) for packet_id in self.inflight]
         for entry in entries:
-            if entry[0] is not None and len(entry[0].payload) <= LIGHT:
+            if entry[0] is not None and not entry[0].heavy:
                 if counted:
                     self.broker.keep(entry)
                 else:
@@ -413,7 +413,7 @@ class Session:
     def landed(self, entry: "Entry") -> None:
         """The message of an entry is not in flight any more; None: only the identifier was left."""
         message = entry[0]
-        if message is not None and (self.counted or len(message.payload) > LIGHT):
+        if message is not None and (self.counted or message.heavy):
             self.broker.let_go(entry)
 
     def drop(self, entry: "Entry") -> None:
