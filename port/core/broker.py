@@ -346,7 +346,7 @@ class Broker:
                 from port.core.mqtt5 import MQTT5
             except ImportError:
                 return None
-            self.mqtt5 = MQTT5(self.options)
+            self.mqtt5 = MQTT5(self)
         return self.mqtt5
 
     def attach(self, conn: Connection, session: Session, key: "Any") -> None:

@@ -61,11 +61,11 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from port.core.auth import Authenticator, Identity
+    from port.core.broker import Broker
     from port.core.codec import Buffer
     from port.core.connect import Connect
     from port.core.connection import Connection
     from port.core.message import Message
-    from port.core.options import Options
     from port.core.properties import Properties
     from port.core.session import Session
 
@@ -73,7 +73,9 @@ if TYPE_CHECKING:
     Parsed = tuple[int, "Optional[int]", bytes]
 
 _OPEN = const(2)
-_PARSED = const(2)  # what a byte of properties costs, in the units of Broker.turn
+# What a byte of properties costs, and a step of enhanced authentication, in the units of Broker.turn.
+_PARSED = const(2)
+_EXCHANGED = const(40)
 _CACHED_SIZE = const(256)  # longest property block worth remembering, bytes
 # Reason codes a client may send, MQTT 5 clauses 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1, 3.14.2.1.
 _ACK_CODES = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
@@ -84,13 +86,16 @@ _DISCONNECT_CODES = b"\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99"
 class MQTT5:
     """What a broker asks about a connection or session of MQTT 5. All that reads packets raises MQTTError."""
 
-    def __init__(self, options: "Options") -> None:
+    def __init__(self, broker: "Broker") -> None:
         self.cache: "dict[bytes, Parsed]" = {}  # property blocks of PUBLISH packets
-        self._options = options
+        self._broker = broker
 
     def _decode(self, reader: Reader, kind: int) -> "Properties":
-        """The properties of a packet from a client."""
-        return decode(reader, kind, self._options.max_user_properties)
+        """The properties of a packet from a client, which take time."""
+        start = reader.pos
+        properties = decode(reader, kind, self._broker.options.max_user_properties)
+        self._broker.spent += _PARSED * (reader.pos - start)
+        return properties
 
     # -- CONNECT and CONNACK -----------------------------------------------------------------
 
@@ -245,23 +250,18 @@ class MQTT5:
         start = reader.pos
         if size > _CACHED_SIZE:
             reader.pos = at
-            parsed = self._parse(conn, reader, body[start : start + size])
+            parsed = _parse(self._decode(reader, PUBLISH), body[start : start + size])
             return start + size, parsed[0], parsed[1], parsed[2]
         raw = reader.take(size)
         cache = self.cache
         known = cache.get(raw)
         if known is None:
             reader.pos = at
-            known = self._parse(conn, reader, raw)
-            if len(cache) >= self._options.route_cache:
+            known = _parse(self._decode(reader, PUBLISH), raw)
+            if len(cache) >= self._broker.options.route_cache:
                 cache.clear()
             cache[raw] = known
         return start + size, known[0], known[1], known[2]
-
-    def _parse(self, conn: "Connection", reader: Reader, raw: bytes) -> "Parsed":
-        """The properties of a PUBLISH, at which `reader` is; `raw` are the same without their length."""
-        conn.broker.spent += _PARSED * len(raw)
-        return _parse(self._decode(reader, PUBLISH), raw)
 
     def forwardable(self, data: "Buffer", at: int, stop: int) -> bool:
         """True when the properties at data[at], of a PUBLISH that ends at `stop`, are known to be forwarded as they are."""
@@ -341,6 +341,7 @@ class MQTT5:
 def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
     identity: "Identity" = conn.identity  # type: ignore[assignment]
     authenticator: "Authenticator" = identity.authenticator  # type: ignore[assignment]
+    conn.broker.spent += _EXCHANGED
     code, answer = authenticator.exchange(identity, data)
     if code != CONTINUE_AUTHENTICATION:
         code = checked_answer(authenticator, code)
@@ -368,6 +369,7 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
 
 
 def _parse(found: "Properties", raw: bytes) -> "Parsed":
+    """The properties of a PUBLISH; `raw` are the same as they came, without their length."""
     if SUBSCRIPTION_IDENTIFIER in found:  # [MQTT-3.3.4-6]
         raise MQTTError(PROTOCOL_ERROR, "subscription identifier from a client")
     _check_response_topic(found)
