@@ -481,8 +481,6 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
         session.receive_maximum = 65535
     if session.max_packet != conn.max_packet:
         session.max_packet = conn.max_packet
-    if session.aliases is not None:
-        session.aliases = None
     if session.alias_maximum:
         session.alias_maximum = 0
     if session.version5:

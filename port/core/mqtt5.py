@@ -44,6 +44,7 @@ from port.core.reason import (
     MALFORMED_PACKET,
     NOT_AUTHORIZED,
     PROTOCOL_ERROR,
+    QUOTA_EXCEEDED,
     RE_AUTHENTICATE,
     SERVER_MOVED,
     SERVER_SHUTTING_DOWN,
@@ -54,6 +55,7 @@ from port.core.reason import (
     USE_ANOTHER_SERVER,
     MQTTError,
 )
+from port.core.routing import check_name
 from port.core.topics import has_wildcard
 
 TYPE_CHECKING = const(0)
@@ -273,18 +275,42 @@ class MQTT5:
         return parsed is not None and parsed[0] < 0 and parsed[1] is None
 
     def resolve_alias(self, conn: "Connection", alias: int, name: bytes) -> bytes:
-        """The topic name behind a topic alias, or note the alias of a name (clause 3.3.2.3.4)."""
+        """The topic name behind a topic alias, or note the alias of a name (clause 3.3.2.3.4).
+
+        What is noted counts as kept, see Broker.session_bytes; the connection ends where there is no room for it.
+        """
         if not 0 < alias <= conn.options.topic_alias_maximum:  # [MQTT-3.3.2-8] [MQTT-3.3.2-9]
             raise MQTTError(TOPIC_ALIAS_INVALID, "topic alias %d" % alias)
         aliases = conn.aliases
         if aliases is None:
             aliases = conn.aliases = {}
-        if name:
-            aliases[alias] = name
+        before = aliases.get(alias, b"")
+        if name == before:
+            if not name:
+                raise MQTTError(PROTOCOL_ERROR, "unknown topic alias %d" % alias)
             return name
-        if alias not in aliases:
-            raise MQTTError(PROTOCOL_ERROR, "unknown topic alias %d" % alias)
-        return aliases[alias]
+        if not name:
+            return before
+        check_name(name, conn.options)  # here, as what a rule denies or is dropped otherwise is looked at no further
+        broker = conn.broker
+        size = len(name) - len(before) if before else len(name) + broker.identifier
+        if size > 0 and broker.lacks(size):
+            raise MQTTError(QUOTA_EXCEEDED, "no room for topic alias %d" % alias)
+        aliases[alias] = name
+        broker.session_bytes += size
+        return name
+
+    def close(self, conn: "Connection") -> None:
+        """The connection is over, and with it the topic aliases of both sides [MQTT-3.3.2-7]. Takes no memory."""
+        broker = conn.broker
+        for alias in conn.aliases or ():
+            broker.session_bytes -= len(conn.aliases[alias]) + broker.identifier  # type: ignore[index]
+        conn.aliases = None
+        session = conn.session
+        if session is not None and session.conn is conn:
+            for name in session.aliases or ():
+                broker.session_bytes -= len(name) + broker.identifier
+            session.aliases = None
 
     def form(
         self, session: "Session", message: "Message", flags: int, identifiers: "Optional[tuple[int, ...]]", packet_id: bytes
@@ -304,6 +330,7 @@ class MQTT5:
             known = alias > 0
             if not known and len(aliases) < session.alias_maximum:
                 alias = aliases[message.name] = len(aliases) + 1
+                session.broker.session_bytes += len(message.name) + session.broker.identifier
         if not alias and not identifiers and message.expires is None:
             head, tail = message.form(True, flags)
             return head + packet_id, tail

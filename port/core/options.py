@@ -152,7 +152,7 @@ class Options:
     wildcard_subscriptions: whether + and # are allowed in filters
     shared_subscriptions: whether $share/NAME/filter is allowed
     subscription_identifiers: whether MQTT 5 subscription identifiers are allowed
-    topic_alias_maximum: topic aliases an MQTT 5 client may use towards the broker
+    topic_alias_maximum: topic aliases an MQTT 5 client may use towards the broker; their names count for max_memory
     outbound_topic_aliases: topic aliases the broker uses towards an MQTT 5 client that allows them
     route_cache: topic names whose receivers are remembered, and 16 times as many receivers of them all; those that are the same count once
     sys_interval: time between two rounds of $SYS messages (0: none)

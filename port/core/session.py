@@ -287,7 +287,8 @@ class Session:
         if self.aliases:
             # The client never saw the packet that would have told it the alias. No further one is given:
             # they are numbered by how many there are.
-            self.aliases.pop(message.name, None)
+            if self.aliases.pop(message.name, 0):
+                self.broker.session_bytes -= len(message.name) + self.broker.identifier
             self.alias_maximum = len(self.aliases)
 
     def _append(self, head: bytes, tail: bytes, flags: int = 0) -> None:
@@ -384,6 +385,10 @@ class Session:
         conn = self.conn
         if conn is not None:
             size += len(conn.rest or b"") + (0 if conn.unfinished is None else conn.unfinished.bytes)
+            for alias in conn.aliases or ():
+                size += len(conn.aliases[alias]) + broker.identifier  # type: ignore[index]
+        for name in self.aliases or ():
+            size += len(name) + broker.identifier
         for packet_id in self.inflight:
             entry = self.inflight[packet_id]
             if type(entry) is bytes:

@@ -42,7 +42,7 @@ LIMITS = (
     ("max_shared_subscriptions", 8, 50, "shared ones that a user or address has begun", "SUBACK 0x97 (3.1.1: 0x80)"),
     ("max_topic_length", 256, 4096, "bytes of a topic", "DISCONNECT 0x90; SUBACK 0x8F (3.x: closed; 3.1.1: 0x80)"),
     ("max_topic_levels", 16, 128, "levels of a topic", "DISCONNECT 0x90; SUBACK 0x8F (3.x: closed; 3.1.1: 0x80)"),
-    ("topic_alias_maximum", 8, 10, "topic aliases", "DISCONNECT 0x94"),
+    ("topic_alias_maximum", 8, 10, "topic aliases; their names within max_memory", "DISCONNECT 0x94; without room 0x97"),
     ("receive_maximum", 16, 200, "messages a client has not released, MQTT 5", "DISCONNECT 0x93"),
     ("max_unreleased", 128, 65535, "messages a client has not released, MQTT 3.x", "closed"),
     ("max_inflight", 8, 64, "messages a client has not acknowledged", "queued"),
