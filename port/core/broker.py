@@ -167,7 +167,7 @@ class Broker:
         self._sheds_at = 0  # and in the background
         self._shedding: "Any" = None  # the last job in which they did
         self.unsent_bytes = 0  # that sockets have not taken, where the host knows; told once a second
-        self.session_bytes = 0  # of client ids, wills, topic aliases and QoS 2 identifiers; sessions themselves are bounded in number
+        self.session_bytes = 0  # of client ids, wills, aliases and QoS 2 identifiers; sessions themselves are bounded in number
         self.partial_bytes = 0  # of packets that have not come whole
         self.turn = self.TURN
         self.spent = 0  # of the turn that is under way, see turn

@@ -73,11 +73,13 @@ class Connect:
     expiry        session expiry interval asked for, s; MQTT 3.x asks for none or for ever
     properties    of MQTT 5, decoded; empty for MQTT 3.x
     assigned      True when the broker made up the client id
+    size          bytes it came in
     """
 
     def __init__(self, body: bytes, conn: "Connection") -> None:
         """Parse; sets conn.version as soon as it is known. Raises MQTTError."""
         reader = Reader(body)
+        self.size = reader.end
         protocol = reader.binary()
         level = reader.u8()
         conn.bridge = level > 127  # a custom of mosquitto's

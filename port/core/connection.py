@@ -523,6 +523,8 @@ class Connection:
             broker.packets_received += 1
             if self.state == _NEW:
                 handle_connect(self, body)
+                if self.state == _AUTHENTICATING:
+                    self.expect(0)
             else:
                 self._dispatch(first, body)
             if self.state == _CLOSED:
@@ -530,10 +532,13 @@ class Connection:
         return i
 
     def expect(self, size: int) -> None:
-        """Before the connection is open: `size` bytes are kept until a packet is complete or it goes on.
+        """Before the connection is open: `size` bytes are kept until a packet is complete or it goes on, and the CONNECT
+        while somebody thinks about it.
 
         Raises MQTTError when all such connections together keep too much, and none of another address gives way.
         """
+        if self.state == _AUTHENTICATING:
+            size += self.identity.connect.size  # type: ignore[union-attr]
         change = size - self.early
         if change:
             self.early = size
