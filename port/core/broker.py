@@ -176,7 +176,7 @@ class Broker:
         self._sheds_at = 0  # and in the background
         self._shedding: "Any" = None  # the last job in which they did
         self.unsent_bytes = 0  # that sockets have not taken, where the host knows; told once a second
-        self.session_bytes = 0  # of client ids, wills and QoS 2 identifiers; sessions themselves are bounded in number
+        self.session_bytes = 0  # of client ids, wills, aliases and QoS 2 identifiers; sessions themselves are bounded in number
         self.partial_bytes = 0  # of packets that have not come whole
         self.turn = self.TURN
         self.spent = 0  # of the turn that is under way, see turn
@@ -356,7 +356,7 @@ class Broker:
                 from port.core.mqtt5 import MQTT5
             except ImportError:
                 return None
-            self.mqtt5 = MQTT5(self.options)
+            self.mqtt5 = MQTT5(self)
         return self.mqtt5
 
     def attach(self, conn: Connection, session: Session, key: "Any") -> None:
@@ -634,9 +634,14 @@ class Broker:
         return sum([session.subscription_bytes for session in self.ended])
 
     def weight(self, message: Message) -> int:
-        """Bytes a message takes with the entry its receivers share; a large payload stands in its packet, too."""
+        """Bytes a message takes with the entry its receivers share.
+
+        A large payload stands in its packet, too, and large properties once more in what packets made to measure share.
+        """
         size = message.size()
-        return (size if size <= LIGHT else 2 * size) + (_MESSAGE + _ENTRY) * self.word
+        if size > LIGHT:
+            size *= 2 if len(message.properties) <= LIGHT else 3
+        return size + (_MESSAGE + _ENTRY) * self.word
 
     def lacks_room_for(self, message: Message) -> bool:
         """True when a message that nobody waits for yet would be above the limit."""

@@ -73,11 +73,13 @@ class Connect:
     expiry        session expiry interval asked for, s; MQTT 3.x asks for none or for ever
     properties    of MQTT 5, decoded; empty for MQTT 3.x
     assigned      True when the broker made up the client id
+    size          bytes it came in
     """
 
     def __init__(self, body: bytes, conn: "Connection") -> None:
         """Parse; sets conn.version as soon as it is known. Raises MQTTError."""
         reader = Reader(body)
+        self.size = reader.end
         protocol = reader.binary()
         level = reader.u8()
         conn.bridge = level > 127  # a custom of mosquitto's
@@ -481,8 +483,6 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
         session.receive_maximum = 65535
     if session.max_packet != conn.max_packet:
         session.max_packet = conn.max_packet
-    if session.aliases is not None:
-        session.aliases = None
     if session.alias_maximum:
         session.alias_maximum = 0
     if session.version5:

@@ -27,6 +27,7 @@ from port.core.message import WHOLE
 from port.core.places import leave
 from port.core.publish import handle_publish, pass_on
 from port.core.reason import (
+    KEEP_ALIVE_TIMEOUT,
     MALFORMED_PACKET,
     PACKET_TOO_LARGE,
     PROTOCOL_ERROR,
@@ -462,6 +463,8 @@ class Connection:
         if self.held & _ASKING and now >= self.deadline:
             self.broker.auth_timeouts += 1
             self.fail(MQTTError(SERVER_BUSY, "no answer within auth_timeout"))
+        elif self.held & _TURN and self.state != _OPEN and now >= self.deadline:
+            self.close(KEEP_ALIVE_TIMEOUT, "not let in within connect_timeout", True)
         elif self.held & _RATE and (self.rate is None or self.rate.take(self.options, 0, 0, now)):
             self.go_on(_RATE)
 
@@ -487,8 +490,13 @@ class Connection:
     def _handshake(self, data: "bytes", view: "Buffer", end: int) -> int:
         """Handle what comes before the connection is open: CONNECT, then AUTH if that is asked for."""
         i = 0
+        broker = self.broker
+        broker.spent = 0
         while end > i and self.state != _OPEN:
-            if self.held:  # an authenticator is thinking
+            if broker.spent >= broker.turn and not self.held:
+                self.hold(_TURN)
+                broker.give_turn(self.turn)
+            if self.held:  # an authenticator is thinking, or others come first
                 self.expect(end - i)
                 return i
             self.expect(0)
@@ -512,9 +520,11 @@ class Connection:
                 return i
             body = bytes(view[at:stop])
             i = stop
-            self.broker.packets_received += 1
+            broker.packets_received += 1
             if self.state == _NEW:
                 handle_connect(self, body)
+                if self.state == _AUTHENTICATING:
+                    self.expect(0)
             else:
                 self._dispatch(first, body)
             if self.state == _CLOSED:
@@ -522,10 +532,13 @@ class Connection:
         return i
 
     def expect(self, size: int) -> None:
-        """Before the connection is open: `size` bytes are kept until a packet is complete or it goes on.
+        """Before the connection is open: `size` bytes are kept until a packet is complete or it goes on, and the CONNECT
+        while somebody thinks about it.
 
         Raises MQTTError when all such connections together keep too much, and none of another address gives way.
         """
+        if self.state == _AUTHENTICATING:
+            size += self.identity.connect.size  # type: ignore[union-attr]
         change = size - self.early
         if change:
             self.early = size
@@ -781,6 +794,8 @@ class Connection:
             self.unfinished.over()
         if self.early:  # on a board what has not been set takes memory to be set, and there may be none left
             self.expect(0)
+        if self.version == 5:
+            broker.mqtt5.close(self)  # type: ignore[union-attr]
         try:
             if self.promised > broker.durable:
                 broker.journal.closing(self, told)

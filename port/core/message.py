@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 WHOLE = const(65536)  # bytes of a packet from which on it is not joined with others
-LIGHT = const(1024)  # bytes of the largest payload that is copied for each receiver, and in flight uncounted
+LIGHT = const(1024)  # bytes of payload and properties that are copied for each receiver, and in flight uncounted
+_MEASURED = const(48)  # key of the tail of packets with properties of their own, among the forms
 
 
 def as_bytes(value: "Any") -> bytes:
@@ -40,9 +41,10 @@ class Message:
     expires     when the message expires on the broker's clock, ms, or None
     clients     None, or the client ids (bytes) a hook redirected the message to
     kept        how many queues and windows have it, see Broker.keep
+    heavy       True when payload and properties are more than LIGHT
     """
 
-    __slots__ = ("name", "payload", "qos", "retain", "properties", "expires", "clients", "kept", "_forms")
+    __slots__ = ("name", "payload", "qos", "retain", "properties", "expires", "clients", "kept", "heavy", "_forms")
 
     def __init__(
         self,
@@ -63,6 +65,7 @@ class Message:
         self.expires = expires
         self.clients: "Optional[list[bytes]]" = None
         self.kept = 0
+        self.heavy = len(payload) + len(properties) > LIGHT
         # None, the one form (key, (head, tail)), or a dict key -> (head, tail)
         self._forms: "Any" = form
 
@@ -93,6 +96,7 @@ class Message:
     def changed(self) -> None:
         """Forget the forms; to be called when something of the message was set."""
         self._forms = None
+        self.heavy = len(self.payload) + len(self.properties) > LIGHT
 
     def form(self, version5: bool, flags: int) -> "tuple[bytes, bytes]":
         """The packet as (head, tail) around the packet identifier, for a receiver with nothing special.
@@ -116,24 +120,48 @@ class Message:
         known = forms[key]
         return known
 
-    def encode(self, flags: int, name: bytes, properties: bytes, packet_id: bytes) -> "tuple[bytes, bytes]":
-        """An MQTT 5 packet in two parts, with another name or other properties; a large payload is the second, and no copy."""
-        payload = self.payload
-        head = string(name) + packet_id + varint(len(properties)) + properties
-        head = bytes((0x30 | flags,)) + varint(len(head) + len(payload)) + head
-        return (head, payload) if len(payload) > LIGHT else (head + payload, b"")
+    def encode(self, flags: int, name: bytes, own: bytes, packet_id: bytes) -> "tuple[bytes, bytes]":
+        """An MQTT 5 packet in two parts, with another name, or with properties of its `own` in front of the message's.
+
+        What is large of payload and properties is the second part. It is no copy, or one that all such packets share.
+        """
+        tail = self.payload
+        size = len(own) + len(self.properties)
+        if len(self.properties) <= LIGHT:
+            own += self.properties
+        else:
+            tail = self.form(True, _MEASURED)[1]
+        head = string(name) + packet_id + varint(size) + own
+        head = bytes((0x30 | flags,)) + varint(len(head) + len(tail)) + head
+        return (head, tail) if len(tail) > LIGHT else (head + tail, b"")
 
     def _encode(self, version5: bool, flags: int) -> "tuple[bytes, bytes]":
+        if flags == _MEASURED:
+            return b"", self.properties + self.payload
         name = string(self.name)
         tail = self.payload
         if version5:
-            tail = varint(len(self.properties)) + self.properties + tail
+            tail = (self._find_tail() if self.heavy else b"") or varint(len(self.properties)) + self.properties + tail
         size = len(name) + len(tail)
         if flags & 6:
             return bytes((0x30 | flags,)) + varint(size + 2) + name, tail
         head = bytes((0x30 | flags,)) + varint(size) + name
         # Whole it is shared by all receivers; a large payload is shared by those, too, who need a head of their own.
         return (head, tail) if len(tail) > LIGHT else (head + tail, b"")
+
+    def _find_tail(self) -> bytes:
+        """The large tail that the other MQTT 5 forms have, empty where there is none yet."""
+        forms = self._forms
+        if forms is None:
+            return b""
+        if isinstance(forms, tuple):
+            forms = {forms[0]: forms[1]}
+        for key in forms:
+            tail: bytes = forms[key][1]
+            # That of a QoS 0 packet as it came is the payload alone.
+            if key & 16 and key != _MEASURED and len(tail) > len(self.payload):
+                return tail
+        return b""
 
 
 def from_packet(packet: bytes, version5: bool) -> Message:

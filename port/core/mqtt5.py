@@ -44,6 +44,7 @@ from port.core.reason import (
     MALFORMED_PACKET,
     NOT_AUTHORIZED,
     PROTOCOL_ERROR,
+    QUOTA_EXCEEDED,
     RE_AUTHENTICATE,
     SERVER_MOVED,
     SERVER_SHUTTING_DOWN,
@@ -54,6 +55,7 @@ from port.core.reason import (
     USE_ANOTHER_SERVER,
     MQTTError,
 )
+from port.core.routing import check_name
 from port.core.topics import has_wildcard
 
 TYPE_CHECKING = const(0)
@@ -61,11 +63,11 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from port.core.auth import Authenticator, Identity
+    from port.core.broker import Broker
     from port.core.codec import Buffer
     from port.core.connect import Connect
     from port.core.connection import Connection
     from port.core.message import Message
-    from port.core.options import Options
     from port.core.properties import Properties
     from port.core.session import Session
 
@@ -73,7 +75,9 @@ if TYPE_CHECKING:
     Parsed = tuple[int, "Optional[int]", bytes]
 
 _OPEN = const(2)
-_PARSED = const(2)  # what a byte of properties costs, in the units of Broker.turn
+# What a byte of properties costs, and a step of enhanced authentication, in the units of Broker.turn.
+_PARSED = const(2)
+_EXCHANGED = const(40)
 _CACHED_SIZE = const(256)  # longest property block worth remembering, bytes
 # Reason codes a client may send, MQTT 5 clauses 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1, 3.14.2.1.
 _ACK_CODES = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
@@ -84,13 +88,16 @@ _DISCONNECT_CODES = b"\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99"
 class MQTT5:
     """What a broker asks about a connection or session of MQTT 5. All that reads packets raises MQTTError."""
 
-    def __init__(self, options: "Options") -> None:
+    def __init__(self, broker: "Broker") -> None:
         self.cache: "dict[bytes, Parsed]" = {}  # property blocks of PUBLISH packets
-        self._options = options
+        self._broker = broker
 
     def _decode(self, reader: Reader, kind: int) -> "Properties":
-        """The properties of a packet from a client."""
-        return decode(reader, kind, self._options.max_user_properties)
+        """The properties of a packet from a client, which take time."""
+        start = reader.pos
+        properties = decode(reader, kind, self._broker.options.max_user_properties)
+        self._broker.spent += _PARSED * (reader.pos - start)
+        return properties
 
     # -- CONNECT and CONNACK -----------------------------------------------------------------
 
@@ -245,23 +252,18 @@ class MQTT5:
         start = reader.pos
         if size > _CACHED_SIZE:
             reader.pos = at
-            parsed = self._parse(conn, reader, body[start : start + size])
+            parsed = _parse(self._decode(reader, PUBLISH), body[start : start + size])
             return start + size, parsed[0], parsed[1], parsed[2]
         raw = reader.take(size)
         cache = self.cache
         known = cache.get(raw)
         if known is None:
             reader.pos = at
-            known = self._parse(conn, reader, raw)
-            if len(cache) >= self._options.route_cache:
+            known = _parse(self._decode(reader, PUBLISH), raw)
+            if len(cache) >= self._broker.options.route_cache:
                 cache.clear()
             cache[raw] = known
         return start + size, known[0], known[1], known[2]
-
-    def _parse(self, conn: "Connection", reader: Reader, raw: bytes) -> "Parsed":
-        """The properties of a PUBLISH, at which `reader` is; `raw` are the same without their length."""
-        conn.broker.spent += _PARSED * len(raw)
-        return _parse(self._decode(reader, PUBLISH), raw)
 
     def forwardable(self, data: "Buffer", at: int, stop: int) -> bool:
         """True when the properties at data[at], of a PUBLISH that ends at `stop`, are known to be forwarded as they are."""
@@ -273,18 +275,42 @@ class MQTT5:
         return parsed is not None and parsed[0] < 0 and parsed[1] is None
 
     def resolve_alias(self, conn: "Connection", alias: int, name: bytes) -> bytes:
-        """The topic name behind a topic alias, or note the alias of a name (clause 3.3.2.3.4)."""
+        """The topic name behind a topic alias, or note the alias of a name (clause 3.3.2.3.4).
+
+        What is noted counts as kept, see Broker.session_bytes; the connection ends where there is no room for it.
+        """
         if not 0 < alias <= conn.options.topic_alias_maximum:  # [MQTT-3.3.2-8] [MQTT-3.3.2-9]
             raise MQTTError(TOPIC_ALIAS_INVALID, "topic alias %d" % alias)
         aliases = conn.aliases
         if aliases is None:
             aliases = conn.aliases = {}
-        if name:
-            aliases[alias] = name
+        before = aliases.get(alias, b"")
+        if name == before:
+            if not name:
+                raise MQTTError(PROTOCOL_ERROR, "unknown topic alias %d" % alias)
             return name
-        if alias not in aliases:
-            raise MQTTError(PROTOCOL_ERROR, "unknown topic alias %d" % alias)
-        return aliases[alias]
+        if not name:
+            return before
+        check_name(name, conn.options)  # here, as what a rule denies or is dropped otherwise is looked at no further
+        broker = conn.broker
+        size = len(name) - len(before) if before else len(name) + broker.identifier
+        if size > 0 and broker.lacks(size):
+            raise MQTTError(QUOTA_EXCEEDED, "no room for topic alias %d" % alias)
+        aliases[alias] = name
+        broker.session_bytes += size
+        return name
+
+    def close(self, conn: "Connection") -> None:
+        """The connection is over, and with it the topic aliases of both sides [MQTT-3.3.2-7]. Takes no memory."""
+        broker = conn.broker
+        for alias in conn.aliases or ():
+            broker.session_bytes -= len(conn.aliases[alias]) + broker.identifier  # type: ignore[index]
+        conn.aliases = None
+        session = conn.session
+        if session is not None and session.conn is conn:
+            for name in session.aliases or ():
+                broker.session_bytes -= len(name) + broker.identifier
+            session.aliases = None
 
     def form(
         self, session: "Session", message: "Message", flags: int, identifiers: "Optional[tuple[int, ...]]", packet_id: bytes
@@ -304,18 +330,19 @@ class MQTT5:
             known = alias > 0
             if not known and len(aliases) < session.alias_maximum:
                 alias = aliases[message.name] = len(aliases) + 1
+                session.broker.session_bytes += len(message.name) + session.broker.identifier
         if not alias and not identifiers and message.expires is None:
             head, tail = message.form(True, flags)
             return head + packet_id, tail
-        properties = message.properties
+        own = b""
+        if alias:
+            own = bytes((TOPIC_ALIAS,)) + u16(alias)
         if message.expires is not None:  # what is left is forwarded [MQTT-3.3.2-6]
             left = (message.expires - session.broker.clock() + 999) // 1000
-            properties = bytes((MESSAGE_EXPIRY_INTERVAL,)) + u32(max(left, 0)) + properties
-        if alias:
-            properties = bytes((TOPIC_ALIAS,)) + u16(alias) + properties
-        for identifier in identifiers or ():
-            properties += bytes((SUBSCRIPTION_IDENTIFIER,)) + varint(identifier)
-        return message.encode(flags, b"" if known else message.name, properties, packet_id)
+            own += bytes((MESSAGE_EXPIRY_INTERVAL,)) + u32(max(left, 0))
+        if identifiers:
+            own += b"".join([bytes((SUBSCRIPTION_IDENTIFIER,)) + varint(identifier) for identifier in identifiers])
+        return message.encode(flags, b"" if known else message.name, own, packet_id)
 
     # -- other packets to the client ---------------------------------------------------------
 
@@ -341,6 +368,7 @@ class MQTT5:
 def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
     identity: "Identity" = conn.identity  # type: ignore[assignment]
     authenticator: "Authenticator" = identity.authenticator  # type: ignore[assignment]
+    conn.broker.spent += _EXCHANGED
     code, answer = authenticator.exchange(identity, data)
     if code != CONTINUE_AUTHENTICATION:
         code = checked_answer(authenticator, code)
@@ -368,6 +396,7 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
 
 
 def _parse(found: "Properties", raw: bytes) -> "Parsed":
+    """The properties of a PUBLISH; `raw` are the same as they came, without their length."""
     if SUBSCRIPTION_IDENTIFIER in found:  # [MQTT-3.3.4-6]
         raise MQTTError(PROTOCOL_ERROR, "subscription identifier from a client")
     _check_response_topic(found)

@@ -113,7 +113,7 @@ class Options:
     max_packet_size: largest packet accepted; a larger one ends the connection with 0x95
     message_size_limit: largest payload accepted; a larger message is dropped and answered with 0x97 (3.x: as if it were not), the client stays; a will with one is refused with 0x95 (3.x: return code 3); the packets of clients with a limit take more time (0: no limit)
     max_connect_size: largest CONNECT accepted, before anyone is authenticated
-    max_connecting_bytes: bytes kept of clients that are not let in yet, all together, until their packets are complete; see owner_share
+    max_connecting_bytes: bytes kept of clients that are not let in yet, all together, of packets that are not complete and CONNECTs that are not decided; see owner_share
     connect_timeout: how long a new connection may take to complete its CONNECT
     accept_protocol_versions: the protocol levels that are served: 3 (MQTT 3.1), 4 (3.1.1), 5; others are refused with 0x84 (3.x: return code 1)
     client_id: what client ids must be, %u standing for the user name and * at the end for any end, as in %u-*; another is refused with 0x85 (3.x: return code 2)
@@ -152,7 +152,7 @@ class Options:
     wildcard_subscriptions: whether + and # are allowed in filters
     shared_subscriptions: whether $share/NAME/filter is allowed
     subscription_identifiers: whether MQTT 5 subscription identifiers are allowed
-    topic_alias_maximum: topic aliases an MQTT 5 client may use towards the broker
+    topic_alias_maximum: topic aliases an MQTT 5 client may use towards the broker; their names count for max_memory
     outbound_topic_aliases: topic aliases the broker uses towards an MQTT 5 client that allows them
     route_cache: topic names whose receivers are remembered, and 16 times as many receivers of them all; those that are the same count once
     sys_interval: time between two rounds of $SYS messages (0: none)

@@ -100,7 +100,8 @@ class _Peer:
         self.bridge = False
         self.broker = self
         self.options = Options(max_user_properties=10000000)  # no limit
-        self.mqtt5 = MQTT5(self.options)
+        self.spent = 0
+        self.mqtt5 = MQTT5(self)  # type: ignore[arg-type]
 
     def reply(self, data: bytes) -> None:
         """See Connection.reply; what follows is raised."""

@@ -141,6 +141,7 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
             at, alias, interval, properties = mqtt5.properties(conn, packet, at)
             if interval is not None:
                 expires = broker.clock() + interval * 1000
+                as_it_came = False  # what is left of it is forwarded
             if alias >= 0:
                 name = mqtt5.resolve_alias(conn, alias, name)
                 as_it_came = False

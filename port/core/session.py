@@ -244,14 +244,14 @@ class Session:
 
     def _may_fly(self, message: "Message") -> bool:
         """True when the bytes in flight allow for this message, too."""
-        size = len(message.payload)
-        if size <= LIGHT or not self.inflight:
+        if not message.heavy or not self.inflight:
             return True
+        size = len(message.payload) + len(message.properties)
         inflight = self.inflight
         for packet_id in inflight:
             entry = inflight[packet_id]
-            if type(entry) is not bytes and entry[0] is not None and len(entry[0].payload) > LIGHT:
-                size += len(entry[0].payload)
+            if type(entry) is not bytes and entry[0] is not None and entry[0].heavy:
+                size += len(entry[0].payload) + len(entry[0].properties)
         return size <= self.options.max_inflight_bytes
 
     def _settle(self, room: int) -> None:
@@ -287,7 +287,8 @@ class Session:
         if self.aliases:
             # The client never saw the packet that would have told it the alias. No further one is given:
             # they are numbered by how many there are.
-            self.aliases.pop(message.name, None)
+            if self.aliases.pop(message.name, 0):
+                self.broker.session_bytes -= len(message.name) + self.broker.identifier
             self.alias_maximum = len(self.aliases)
 
     def _append(self, head: bytes, tail: bytes, flags: int = 0) -> None:
@@ -333,7 +334,7 @@ class Session:
         """An entry is in flight from now on."""
         self.inflight[packet_id] = entry
         message = entry[0]
-        if message is not None and (self.counted or len(message.payload) > LIGHT):
+        if message is not None and (self.counted or message.heavy):
             self.broker.keep(entry)
 
     def count_in_flight(self, counted: bool) -> None:
@@ -345,7 +346,7 @@ class Session:
             return
         entries = [self.sent(packet_id) for packet_id in self.inflight]
         for entry in entries:
-            if entry[0] is not None and len(entry[0].payload) <= LIGHT:
+            if entry[0] is not None and not entry[0].heavy:
                 if counted:
                     self.broker.keep(entry)
                 else:
@@ -384,6 +385,10 @@ class Session:
         conn = self.conn
         if conn is not None:
             size += len(conn.rest or b"") + (0 if conn.unfinished is None else conn.unfinished.bytes)
+            for alias in conn.aliases or ():
+                size += len(conn.aliases[alias]) + broker.identifier  # type: ignore[index]
+        for name in self.aliases or ():
+            size += len(name) + broker.identifier
         for packet_id in self.inflight:
             entry = self.inflight[packet_id]
             if type(entry) is bytes:
@@ -413,7 +418,7 @@ class Session:
     def landed(self, entry: "Entry") -> None:
         """The message of an entry is not in flight any more; None: only the identifier was left."""
         message = entry[0]
-        if message is not None and (self.counted or len(message.payload) > LIGHT):
+        if message is not None and (self.counted or message.heavy):
             self.broker.let_go(entry)
 
     def drop(self, entry: "Entry") -> None:

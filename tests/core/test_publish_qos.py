@@ -5,6 +5,7 @@ from port.core.codec import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
 from port.core.properties import (
     MESSAGE_EXPIRY_INTERVAL,
     REQUEST_PROBLEM_INFORMATION,
+    SUBSCRIPTION_IDENTIFIER,
     TOPIC_ALIAS_MAXIMUM,
     USER_PROPERTY,
 )
@@ -657,3 +658,78 @@ def test_a_large_payload_is_copied_for_nobody_whatever_properties_come_with_it()
             publisher.send_publish("t", b"x" * 3000, qos, properties=properties)
             # Two receivers have nothing of their own and share all; the others have a head of their own.
             assert len(payloads) == 4 and len(set([id(part) for part in payloads])) <= 2
+
+
+def large_chunks(client, found):
+    """Put the large pieces of what the client is sent into `found`."""
+    send = client.send
+
+    def watched(chunks):
+        found.extend([chunk for chunk in chunks if len(chunk) > 2000])
+        return send(chunks)
+
+    client.send = watched
+
+
+def test_large_properties_are_copied_for_nobody_whatever_comes_with_them():
+    properties = {USER_PROPERTY: [(b"a", b"b" * 3000)]}
+    for qos in (0, 1, 2):
+        for expiry in ({}, {MESSAGE_EXPIRY_INTERVAL: 60}):
+            world = World()
+            clients = []
+            chunks: "list[bytes]" = []
+            for i in range(6):
+                client = world.connect("c%d" % i, properties={TOPIC_ALIAS_MAXIMUM: i & 1})
+                client.subscribe("t", qos, identifier=i if i > 1 else 0)
+                client.subscribe("+", qos, identifier=9)  # another identifier for the same packet
+                large_chunks(client, chunks)
+                clients.append(client)
+            world.connect("p").send_publish("t", b"x", qos, properties=joined(properties, expiry))
+            assert len(chunks) == 6 and len(set([id(chunk) for chunk in chunks])) == 1
+            for i in range(6):
+                wanted = joined(properties, expiry, {SUBSCRIPTION_IDENTIFIER: [i, 9] if i > 1 else [9]})
+                found = clients[i].expect(PUBLISH, topic=b"t", payload=b"x", qos=qos)["properties"]
+                found[SUBSCRIPTION_IDENTIFIER].sort()
+                assert found == wanted
+
+
+def joined(*several):
+    """One dict of several."""
+    whole = {}
+    for properties in several:
+        whole.update(properties)
+    return whole
+
+
+def test_the_packets_of_a_message_share_what_is_large_whatever_their_qos_and_retain():
+    for properties, payload in (({}, 3000), ({USER_PROPERTY: [(b"a", b"b" * 3000)]}, 1)):
+        world = World()
+        chunks: "list[bytes]" = []
+        clients = []
+        for qos in (0, 1, 2):
+            for as_published in (0, 8):
+                client = world.connect("c%d%d" % (qos, as_published))
+                client.subscribe("t", qos, as_published)
+                client.inbox = []
+                large_chunks(client, chunks)
+                clients.append((client, qos, as_published > 0))
+        world.connect("p").send_publish("t", b"x" * payload, 2, 1, retain=True, properties=properties)
+        assert len(chunks) == 6 and len(set([id(chunk) for chunk in chunks])) == 1
+        for client, qos, retain in clients:
+            client.expect_message("t", b"x" * payload, qos, retain, properties=properties)
+            client.expect_nothing()
+
+
+def test_large_properties_in_flight_count_and_are_bounded_as_a_payload_is():
+    properties = {USER_PROPERTY: [(b"a", b"b" * 3000)]}
+    for qos in (1, 2):
+        world = World(max_inflight_bytes=7000)
+        client = world.connect("c")
+        client.subscribe("t", qos)
+        publisher = world.connect("p")
+        for i in range(4):
+            publisher.publish("t", b"%d" % i, qos, properties=properties)
+        assert len(world.session("c").inflight) == len(client.inbox) == len(world.session("c").queue) == 2
+        assert world.broker.message_bytes > 4 * 3000
+        assert client.payloads() == [b"0", b"1", b"2", b"3"]
+        assert not world.broker.message_bytes

@@ -42,7 +42,7 @@ LIMITS = (
     ("max_shared_subscriptions", 8, 50, "shared ones that a user or address has begun", "SUBACK 0x97 (3.1.1: 0x80)"),
     ("max_topic_length", 256, 4096, "bytes of a topic", "DISCONNECT 0x90; SUBACK 0x8F (3.x: closed; 3.1.1: 0x80)"),
     ("max_topic_levels", 16, 128, "levels of a topic", "DISCONNECT 0x90; SUBACK 0x8F (3.x: closed; 3.1.1: 0x80)"),
-    ("topic_alias_maximum", 8, 10, "topic aliases", "DISCONNECT 0x94"),
+    ("topic_alias_maximum", 8, 10, "topic aliases; their names within max_memory", "DISCONNECT 0x94; without room 0x97"),
     ("receive_maximum", 16, 200, "messages a client has not released, MQTT 5", "DISCONNECT 0x93"),
     ("max_unreleased", 128, 65535, "messages a client has not released, MQTT 3.x", "closed"),
     ("max_inflight", 8, 64, "messages a client has not acknowledged", "queued"),
@@ -231,6 +231,24 @@ def test_max_connecting_bytes():
         client.lose()
     assert not world.broker.expected
     check_served(world)
+    # Somebody thinks about complete ones.
+    for version in VERSIONS:
+        world = open_world(max_connecting_bytes=400, max_connect_size=200)
+        world.broker.authenticators.append(Patient())
+        first = world.client(version, address(1))
+        first.connect("c", user=b"u" * 40, password=b"p" * 100)
+        assert 150 < world.broker.expected < 200 and not first.closed
+        second = world.client(version, address(1))
+        second.connect("d", user=b"u" * 40, password=b"p" * 100)
+        third = world.client(version, address(1))
+        third.connect("e", user=b"u" * 40, password=b"p" * 100)
+        assert [client.closed for client in (first, second, third)] == [True, False, False]
+        assert first.expect(CONNACK)["code"] == (QUOTA_EXCEEDED if version == 5 else 3) and world.broker.expected <= 400
+        second.conn.authenticated(0)
+        assert second.expect(CONNACK)["code"] == 0
+        assert 150 < world.broker.expected < 200
+        third.conn.authenticated(0x86)
+        assert third.closed and not world.broker.expected
 
 
 # -- packets -------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from harness import World
 from port.core.codec import PUBLISH
 from port.core.properties import MAXIMUM_PACKET_SIZE, SESSION_EXPIRY_INTERVAL, TOPIC_ALIAS, TOPIC_ALIAS_MAXIMUM
+from rights import world_with
 
 # -- from the client ------------------------------------------------------------------------
 
@@ -76,6 +77,53 @@ def test_an_invalid_name_with_an_alias():
     client.send_publish("t", properties={TOPIC_ALIAS: 1})
     client.feed(b"\x30\x07\x00\x01+\x03\x23\x00\x01")
     client.expect_close(0x81)
+
+
+def test_a_name_that_is_too_long_is_refused_with_an_alias_as_without():
+    for too_long in ("x" * 41, "/" * 8):
+        for denied in (False, True):  # what rules deny is not looked at any further
+            world = world_with({"topic": "other"}) if denied else World()
+            world.broker.options.max_topic_length = 40
+            world.broker.options.max_topic_levels = 8
+            client = world.connect("c")
+            client.publish(too_long[1:], properties={TOPIC_ALIAS: 1})
+            client.send_publish(too_long, properties={TOPIC_ALIAS: 1})
+            client.expect_close(0x90)
+
+
+def test_names_behind_aliases_count_until_the_connection_ends():
+    world = World()
+    client = world.connect("c")
+    before = world.broker.kept()
+    client.publish("x" * 100, properties={TOPIC_ALIAS: 1})
+    client.publish("", properties={TOPIC_ALIAS: 1})
+    one = world.broker.kept() - before
+    assert one > 100
+    client.publish("x" * 100, properties={TOPIC_ALIAS: 1})
+    assert world.broker.kept() - before == one
+    client.publish("y" * 80, properties={TOPIC_ALIAS: 1})
+    assert world.broker.kept() - before == one - 20
+    client.publish("x" * 100, properties={TOPIC_ALIAS: 2})
+    assert world.broker.kept() - before == 2 * one - 20
+    assert world.session("c").weight() >= 2 * one - 20
+    client.lose()
+    assert not world.broker.kept()
+
+
+def test_an_alias_there_is_no_room_for_ends_the_connection():
+    world = World(max_memory=4096, max_packet_size=1024, topic_alias_maximum=1000, max_topic_length=1000)
+    other = world.connect("other")
+    other.publish("y" * 100, properties={TOPIC_ALIAS: 1})
+    client = world.connect("c")
+    for i in range(3):
+        client.publish("%d" % i * 900, properties={TOPIC_ALIAS: 1 + i})
+        assert world.broker.kept() <= 4096
+    client.send_publish("3" * 900, properties={TOPIC_ALIAS: 4})
+    client.expect_close(0x97)
+    other.publish("", properties={TOPIC_ALIAS: 1})
+    other.ping()
+    other.lose()
+    assert not world.broker.kept()
 
 
 # -- from the broker ------------------------------------------------------------------------
@@ -169,3 +217,25 @@ def test_an_alias_the_client_never_heard_of_is_not_used():
     world.broker.publish("other", "x")
     world.broker.publish("first", "x")
     assert [topic for topic, _ in reader.topics()] == ["first", "large", "other", "first"]
+
+
+def test_names_the_broker_has_given_aliases_count_until_the_connection_ends():
+    world = World(outbound_topic_aliases=10)
+    client = world.connect("s", properties={TOPIC_ALIAS_MAXIMUM: 10, MAXIMUM_PACKET_SIZE: 200, SESSION_EXPIRY_INTERVAL: 100})
+    client.subscribe("#")
+    before = world.broker.kept()
+    for topic in ("x" * 50, "x" * 50, "y" * 30):
+        world.broker.publish(topic)
+    two = world.broker.kept() - before
+    assert two > 80 and world.session("s").weight() >= two
+    world.broker.publish("z", bytes(300))  # too large: the client does not hear of the alias
+    assert world.broker.kept() - before == two
+    client.lose()
+    assert world.broker.kept() == before
+    client = world.connect("s", clean_start=False, properties={TOPIC_ALIAS_MAXIMUM: 10, SESSION_EXPIRY_INTERVAL: 100})
+    assert world.broker.kept() == before
+    world.broker.publish("x" * 50)
+    other = world.connect("s", clean_start=False)  # takes the session over
+    assert client.closed and world.broker.kept() == before
+    world.broker.publish("x" * 50)
+    other.expect_message("x" * 50, properties={})
