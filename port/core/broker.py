@@ -773,7 +773,7 @@ class Broker:
         return True
 
     def replay_retained(self, session: Session, topic_filter: bytes, options: int) -> None:
-        """Send a new subscription the retained messages it matches, as fast as the client takes them."""
+        """A new subscription is to get the retained messages it matches: the session's `pump` sends them, after those of others."""
         if session.replay is None:
             if session.number:
                 from port.core.session_replay import KeptReplay
@@ -784,7 +784,6 @@ class Broker:
 
                 session.replay = Replay(session)
         session.replay.add(topic_filter, options)
-        session.pump()
 
     # -- messages --------------------------------------------------------------------------
 

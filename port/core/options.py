@@ -127,7 +127,7 @@ class Options:
     max_unreleased: QoS 2 messages an MQTT 3.x client may have unreleased towards the broker
     max_inflight: QoS 1 and 2 messages sent to a client and not acknowledged yet; the rest waits in its queue (0: 65535)
     max_inflight_bytes: bytes of messages of more than 1,024 bytes sent to a client and not acknowledged yet; one is always sent (0: no limit)
-    max_queued_messages: messages that wait for one client (0: as many as max_queued_bytes and max_memory let); a store remembers of as many retained ones that a subscription has brought them
+    max_queued_messages: messages that wait for one client (0: as many as max_queued_bytes and max_memory let); a store remembers of as many retained ones, with names of 64 bytes on average, that a subscription has brought them
     max_queued_bytes: bytes of messages that wait for one client (0: as many as max_memory lets)
     queue_qos0_messages: whether QoS 0 waits, too, for a client that is away or slow and whose session outlives its connection; it counts for max_queued_messages and max_queued_bytes, and topics such clients subscribe to take more time
     queue_full: what gives way when a queue is full: the newest message, the oldest, or the client (disconnect)

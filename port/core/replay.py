@@ -19,54 +19,80 @@ _QOS_BITS = const(6)
 # In the units of Broker.turn: what a message costs to find and send, $SYS. A step of the search costs one.
 _SENT = const(32)
 _FIGURES = const(400)
+_ADDED = const(6)  # to take note of a subscription
+_SEARCHED = const(16)  # to begin and to end a search, however little there is to search
 
-_HEARD = const(256)  # topic names that are remembered; what is published to others meanwhile may come twice
+# Topic names that are remembered, and their bytes; what is published to others meanwhile may come twice.
+_HEARD = const(256)
+_HEARD_BYTES = const(8192)
+_SLACK = const(32)  # places in line that may be empty before they are looked for
 
 
 class Replay:
-    """What is left to send; the session has it as `replay` until all is sent.
+    """What is left to send; the session has it as `replay` until all is sent."""
 
-    filters  (topic filter, options) of the subscriptions that are still to come, the current one first
-    """
-
-    __slots__ = ("_session", "_filters", "_found", "_record", "_asleep", "_sending", "_heard")
+    __slots__ = (
+        "_session", "_line", "_due", "_current", "_found", "_record", "_asleep", "_sending", "_heard", "_heard_bytes",
+    )  # fmt: skip
 
     def __init__(self, session: "Session") -> None:
         self._session = session
-        self._filters: "list[tuple[bytes, int]]" = []
+        # Subscriptions as lists [topic filter, options]: the current one, and those to come in their order, which dicts do not
+        # keep on MicroPython. In line only what `_due` has, too, is still to come.
+        self._current: "Any" = None
+        self._line: "list[list[Any]]" = []
+        self._due: "dict[bytes, list[Any]]" = {}
         self._found: "Optional[Iterator[Any]]" = None  # what the current subscription matches
         self._record: "Any" = None  # found, and waits for room in the window
         self._asleep = True  # no turn is coming
         self._sending = False
         self._heard: "dict[bytes, bool]" = {}  # topic names of which the client has got what was published meanwhile
+        self._heard_bytes = 0
 
     def add(self, topic_filter: bytes, options: int) -> None:
         """Send what this subscription matches, too, after the others; one that repeats is sent once more at most."""
-        filters = self._filters
-        for i in range(len(filters) - 1, 0, -1):
-            if filters[i][0] == topic_filter:
-                filters[i] = (topic_filter, options)
-                break
+        one = self._due.get(topic_filter)
+        if one is None:
+            one = [topic_filter, options]
+            self._line.append(one)
+            self._due[topic_filter] = one
         else:
-            filters.append((topic_filter, options))
+            one[1] = options
         self._heard.clear()  # what came before this subscription does not stand for what it brings [MQTT-3.8.4-3]
-        self._session.broker.spent += len(filters) >> 2
+        self._heard_bytes = 0
+        self._session.broker.spent += _ADDED
 
     def drop(self, lost: "Sequence[bytes]") -> None:
         """The session has lost these subscriptions."""
-        if lost and self._filters:
-            current = self._filters[0][0]
-            self._filters = [one for one in self._filters if one[0] not in lost]
-            if current in lost:
-                self._found = self._record = None
+        for topic_filter in lost:
+            self._due.pop(topic_filter, None)
+            if self._current is not None and self._current[0] == topic_filter:
+                self._stop()
+        line = self._line
+        if len(line) > 2 * len(self._due) + _SLACK:
+            self._session.broker.spent += len(line) >> 2
+            self._line = [one for one in line if self._is_due(one)]
+
+    def _is_due(self, one: "list[Any]") -> bool:
+        """Whether what stands in line is still to come."""
+        return self._due.get(one[0]) is one
+
+    def _stop(self) -> None:
+        """The current subscription is done with."""
+        self._current = self._found = self._record = None
 
     def heard(self, message: "Message", taken: bool) -> None:
         """A message was published; `taken`: it goes to the client, which need not get it a second time as retained."""
         if message.retain and not self._sending:
-            if taken and len(self._heard) < _HEARD:
-                self._heard[message.name] = True
-            else:
-                self._heard.pop(message.name, None)
+            name = message.name
+            heard = self._heard
+            if name in heard:
+                if not taken:
+                    del heard[name]
+                    self._heard_bytes -= len(name)
+            elif taken and len(heard) < _HEARD and self._heard_bytes + len(name) <= _HEARD_BYTES:
+                heard[name] = True
+                self._heard_bytes += len(name)
 
     def wake(self) -> None:
         """There may be room: go on, at once with what is left of this turn."""
@@ -94,10 +120,16 @@ class Replay:
         while session.replay is self and session.out is not None:
             if room <= 0 or broker.spent > broker.turn:
                 return True
-            if not self._filters:
-                session.replay = None
-                break
-            topic_filter, options = self._filters[0]
+            if self._current is None:
+                packet = session.conn.unfinished  # type: ignore[union-attr]
+                if packet is not None and packet.joining:
+                    break  # its SUBACK comes first, then `pump` wakes it
+                if not self._line:
+                    session.replay = None
+                    break
+                self._next()
+                continue
+            topic_filter, options = self._current
             if self._record is None:
                 self._find(topic_filter)
             record = self._record
@@ -121,16 +153,25 @@ class Replay:
         self._sending = False
         return message.size() + 16
 
+    def _next(self) -> None:
+        """Take the first in line; it is the current one then, unless it is not due any more."""
+        line = self._line
+        self._session.broker.spent += 1 + (len(line) >> 10)
+        one = line.pop(0)
+        if self._is_due(one):
+            del self._due[one[0]]
+            self._current = one
+
     def _find(self, topic_filter: bytes) -> None:
-        """Look for the next message, a little at a time; behind the last one the next subscription is the current one."""
+        """Look for the next message, a little at a time; behind the last one the subscription is done with."""
         broker = self._session.broker
         if self._found is None:
             self._found = self._search(topic_filter)
         try:
             self._record = next(self._found)
         except StopIteration:
-            self._found = None
-            self._filters.pop(0)
+            broker.spent += _SEARCHED + (len(topic_filter) >> 4)
+            self._stop()
             return
         if self._record is None:
             broker.spent += broker.retained.walked

@@ -34,9 +34,15 @@ _TURN = const(8)  # Connection.held
 _OPEN = const(2)  # Connection.state
 
 # What a filter costs in the units of Broker.turn: to check it, to make or end a subscription, and if the packet had it already.
+# One more for eight bytes: all of them are looked at.
 _CHECKED = const(12)
 _FILTER = const(140)
 _AGAIN = const(4)
+_BYTES = const(3)
+_JOINED = const(32)  # filters whose retained messages are provided for at once
+_ASKED = const(14)  # words that a filter takes while its packet is under way, beside its bytes
+_MADE = const(13)  # and when a subscription of it is made
+_LOOK = const(16)  # filters between two looks at whether there is memory for more
 _LITTLE = const(1024)  # bytes of filters that are handled at once
 _BRANCHES = const(16)  # `+` in filters with several that an owner may have for each wide one that a session may
 
@@ -44,10 +50,13 @@ _BRANCHES = const(16)  # `+` in filters with several that an owner may have for 
 class Filters:
     """One SUBSCRIBE or UNSUBSCRIBE: its filters are checked, all of them, and then handled in their order.
 
-    bytes  that it takes until it is answered: of an incomplete packet they count, too
+    bytes    that it takes until it is answered: of an incomplete packet they count, too
+    joining  True while the session's replay gets the new subscriptions, which it sends nothing for before SUBACK
     """
 
-    __slots__ = ("bytes", "_conn", "_reader", "_packet_id", "_identifier", "_asked", "_codes", "_made")
+    __slots__ = (
+        "bytes", "joining", "_conn", "_reader", "_packet_id", "_identifier", "_asked", "_codes", "_made", "_joined", "_ended",
+    )  # fmt: skip
 
     def __init__(self, conn: "Connection", reader: Reader, packet_id: int, identifier: int) -> None:
         """`reader` is at the first filter; `identifier`: the subscription identifier or 0, -1 for an UNSUBSCRIBE."""
@@ -58,11 +67,22 @@ class Filters:
         self._asked: "list[tuple[bytes, int]]" = []  # (topic filter, options)
         self._codes = bytearray()  # reason codes of the first of them
         self._made: "dict[bytes, tuple[int, int, bool]]" = {}  # topic filter -> (options, reason code, whether it is new)
+        self._joined = 0  # for how many of them retained messages are provided for
+        self._ended = False  # whether some subscription was
+        self.joining = False
         self.bytes = 0
         size = reader.left()
         if size > _LITTLE:
             self.bytes = 2 * size  # the packet, and its filters one by one
             conn.broker.partial_bytes += self.bytes
+
+    def _count(self, words: int) -> None:
+        """So many words more are kept of it, unless it is over."""
+        conn = self._conn
+        if conn.unfinished is self:
+            size = words * conn.broker.word
+            self.bytes += size
+            conn.broker.partial_bytes += size
 
     def over(self) -> None:
         """It is answered, or its connection is gone."""
@@ -82,8 +102,7 @@ class Filters:
         checking = self._reader.left() or not asked  # [MQTT-3.8.3-2] [MQTT-3.10.3-2]
         while checking or len(codes) < len(asked):
             if broker.spent > broker.turn:
-                conn.hold(_TURN)
-                broker.give_turn(conn.turn)
+                self._wait()
                 return
             if checking:
                 self._check()
@@ -94,21 +113,37 @@ class Filters:
             if code == _UNDECIDED or conn.state != _OPEN:  # a hook may have ended the connection
                 return
             codes.append(code)
+        if self._identifier >= 0:
+            if not self._joined:
+                self._promise()
+            while self._join():
+                if broker.spent > broker.turn:
+                    self._wait()
+                    return
         self.over()
         if self._identifier < 0:
             self._unsuback()
         else:
             self._suback()
 
+    def _wait(self) -> None:
+        """The turn is over; it goes on with the next one."""
+        conn = self._conn
+        conn.hold(_TURN)
+        conn.broker.give_turn(conn.turn)
+
     def _check(self) -> None:
         """Read a filter and see whether one may ask for it."""
         conn = self._conn
         reader = self._reader
         asked = self._asked
-        conn.broker.spent += _CHECKED
+        broker = conn.broker
         if len(asked) >= conn.options.max_filters:
             raise MQTTError(QUOTA_EXCEEDED, "more than %d topic filters" % len(asked))
+        if asked and not len(asked) % _LOOK and broker.lacks(0):
+            raise MQTTError(QUOTA_EXCEEDED, "no room for the rest of the topic filters")
         topic_filter = reader.string()
+        broker.spent += _CHECKED + (len(topic_filter) >> _BYTES)
         if not is_shared(topic_filter) and not valid_filter(topic_filter):
             raise MQTTError(MALFORMED_PACKET, "invalid topic filter")
         options = 0
@@ -128,6 +163,7 @@ class Filters:
         if mount is not None:
             topic_filter = mount.filter(topic_filter)
         asked.append((topic_filter, options))
+        self._count(_ASKED)
 
     def _subscribe(self, topic_filter: bytes, options: int) -> int:
         """Make a subscription; returns the reason code, _UNDECIDED while the authorizer is asked."""
@@ -137,17 +173,24 @@ class Filters:
         if before is not None and before[0] == options:
             conn.broker.spent += _AGAIN
             return before[1]
-        access = session.access
-        if access is not None and access.authorizer is not None:
-            plain = without_share(topic_filter)
-            if access.subscribe(plain, conn.broker.clock()) == _UNDECIDED:
-                conn.ask(_SUBSCRIBE, plain)
-                return _UNDECIDED
-        conn.broker.spent += _FILTER
-        code, new = _subscribe(conn, session, topic_filter, options)
+        plain = without_share(topic_filter)
+        new = topic_filter not in session.subscriptions
+        code = TOPIC_FILTER_INVALID
+        if _is_valid(conn, topic_filter, plain):  # first: rules and authorizers are not asked about what is too long
+            access = session.access
+            if access is not None and access.authorizer is not None:
+                if access.subscribe(plain, conn.broker.clock()) == _UNDECIDED:
+                    conn.ask(_SUBSCRIBE, plain)
+                    return _UNDECIDED
+            conn.broker.spent += _FILTER
+            code = _subscribe(conn, session, topic_filter, plain, options)
+        else:
+            conn.broker.spent += _CHECKED
         if code > 2 and conn.state == _OPEN:
             denied(session, _SUBSCRIBE, topic_filter, code)
         self._made[topic_filter] = (options, code, new if before is None else before[2])
+        if before is None:
+            self._count(_MADE)
         return code
 
     def _unsubscribe(self, topic_filter: bytes) -> int:
@@ -158,42 +201,66 @@ class Filters:
             conn.broker.spent += _AGAIN
             return NO_SUBSCRIPTION_EXISTED
         conn.broker.spent += _FILTER
-        self._made[topic_filter] = (0, 0, False)
+        self._ended = True
         conn.broker.tell("unsubscribe", session, topic_filter)
         if topic_filter in session.subscriptions:  # the hook may have ended the session
             conn.broker.unsubscribe_session(session, topic_filter)
         return 0
+
+    def _promise(self) -> None:
+        """What it is answered with says that the subscriptions are kept."""
+        if self._conn.session.number and min(self._codes) <= 2:  # type: ignore[union-attr]
+            self._conn.broker.journal.wait(self._conn)
+
+    def _join(self) -> bool:
+        """Have the retained messages of some of the subscriptions sent when it is answered; False behind the last one.
+
+        That is noted before SUBACK: a session that outlives its connection or the broker then still gets them.
+        """
+        conn = self._conn
+        session: "Session" = conn.session  # type: ignore[assignment]
+        asked = self._asked
+        end = min(self._joined + _JOINED, len(asked))
+        while self._joined < end:
+            topic_filter = asked[self._joined][0]
+            self._joined += 1
+            conn.broker.spent += 1
+            made = self._made.pop(topic_filter, None)
+            if made is None:  # the packet had it before
+                continue
+            options, code, new = made
+            handling = options >> 4 & 3
+            if code > 2 or is_shared(topic_filter) or handling and not (handling == 1 and new):
+                continue
+            if topic_filter in session.subscriptions:  # it may have lost it again meanwhile
+                self.joining = True
+                conn.broker.replay_retained(session, topic_filter, options & ~_QOS | code)  # [MQTT-3.3.1-9] [MQTT-3.3.1-10]
+        return end < len(asked)
 
     def _suback(self) -> None:
         """Answer a SUBSCRIBE, then send the retained messages [MQTT-3.8.4-1] [MQTT-3.8.4-5] [MQTT-3.8.4-6]."""
         conn = self._conn
         session: "Session" = conn.session  # type: ignore[assignment]
         codes = self._codes
-        granted = False
+        if len(codes) > _JOINED:
+            self._promise()  # what was noted for the first of them may have been stored meanwhile, for the last not
         for i in range(len(codes)):
             if codes[i] <= 2:
-                granted = True
-            elif conn.version == 4:
+                continue
+            if conn.version == 4:
                 codes[i] = 0x80
             elif conn.version == 3:  # its SUBACK knows no refusal (MQTT 3.1 section 3.9)
                 codes[i] = min(self._asked[i][1] & _QOS, conn.options.max_qos)
         if session.access is not None:
             session.access.subscribed()
-        if session.number and granted:
-            conn.broker.journal.wait(conn)
         conn.reply(packet(0x90, u16(self._packet_id) + (b"\0" if conn.version == 5 else b"") + bytes(codes)))
-        for topic_filter, _ in self._asked:
-            if topic_filter not in self._made:
-                continue
-            options, code, new = self._made.pop(topic_filter)
-            handling = options >> 4 & 3
-            if code <= 2 and not is_shared(topic_filter) and (not handling or handling == 1 and new):
-                conn.broker.replay_retained(session, topic_filter, options & ~_QOS | code)  # [MQTT-3.3.1-9] [MQTT-3.3.1-10]
+        if self.joining:
+            session.pump()
 
     def _unsuback(self) -> None:
         """Answer an UNSUBSCRIBE [MQTT-3.10.4-4] [MQTT-3.10.4-5]."""
         conn = self._conn
-        if conn.session.number and self._made:  # type: ignore[union-attr]
+        if conn.session.number and self._ended:  # type: ignore[union-attr]
             conn.broker.journal.wait(conn)
         conn.reply(packet(0xB0, u16(self._packet_id) + (b"\0" + bytes(self._codes) if conn.version == 5 else b"")))
 
@@ -217,38 +284,40 @@ def handle_unsubscribe(conn: "Connection", body: bytes) -> None:
     Filters(conn, reader, packet_id, -1).go_on()
 
 
-def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, options: int) -> "tuple[int, bool]":
-    """Make one subscription: (granted QoS or the reason code of a refusal, whether it is new)."""
+def _is_valid(conn: "Connection", topic_filter: bytes, plain: bytes) -> bool:
+    """Whether the client may ask for a filter of that length and form; `plain`: what is matched."""
+    limits = conn.options
+    return (
+        len(topic_filter) <= limits.max_topic_length
+        and topic_filter.count(b"/") < limits.max_topic_levels
+        and valid_filter(plain)
+    )
+
+
+def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, plain: bytes, options: int) -> int:
+    """Make one subscription to a valid filter: the granted QoS or the reason code of a refusal."""
     broker = conn.broker
     limits = conn.options
-    plain = without_share(topic_filter)
-    new = topic_filter not in session.subscriptions
-    if (
-        len(topic_filter) > limits.max_topic_length
-        or topic_filter.count(b"/") >= limits.max_topic_levels
-        or not valid_filter(plain)
-    ):
-        return TOPIC_FILTER_INVALID, new
     if is_shared(topic_filter) and not (limits.shared_subscriptions and broker.can_share()):
-        return SHARED_SUBSCRIPTIONS_NOT_SUPPORTED, new
+        return SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
     if has_wildcard(plain) and not limits.wildcard_subscriptions:
-        return WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED, new
-    if new and not _has_room(session, topic_filter):
-        return QUOTA_EXCEEDED, new
+        return WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
+    if topic_filter not in session.subscriptions and not _has_room(session, topic_filter):
+        return QUOTA_EXCEEDED
     allowed = 2
     if session.access is not None:
         allowed = session.access.subscribe(plain, broker.clock())
         if allowed < 0:
             broker.denied_subscriptions += 1
-            return NOT_AUTHORIZED, new
+            return NOT_AUTHORIZED
     refused = broker.tell("subscribe", session, topic_filter, options)
     if conn.state != _OPEN:  # the hook has ended the connection, and the session perhaps with it
         refused = NOT_AUTHORIZED
     if refused is not None:
-        return refused if isinstance(refused, int) and 0x80 <= refused <= 0xFF else NOT_AUTHORIZED, new
+        return refused if isinstance(refused, int) and 0x80 <= refused <= 0xFF else NOT_AUTHORIZED
     qos = min(options & _QOS, limits.max_qos, allowed & _QOS)
     broker.subscribe_session(session, topic_filter, options & ~_QOS | qos)
-    return qos, new
+    return qos
 
 
 def _has_room(session: "Session", topic_filter: bytes) -> bool:

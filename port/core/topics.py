@@ -27,15 +27,12 @@ def valid_filter(topic_filter: bytes) -> bool:
         return False
     if not has_wildcard(topic_filter):
         return True
-    levels = topic_filter.split(b"/")
-    last = len(levels) - 1
-    for i in range(last + 1):
-        level = levels[i]
-        if level == b"+" or level == b"#" and i == last:
-            continue
-        if has_wildcard(level):
-            return False
-    return True
+    ends = topic_filter.count(b"#")
+    if ends and (ends > 1 or topic_filter != b"#" and not topic_filter.endswith(b"/#")):
+        return False
+    singles = topic_filter.count(b"+")
+    # A slash between two levels belongs to both.
+    return not singles or (b"/" + topic_filter + b"/").replace(b"/", b"//").count(b"/+/") == singles
 
 
 def has_wildcard(topic_filter: bytes) -> bool:

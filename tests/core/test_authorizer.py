@@ -131,6 +131,15 @@ def test_nobody_is_asked_about_what_nobody_may():
     assert not authorizer.asked
 
 
+def test_nobody_is_asked_about_filters_that_are_too_long():
+    world, authorizer = world_asking(max_topic_length=20, max_topic_levels=4)
+    for version in VERSIONS:
+        client = world.connect("c", version, user=b"u")
+        subscribe(client, "x" * 21, "a/b/c/d/+", "$share/g/" + "x" * 12)
+        assert not client.held and not authorizer.asked
+        client.expect(SUBACK, codes=bytes((refusal(version, 0x8F, 1),)) * 3)
+
+
 # -- SUBSCRIBE --------------------------------------------------------------------------------------
 
 

@@ -381,6 +381,23 @@ def test_a_message_cleared_during_the_replay_does_not_come():
     assert gone not in [packet["topic"] for packet in subscriber.messages() if packet["payload"]]
 
 
+def test_names_that_came_meanwhile_are_remembered_up_to_some_bytes():
+    """What was published during the replay comes once; with names as long as these some of it comes again as retained."""
+    for length, most in ((20, 1), (4000, 9)):
+        world = World(max_topic_length=5000, max_packet_size=10000, max_retained_bytes=1000000, max_memory=1000000)
+        names = ["%d" % i + "x" * length for i in range(10)]
+        for name in names:
+            world.broker.publish(name, "old", 1, retain=True)
+        subscriber = world.connect("s", properties={RECEIVE_MAXIMUM: 1})
+        subscriber.subscribe("#", qos=1)
+        for name in names:
+            world.broker.publish(name, "new", retain=True)
+        got = subscriber.messages()
+        assert sorted([packet["topic"] for packet in got if not packet["retain"]]) == [name.encode() for name in names]
+        assert most - 1 <= len([packet for packet in got if packet["retain"]]) <= most
+        assert world.session("s").replay is None
+
+
 # -- limits ---------------------------------------------------------------------------------
 
 

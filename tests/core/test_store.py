@@ -2,7 +2,8 @@
 
 from disk import Disk, restart
 from harness import VERSIONS, World, raises
-from port.core.codec import PUBCOMP, PUBLISH, PUBREC, PUBREL
+from port.core.codec import PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE
+from port.core.packets import encode
 from port.core.properties import (
     MESSAGE_EXPIRY_INTERVAL,
     RECEIVE_MAXIMUM,
@@ -476,6 +477,53 @@ def test_what_subscriptions_have_brought_is_remembered_up_to_a_limit():
     client = keeper(world, properties=FEW)
     again = [packet["topic"] for packet in client.messages() if not packet["dup"]]
     assert len(again) == 50 and sorted(set(seen + again)) == topics(60)
+
+
+def test_what_subscriptions_have_brought_is_remembered_up_to_some_bytes():
+    """As many names of 64 bytes as messages may be queued; of longer ones more come again."""
+    options = {"max_queued_messages": 10, "max_topic_length": 500, "max_retained_bytes": 100000, "max_memory": 1000000}
+    world = World(store=Disk(), **options)
+    for i in range(10):
+        world.broker.publish("t/%d" % i + "x" * 200, "x", 1, retain=True)
+    client = keeper(world, properties=FEW)
+    client.subscribe("t/#", qos=1)
+    seen: "list[bytes]" = []
+    read(client, 4, seen)
+    stored = [value for key, value in world.broker.store.records.items() if key[0] == 9]
+    assert sum([value.count(b"t/") for value in stored]) - len(stored) == 4  # and the filter
+    client = keeper(restart(world, **options), properties=FEW)
+    seen += [packet["topic"] for packet in client.messages() if not packet["dup"]]
+    assert len(set(seen)) == 10
+
+
+def test_who_has_suback_gets_retained_messages_after_a_restart():
+    """Of all subscriptions, also where the packet took several turns and as many batches."""
+    disk = Disk(manual=True)
+    world = World(store=disk)
+    disk.complete_all()
+    for name in topics(100):
+        world.broker.publish(name, "x", qos=1, retain=True)
+    disk.complete_all()
+    client = world.client()
+    client.connect("c", clean_start=False, properties=FEW)
+    disk.complete_all()
+    client.inbox.clear()
+    world.broker.turn = 300
+    client.conn.take(encode({"type": SUBSCRIBE, "packet_id": 1, "filters": [(name, 1) for name in topics(100)], "properties": {}}, 5))
+    while True:
+        world.broker.work()
+        world.broker.flush()
+        if client.inbox:
+            break
+        if disk.busy():
+            disk.complete()
+    client.expect(SUBACK)
+    seen = [packet["topic"] for packet in client.inbox]
+    disk.manual = False
+    world = restart(world)
+    client = keeper(world, properties=FEW)
+    seen += [packet["topic"] for packet in client.messages()]
+    assert sorted(set(seen)) == topics(100)
 
 
 def test_a_session_that_ends_leaves_nothing_of_what_it_was_to_be_sent():

@@ -685,9 +685,9 @@ def check_retained(options, most):
 
 
 def test_max_memory():
-    # In the queues of many sessions, in subscriptions, in packets that have not come whole.
+    # In the queues of many sessions, in subscriptions, in packets that have not come whole or have many filters.
     for version in VERSIONS:
-        world = open_world(max_memory=20000, max_packet_size=5000, max_queued_bytes=8000)
+        world = open_world(max_memory=20000, max_packet_size=5000, max_queued_bytes=8000, max_filters=1000)
         seen = world.connect("seen", version, address(2))
         seen.subscribe("live", 1)
         sessions = [away(world, version, "away%d" % i, "t/%d" % i, i + 3) for i in range(10)]
@@ -701,6 +701,9 @@ def test_max_memory():
         partial = world.connect("partial", version, address(1))
         partial.feed(b"\x30\xf4\x26\x00\x01t" + bytes(4900))
         partial.expect_close(QUOTA_EXCEEDED)
+        many = world.connect("many", version, address(1))
+        many.say(SUBSCRIBE, packet_id=1, filters=[(b"%03d" % i, 0) for i in range(800)], properties={})
+        many.expect_close(QUOTA_EXCEEDED)
         publisher.publish("live", "x", 1)
         seen.expect_message("live", b"x", 1)  # who reads is served as before
         for session in sessions:

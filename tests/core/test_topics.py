@@ -24,6 +24,19 @@ def test_invalid_filters():
         assert not valid_filter(topic_filter), topic_filter
 
 
+def test_all_short_filters():
+    """Level by level, what the form of a filter is."""
+    found = [b""]
+    for topic_filter in found:
+        if len(topic_filter) < 5:
+            found += [topic_filter + bytes((c,)) for c in b"/+#a"]
+        levels = topic_filter.split(b"/")
+        good = topic_filter != b"" and not any([b"+" in level and level != b"+" for level in levels])
+        good = good and not any([b"#" in level for level in levels[:-1]]) and (b"#" not in levels[-1] or levels[-1] == b"#")
+        assert valid_filter(topic_filter) is good, topic_filter
+    assert len(found) == 1365
+
+
 def test_wildcards_are_recognized():
     assert has_wildcard(b"a/+")
     assert has_wildcard(b"#")

@@ -207,6 +207,135 @@ def test_subscribing_again_brings_what_was_published_while_retained_messages_wer
     assert sorted(set([topic for topic, _ in got])) == [b"a/%03d" % i for i in range(60)]
 
 
+def waiting_for_ack(world, filters=(b"r0", b"r1")):
+    """A client to which one retained message is under way, which it does not acknowledge, and another one waits for that."""
+    for topic_filter in filters:
+        world.broker.publish(topic_filter, "x", 1, retain=True)
+    client = world.connect("c", properties={RECEIVE_MAXIMUM: 1})
+    for topic_filter in filters:
+        client.subscribe(topic_filter, 1)
+        if topic_filter == filters[0]:
+            first = client.inbox.pop()
+    return client, first
+
+
+def spent_by(client):
+    """What is spent in each turn until all are done, its own and those of what is sent to it; nobody else waits for one."""
+    broker = client.world.broker
+    found = []
+    while broker.turns:
+        job = broker.turns.pop(0)
+        broker.spent = 0
+        if client.conn.held & 8:
+            client.conn.go_on(8)  # `turn` would leave the whole of it as spent
+        elif job():
+            broker.turns.append(job)
+        found.append(broker.spent)
+        broker.flush()
+    return found
+
+
+def test_many_filters_take_turns_while_retained_messages_wait():
+    filters = [b"f/%03d" % i for i in range(300)]
+    world = world_of_turns()
+    client, first = waiting_for_ack(world)
+    world.broker.publish("f/007", "x", 1, retain=True)
+    noted: "list[bytes]" = []
+    note = world.broker.replay_retained
+
+    def replay_retained(session, topic_filter, options):
+        noted.append(topic_filter)
+        note(session, topic_filter, options)
+
+    world.broker.replay_retained = replay_retained  # type: ignore[method-assign]
+    for packet_id in (7, 8):
+        begin(client, subscribe_packet(filters, packet_id, 1))
+        while world.broker.turns:
+            noted.clear()
+            world.broker.work()
+            assert len(noted) <= TURN // 6 + 32  # so many that each counts
+            world.broker.flush()
+        client.expect(SUBACK, packet_id=packet_id, codes=b"\1" * 300)
+        client.expect_nothing()
+    begin(client, packet(UNSUBSCRIBE, packet_id=9, filters=filters[8:], properties={}))
+    assert max(spent_by(client)) <= TURN + 400
+    client.expect(UNSUBACK)
+    del client.unacked[first["packet_id"]]
+    begin(client, packet(PUBACK, packet_id=first["packet_id"], code=0))
+    spent_by(client)
+    assert [message["topic"] for message in client.messages()] == [b"r1", b"f/007"]
+    assert world.session("c").replay is None and not world.broker.partial_bytes
+
+
+def test_the_search_for_nothing_counts_for_the_turn():
+    world = world_of_turns()
+    client = world.connect("c")
+    begin(client, subscribe_packet([b"f/%03d" % i for i in range(300)]))
+    found = spent_by(client)
+    client.expect(SUBACK)
+    # A filter takes 12 to check and 140 to handle; and about 25 to find that there is nothing for it.
+    assert sum(found) > 300 * 170 and max(found) <= TURN + 400
+
+
+def test_retained_messages_come_behind_suback_whatever_wakes_them():
+    world = world_of_turns()
+    names = [b"a/%03d" % i for i in range(100)]
+    for name in names:
+        world.broker.publish(name, "x", retain=True)
+    client = world.connect("c")
+    client.subscribe("none")
+    client.conn.pause_writing()
+    begin(client, subscribe_packet([b"a/000"], 6))
+    begin(client, subscribe_packet(names[1:], 7))
+    while world.broker.turns:
+        client.conn.resume_writing()
+        world.broker.flush()
+        world.broker.work()
+        world.broker.flush()
+        client.conn.pause_writing()
+    client.conn.resume_writing()
+    world.settle()
+    got = [(p["type"], p.get("topic")) for p in client.inbox]
+    assert sorted(got) == sorted([(SUBACK, None)] * 2 + [(PUBLISH, name) for name in names])
+    later = [i for i in range(len(got)) if got[i][0] == PUBLISH and got[i][1] != b"a/000"]
+    assert min(later) > max([i for i in range(len(got)) if got[i][0] == SUBACK])
+
+
+def test_retained_messages_come_in_the_order_of_the_subscriptions():
+    world = World()
+    names = [b"r%d" % i for i in range(60)]
+    client, first = waiting_for_ack(world, names)
+    client.subscribe("r5", 0)  # it keeps its place, with the QoS asked for last
+    for name in names[10:]:
+        client.unsubscribe(name)
+    client.unsubscribe("r2")
+    client.subscribe("r2", 1)
+    client.subscribe("r0", 1)  # which has brought what it had to, and does so again
+    client.ack(first)
+    got = [(message["topic"], message["qos"]) for message in client.messages()]
+    assert got == [(b"r%d" % i, 0 if i == 5 else 1) for i in (1, 3, 4, 5, 6, 7, 8, 9, 2, 0)]
+
+
+def test_long_filters_take_turns():
+    """Those that are too long are refused as before, and all of their bytes count."""
+    for version in (4, 5):
+        world = world_of_turns(max_packet_size=1000000, max_topic_length=100)
+        client = world.connect("c", version)
+        filters = [b"/".join([b"+"] * (2000 + i)) for i in range(20)]
+        client.conn.take(encode({"type": SUBSCRIBE, "packet_id": 1, "filters": [(f, 0) for f in filters]}, version))
+        found = spent_by(client)
+        assert len(found) >= 20 and max(found) <= TURN + 700
+        client.expect(SUBACK, codes=bytes((0x8F if version == 5 else 0x80,)) * 20)
+        client.conn.take(encode({"type": UNSUBSCRIBE, "packet_id": 2, "filters": filters}, version))
+        assert len(spent_by(client)) >= 20
+        client.expect(UNSUBACK)
+        for wrong in (filters[0] + b"/a+", b"#/" + filters[0], filters[0] + b"/\xff"):
+            data = encode({"type": SUBSCRIBE, "packet_id": 3, "filters": [(b"x" * len(wrong), 0)]}, version)
+            client = world.connect("c", version)
+            client.feed(data.replace(b"x" * len(wrong), wrong))
+            client.expect_close(0x81)
+
+
 def test_a_message_dropped_for_a_slow_client_still_comes_as_retained():
     for version in (4, 5):
         world = World(outbox_bytes=1000)

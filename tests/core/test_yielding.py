@@ -1,7 +1,7 @@
 """Memory for clients that no queue takes: what is not acknowledged counts, and who keeps more than his share gives way."""
 
 from harness import VERSIONS, World
-from port.core.codec import DISCONNECT, PUBLISH, SUBSCRIBE
+from port.core.codec import DISCONNECT, PUBLISH, SUBACK, SUBSCRIBE
 from port.core.packets import encode
 from port.core.properties import SESSION_EXPIRY_INTERVAL, WILL_DELAY_INTERVAL
 
@@ -236,6 +236,27 @@ def test_identifiers_of_unreleased_messages_count():
     assert world.broker.kept() - before == counted // 2
     world.connect("c", 4, GREEDY).disconnect()
     assert not world.broker.kept()
+
+
+def test_what_short_filters_of_a_packet_take_counts():
+    for version in (4, 5):
+        world = World(max_packet_size=100000, max_filters=2000, max_subscriptions=2000, max_memory=10000000)
+        broker = world.broker
+        broker.turn = 400
+        client = world.connect("c", version)
+        before = broker.partial_bytes
+        filters = [(b"%c%c" % (97 + i // 26, 97 + i % 26), 0) for i in range(600)]
+        data = encode({"type": SUBSCRIBE, "packet_id": 1, "properties": {}, "filters": filters}, version)
+        client.conn.take(data)
+        most = 0
+        while broker.turns:
+            most = max(most, broker.partial_bytes)
+            broker.work()
+        broker.flush()
+        assert most - before > 600 * 20 * broker.word
+        client.expect(SUBACK, codes=b"\0" * 600)
+        assert broker.partial_bytes == before
+        client.lose()
 
 
 def test_a_packet_with_many_filters_counts_until_it_is_answered():
