@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from port.core.broker import Broker
     from port.core.session import Session
 
-_DENIED = const(-1)  # port.core.acl has these two
+_ALLOWED = const(6)  # port.core.acl has these
+_DENIED = const(-1)
 _UNDECIDED = const(-2)
 _SUBSCRIBE = const(2)
 
@@ -52,6 +53,7 @@ class Judged:
         self.session = session
         self.done = False
         self._left = list(session.subscriptions)
+        self._late = False  # those that are left came later
         self._verdicts: "dict[bytes, int]" = {}
 
     def go_on(self, access: "Access", now: int) -> "Optional[bytes]":
@@ -62,15 +64,18 @@ class Judged:
         if access.same(session.access):  # they have been judged by the same
             self.done = True
         while not self.done:
-            if not left:  # unless the client has subscribed meanwhile
+            if not left:  # unless the client has subscribed meanwhile, then what the authorizer has said a moment ago holds
                 left = self._left = [found for found in session.subscriptions if found not in self._verdicts]
+                self._late = True
                 self.done = not left
                 continue
             broker.spent += _LOOKED
             plain = without_share(left[-1])
             verdict = access.subscribe(plain, now)
             if verdict == _UNDECIDED:
-                return plain
+                if not self._late:
+                    return plain
+                verdict = _ALLOWED
             access.subscribed()
             self._verdicts[left[-1]] = verdict
             left.pop()
