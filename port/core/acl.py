@@ -9,14 +9,14 @@ An Access holds what applies to one client, with user name and client id filled 
 whose rules come out the same share one. Decisions on topic names are remembered there.
 """
 
-from port.core import const
+from port.core import const, trie
 from port.core.auth import fits, may_be_anonymous
 from port.core.rights import rules_of
-from port.core.topics import has_wildcard, matches, valid_filter
+from port.core.topics import has_wildcard, is_shared, levels_match, matches, valid_filter
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional, Sequence
+    from typing import Any, Iterable, Optional, Sequence
 
     from port.core.broker import Broker
     from port.core.message import Message
@@ -32,8 +32,19 @@ SUBSCRIBE = 2
 RECEIVE = 4
 _LONGEST = const(256)  # longest topic name remembered, bytes: what a peer makes up must not fill the memory
 _ALONE = const(1024)  # most topic names remembered for a client that shares its rights with nobody
-_JUDGED = const(4)  # what it costs to judge a retained message, in the units of Broker.turn
+_OWN = const(64)  # the same where the rules are made for one client: there may be as many of these as there are clients
+_SHORT = const(128)  # and their longest, bytes
+_FEW = const(8)  # sessions with the same rights, of which one that leaves takes along what is remembered
+_ANSWERS = const(1024)  # most answers of an authorizer that are remembered for a client
 _SOURCES = const(32)  # publishers of retained messages whose rules are remembered
+
+# What it costs in the units of Broker.turn to look through rules, for each of them, to judge a retained message, and one that
+# waits for a client; and to put a filter where names find it.
+_LOOKED = const(2)
+_TRIED = const(3)
+_JUDGED = const(4)
+_WAITING = const(3)
+_FOUND = const(10)
 
 # A verdict: DENIED, or the highest QoS with RETAIN where retained messages may be published.
 RETAIN = 4
@@ -95,27 +106,54 @@ class Rule:
 
 def covers(rule_filter: bytes, topic_filter: bytes) -> bool:
     """True when every topic name that `topic_filter` matches is matched by `rule_filter`, too."""
-    if rule_filter == b"+/#":  # every name has a first level
-        return not topic_filter.startswith(b"$")
-    wanted = rule_filter.split(b"/")
-    asked = topic_filter.split(b"/")
-    if topic_filter.startswith(b"$") and wanted[0] in (b"+", b"#"):
-        return False
-    count = len(asked)
-    for i in range(len(wanted)):
-        level = wanted[i]
-        if level == b"#":
-            return True
-        if i >= count or asked[i] == b"#" or level != b"+" and level != asked[i]:
+    if topic_filter[-1:] == b"#":
+        if topic_filter == b"#":
+            return rule_filter == b"#" or rule_filter == b"+/#"  # every name has a first level
+        if rule_filter[-1:] != b"#":
             return False
-    return len(wanted) == count
+        topic_filter = topic_filter[:-2]  # below it the two are the same
+    return matches(rule_filter, topic_filter)  # a + in it is a level that only + matches
 
 
-def _came_through(session: "Session", lost: "Sequence[bytes]", name: bytes) -> bool:
-    """True when a message of this name came through one of the filters that are lost, and through none that is left."""
-    if not any([matches(topic_filter, name) for topic_filter in lost]):
-        return False
-    return not any([matches(topic_filter, name) for topic_filter in session.subscriptions])
+class _Came:
+    """Tells what a session has got through filters that it has lost.
+
+    lost  these filters
+    """
+
+    def __init__(self, session: "Session", lost: "Sequence[bytes]") -> None:
+        self.lost: "dict[bytes, bool]" = {topic_filter: True for topic_filter in lost}
+        self._session = session
+        self._wild = self._with_wildcards(lost)  # of those that are lost
+        self._left: "Any" = None  # of those that are left
+        self._known: "dict[bytes, bool]" = {}  # by topic name
+
+    def _with_wildcards(self, filters: "Iterable[bytes]") -> "Any":
+        """A trie of those with wildcards."""
+        root: "dict[Any, Any]" = {}
+        for topic_filter in filters:
+            if has_wildcard(topic_filter) and not is_shared(topic_filter):
+                trie.put(root, (topic_filter,))
+                self._session.broker.spent += _FOUND
+        return root
+
+    def through_lost(self, name: bytes) -> bool:
+        """True when a message of this name came through one of the filters that are lost, and through none that is left."""
+        known = self._known.get(name)
+        if known is None:
+            known = name in self.lost or self._matches(self._wild, name)
+            if known:
+                subscriptions = self._session.subscriptions
+                if self._left is None:
+                    self._left = self._with_wildcards(subscriptions)
+                known = name not in subscriptions and not self._matches(self._left, name)
+            self._known[name] = known
+        return known
+
+    def _matches(self, root: "Any", name: bytes) -> bool:
+        found: "list[Any]" = []
+        self._session.broker.spent += trie.matching_filters(root, name, found)
+        return bool(found)
 
 
 def _entries(rules: "Sequence[Rule]", user: "Optional[bytes]", client_id: bytes, address: str) -> "tuple[Entry, ...]":
@@ -129,12 +167,20 @@ def _entries(rules: "Sequence[Rule]", user: "Optional[bytes]", client_id: bytes,
     return tuple(entries)
 
 
-def _first(entries: "Sequence[Entry]", action: int, name: bytes) -> "Optional[int]":
-    """The verdict of the first that says something about this, None when there is none."""
+def _first(broker: "Any", entries: "Sequence[Entry]", action: int, name: bytes) -> "Optional[int]":
+    """The verdict of the first that says something about this, None when there is none; counted for the turn of `broker`."""
+    found = None
+    spent = _LOOKED + (len(name) >> 9)
+    levels = name.split(b"/") if len(name) <= _LONGEST and not name.startswith(b"$") else None  # of others there may be too many
     for actions, topic_filter, verdict in entries:
-        if actions & action and matches(topic_filter, name):
-            return verdict
-    return None
+        spent += _TRIED
+        if actions & action and (
+            matches(topic_filter, name) if levels is None else levels_match(topic_filter.split(b"/"), levels, 0)
+        ):
+            found = verdict
+            break
+    broker.spent += spent
+    return found
 
 
 def made(rules: "Sequence[Any]") -> "list[Rule]":
@@ -157,46 +203,69 @@ class Access:
     authorizer  asked when no rule decides, or None
     entries     the rules that apply, in order
     users       sessions that hold it
-    room        how many topic names are remembered, and answers of the authorizer
+    personal    whether what one client says may be in the rules: there can be as many like this as there are clients
+    room        how many topic names are remembered
     fast        topic names that may be published at QoS 0, with their receivers: see Router.fast; valid
                 while `generation` is the router's
     granted     the same for QoS 1 and 2, see Router.granted
     """
 
     __slots__ = (
-        "acl", "rules", "authorizer", "users", "fast", "granted", "generation", "entries", "room", "_publish", "_receive", "_asked",
-        "_fresh",
+        "acl", "rules", "authorizer", "users", "personal", "fast", "granted", "generation", "entries", "room", "_publish", "_receive",
+        "_asked", "_fresh",
     )  # fmt: skip
 
-    def __init__(self, entries: "tuple[Entry, ...]", acl: "Acl", rules: "Any", authorizer: "Any") -> None:
+    def __init__(self, entries: "tuple[Entry, ...]", acl: "Acl", rules: "Any", authorizer: "Any", personal: bool = True) -> None:
         self.acl = acl
         self.rules = rules
         self.authorizer = authorizer
         self.users = 0
+        self.personal = personal
         self.fast: "tuple[dict[bytes, Any], dict[bytes, Any]]" = ({}, {})
         self.granted: "tuple[dict[bytes, Any], dict[bytes, Any]]" = ({}, {})
         self.generation = -1
         self.entries = entries
         self._publish: "dict[bytes, int]" = {}
         self._receive: "dict[bytes, int]" = {}
-        self.room = min(acl.room, _ALONE)
+        self.room: int
+        self._settle_room()
         self._asked: "dict[tuple[int, bytes], tuple[int, int]]" = {}
         self._fresh: "dict[tuple[int, bytes], int]" = {}  # answers for the packet that waits for them
 
     def hold(self) -> None:
         """One session more has it: others whose rules come out the same will share it."""
         self.users += 1
-        if self.users > 1:
-            self.room = self.acl.room
+        self._settle_room()
         if self.rules is None and self.authorizer is None:
             self.acl.shared[self.entries] = self
 
     def release(self) -> None:
         """One session less has it."""
         self.users -= 1
+        self._settle_room()
         shared = self.acl.shared
         if not self.users and shared.get(self.entries) is self:
             del shared[self.entries]
+
+    def _settle_room(self) -> None:
+        room = self.acl.room
+        if self.personal:
+            room = min(room, _OWN * max(self.users, 1))
+        elif self.users < 2:
+            room = min(room, _ALONE)
+        self.room = room
+
+    def rest(self, asked: bool) -> None:
+        """A client that had it has gone: what is remembered goes, where it is for few. `asked`: the authorizer's answers, too."""
+        if self.users <= (_FEW if self.personal else 1):
+            for table in self.fast + self.granted + (self._publish, self._receive):
+                table.clear()
+            if asked:
+                self._asked.clear()
+
+    def same(self, other: "Optional[Access]") -> bool:
+        """Whether another one comes to the same, whoever is asked and when."""
+        return other is not None and self.authorizer is None and other.authorizer is None and self.entries == other.entries
 
     def publish(self, name: bytes, now: int) -> int:
         """The verdict on publishing to a topic name; `now`: ms. An answer just given counts once."""
@@ -206,8 +275,8 @@ class Access:
             if verdict == UNDECIDED:
                 verdict = self._answered(PUBLISH, name, now)
                 self._fresh.clear()
-            elif len(name) <= _LONGEST:
-                self._remember(self._publish, name, verdict)
+            else:
+                self._remember_name(self._publish, name, verdict)
         return verdict
 
     def judge(self, message: "Message", now: int) -> int:
@@ -229,8 +298,7 @@ class Access:
             verdict = self._decide(RECEIVE, name)
             if verdict == UNDECIDED:
                 verdict = ALLOWED  # the authorizer has allowed the subscription it comes through
-            if len(name) <= _LONGEST:
-                self._remember(self._receive, name, verdict)
+            self._remember_name(self._receive, name, verdict)
         return verdict
 
     def subscribe(self, topic_filter: bytes, now: int) -> int:
@@ -238,10 +306,16 @@ class Access:
 
         Answers just given count until `subscribed`.
         """
+        found = None
+        spent = _LOOKED + (len(topic_filter) >> 9)
         for actions, allowed, verdict in self.entries:
-            if covers(allowed, topic_filter):
-                if actions & SUBSCRIBE or actions & RECEIVE and verdict == DENIED:
-                    return verdict
+            spent += _TRIED
+            if (actions & SUBSCRIBE or actions & RECEIVE and verdict == DENIED) and covers(allowed, topic_filter):
+                found = verdict
+                break
+        self.acl.broker.spent += spent
+        if found is not None:
+            return found
         return DENIED if self.authorizer is None else self._answered(SUBSCRIBE, topic_filter, now)
 
     def subscribed(self) -> None:
@@ -255,37 +329,43 @@ class Access:
         `lost`: filters the client has lost while it was away. What has come through no other is dropped, in
         flight or not.
         """
+        came = _Came(session, lost) if lost else None
         refused: "list[Any]" = []
-        queue = session.queue
-        if queue:
+        queue: "Any" = session.queue or ()
+        session.broker.spent += _WAITING * len(queue)
+        for entry in queue:
+            name = entry[0].name
+            if self.receive(name) < 0 or came is not None and entry[3] is None and came.through_lost(name):
+                refused.append(entry)
+        if refused:
+            gone = 0
             for _ in range(len(queue)):
                 entry = session.unqueue()
-                name = entry[0].name
-                if self.receive(name) < 0 or entry[3] is None and _came_through(session, lost, name):
+                if gone < len(refused) and entry is refused[gone]:
+                    gone += 1
                     session.drop(entry)
-                    refused.append(entry)
                 else:
                     session.requeue(entry)
-        if session.replay is not None:
-            session.replay.drop(lost)
-        for packet_id in list(session.inflight) if lost else ():
-            sent = session.sent(packet_id)
-            if sent[0] is not None and sent[3] is None and _came_through(session, lost, sent[0].name):
-                session.land(packet_id, sent)
+        if came is not None:
+            if session.replay is not None:
+                session.replay.drop(came.lost)
+            for packet_id in list(session.inflight):
+                sent = session.sent(packet_id)
+                if sent[0] is not None and sent[3] is None and came.through_lost(sent[0].name):
+                    session.land(packet_id, sent)
         for entry in refused:
             if entry[3] is not None:
                 entry[3].hand_back(entry, session)
 
     def _decide(self, action: int, name: bytes) -> int:
-        verdict = _first(self.entries, action, name)
+        verdict = _first(self.acl.broker, self.entries, action, name)
         if verdict is None:
             return DENIED if self.authorizer is None else UNDECIDED
         return verdict
 
-    def _remember(self, decisions: "dict[Any, Any]", topic: "Any", verdict: "Any") -> None:
-        if len(decisions) >= self.room:
-            decisions.clear()
-        decisions[topic] = verdict
+    def _remember_name(self, decisions: "dict[bytes, int]", name: bytes, verdict: int) -> None:
+        if len(name) <= (_SHORT if self.personal else _LONGEST):
+            _remember(decisions, name, verdict, self.room)
 
     def _answered(self, action: int, topic: bytes, now: int) -> int:
         verdict = self._fresh.get((action, topic))
@@ -303,7 +383,19 @@ class Access:
             raise TypeError("an authorizer answers ALLOWED or DENIED of port.core.acl, not %r" % verdict)
         self._fresh[(action, topic)] = verdict
         if len(topic) <= _LONGEST:
-            self._remember(self._asked, (action, topic), (verdict, until))
+            _remember(self._asked, (action, topic), (verdict, until), min(self.acl.room, _ANSWERS))
+
+
+def _remember(decisions: "dict[Any, Any]", topic: "Any", verdict: "Any", room: int) -> None:
+    if len(decisions) >= room:
+        decisions.clear()
+    decisions[topic] = verdict
+
+
+class _Nobody:
+    """Stands for a broker where what it costs counts for nobody."""
+
+    spent = 0
 
 
 class Acl:
@@ -311,12 +403,14 @@ class Acl:
 
     rules   None: there are none, and clients may do everything unless they have rules of their own
     room    topic names each Access remembers
+    broker  whose `spent` has what it costs to go through the rules, see Broker.turn
     shared  the Access objects in use by their entries
     """
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, broker: "Optional[Broker]" = None) -> None:
         self.rules: "Optional[list[Rule]]" = None
         self.room = room
+        self.broker: "Any" = broker or _Nobody()
         self.shared: "dict[Any, Access]" = {}
         self._sources: "dict[Any, tuple[Entry, ...]]" = {}
 
@@ -333,7 +427,8 @@ class Acl:
             access = self.shared.get(key)
             if access is not None:
                 return access
-        return Access(key, self, own, authorizer)
+        common = {rule.entry: True for rule in self.rules or () if not rule.personal}
+        return Access(key, self, own, authorizer, own is not None or not all([entry in common for entry in key]))
 
     def replace(self, rules: "Optional[Sequence[Any]]") -> None:
         """Other rules from now on, or none, see `made`; sessions have to take their Access again."""
@@ -351,7 +446,7 @@ class Acl:
                 self._sources.clear()
             broker.spent += len(self.rules) >> 2
             entries = self._sources[source] = _entries(self.rules, source[0], source[1], source[2])
-        verdict = _first(entries, PUBLISH, name)
+        verdict = _first(broker, entries, PUBLISH, name)
         return verdict is not None and verdict >= 0 and verdict & RETAIN != 0 and qos <= verdict & 3
 
 

@@ -16,13 +16,31 @@ _AUTHENTICATING = const(1)  # Connection.state
 _OPEN = const(2)
 _CLOSED = const(3)
 _ASKING = const(1)  # Connection.held
+_TURN = const(8)
+_ASKED = const(60)  # what it costs to ask, in the units of Broker.turn
 
 
 def ask(conn: "Connection", action: int, topic: bytes) -> None:
     """Ask the authorizer, and hold what the client sends until it has answered."""
     identity = conn.identity
+    broker = conn.broker
+    spent = broker.spent
     conn.hold(_ASKING)
     identity.access.authorizer.ask(identity, action, topic)  # type: ignore[union-attr]
+    broker.spent = max(broker.spent, spent) + _ASKED  # if it has answered already, a turn has begun in the middle of this one
+
+
+def wait_turn(conn: "Connection") -> None:
+    """Hold a client whose CONNECT takes longer than a turn: it goes on when others have been served."""
+
+    def go_on() -> bool:
+        if conn.state == _AUTHENTICATING and conn.held & _TURN:
+            conn.held &= ~_TURN
+            _go_on(conn, lambda: SUCCESS)
+        return False
+
+    conn.hold(_TURN)
+    conn.broker.give_turn(go_on)
 
 
 def authenticated(conn: "Connection", code: "Optional[int]") -> None:

@@ -82,9 +82,10 @@ _SWEEP = const(60000)  # ms between two looks for retained messages and failures
 _SOME = const(256)  # retained messages looked at in one piece for that
 
 
-# What it costs to end a session and to remove a subscription, in the units of Broker.turn.
+# What it costs to end a session, to remove a subscription and so on, in the units of Broker.turn.
 _ENDED = const(100)
 _REMOVED = const(60)
+_REFUSED = const(40)  # to refuse a PUBLISH
 _FEW = const(200)  # sessions or subscriptions that are dealt with at once
 
 
@@ -486,6 +487,8 @@ class Broker:
                 self._publish_will(session)
         if session.expires_at is not None or session.will_at is not None:
             self.due[session] = True
+        if session.access is not None:
+            session.access.rest(session.will is None)
         if self.journal is not None:
             self.journal.session(session)
             self.journal.will(session)
@@ -807,6 +810,7 @@ class Broker:
         access = sender.access
         limit = sender.options.message_size_limit
         if limit and len(message.payload) > limit:
+            self.spent += _REFUSED
             if not valid_name(message.name):
                 raise MQTTError(MALFORMED_PACKET, "invalid topic name")
             self.drop(DROP_TOO_LARGE)
@@ -829,6 +833,7 @@ class Broker:
         if verdict == _UNDECIDED:
             check_name(message.name, sender.options)
             return verdict
+        self.spent += _REFUSED
         self.denied_publishes += 1
         self.drop(DROP_NOT_AUTHORIZED)
         denied(sender, _PUBLISH, message.name, NOT_AUTHORIZED)
@@ -837,12 +842,14 @@ class Broker:
     def _take_in(self, message: Message, sender: Session, access: "Optional[Access]") -> "tuple[int, str]":
         """Take in a message that its sender may publish."""
         if self.message_hooks:
+            self.spent += _REFUSED  # as they may
             code, text = self.hooks.accept(message, sender)  # type: ignore[union-attr]
             if code == NOT_AUTHORIZED:
                 denied(sender, _PUBLISH, message.name, code, text)
             return code, text
         route = self.router.route(message.name, sender.options)
         if route is None:  # $-topics belong to the broker
+            self.spent += _REFUSED
             self.drop(DROP_RESERVED_TOPIC)
             denied(sender, _PUBLISH, message.name, NOT_AUTHORIZED, "clients cannot publish to $ topics")
             return NOT_AUTHORIZED, "clients cannot publish to $ topics"

@@ -284,18 +284,23 @@ def _may_leave_will(conn: "Connection", will: Message, access: "Optional[Access]
 
 
 def _may_resume(conn: "Connection", session: "Session", access: "Optional[Access]") -> bool:
-    """Judge the subscriptions of a session that was another connection's; False while the authorizer is being asked."""
+    """Judge the subscriptions of a session that was another connection's; False while that takes turns, or is asked for."""
     if access is None or access is session.access:
         return True
     connect: Connect = conn.identity.connect  # type: ignore[union-attr, assignment]
-    if connect.judged is None:
+    judged = connect.judged
+    if judged is None or judged.session is not session:
         from port.core.judged import Judged
 
-        connect.judged = Judged(session)
-    topic_filter = connect.judged.go_on(access, conn.broker.clock())
+        judged = connect.judged = Judged(session)
+    topic_filter = judged.go_on(access, conn.broker.clock())
     if topic_filter is not None:
         conn.ask(_SUBSCRIBE, topic_filter)
-    return topic_filter is None
+    elif not judged.done:
+        from port.core.asking import wait_turn
+
+        wait_turn(conn)
+    return judged.done
 
 
 def authenticated(conn: "Connection", code: int) -> None:

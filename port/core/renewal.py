@@ -2,6 +2,7 @@
 
 from port.core import const
 from port.core.auth import may_be_anonymous
+from port.core.judged import take_away
 from port.core.listener import renewed
 from port.core.reason import NOT_AUTHORIZED, MQTTError
 from port.core.rights import client_options, new_acl, rules_of, set_access, set_fast
@@ -31,13 +32,19 @@ def set_rules(broker: "Broker", session: "Session", rules: "Optional[list[Rule]]
     else:  # they stay with its Access
         acl = session.listener.acl or broker.acl
         set_access(broker, session, acl.find(session.user, session.client_id, session.address, rules, None))
-    renew(broker, session)
+    _renew(broker, session)
+    _enforce(broker, session)
 
 
 def renew(broker: "Broker", session: "Session") -> None:
-    """Settle a connected client's rights anew; it is disconnected if it has lost some."""
+    """Settle a connected client's rights anew, as its authentication has left them; it is disconnected if it has lost some."""
+    before = session.access
     _renew(broker, session)
-    _enforce(broker, session)
+    access = session.access
+    if access is None or not access.same(before):
+        _enforce(broker, session)
+    elif session.conn is not None and not still_admitted(session.conn):
+        _expel(session.conn)
 
 
 def renew_all(broker: "Broker") -> None:
@@ -86,12 +93,18 @@ def _enforce(broker: "Broker", session: "Session") -> None:
     if access is not None:
         access.purge(session)
     lost = conn is not None and not still_admitted(conn)
-    for topic_filter in list(session.subscriptions) if access is not None else ():
-        if access.subscribe(without_share(topic_filter), broker.clock()) == _DENIED:  # type: ignore[union-attr]
-            broker.unsubscribe_session(session, topic_filter)
+    if access is not None:
+        now = broker.clock()
+        filters = [found for found in session.subscriptions if access.subscribe(without_share(found), now) == _DENIED]
+        if filters:
+            take_away(broker, session, filters)
             lost = True
     if conn is not None and lost:
-        conn.fail(MQTTError(NOT_AUTHORIZED, "not authorized any more"))
+        _expel(conn)
+
+
+def _expel(conn: "Connection") -> None:
+    conn.fail(MQTTError(NOT_AUTHORIZED, "not authorized any more"))
 
 
 def still_admitted(conn: "Connection") -> bool:

@@ -26,7 +26,7 @@ def new_acl(broker: "Broker", rules: "Optional[Sequence[Rule]]" = None) -> "Acl"
     """A list of rules, or a place for those of single clients; the module is loaded when the first one is wanted."""
     from port.core.acl import Acl
 
-    acl = Acl(broker.options.route_cache)
+    acl = Acl(broker.options.route_cache, broker)
     acl.replace(None if rules is None else list(rules))
     return acl
 

@@ -6,6 +6,7 @@ serve as dictionary keys as bytes and go out as bytes.
 
 from port.core import const
 from port.core.codec import is_utf8
+from port.core.trie import match_end
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def matches(topic_filter: bytes, name: bytes) -> bool:
     """True when the filter matches the topic name; `$` names hide from leading wildcards [MQTT-4.7.2-1]."""
     if name.startswith(b"$") and has_wildcard(topic_filter[:1]):
         return False
-    return levels_match(topic_filter.split(b"/"), name.split(b"/"), 0)
+    if topic_filter[-1:] != b"#":
+        return match_end(topic_filter, name, 0) == len(name)
+    return len(topic_filter) == 1 or match_end(topic_filter[:-2], name, 0) >= 0
 
 
 def levels_match(filters: "Sequence[bytes]", levels: "Sequence[bytes]", i: int) -> bool:

@@ -217,7 +217,7 @@ def matching_filters(root: "Node", name: bytes, found: "list[Any]") -> int:
                     path = whole or child[1]
                     steps += 3 + path.count(b"+")
                     more = path[-1] == _HASH
-                    at = _match_end(path[:-2] if more else path, name, 0 if whole else place)
+                    at = match_end(path[:-2] if more else path, name, 0 if whole else place)
                     if at >= 0:
                         if not whole:
                             later.append((depth + path.count(b"/") + 1, at + 1, child[2]))
@@ -241,7 +241,7 @@ def matching_filters(root: "Node", name: bytes, found: "list[Any]") -> int:
         nodes = [node]
 
 
-def _match_end(pattern: bytes, name: bytes, place: int) -> int:
+def match_end(pattern: bytes, name: bytes, place: int) -> int:
     """Where the levels of a name end that match those of a filter without `#`, from `place` on, or -1.
 
     What is between two wildcards is compared as a whole.
