@@ -352,6 +352,7 @@ class Broker:
     def attach(self, conn: Connection, session: Session, key: "Any") -> None:
         """The connection of the owner `key` is open: its session gets what is published from now on."""
         session.conn = conn
+        self.router.subscriptions.came(session)
         self.connected += 1  # at once: `detach` takes it back if there is no memory for the rest
         conn.listener.connected += 1
         if self.measures is not None:
@@ -404,6 +405,7 @@ class Broker:
             self.connected -= 1
             conn.listener.connected -= 1
             session.conn = None  # type: ignore[union-attr]
+            self.router.subscriptions.came(session, -1)  # type: ignore[arg-type]
             session.pause()  # type: ignore[union-attr]
             self.pressure.forget(session, conn)  # type: ignore[arg-type]
         try:
