@@ -45,7 +45,7 @@ from port.core.clientlog import ClientLog, denied, explained
 from port.core.places import Places, leave, part
 from port.core.routing import Router, check_name
 from port.core.session import Session, is_for_all
-from port.core.shed import MANY, SLICE, Shedding, drop_largest
+from port.core.shed import MANY, Shedding, drop_queues
 from port.core.sweep import Sweep
 from port.core.sysinfo import SysInfo
 from port.core import rights
@@ -607,10 +607,7 @@ class Broker:
         now = self.clock()
         if kept > limit and now >= self._shed_at and len(self.sessions) < MANY:
             self._shed_at = now + _SHED
-            left = SLICE
-            most = limit - limit // 8 + self._leaving()
-            while left > 0 and self.kept() + size > most:
-                left -= drop_largest(self) or left
+            drop_queues(self, limit - limit // 8 + self._leaving() - size)
             kept = self.kept() + size
         if kept > limit - limit // 8 and now >= self._sheds_at and self._shedding not in self.jobs:
             self._sheds_at = now + _SHED
