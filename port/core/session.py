@@ -384,6 +384,8 @@ class Session:
         conn = self.conn
         if conn is not None:
             size += len(conn.rest or b"") + (0 if conn.unfinished is None else conn.unfinished.bytes)
+            if broker.journal is not None:
+                size += broker.journal.weight(conn)
         for packet_id in self.inflight:
             entry = self.inflight[packet_id]
             if type(entry) is bytes:
