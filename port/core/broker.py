@@ -162,7 +162,7 @@ class Broker:
         self.slot = _SLOT * self.word  # bytes of an entry's place in a queue
         self.place = (_SLOT + _ENTRY) * self.word  # with the entry itself
         self.identifier = _IDENTIFIER * self.word  # bytes of a packet identifier that is remembered
-        self.message_bytes = 0  # kept for clients in queues and in flight, see keep
+        self.message_bytes = 0  # kept for clients in queues, in flight and behind a batch of the store, see keep
         self._shed_at = 0  # when queues may give way again at once, ms
         self._sheds_at = 0  # and in the background
         self._shedding: "Any" = None  # the last job in which they did
