@@ -353,9 +353,9 @@ class Access:
                 sent = session.sent(packet_id)
                 if sent[0] is not None and sent[3] is None and came.through_lost(sent[0].name):
                     session.land(packet_id, sent)
-        for entry in refused:
-            if entry[3] is not None:
-                entry[3].hand_back(entry, session)
+        shared = [entry for entry in refused if entry[3] is not None]
+        if shared:
+            shared[0][3].hand_over(shared, session)
 
     def _decide(self, action: int, name: bytes) -> int:
         verdict = _first(self.acl.broker, self.entries, action, name)

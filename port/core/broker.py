@@ -45,7 +45,7 @@ from port.core.clientlog import ClientLog, denied, explained
 from port.core.places import Places, leave, part
 from port.core.routing import Router, check_name
 from port.core.session import Session, is_for_all
-from port.core.shed import MANY, SLICE, Shedding, drop_largest
+from port.core.shed import MANY, Shedding, drop_queues
 from port.core.sweep import Sweep
 from port.core.sysinfo import SysInfo
 from port.core import rights
@@ -172,7 +172,7 @@ class Broker:
         self.slot = _SLOT * self.word  # bytes of an entry's place in a queue
         self.place = (_SLOT + _ENTRY) * self.word  # with the entry itself
         self.identifier = _IDENTIFIER * self.word  # bytes of a packet identifier that is remembered
-        self.message_bytes = 0  # kept for clients in queues and in flight, see keep
+        self.message_bytes = 0  # kept for clients in queues, in flight and behind a batch of the store, see keep
         self._shed_at = 0  # when queues may give way again at once, ms
         self._sheds_at = 0  # and in the background
         self._shedding: "Any" = None  # the last job in which they did
@@ -363,6 +363,7 @@ class Broker:
     def attach(self, conn: Connection, session: Session, key: "Any") -> None:
         """The connection of the owner `key` is open: its session gets what is published from now on."""
         session.conn = conn
+        self.router.subscriptions.came(session)
         self.connected += 1  # at once: `detach` takes it back if there is no memory for the rest
         conn.listener.connected += 1
         if self.measures is not None:
@@ -415,6 +416,7 @@ class Broker:
             self.connected -= 1
             conn.listener.connected -= 1
             session.conn = None  # type: ignore[union-attr]
+            self.router.subscriptions.came(session, -1)  # type: ignore[arg-type]
             session.pause()  # type: ignore[union-attr]
             self.pressure.forget(session, conn)  # type: ignore[arg-type]
         try:
@@ -618,10 +620,7 @@ class Broker:
         now = self.clock()
         if kept > limit and now >= self._shed_at and len(self.sessions) < MANY:
             self._shed_at = now + _SHED
-            left = SLICE
-            most = limit - limit // 8 + self._leaving()
-            while left > 0 and self.kept() + size > most:
-                left -= drop_largest(self) or left
+            drop_queues(self, limit - limit // 8 + self._leaving() - size)
             kept = self.kept() + size
         if kept > limit - limit // 8 and now >= self._sheds_at and self._shedding not in self.jobs:
             self._sheds_at = now + _SHED

@@ -396,6 +396,7 @@ def authenticated(conn: "Connection", code: int) -> None:
         take_seat(conn, key, options.max_connections)
     if broker.journal is not None and broker.journal.serial != serial:
         broker.journal.wait(conn)
+        broker.journal.check_backlog(conn)
     if present:
         session.resume()
 

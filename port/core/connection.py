@@ -263,7 +263,7 @@ class Connection:
         at = end
         if self.state != _CLOSED:
             at = 0 if self.held else self._handshake(data, view, end)  # type: ignore[arg-type]
-        return self._feed(data, view, at, end) if self.state == _OPEN else at  # type: ignore[arg-type]
+        return self._feed(data, view, at, end) if self.state == _OPEN and not self.held else at  # type: ignore[arg-type]
 
     def fault(self, error: Exception) -> None:
         """End the connection for what handling its packets has raised."""
@@ -567,10 +567,14 @@ class Connection:
         if self.held or self.state == _CLOSED:
             return
         if self.unfinished is not None:
+            journal = self.broker.journal
+            before = 0 if journal is None else journal.size
             try:
                 self.unfinished.go_on()
             except Exception as e:
                 self.fault(e)
+            if journal is not None and journal.size > before and self.state != _CLOSED:
+                journal.check_backlog(self)
             if self.held or self.state == _CLOSED:
                 return
         self.read_on()
@@ -590,6 +594,10 @@ class Connection:
     def turn(self) -> bool:
         """Others have been served: go on with what came. A job, see Broker.give_turn."""
         return self._resume(_TURN)
+
+    def stored(self) -> bool:
+        """There is room again for what it brings the store: go on. A job, see Broker.give_turn."""
+        return self._resume(_STORING)
 
     def _resume(self, why: int) -> bool:
         broker = self.broker

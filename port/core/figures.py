@@ -6,7 +6,7 @@ from port.core.topics import matches
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Iterator
 
     from port.core.broker import Broker
     from port.core.retained import Record
@@ -80,10 +80,11 @@ def matching(b: "Broker", topic_filter: bytes) -> "list[Record]":
     return found
 
 
-def publish(b: "Broker") -> None:
-    """Send a round to whoever subscribes."""
+def publish(b: "Broker") -> "Iterator[None]":
+    """Send a round to whoever subscribes, a figure in each step; all have the values of the moment of the first."""
     for name, value in figures(b):
         topic = _ROOT + name.encode()
         route = b.router.resolve(topic)
         if not route.empty():
             b.router.distribute(Message(topic, str(value).encode(), 0, True), route, None)
+        yield

@@ -17,7 +17,7 @@ A step is over when an eighth of the bound more is free.
 """
 
 from port.core import const
-from port.core.shed import drop_largest
+from port.core.shed import drop_queues
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class MemoryGuard:
 
         For a host, too, whose memory has run out though enough of it is free, in pieces too small.
         """
-        count = drop_largest(self._broker)
+        count = drop_queues(self._broker, None)
         self.dropped += count
         return count > 0 or self._broker.drop_slowest()
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _ROUND = const(10000)  # ms between two looks at the counters
 _SET = const(5000)  # ms from which on the host's clock has been set and does not only go a little wrong
-_OVERHEAD = const(32)  # bytes a message takes on its way beyond its own
+_OVERHEAD = const(64)  # bytes a record counts for beyond its own
 
 
 class Journal:
@@ -30,7 +30,7 @@ class Journal:
     waits     True when acknowledgements wait for what they promise: the store is to, or fails and does not degrade
     batch     number of the batch that is being gathered; Broker.durable has the last one that is durable
     serial    goes up with each change; `taken_serial` is what it was when the last batch was taken
-    size      bytes of messages in the batch that is being gathered; `committing` of the batch on its way
+    size      bytes of the batch that is being gathered; `committing` of the batch on its way
     failing   True while the store cannot write
     offset    turns the broker's clock into the store's, ms, see port.core.records
     """
@@ -62,14 +62,20 @@ class Journal:
 
     def put(self, key: bytes, value: "Any") -> None:
         """A record is to be this, or to go (None)."""
-        self._records[key] = value
+        records = self._records
+        before = len(records)
+        records[key] = value
         self.serial += 1
+        if len(records) > before:
+            self.size += len(key) + _OVERHEAD
+        if isinstance(value, bytes):
+            self.size += len(value)
 
     def retained(self, name: bytes, record: "Optional[Retained]") -> None:
         """The retained message of a topic was set, or removed."""
         self.put(RETAINED + name, record)
         if record is not None:
-            self.size += len(name) + len(record[1]) + len(record[3]) + _OVERHEAD
+            self.size += len(record[1]) + len(record[3])
 
     def attached(self, session: "Session") -> None:
         """A session has a connection, and with it perhaps another expiry interval and will."""
@@ -83,6 +89,10 @@ class Journal:
     def forget(self, session: "Session") -> None:
         """A session is not kept any more, with all that belongs to it."""
 
+    def weight(self, conn: "Connection") -> int:
+        """Bytes of what a client is to be sent that wait for something to be durable, about."""
+        return 0
+
     # -- who waits ------------------------------------------------------------------------------
 
     def wait(self, conn: "Connection") -> None:
@@ -93,7 +103,7 @@ class Journal:
         return False
 
     def check_backlog(self, conn: "Connection") -> None:
-        """Read no more from a client that sends while too much waits to be written."""
+        """Something came from a client that is to be stored: read no more from it while too much waits to be written."""
 
     def flushed(self) -> None:
         """All that came has been handled, and there are changes that are in no batch yet."""

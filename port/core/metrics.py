@@ -259,7 +259,7 @@ def _store(broker: "Broker", measures: "Measures") -> "Iterator[Family]":
     yield ("ucomqtt_store_batch_failures_total", _COUNTER, names, "Attempts to write one that failed"), told("failures")
     text = "Batches acknowledged unwritten, on_failure being degrade"
     yield ("ucomqtt_store_undurable_batches_total", _COUNTER, names, text), told("undurable")
-    yield ("ucomqtt_store_pending_bytes", _GAUGE, names, "Messages that are not durable yet"), told("waiting/bytes")
+    yield ("ucomqtt_store_pending_bytes", _GAUGE, names, "Changes that are not durable yet"), told("waiting/bytes")
     yield ("ucomqtt_store_records_total", _COUNTER, names, "Records written and removed"), told("records")
     yield ("ucomqtt_store_size_bytes", _GAUGE, names, "What the store takes on disk or flash"), told("bytes")
     text = "What was written to flash, as its budget counts"

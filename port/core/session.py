@@ -387,6 +387,8 @@ class Session:
             size += len(conn.rest or b"") + (0 if conn.unfinished is None else conn.unfinished.bytes)
             for alias in conn.aliases or ():
                 size += len(conn.aliases[alias]) + broker.identifier  # type: ignore[index]
+            if broker.journal is not None:
+                size += broker.journal.weight(conn)
         for name in self.aliases or ():
             size += len(name) + broker.identifier
         for packet_id in self.inflight:

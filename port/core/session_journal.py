@@ -10,7 +10,7 @@ durable, and with it all that follows to the same client: the order stays.
 from port.core import const
 from port.core.codec import u16, u32
 from port.core.journal import Journal
-from port.core.message import Message
+from port.core.message import LIGHT, Message
 from port.core.records import ENTRY, MESSAGE, RECEIVED, REPLAYED, SESSION, SUBSCRIPTION, WILL, message_value, retained_value, u48
 from port.core.session_records import DUE, entry_value, replayed_value, session_value, subscription_value, will_value
 from port.core.sweep import Sweep
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 _STORE = const(2)  # Connection.blocked: it has much to send that must wait
 _STORING = const(4)  # Connection.held: it sends faster than the store writes
 _AT_ONCE = const(200)  # parts of a session that are forgotten in one go
-_BATCH = const(10000)  # records of such that are stored together
-_OVERHEAD = const(32)  # bytes a message takes on its way beyond its own
+_BATCH = const(10000)  # records that are gathered for a batch before who brings more has to wait
+_OVERHEAD = const(64)  # bytes a record counts for beyond its own
+_CHUNK = const(32)  # and a packet that is held
 
 
 class SessionJournal(Journal):
@@ -52,7 +53,10 @@ class SessionJournal(Journal):
         self._entries: "dict[int, tuple[int, int, Entry]]" = {}  # key -> (session number, packet identifier, entry)
         self._taken_key = 0  # entries up to this key are in records, or were
         self._held: "dict[Connection, list[Any]]" = {}  # [batch, packets that may be sent after it, their bytes]
+        self._shared: "dict[int, int]" = {}  # how often large packets are among them, by id: memory has each once
         self._readers: "list[Connection]" = []
+        self._reader: "Any" = self._read_on
+        self._writer: "Any" = self._write
 
     # -- changes ------------------------------------------------------------------------------
 
@@ -165,9 +169,14 @@ class SessionJournal(Journal):
         key = entry[4]
         self._entries.pop(key, None)
         if 0 < key <= self._taken_key:
-            self.put(ENTRY + u48(key), None)
+            self._gone(ENTRY + u48(key))
             if entry[0] is not None:
                 self._let_go(entry[0])
+
+    def _gone(self, key: bytes) -> None:
+        """The record of an entry or a message is to go. It does not count: there are no more of these than were queued."""
+        self._records[key] = None
+        self.serial += 1
 
     def released(self, session: "Session", entry: "Entry", packet_id: int) -> "Entry":
         """PUBREC came for an entry: returns what is in flight in its place, only the identifier."""
@@ -184,7 +193,7 @@ class SessionJournal(Journal):
             ref[1] -= 1
             if not ref[1]:
                 del self.refs[message]
-                self.put(MESSAGE + u48(ref[0]), None)
+                self._gone(MESSAGE + u48(ref[0]))
 
     # -- who waits ------------------------------------------------------------------------------
 
@@ -208,17 +217,50 @@ class SessionJournal(Journal):
         part = held[-1]
         for chunk in out:
             # What lies in a buffer that is shared does not stay there.
-            part[1].append(chunk if isinstance(chunk, bytes) else bytes(chunk))
-            part[2] += len(chunk)
+            chunk = chunk if isinstance(chunk, bytes) else bytes(chunk)
+            part[1].append(chunk)
+            part[2] += len(chunk) + _CHUNK
+            self._count(chunk)
         out.clear()
         if sum([part[2] for part in held]) > conn.options.outbox_bytes:
             conn.pause_writing(_STORE)
+
+    def _count(self, chunk: bytes) -> None:
+        """A packet is held; it is counted among what is kept for clients."""
+        if len(chunk) > LIGHT:
+            others = self._shared.get(id(chunk), 0)
+            self._shared[id(chunk)] = others + 1
+            if others:
+                return
+        self._broker.message_bytes += len(chunk) + _CHUNK
+
+    def _let_go_of(self, chunks: "list[bytes]") -> None:
+        """The opposite of `_count`."""
+        shared = self._shared
+        for chunk in chunks:
+            if len(chunk) > LIGHT:
+                others = shared.get(id(chunk), 0) - 1
+                if others > 0:
+                    shared[id(chunk)] = others
+                if others:
+                    continue
+                del shared[id(chunk)]
+            self._broker.message_bytes -= len(chunk) + _CHUNK
+
+    def weight(self, conn: "Connection") -> int:
+        """See Journal.weight."""
+        size = 0
+        for part in self._held.get(conn, ()):
+            size += part[2]
+        return size
 
     def closing(self, conn: "Connection", told: bool) -> None:
         """A connection ends: take out of its outbox what must not be sent yet. `told`: the last packet says why."""
         held = self._held.pop(conn, None)
         out = conn.out
         first = held[0][1][0][0] if held else out[0][0] if out else 0x20
+        for part in held or ():
+            self._let_go_of(part[1])
         if told and out and first != 0x20:  # nothing comes before CONNACK
             out[:] = out[-1:]
         else:
@@ -226,9 +268,36 @@ class SessionJournal(Journal):
 
     def check_backlog(self, conn: "Connection") -> None:
         """See Journal.check_backlog."""
-        if self.size + self.committing > self.store.backlog_bytes:
-            conn.hold(_STORING)
+        if self._is_full() and not conn.held & _STORING:
             self._readers.append(conn)
+            conn.hold(_STORING)
+            self._see_to_readers()
+
+    def _is_full(self) -> bool:
+        """Whether too much waits to be written; or too many records do, which are encoded in one go."""
+        if self.size + self.committing > self.store.backlog_bytes:
+            return True
+        return len(self._entries) + len(self._records) > _BATCH and not self.failing
+
+    def _write(self) -> bool:
+        """A job, see Broker.background."""
+        self.commit()
+        return False
+
+    def _read_on(self) -> bool:
+        """A job, see Broker.give_turn: read those again who had to stop, one after the other, as far as there is room."""
+        if self._readers and not self._is_full():
+            self._readers.pop(0).stored()
+        return self._readers != [] and not self._is_full()
+
+    def _see_to_readers(self) -> None:
+        """If somebody had to stop: let them go on when there is room, or make some; it may be a while before a batch is due."""
+        broker = self._broker
+        if self._readers and not self._is_full():
+            if self._reader not in broker.turns:
+                broker.give_turn(self._reader)
+        elif self._readers and not self._busy:
+            broker.background(self._writer)
 
     def flushed(self) -> None:
         """See Journal.flushed: begin a batch if somebody may be waiting for it."""
@@ -243,16 +312,14 @@ class SessionJournal(Journal):
             if held is None:  # gone meanwhile
                 continue
             while held and held[0][0] <= broker.durable:
-                broker.bytes_sent += conn.transport.send(held.pop(0)[1])
+                chunks = held.pop(0)[1]
+                self._let_go_of(chunks)
+                broker.bytes_sent += conn.transport.send(chunks)
             if not held:
                 del self._held[conn]
                 if conn.blocked & _STORE:
                     conn.resume_writing(_STORE)
-        if self._readers and self.size + self.committing <= self.store.backlog_bytes:
-            readers = self._readers
-            self._readers = []
-            for conn in readers:
-                conn.go_on(_STORING)
+        self._see_to_readers()
         broker.flush()
 
     # -- batches --------------------------------------------------------------------------------
@@ -262,6 +329,11 @@ class SessionJournal(Journal):
         super().begin(offset, numbers, keys)
         self.numbers = numbers
         self.keys = self._taken_key = keys
+
+    def commit(self) -> None:
+        """See Journal.commit."""
+        super().commit()
+        self._see_to_readers()
 
     def _take(self) -> "list[Record]":
         """See Journal._take."""

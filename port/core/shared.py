@@ -8,18 +8,19 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
     from port.core.message import Message
-    from port.core.session import Entry, Session
+    from port.core.session import Session
 
 _QOS = const(3)
 _RETAIN_AS_PUBLISHED = const(8)
 _QOS_BITS = const(6)
-
 
 class SharedGroup:
     """The sessions that share one `$share/NAME/filter`, served in turn.
 
     Members that are online and have room in their receive window come first, then others
     online; a member that is away only gets what nobody online can take, and only QoS 1 and 2.
+
+    online  members that are connected
     """
 
     subscriptions = None
@@ -32,6 +33,7 @@ class SharedGroup:
         self.members: "list[tuple[Session, int]]" = []  # those before `_next` have had their turn
         self._places: "dict[Session, int]" = {}  # of the members, in that list
         self._next = 0
+        self.online = 0
 
     @property
     def group(self) -> "SharedGroup":
@@ -51,6 +53,13 @@ class SharedGroup:
         except MemoryError:
             self.members.pop()
             raise
+        if session.conn is not None:
+            self.online += 1
+
+    def came(self, session: "Session", more: int) -> None:
+        """A member has a connection from now on (1), or has lost it (-1)."""
+        if session in self._places:
+            self.online += more
 
     def remove(self, session: "Session") -> None:
         """Take a member away, if it is one. Takes no memory."""
@@ -66,6 +75,8 @@ class SharedGroup:
         if at < len(members):
             self._put(at, last)
         del self._places[session]
+        if session.conn is not None:
+            self.online -= 1
 
     def _put(self, at: int, member: "tuple[Session, int]") -> None:
         self.members[at] = member
@@ -105,25 +116,21 @@ class SharedGroup:
 
         `sent`: QoS 1 that is in flight, too. `stays`: what nobody takes stays with it.
         """
+        self.hand_over(_take(session, groups or {self: True}, sent), session, stays)
+
+    def hand_over(self, entries: "list[Any]", leaving: "Session", stays: bool = False) -> None:
+        """Give entries a member had through this group, or others, to other members, see `leave`; the member has them no more."""
         heirs: "dict[SharedGroup, _Heirs]" = {}
-        for entry in _take(session, groups or {self: True}, sent):
+        for entry in entries:
             group = entry[3]
             if group not in heirs:
-                heirs[group] = _Heirs(group, session)
+                heirs[group] = _Heirs(group, leaving)
             if not heirs[group].take(entry[0]) and stays:
-                session.enqueue(session.own_entry(*entry[:4]))
+                leaving.enqueue(leaving.own_entry(*entry[:4]))
 
     def has_others(self, session: "Session") -> bool:
         """True when some other member is connected."""
-        for other, _ in self.members:
-            if other is not session and other.conn is not None:
-                return True
-        return False
-
-    def hand_back(self, entry: "Entry", leaving: "Session") -> bool:
-        """Give what a leaving member had to another one; False when nobody takes it, though it has not expired."""
-        message = entry[0]
-        return message.expired(leaving.broker.clock()) or self.deliver(message, leaving)
+        return self.online > (session.conn is not None)
 
     def _choose(self, name: bytes, qos: int, leaving: "Optional[Session]") -> int:
         """Which member is to take a message, -1 when there is none."""
@@ -157,7 +164,7 @@ class _Heirs:
     """The members of a group that may take what one that leaves had, each looked at once, not once for each message.
 
     They are in three lists, of which the first that has somebody serves: those with room in their receive window,
-    others that are online, and those that are away.
+    others that are online, and those that are away. Who would drop all of it, being away, is in none.
     """
 
     def __init__(self, group: SharedGroup, leaving: "Session") -> None:
@@ -165,16 +172,25 @@ class _Heirs:
         self._leaving = leaving
         self._lists: "list[list[tuple[Session, int]]]" = [[], [], []]
         self._next = 0
+        self._refused: "dict[tuple[bytes, bool], bool]" = {}  # topic name and whether it was QoS 0, of what nobody took
         leaving.broker.spent += len(group.members) >> 2
         for member in group.members:
-            session = member[0]
-            if session is not leaving:
-                self._lists[0 if session.out is not None else 1 if session.conn is not None else 2].append(member)
+            session, options = member
+            if session is leaving:
+                continue
+            if session.out is not None:
+                self._lists[0].append(member)
+            elif options & _QOS or session.keeps_qos0():
+                self._lists[1 if session.conn is not None else 2].append(member)
 
     def take(self, message: "Message") -> bool:
         """Hand the message to one of them, in turn; False when nobody takes it, though it has not expired."""
-        if message.expired(self._leaving.broker.clock()):
+        broker = self._leaving.broker
+        if message.expired(broker.clock()):
             return True
+        alike = message.name, not message.qos
+        if alike in self._refused:
+            return False
         ready, there, _ = self._lists
         for members in self._lists:
             left = len(members)
@@ -188,11 +204,14 @@ class _Heirs:
                     continue
                 self._next += 1
                 if session.access is not None and session.access.receive(message.name) < 0:
+                    broker.spent += 1
                     continue
-                if session.out is None and not min(message.qos, options & _QOS) and not session.keeps_qos0():
+                if session.out is None and not message.qos and not session.keeps_qos0():
+                    broker.spent += 1
                     continue  # it would be dropped there
                 self._group.give(message, session, options)
                 return True
+        self._refused[alike] = True
         return False
 
 
@@ -203,17 +222,38 @@ def _take(session: "Session", groups: "dict[SharedGroup, bool]", sent: bool) -> 
     that was sent stays [MQTT-4.8.2-4] [MQTT-4.8.2-5].
     """
     taken: "list[Any]" = []
+    broker = session.broker
+    inflight = session.inflight
+    if sent:
+        broker.spent += len(inflight) >> 2
+        for packet_id in inflight:
+            if _is_through(inflight[packet_id], groups):
+                break
+        else:
+            sent = False
     for packet_id in session.inflight_ids() if sent else ():
-        entry = session.inflight[packet_id]
-        if type(entry) is not bytes and entry[3] in groups and entry[1] & _QOS_BITS == 2:
+        entry = inflight[packet_id]
+        if _is_through(entry, groups) and entry[1] & _QOS_BITS == 2:
             taken.append(entry)
             session.land(packet_id, entry)
-    queue = session.queue
-    for _ in range(len(queue or ())):
-        entry = session.unqueue()
+    queue: "Any" = session.queue or ()
+    broker.spent += len(queue) >> 2
+    for entry in queue:
+        if entry[3] in groups:
+            break
+    else:
+        return taken
+    broker.spent += len(queue) >> 1
+    for _ in range(len(queue)):
+        entry = queue[0]
         if entry[3] in groups:
             taken.append(entry)
-            session.drop(entry)
-        else:
-            session.requeue(entry)
+            session.drop(session.unqueue())
+        else:  # behind the others, which keep their order so
+            queue.append(queue.popleft())
     return taken
+
+
+def _is_through(entry: "Any", groups: "dict[SharedGroup, bool]") -> bool:
+    """Whether an entry in flight came through one of the groups."""
+    return type(entry) is not bytes and entry[3] in groups

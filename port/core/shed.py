@@ -12,7 +12,7 @@ from port.core.reason import DROP_MEMORY, QUOTA_EXCEEDED, MQTTError
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator
+    from typing import Any, Callable, Iterator, Optional
 
     from port.core.broker import Broker
     from port.core.session import Session
@@ -20,32 +20,82 @@ if TYPE_CHECKING:
 MANY = const(200)  # sessions
 SLICE = const(2000)  # units of work in one go: messages that are dropped, sessions and messages in flight that are looked at
 _ENTRY = const(96)  # bytes of memory that a queued message takes besides its own
+_LOOKS = const(8000)  # units that it may take to find out at once who has to give way
 _GONE_SESSION = const(50)  # what it costs to end a session, in the same units
+_GONE_QUEUE = const(8)  # and to drop a queue, besides its messages
 
 
-def drop_largest(broker: "Broker") -> int:
-    """Drop one queue at once, see above; returns how many messages that were, 0 where it is not queues that must give way."""
-    sessions = broker.sessions
-    key = None
+def drop_queues(broker: "Broker", most: "Optional[int]") -> int:
+    """Drop queues at once, see above, until no more than `most` bytes are kept (None: one queue), or that is a slice of work.
+
+    Returns how many messages that were; 0 where it is not queues that must give way, or it takes too long to find out.
+    """
+    left = SLICE
+    for client_id in broker.sessions:
+        left -= 1 + len(broker.sessions[client_id].inflight)
+    if most is not None and left < SLICE - _LOOKS:
+        return 0
+    broker.spent += SLICE - left
     try:
-        totals: "dict[Any, int]" = {}
-        for client_id in sessions:
-            session = sessions[client_id]
-            owner = session.owner_key()
-            totals[owner] = totals.get(owner, 0) + session.weight()
-        key = _above(broker, totals)
+        return _drop_by_owner(broker, most, left)
     except MemoryError:
-        pass  # then it is the largest of all
+        largest = _largest(broker)
+    return 0 if largest is None else _drop_queue(broker, largest)
+
+
+def _drop_by_owner(broker: "Broker", most: "Optional[int]", left: int) -> int:
+    """See drop_queues; everybody is weighed once. `left`: of the slice."""
+    weights: "dict[Any, int]" = {}
+    queues: "dict[Any, list[Session]]" = {}  # of each owner, the first to go last
+    for client_id in broker.sessions:
+        session = broker.sessions[client_id]
+        owner = session.owner_key()
+        weights[owner] = weights.get(owner, 0) + session.weight()
+        if session.queue:
+            queues.setdefault(owner, []).append(session)
+    for owner in queues:
+        queues[owner].sort(key=_rank)
+    count = 0
+    while not count if most is None else broker.kept() > most:
+        line = _find_line(queues, _above(broker, weights))
+        if not line or count and left < 0:
+            break
+        session = line.pop()
+        weights[session.owner_key()] -= session.queued_bytes
+        dropped = _drop_queue(broker, session)
+        left -= dropped + _GONE_QUEUE + len(weights)
+        count += dropped
+    return count
+
+
+def _rank(session: "Session") -> "tuple[bool, int]":
+    """What is higher goes first."""
+    return session.conn is None, _queue_size(session)
+
+
+def _find_line(queues: "dict[Any, list[Session]]", key: "Any") -> "list[Session]":
+    """The queues of an owner, or (None) those among which is the one that goes first of all."""
+    line: "list[Session]" = queues.get(key, [])
+    for owner in queues if key is None else ():
+        other = queues[owner]
+        if other and (not line or _rank(other[-1]) > _rank(line[-1])):
+            line = other
+    return line
+
+
+def _largest(broker: "Broker") -> "Optional[Session]":
+    """Whose queue goes first of all, or None. Takes no memory: there may be none left."""
+    found = None
     for away in (True, False):
         most = 0
-        for client_id in sessions:
-            session = sessions[client_id]
-            if _is_of(session, key, away) and _queue_size(session) > most:
+        for client_id in broker.sessions:
+            session = broker.sessions[client_id]
+            if _is_of(session, None, away) and _queue_size(session) > most:
                 most = _queue_size(session)
-                largest = session
-        if most:
-            return _drop_queue(broker, largest)
-    return 0
+                found = session
+        if found is not None:
+            break
+    return found
 
 
 class Shedding:
@@ -111,7 +161,7 @@ class Shedding:
                     elif _queue_size(session) >= least:
                         if self._enough():
                             return
-                        self._left -= _drop_queue(self._broker, session)
+                        self._left -= _drop_queue(self._broker, session) + _GONE_QUEUE
                 if not least and not most:
                     break
                 least = 0 if least else most // 2 + 1

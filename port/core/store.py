@@ -22,7 +22,8 @@ class Store:
                    while batches fail and `on_failure` is refuse
     interval       s between two batches where nobody waits; changes in between that cancel out are never written
     heartbeat      s after which a batch tells the time where nothing has changed, see port.core.records
-    backlog_bytes  bytes of messages not durable yet at which no more is read from the clients that send them
+    backlog_bytes  bytes of messages and other changes not durable yet, and 64 for each, at which no more is read from the
+                   clients that bring them
     kind           what it is, for the figures
     place          which file, server or folder it is, for messages
     on_failure     what happens while batches fail: `refuse` (acknowledgements wait, new persistent sessions are refused

@@ -34,7 +34,7 @@ class StoreConfig:
     type: memory (default): nothing; sqlite: a file, redis: a Redis server, both CPython only; flash: a board's file system
     durability: what may be lost, one of none, batch, sync: see the module of the type (default batch; flash: none)
     on_failure: while nothing can be written: refuse (default): clients wait; degrade: the broker goes on without the store (type flash: degrade with durability none, else refuse)
-    backlog_bytes: bytes of messages not written yet at which no more is read from those who send (default 16777216)
+    backlog_bytes: bytes of messages and other changes not written yet, and 64 for each, at which no more is read from those who bring them (default 16777216)
     file: the database, type sqlite only
     url: the server, type redis only: redis://HOST:PORT/DATABASE, rediss:// or unix:// (default redis://127.0.0.1:6379/0)
     prefix: beginning of the keys, type redis only (default ucomqtt)

@@ -187,6 +187,19 @@ class Subscriptions:
         """The shared subscription with this filter, or None."""
         return self._groups.get(topic_filter)
 
+    def came(self, session: "Session", more: int = 1) -> None:
+        """A session has a connection from now on, or with -1 has lost it: its shared subscriptions count who is online.
+
+        Takes no memory.
+        """
+        groups = self._groups
+        if groups:
+            session.broker.spent += len(session.subscriptions) >> 2
+            for topic_filter in session.subscriptions:
+                group = groups.get(topic_filter)
+                if group is not None:
+                    group.came(session, more)
+
     def _get(self, topic_filter: bytes) -> "Any":
         """A filter's subscribers: None, one, or a dict of them."""
         if not has_wildcard(topic_filter):

@@ -1,7 +1,7 @@
 """The broker's figures, and when they are published as $SYS topics.
 
-Nothing is stored: a round is published every `sys_interval` seconds to whoever subscribes,
-and a new subscriber gets the values of the moment, as if they were retained. A broker that was
+Nothing is stored: a round is published every `sys_interval` seconds to whoever subscribes, in
+slices where that are many, and a new subscriber gets the values of the moment, as if they were retained. A broker that was
 installed without port.core.figures has no $SYS topics.
 """
 
@@ -41,7 +41,8 @@ class SysInfo:
         self.metrics: "Optional[Callable[[Broker], Any]]" = None
         self.earlier: "Optional[dict[str, int]]" = None
         self._waiting = [0, 0]  # see waiting, as last counted
-        self._counting: "Optional[Iterator[None]]" = None  # for a round
+        self._steps: "Optional[Iterator[None]]" = None  # of the round that is under way
+        self._job: "Any" = self._go_on
 
     def figures(self) -> "list[tuple[str, Any]]":
         """All (topic below $SYS/broker/, value) pairs of this moment."""
@@ -79,31 +80,36 @@ class SysInfo:
             return
         self._due = now + interval
         broker = self._broker
-        if len(broker.sessions) <= _FEW:
-            self._publish()
-        elif self._counting is None:
-            self._counting = self.count()
-            broker.background(self._count_some)
+        if self._job in broker.jobs:  # the last one is still under way
+            return
+        self._steps = self._round()
+        if self._go_on():
+            broker.background(self._job)
 
-    def _count_some(self) -> bool:
-        """A job, see Broker.background: a round when all are counted."""
+    def _go_on(self) -> bool:
+        """A job, see Broker.background."""
         broker = self._broker
-        counting = self._counting
-        self._counting = None  # should it fail
-        for _ in counting or ():
-            broker.spent += _COUNTED
+        steps = self._steps
+        self._steps = None  # should it fail
+        for _ in steps or ():
             if broker.spent > broker.turn:
-                self._counting = counting
+                self._steps = steps
                 return True
-        self._publish()
         return False
 
-    def _publish(self) -> None:
+    def _round(self) -> "Iterator[None]":
+        """Publish the figures in steps, with the values of one moment: where there are many sessions when all are counted."""
+        broker = self._broker
+        if len(broker.sessions) > _FEW:
+            for _ in self.count():
+                broker.spent += _COUNTED
+                yield
         try:
             from port.core.figures import publish
         except ImportError:
             return
-        publish(self._broker)
+        for _ in publish(broker):
+            yield
 
 
 def _tally(counts: "list[int]", session: "Session") -> None:

@@ -1,5 +1,7 @@
 """Who waits until what he is promised is durable, and who does not."""
 
+import sys
+
 from disk import Disk, restart
 from harness import VERSIONS, World
 from port.core.codec import CONNACK, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE
@@ -24,6 +26,11 @@ def keeper(world, client_id="c", version=5, **fields):
         client.connack = client.inbox.pop(0)
     assert client.connack["code"] == 0
     return client
+
+
+def subscribe_soon(client, topic_filter):
+    """Without looking at the answer."""
+    client.say(SUBSCRIBE, packet_id=client.next_id(), filters=[(topic_filter.encode(), 0)])
 
 
 def subscriber(world, client_id="r", version=5, qos=2):
@@ -318,11 +325,129 @@ def test_a_client_is_not_read_while_too_much_waits_for_the_store():
     assert other.held
     world.advance(5000)
     disk.complete_all()
-    assert not sender.held
+    world.settle()
+    assert not sender.held and not other.held
     sender.feed(b"")
     disk.complete_all()
     assert len(sender.inbox) == 6 and len(other.inbox) == 1
     assert len(world.session("r").queue) == 7
+
+
+def test_no_more_records_are_gathered_than_are_encoded_in_one_go():
+    """A batch is encoded while nobody is served: who brings more than that waits, whether clients wait for batches or not."""
+    if sys.implementation.name == "micropython":  # whose stores are full long before
+        return
+    for waits in (True, False):
+        world, disk = world_with_disk(waits=waits, backlog_bytes=100000000)
+        for i in range(100):
+            subscriber(world, "r%d" % i, qos=1).lose()
+        world.advance(2000)
+        disk.complete_all()
+        publishers = [world.connect("p%d" % i, 4) for i in range(2)]
+        sent = 0
+        while sent < 230:
+            for publisher in publishers:
+                if not publisher.held:
+                    publisher.send_publish("a", b"x", 1)
+                    sent += 1
+            if all([publisher.held for publisher in publishers]):
+                world.broker.work()
+                world.settle()
+                disk.complete_all()
+                world.settle()
+        world.advance(2000)
+        disk.complete_all()
+        world.settle()
+        for _ in range(2):
+            disk.complete_all()
+            world.settle()
+        assert sum([len(publisher.inbox) for publisher in publishers]) == sent
+        assert len(disk.written(6)) >= 100 * sent
+        largest = max([len(batch) for batch in disk.batches])
+        assert 9000 < largest < 10500, largest
+        assert not world.errors()
+
+
+def test_filters_that_are_always_new_wait_for_the_store_as_messages_do():
+    for version in VERSIONS:
+        world, disk = world_with_disk(backlog_bytes=10000)
+        client = keeper(world, "c", version)
+        number = 0
+        while not client.held:
+            client.say(SUBSCRIBE, packet_id=1, filters=[(b"%d/" % number + b"x" * 200, 0)])
+            if not client.held:
+                client.say(UNSUBSCRIBE, packet_id=2, filters=[b"%d/" % number + b"x" * 200])
+            number += 1
+            assert number < 60
+        journal = world.broker.journal
+        assert number > 20 and 10000 < journal.size + journal.committing < 11000
+        waiting = len(client.inbox)
+        other = world.connect("other", version)
+        other.subscribe("t")  # which is not stored
+        other.ping()
+        while disk.busy():
+            disk.complete()
+            world.settle()
+        assert not client.held and len(client.inbox) > waiting
+        client.inbox.clear()
+        client.ping()
+
+
+def test_a_subscribe_of_many_filters_and_connects_wait_for_the_store_too():
+    world, disk = world_with_disk(backlog_bytes=10000)
+    client = keeper(world)
+    world.broker.turn = 1000
+    client.say(SUBSCRIBE, packet_id=1, filters=[(b"%d/" % i + b"x" * 100, 0) for i in range(100)])
+    assert client.held and not world.broker.turns
+    late = world.client()
+    late.connect("late", clean_start=False, properties=KEPT)
+    assert late.held and not late.inbox
+    late.send_publish("t", "x")
+    clean = world.connect("clean")
+    assert not clean.held
+    clean.subscribe("t")
+    disk.complete_all()
+    world.settle()
+    disk.complete_all()
+    world.settle()
+    client.expect(SUBACK, codes=bytes(100))
+    late.expect(CONNACK, code=0)
+    assert not client.held and not late.held
+    late.feed(b"")
+    clean.expect_message("t", "x")
+
+
+def test_what_waits_for_the_store_counts_as_kept_for_its_client():
+    for how in ("sent", "lost"):
+        world, disk = world_with_disk()
+        clients = [keeper(world, "c%d" % i) for i in range(3)]
+        for client in clients:
+            subscribe_soon(client, "own/" + client.conn.client_id.decode())
+            subscribe_soon(client, "all")
+        disk.complete_all()
+        broker = world.broker
+        before = broker.message_bytes
+        weights = [world.session("c%d" % i).weight() for i in range(3)]
+        for client in clients:
+            subscribe_soon(client, "another")  # what follows waits behind its SUBACK
+        for i in range(3):
+            broker.publish("own/c%d" % i, bytes(5000))
+            broker.publish("own/c%d" % i, bytes(50))
+        assert 15000 < broker.message_bytes - before < 17000
+        broker.publish("all", bytes(9000))  # memory has that once
+        assert 24000 < broker.message_bytes - before < 27000
+        for i in range(3):
+            assert world.session("c%d" % i).weight() - weights[i] > 14000
+        clients[0].lose()
+        assert 19000 < broker.message_bytes - before < 21000
+        if how == "lost":
+            clients[1].lose()
+            assert 14000 < broker.message_bytes - before < 15000
+            clients[2].lose()
+        disk.complete_all()
+        assert broker.message_bytes == before
+        if how == "sent":
+            assert [len([packet for packet in client.inbox if packet["type"] == PUBLISH]) for client in clients] == [0, 3, 3]
 
 
 # -- a store that fails -----------------------------------------------------------------------------------

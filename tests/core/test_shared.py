@@ -2,9 +2,10 @@
 
 from harness import VERSIONS, World
 from port.core import TYPE_CHECKING
-from port.core.codec import PUBLISH, PUBREL
+from port.core.codec import PUBLISH, PUBREL, UNSUBSCRIBE
 from port.core.packets import encode
 from port.core.properties import MESSAGE_EXPIRY_INTERVAL, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, SUBSCRIPTION_IDENTIFIER
+from port.core.session import Session
 from port.core.shared import SharedGroup
 
 if TYPE_CHECKING:
@@ -389,6 +390,106 @@ def test_what_the_last_member_online_had_goes_to_those_away_in_turn():
     assert spent[1] - spent[0] <= 20
 
 
+def test_who_takes_nothing_is_looked_at_once_when_a_member_leaves():
+    """Members that are away at QoS 0, whatever number of messages there is to hand over."""
+    looks = []
+    keeps = Session.keeps_qos0
+
+    def counting(session):
+        looks.append(session)
+        return keeps(session)
+
+    setattr(Session, "keeps_qos0", counting)
+    try:
+        for takers in (0, 2):
+            world = World(max_queued_messages=100)
+            for i in range(20):
+                members(world, [b"away%d" % i], qos=0, properties=KEPT)[0].lose()
+            members(world, ["last"], properties=KEPT)[0].lose()
+            publish(world, 100)
+            for client in members(world, "ab"[:takers], properties=KEPT):
+                client.lose()
+            looks.clear()
+            world.connect("last").disconnect()
+            assert len(looks) <= 2 * 20, len(looks)
+            assert [len(world.session(name).queue) for name in "ab"[:takers]] == [50] * takers
+    finally:
+        setattr(Session, "keeps_qos0", keeps)
+
+
+def test_what_nobody_may_receive_is_not_offered_again():
+    world = World(max_queued_messages=100, anonymous="all")
+    world.broker.set_acl([{"client_id": "away*", "allow": False, "actions": ["receive"], "topic": "t"}, {"topic": "#"}])
+    for i in range(20):
+        members(world, [b"away%d" % i], topic_filter="$share/g/+", properties=KEPT)[0].lose()
+    members(world, ["last"], topic_filter="$share/g/+", properties=KEPT)[0].lose()
+    publish(world, 50)
+    for _ in range(21):  # a turn of each
+        world.broker.publish("other", "x", 1)
+    assert len(world.session("last").queue) == 51
+    world.broker.spent = 0
+    world.connect("last").disconnect()
+    assert sum([len(world.session(b"away%d" % i).queue or ()) for i in range(20)]) == 21
+    assert world.broker.spent < 20 * 50, world.broker.spent
+
+
+def test_queues_gone_through_count_for_the_turn():
+    """An UNSUBSCRIBE of many shared subscriptions whose client has much in its queue."""
+    spent = []
+    for count in (0, 80):
+        world = World(max_queued_messages=100, receiver_patience=0)
+        client = world.connect("c", properties={RECEIVE_MAXIMUM: 1})
+        client.subscribe("t", 1)
+        filters = [b"$share/g%d/u" % i for i in range(20)]
+        for topic_filter in filters:
+            client.subscribe(topic_filter)
+        publish(world, 1 + count)
+        client.say(UNSUBSCRIBE, packet_id=9, filters=filters, properties={})
+        spent.append(world.broker.spent)
+        assert len(world.session("c").queue or ()) == count
+    assert spent[1] - spent[0] >= 20 * 80 // 4, spent
+
+
+def test_a_group_knows_how_many_are_online():
+    seed = 1
+    world = World()
+    clients: "dict[int, Any]" = {}
+    for step in range(300):
+        seed = (seed * 1103515245 + 12345) & 0x3FFFFFFF
+        i = (seed >> 8) % 6
+        client = clients.get(i)
+        what = (seed >> 16) % 4
+        if client is None or client.closed or what == 0:  # taken over, or come back
+            clients[i] = world.connect("c%d" % i, clean_start=step % 7 == 0, properties=KEPT)
+        elif what == 1:
+            client.lose()
+            clients[i] = None
+        elif what == 2:
+            client.subscribe("$share/g/t", qos=step % 2)
+        else:
+            client.unsubscribe("$share/g/t", 0 if b"$share/g/t" in world.session("c%d" % i).subscriptions else 0x11)
+        group = world.broker.router.group(b"$share/g/t")
+        if group is not None:
+            assert group.online == len([session for session, _ in group.members if session.conn is not None])
+
+
+def test_others_are_not_looked_for_when_a_member_leaves():
+    class Unseen:
+        def __len__(self):
+            return 2
+
+    world = World()
+    one, two = members(world, "ab", properties=KEPT)
+    two.lose()
+    publish(world, 1)
+    group = world.broker.router.group(b"$share/g/t")
+    members_of_it = group.members
+    group.members = Unseen()
+    one.lose()
+    group.members = members_of_it
+    assert not world.errors() and len(world.session("a").inflight) == 1
+
+
 def test_who_has_room_takes_what_a_member_had_before_who_has_none():
     world = World()
     full = members(world, "f", properties={RECEIVE_MAXIMUM: 2})[0]
@@ -445,6 +546,7 @@ class Member:
         self.n = n
         self.access = None
         self.out = []
+        self.conn = None
         self.inflight = ()
         self.room = 1
         self.broker = self

@@ -13,6 +13,7 @@ class Receiver:
     group = None
     access = None
     subscription_bytes = 0
+    conn = None
 
     def owner_key(self):
         return b"owner"

@@ -134,6 +134,38 @@ def test_a_round_every_interval():
     assert [packet["retain"] for packet in got] == [False] * 4
 
 
+def test_a_round_for_many_is_published_in_slices():
+    world = World(sys_interval=10)
+    broker = world.broker
+    clients = [world.connect("c%d" % i) for i in range(20)]
+    for client in clients:
+        client.subscribe("$SYS/#", options=0x20)
+        client.subscribe("$SYS/broker/+/+", options=0x20)
+    broker.turn = 1000
+    broker.tick()
+    most = broker.spent
+    assert len(clients[0].inbox) < 10 and most < 3000
+    other = world.connect("other")  # served in between, and not counted: the values are those of one moment
+    world.advance(20000)  # the next rounds are due, and not begun
+    slices = 0
+    while broker.work():
+        most = max(most, broker.spent)
+        broker.flush()
+        slices += 1
+        other.ping()
+    broker.flush()
+    assert slices > 10 and most < 3000, (slices, most)
+    for client in clients:
+        topics = [packet["topic"] for packet in client.inbox]
+        assert len(topics) == len(set(topics)) == len(set(COMQTT + MOSQUITTO + REFUSED))
+        assert figures(client)["clients/connected"] == "20"
+    world.advance(10000)
+    while broker.work():
+        pass
+    broker.flush()
+    assert figures(clients[0])["clients/connected"] == "21"
+
+
 def test_no_rounds_when_switched_off():
     world = World(sys_interval=0)
     client = world.connect("c")

@@ -4,9 +4,12 @@ from harness import VERSIONS, World
 from port.core.codec import DISCONNECT, PUBLISH, SUBACK, SUBSCRIBE
 from port.core.packets import encode
 from port.core.properties import SESSION_EXPIRY_INTERVAL, WILL_DELAY_INTERVAL
+from port.core.session import Session
 
+HEAPSIZE = "8m"
 GREEDY, HONEST = "10.0.0.1:1", "10.0.0.2:1"
 MEMORY = 30000
+LIVE = encode({"type": PUBLISH, "topic": b"live", "qos": 1, "packet_id": 1, "properties": {}, "payload": b""}, 4)
 LIMITS = {"max_memory": MEMORY, "max_packet_size": 2000, "max_inflight": 8, "anonymous": "all"}
 
 
@@ -179,6 +182,66 @@ def test_the_queue_of_who_has_no_more_than_his_share_stays():
             seconds(world, 1)
     assert world.broker.dropped > 50 and world.broker.kept() <= 60000
     assert len(world.session("honest").queue) == 10
+
+
+def full_of_small_queues(world):
+    """Sessions of one client that have a message each, up to the limit."""
+    for i in range(90):
+        client = world.connect("greedy%d" % i, 4, GREEDY, clean_start=False)
+        client.subscribe("t/greedy%d" % i, 1)
+        client.lose()
+    honest = world.connect("honest", 4, HONEST, clean_start=False)
+    honest.subscribe("t", 1)
+    honest.lose()
+    for _ in range(5):
+        world.broker.publish("t", bytes(900), 1)
+    for i in range(90):
+        world.broker.publish("t/greedy%d" % i, bytes(900), 1)
+        if world.broker.dropped:
+            return
+    raise AssertionError("there is room for all")
+
+
+def weighed(call):
+    """How many sessions are weighed in the course of that."""
+    looks = []
+    weight = Session.weight
+
+    def counting(session):
+        looks.append(session)
+        return weight(session)
+
+    setattr(Session, "weight", counting)
+    try:
+        call()
+    finally:
+        setattr(Session, "weight", weight)
+    return len(looks)
+
+
+def test_everybody_is_weighed_once_however_many_queues_give_way_at_once():
+    world = World(max_memory=130000, max_packet_size=2000, max_queued_messages=10, anonymous="all")
+    assert weighed(lambda: full_of_small_queues(world)) == 91
+    assert world.broker.dropped > 5 and world.broker.kept() <= 130000 * 7 // 8 + 1500
+    assert world.broker.spent > 91
+    assert len(world.session("honest").queue) == 5
+
+
+def test_nobody_is_weighed_at_once_where_that_takes_long():
+    """Much is in flight: queues give way in the background alone."""
+    world = World(max_memory=130000, max_packet_size=2000, max_queued_messages=10, max_inflight=600, receiver_patience=0, anonymous="all")
+    readers = [world.connect("reader%d" % i, 4, GREEDY) for i in range(16)]
+    for reader in readers:
+        reader.subscribe("live", 1)
+    publisher = world.connect("p", 4, HONEST)
+    while len(world.session("reader0").inflight) < 500:
+        publisher.feed(LIVE * 20)
+        for client in readers + [publisher]:
+            client.inbox.clear()
+    assert weighed(lambda: full_of_small_queues(world)) == 0
+    assert world.broker.dropped == 1
+    work(world)
+    assert world.broker.dropped > 5 and len(world.session("honest").queue) == 5
 
 
 def test_queues_of_others_stay_where_wills_take_the_memory():
