@@ -2,7 +2,6 @@
 
 from port.core import const
 from port.core.auth import may_be_anonymous
-from port.core.judged import take_away
 from port.core.listener import renewed
 from port.core.reason import NOT_AUTHORIZED, MQTTError
 from port.core.rights import client_options, new_acl, rules_of, set_access, set_fast
@@ -97,6 +96,8 @@ def _enforce(broker: "Broker", session: "Session") -> None:
         now = broker.clock()
         filters = [found for found in session.subscriptions if access.subscribe(without_share(found), now) == _DENIED]
         if filters:
+            from port.core.judged import take_away
+
             take_away(broker, session, filters)
             lost = True
     if conn is not None and lost:

@@ -1,6 +1,5 @@
 """Will messages (clauses 3.1.2.5, 3.1.3.2 and 3.14.4)."""
 
-from disk import Disk
 from harness import VERSIONS, World
 from port.core import TYPE_CHECKING
 from port.core.message import Message
@@ -301,33 +300,6 @@ def test_a_broker_that_stops_sends_all_wills_before():
     world.broker.disconnect_all()
     assert not world.broker.settling and not world.broker.sessions
     assert world.broker.router.subscriptions.count == 0
-
-
-def test_a_broker_that_stops_without_memory_for_one_session_sees_to_the_others_and_closes_its_store():
-    disk = Disk()
-    world = World(store=disk)
-    broker: "Any" = world.broker
-    settle = broker._settle
-    failed: "list[Any]" = []
-
-    def fail_once(session):
-        if not failed:
-            failed.append(session)
-            raise MemoryError
-        settle(session)
-
-    watchers, clients = with_wills(world, 60, 25)
-    vanish(world, clients)
-    waiting = len(world.broker.settling)
-    assert waiting > 1
-    try:
-        broker._settle = fail_once
-    except (AttributeError, TypeError):
-        return  # a compiled broker's methods stay what they are
-    stored = len(disk.batches)
-    world.broker.disconnect_all()
-    assert failed and not world.broker.settling and len(world.broker.sessions) == 1
-    assert len(disk.batches) > stored  # the time and the counters
 
 
 def test_wills_of_many_go_out_in_the_order_in_which_their_clients_went():
