@@ -802,9 +802,9 @@ class Connection:
             self.unfinished.over()
         if self.early:  # on a board what has not been set takes memory to be set, and there may be none left
             self.expect(0)
-        if self.version == 5:
-            broker.mqtt5.close(self)  # type: ignore[union-attr]
         try:
+            if self.version == 5 and broker.mqtt5 is not None:  # there may have been no memory to load it
+                broker.mqtt5.close(self)
             if self.promised > broker.durable:
                 broker.journal.closing(self, told)
             if self.out:

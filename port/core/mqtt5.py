@@ -303,12 +303,14 @@ class MQTT5:
     def close(self, conn: "Connection") -> None:
         """The connection is over, and with it the topic aliases of both sides [MQTT-3.3.2-7]. Takes no memory."""
         broker = conn.broker
-        for alias in conn.aliases or ():
-            broker.session_bytes -= len(conn.aliases[alias]) + broker.identifier  # type: ignore[index]
-        conn.aliases = None
+        aliases = conn.aliases
+        if aliases is not None:  # on a board what has not been set takes memory to be set
+            for alias in aliases:
+                broker.session_bytes -= len(aliases[alias]) + broker.identifier
+            conn.aliases = None
         session = conn.session
-        if session is not None and session.conn is conn:
-            for name in session.aliases or ():
+        if session is not None and session.conn is conn and session.aliases is not None:
+            for name in session.aliases:
                 broker.session_bytes -= len(name) + broker.identifier
             session.aliases = None
 

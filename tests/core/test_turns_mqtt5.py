@@ -110,3 +110,11 @@ def test_properties_count_in_whatever_packet_they_come():
     client = world.connect("c")
     begin(client, packet(PUBREL, packet_id=9, code=0, properties=properties) * 20)
     assert client.held and len(client.inbox) == 1
+
+
+def test_a_client_for_whose_version_there_was_no_memory_leaves_nothing_behind():
+    world = World()
+    client = world.client(5)
+    client.conn.version = 5  # as after the first bytes of CONNECT
+    client.lose()
+    assert world.broker.mqtt5 is None and not world.broker.connections
