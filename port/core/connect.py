@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 _AUTHENTICATING = const(1)
 _OPEN = const(2)
-_CLOSED = const(3)
 _ASKING = const(1)  # Connection.held
 _CLEAN_START = const(0x02)
 _WILL = const(0x04)

@@ -20,7 +20,7 @@ from port.core.reason import BAD_USER_NAME_OR_PASSWORD, SERVER_BUSY, SUCCESS
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Optional
 
     from port.core.auth import Identity
 

@@ -6,7 +6,7 @@ from port.core import const
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Callable, Optional
+    from typing import Callable
 
 _SIZE = const(16)  # bytes of a hash that are kept
 _KEY = const(32)

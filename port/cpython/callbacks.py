@@ -16,9 +16,7 @@ from port.core import given
 if TYPE_CHECKING:
     from port.core.broker import Broker
 
-_TOLD = ("connect", "disconnect", "unsubscribe", "error", "storage")  # hooks that answer nothing
-_ASKED = ("subscribe", "process_message", "message")
-
+_ASKED = ("subscribe", "process_message", "message")  # hooks whose answer decides something
 
 # What the broker calls of an authenticator: method, its arguments.
 _METHODS = (

@@ -2,7 +2,7 @@
 
 from disk import Disk
 from harness import VERSIONS, World, raises
-from port.core.codec import CONNECT, PUBACK, PUBREC, SUBACK, SUBSCRIBE, UNSUBSCRIBE
+from port.core.codec import CONNECT, PUBREC, SUBACK, SUBSCRIBE, UNSUBSCRIBE
 from port.core.hooks import EVENTS
 from port.core.message import Message
 from port.core.properties import SESSION_EXPIRY_INTERVAL, USER_PROPERTY

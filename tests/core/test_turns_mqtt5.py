@@ -3,28 +3,11 @@
 from harness import World
 from port.core.auth import Authenticator
 from port.core.codec import AUTH, CONNECT, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBSCRIBE, UNSUBSCRIBE
-from port.core.packets import encode
 from port.core.properties import AUTHENTICATION_METHOD, USER_PROPERTY
 from port.core.reason import CONTINUE_AUTHENTICATION, RE_AUTHENTICATE, SUCCESS
+from test_turns import begin, packet, world_of_turns
 
-TURN = 400
-
-
-def world_of_turns(**options):
-    world = World(**options)
-    world.broker.turn = TURN
-    return world
-
-
-def begin(client, data):
-    """Send bytes of which only the first turn is done."""
-    client.conn.take(data)
-    client.world.broker.flush()
-
-
-def packet(kind, **fields):
-    fields["type"] = kind
-    return encode(fields, 5)
+HEAPSIZE = "2m"
 
 
 class Endless(Authenticator):
