@@ -42,6 +42,7 @@ _BROKEN = const(1)  # Link.deadline
 _RESERVE = const(1024)  # bytes put by for saying goodbye to a client when memory has run out
 _SPARE = const(32)  # pieces put by where sessions are kept: whoever restores them next has that much more than they can take now
 _PIECE = const(256)  # bytes
+_CLIENT = const(8)  # pieces that a client may take to come and be served
 
 SINCE_1970 = 946684800 if time.gmtime(0)[0] == 2000 else 0  # s from 1970 to what time.time() counts from
 
@@ -99,7 +100,8 @@ class Server(Broker):
         self.entrances: "list[Entrance]" = []
         self._ticker: "Any" = None
         self._working = False
-        self.strained = False  # memory did not suffice for the last tick, whatever is free: it may be in pieces too small
+        self.strained = False  # memory does not suffice, whatever is free: it may be in pieces too small
+        self._lacking = False  # memory has run out since there was room for a client
 
     def _milliseconds(self) -> int:
         """The broker's clock, which does not wrap, from ticks_ms, which does."""
@@ -270,6 +272,7 @@ class Server(Broker):
     def out_of_memory(self) -> None:
         """See Broker.out_of_memory."""
         super().out_of_memory()
+        self._lacking = True
         self._reserve = None
         gc.collect()
 
@@ -319,12 +322,18 @@ class Server(Broker):
                 self.tick()
             except Exception as e:
                 self.failed(e)
-            self.strained = self._unsettled
+            self.strained = self._unsettled or self._lacking and not self._has_room()
+
+    def _has_room(self) -> bool:
+        """Whether there is memory for a client again, in pieces that are large enough, beside what is put by."""
+        try:
             if self._reserve is None:
-                try:
-                    self._reserve = bytearray(_RESERVE)
-                except MemoryError:
-                    pass
+                self._reserve = bytearray(_RESERVE)
+            for _ in [bytearray(_PIECE) for _ in range(_CLIENT)]:
+                self._lacking = False
+        except MemoryError:
+            pass
+        return not self._lacking
 
     def failed(self, error: Exception) -> None:
         """What a tick or a flush raised."""

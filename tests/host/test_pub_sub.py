@@ -465,8 +465,10 @@ def test_websocket_and_unix_socket(publish, tmp_path):
         (["sub", "-t", "a", "-F", "%.999999t"], "-F: %.999999t is too wide"),
         (["sub", "-t", "a", "-k", "65536"], "-k must be from 0 to 65535, not 65536"),
         (["sub", "-t", "a", "-V", "5", "-x", "-1"], "-x must be from 0 to 4294967295, not -1"),
-        *((["sub", "-t", "a", option, "\udcff"], f"{option} must be UTF-8") for option in ("-i", "-u", "-P", "-t", "-T", "-U", "-h")),
-        (["pub", "-t", "a", "-m", "x", "--will-topic", "\udcff"], "--will-topic must be UTF-8"),
+        *((["sub", "-t", "a", option, "\udcff"], f"{option} must be UTF-8") for option in ("-i", "-u", "-P", "-h")),
+        *((["sub", "-t", "a", option, "\udcff"], "is no topic filter: it is not UTF-8") for option in ("-t", "-T", "-U")),
+        (["pub", "-t", "a", "-m", "x", "--will-topic", "\udcff"], "is no topic name: it is not UTF-8"),
+        (["pub", "-t", "a" * 65536, "-m", "x"], "is no topic name: it has more than 65535 bytes"),
         (["pub", "-t", "a", "-m", "x", "-i", "i" * 65536], "-i must be UTF-8 of up to 65535 bytes"),
     ],
 )

@@ -37,10 +37,7 @@ GOODBYE = 2.0  # s that it has to close the connection after DISCONNECT
 VERSIONS = {"31": 3, "mqttv31": 3, "311": 4, "mqttv311": 4, "5": 5, "mqttv5": 5}
 _TLS = {"mqtts": "tcp", "wss": "websockets"}
 _PLAIN = {"mqtt": "tcp", "ws": "websockets"}
-_STRINGS = {
-    "-h": "host", "-i": "id", "-u": "username", "-P": "password", "-t": "topic", "-T": "filter_out", "-U": "unsubscribe",
-    "--will-topic": "will_topic",
-}  # fmt: skip
+_STRINGS = {"-h": "host", "-i": "id", "-u": "username", "-P": "password"}
 _PACKETS = ("connect", "publish", "subscribe", "unsubscribe", "disconnect", "will")
 _NUMBERS = ("Interval", "Maximum", "Indicator", "Alias", "Identifier", "Information", "Size")
 EXIT_STATUS = """Exit status: 0 done, 1 no connection, or the broker refused something, 2 misuse"""
@@ -181,10 +178,8 @@ def apply_url(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
         if number is not None and not 0 <= number <= most:
             parser.error("%s must be from 0 to %d, not %d" % (name, most, number))
     for name, dest in _STRINGS.items():
-        given = getattr(args, dest, None)
-        for text in given if isinstance(given, list) else [given or ""]:
-            if not _is_string(text):
-                parser.error("%s must be UTF-8 of up to 65535 bytes" % name)
+        if not _is_string(getattr(args, dest) or ""):
+            parser.error("%s must be UTF-8 of up to 65535 bytes" % name)
     _check_topics(parser, args, topic)
     return topic
 
@@ -200,21 +195,28 @@ def _check_topics(parser: argparse.ArgumentParser, args: argparse.Namespace, top
     else:
         names += [("-L", topic or None), ("-t", args.topic)]
     for option, found in names:
-        encoded = None if found is None else found.encode(errors="surrogateescape")
-        if encoded is not None and not valid_name(encoded):
-            parser.error("%s: %r is no topic name: %s" % (option, found, _wrong(encoded) or "+ and # are for subscribers"))
+        if found is None:
+            continue
+        encoded = found.encode(errors="surrogateescape")
+        wrong = _wrong(encoded) or ("" if valid_name(encoded) else "+ and # are for subscribers")
+        if wrong:
+            parser.error("%s: %.80r is no topic name: %s" % (option, found, wrong))
     for option, name in filters:
         encoded = name.encode(errors="surrogateescape")
-        if not valid_filter(encoded):
-            text = _wrong(encoded) or "+ stands for a whole level, # for all levels at the end"
-            parser.error("%s: %r is no topic filter: %s" % (option, name, text))
+        wrong = _wrong(encoded) or ("" if valid_filter(encoded) else "+ stands for a whole level, # for all levels at the end")
+        if wrong:
+            parser.error("%s: %.80r is no topic filter: %s" % (option, name, wrong))
         if not without_share(encoded):
-            parser.error("%s: %r is no shared subscription, which is $share/NAME/FILTER" % (option, name))
+            parser.error("%s: %.80r is no shared subscription, which is $share/NAME/FILTER" % (option, name))
 
 
 def _wrong(name: bytes) -> str:
     """What is wrong with a topic name or filter, wildcards apart."""
-    return "it is empty" if not name else "" if is_utf8(name) else "it is not UTF-8, or has a NUL"
+    if not name:
+        return "it is empty"
+    if len(name) > 0xFFFF:
+        return "it has more than 65535 bytes"
+    return "" if is_utf8(name) else "it is not UTF-8, or has a NUL"
 
 
 def _is_string(text: str) -> bool:
