@@ -10,6 +10,7 @@ from port.core.properties import SESSION_EXPIRY_INTERVAL
 if TYPE_CHECKING:
     from typing import Any
 
+HEAPSIZE = "2m"  # words of 64 bits and 220 sessions
 BOARD = sys.implementation.name == "micropython"
 
 

@@ -42,8 +42,8 @@ class PostgresqlAuthenticator(SqlAuthenticator):
         )
 
     async def _limit(self, connection: Any) -> None:
-        """The server gives up a query nobody waits for any more."""
-        await connection.execute("SELECT set_config('statement_timeout', $1, false)", str(int(self.timeout * 1000)))
+        """The server gives up a query nobody waits for any more; a second later, so that there is one reason for it."""
+        await connection.execute("SELECT set_config('statement_timeout', $1, false)", str(int(self.timeout * 1000) + 1000))
 
     async def ping(self) -> None:
         """See AsyncAuthenticator.ping."""
