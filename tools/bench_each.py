@@ -14,12 +14,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from port.core.records import MESSAGE
+from port.core.storage.records import MESSAGE
 from port.cpython import __main__ as program
 from port.cpython.stores import sqlite
 
 if TYPE_CHECKING:
-    from port.core.store import Record
+    from port.core.storage.store import Record
     from port.cpython.stores.writer import Done
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from toolchain import ROOT, find
 
 if TYPE_CHECKING:
-    from port.core.codec import Buffer
+    from port.core.wire.codec import Buffer
 
 READS = (200, 1200)
 MESSAGES = (1, 10, 100)  # in one read
@@ -46,9 +46,9 @@ class Transport:
 
 def drive(stored: bool, messages: int, reads: int) -> None:
     """One publisher, one subscriber, so many reads of so many messages."""
+    from port.core.limits.options import Options
+    from port.core.storage.store import Store
     from port.core.broker import Broker
-    from port.core.options import Options
-    from port.core.store import Store
 
     broker = Broker(Options(), lambda: 0, lambda *_: None, Store() if stored else None)
     if stored:

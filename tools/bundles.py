@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bundle_fold import fold, prune
@@ -21,15 +21,17 @@ from toolchain import ROOT
 BUNDLES = {
     "mqtt5": PARTS["mqtt5"],
     # The first is loaded when a listener is made, the other one when somebody asks for it.
-    "web": tuple(name for name in PARTS["web"] if name not in ("core/measures", "core/metrics")),
-    "store": ("core/store", "core/journal", "core/records", "core/flashlog", "micropython/flash"),
-    "sessions": ("core/session_journal", "core/session_records", "core/session_replay"),
-    "listening": ("core/listener_config", "micropython/entrances"),
-    "configuration": ("core/config", "core/nearest", "core/setup", "core/store_config", "micropython/setup"),
+    "web": tuple(name for name in PARTS["web"] if name not in ("core/monitor/measures", "core/monitor/metrics")),
+    "store": ("core/storage/store", "core/storage/journal", "core/storage/records", "core/storage/flash_log",
+              "micropython/flash"),
+    "sessions": ("core/storage/session_journal", "core/storage/session_records", "core/storage/session_replay"),
+    "listening": ("core/checks", "core/config/listener_config", "micropython/net/listeners"),
+    "configuration": ("core/config/config", "core/wire/suggest", "core/config/apply_config", "core/config/store_config",
+                      "micropython/config/apply_config"),
 }
 # What programs import from; of the other modules in bundles they have no use, nor of reason codes without hooks.
-PUBLIC = ("core/auth", "core/message", "core/options", "core/properties", "core/reason", "core/store", "micropython/flash",
-          "micropython/server")
+PUBLIC = ("core/auth/authenticator", "core/messages/message", "core/limits/options", "core/wire/properties",
+          "core/wire/reason_codes", "core/storage/store", "micropython/flash", "micropython/server")
 
 # What a firmware is made of.
 FROZEN = (ROOT / "manifest.py", ROOT / "port" / "__init__.py", ROOT / "port" / "core", ROOT / "port" / "micropython",
@@ -45,11 +47,13 @@ class Bundles:
     `all_names`: with a file for each module of a bundle, public or not; it takes no memory unless it is imported.
     """
 
-    def __init__(self, names: Iterable[str], all_names: bool = False) -> None:
+    def __init__(self, names: Sequence[str], all_names: bool = False) -> None:
         """Raises ValueError for modules that cannot be one."""
         self.texts: dict[str, str] = {}
         self.modules: list[str] = []
-        trees = {module_name(file): ast.parse((ROOT / file).read_text()) for file in names}
+        # A room's __init__ has nothing but its docstring: where there is a file of the room, its folder is enough.
+        rooms = [file for file in names if _is_room(file)]
+        trees = {module_name(file): ast.parse((ROOT / file).read_text()) for file in names if file not in rooms}
         constants = {module: dict(_constants(tree)) for module, tree in trees.items()}
         version = constants["port.core"].pop("__version__")
         homes = _homes(trees)
@@ -70,7 +74,7 @@ class Bundles:
             self._add(bundle, joined)
             self.modules.append(bundle)
             for module in members:
-                if all_names or _file(module) in PUBLIC and (_file(module) != "core/reason" or "extras" not in absent):
+                if all_names or _file(module) in PUBLIC and (_file(module) != "core/wire/reason_codes" or "extras" not in absent):
                     self._add(module, _reexport(bundle, whole[module], constants[module]))
         for module, tree in trees.items():
             if module not in homes:
@@ -78,6 +82,10 @@ class Bundles:
                 package = any(other.startswith(module + ".") for other in trees)
                 place = module + ".__init__" if package else module
                 self._add(place, tree if module == "port.core" else whole[module])
+
+        for file in rooms:  # what is absent is named by an ImportError, not its room
+            if not any(name.startswith(file.removesuffix("__init__.py")) for name in self.texts):
+                self.texts[file] = ""
 
     def _add(self, module: str, tree: ast.Module) -> None:
         self.texts[module.replace(".", "/") + ".py"] = ast.unparse(ast.fix_missing_locations(tree)) + "\n"
@@ -104,6 +112,10 @@ def frozen() -> str:
 def module_name(file: str) -> str:
     """What it is imported as, such as "port.core" for port/core/__init__.py."""
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _is_room(file: str) -> bool:
+    return file.endswith("/__init__.py") and file.count("/") > 2
 
 
 def _file(module: str) -> str:

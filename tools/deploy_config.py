@@ -9,9 +9,9 @@ import os
 import sys
 from typing import Any
 
-from port.core.config import Config
-from port.core.options import TABLE
-from port.core.password_file import check_user_name, make_record
+from port.core.limits.options import TABLE
+from port.core.auth.password_file import check_user_name, make_record
+from port.core.config.config import Config
 
 _OF_WIFI = ("ssid", "open_wifi", "access_point", "hostname", "address")  # options for boards with Wi-Fi
 

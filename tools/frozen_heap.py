@@ -28,7 +28,7 @@ async def main(server, visits):
     found["start"] = live()
     print(json.dumps(found))
     if visits:
-        from port.core.guard import MemoryGuard
+        from port.core.monitor.memory_guard import MemoryGuard
 
         guard = MemoryGuard(server)
         guard.watch("heap", gc.mem_free, 12288)
@@ -49,7 +49,7 @@ if len(sys.argv) == 2:
     found["Server()"] = live()
     server.listen("127.0.0.1", int(sys.argv[1]))
 else:
-    from port.micropython.config import read, server as made
+    from port.micropython.config.config_file import read, server as made
 
     found["import"] = live()
     server = made(read(sys.argv[1]))

@@ -4,7 +4,7 @@
 """
 
 from port.core import TYPE_CHECKING
-from port.core.codec import packet
+from port.core.wire.codec import packet
 
 from fuzz_packets import connect, corpus, subscribe
 from fuzz_world import PRESETS, Peer, World

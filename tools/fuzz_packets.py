@@ -4,8 +4,8 @@ Runs on CPython and on MicroPython.
 """
 
 from port.core import TYPE_CHECKING
-from port.core.codec import packet, string, u16
-from port.core.properties import encode
+from port.core.wire.codec import packet, string, u16
+from port.core.wire.properties import encode
 
 if TYPE_CHECKING:
     from typing import Any, Optional

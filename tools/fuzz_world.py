@@ -6,20 +6,20 @@ Runs on CPython and on MicroPython. A fault is a `Fault` raised.
 import sys
 
 from port.core import TYPE_CHECKING
-from port.core.auth import PENDING, Authenticator, Identity
+from port.core.wire.reason_codes import CONTINUE_AUTHENTICATION, NOT_AUTHORIZED, SUCCESS, MQTTError
+from port.core.limits.options import Options
+from port.core.auth.authenticator import PENDING, Authenticator, Identity
 from port.core.broker import Broker
-from port.core.options import Options
-from port.core.reason import CONTINUE_AUTHENTICATION, NOT_AUTHORIZED, SUCCESS, MQTTError
 
 if TYPE_CHECKING:
     from typing import Any, Optional
 
-    from port.core.codec import Buffer
-    from port.core.connection import Connection
-    from port.core.session import Session
-rows: "Any" = None
+    from port.core.wire.codec import Buffer
+    from port.core.sessions.session import Session
+    from port.core.protocol.connection import Connection
+publish_batch: "Any" = None
 if sys.implementation.name == "cpython":
-    from port.cpython import rows
+    from port.cpython import publish_batch
 
 # Brokers of different temper: limits of a server, limits met at once, everything optional refused.
 PRESETS: "tuple[dict[str, Any], ...]" = (
@@ -215,7 +215,7 @@ class World:
         self.faults: "list[str]" = []
         self.peers: "list[Peer]" = []
         self.broker = Broker(options or Options(**PRESETS[preset]), lambda: self.now, self._log)
-        self.broker.rows = rows  # each Python with what it has
+        self.broker.rows = publish_batch  # each Python with what it has
         self.broker.options.max_auth_failures = 0  # those that are refused on purpose must not keep out the others
         self.broker.options.anonymous = "loopback"
         self.broker.authenticators.append(Asking())

@@ -14,28 +14,36 @@ VERSION = _FOUND[1] if _FOUND else ""
 
 # Parts of the broker that are loaded only when they are used: what is left away takes no flash.
 PARTS = {
-    "web": ("core/http", "core/info", "core/measures", "core/metrics", "core/websocket", "micropython/weblink"),
+    "web": ("core/monitor/measures", "core/monitor/metrics", "core/web/http", "core/web/http_pages", "core/web/websocket",
+            "micropython/net/websocket_transport"),
     "store": (
-        "core/flashlog", "core/journal", "core/records", "core/restore", "core/session_journal", "core/session_records",
-        "core/session_replay", "core/session_restore", "core/store", "core/store_config", "micropython/flash",
+        "core/config/store_config", "core/storage/flash_log", "core/storage/journal", "core/storage/records",
+        "core/storage/recovery", "core/storage/session_journal", "core/storage/session_records", "core/storage/session_recovery",
+        "core/storage/session_replay", "core/storage/store", "micropython/flash",
     ),
     "access": (
-        "core/acl", "core/acl_rule", "core/certificate", "core/judged", "core/network", "core/password_file", "core/passwords",
-        "core/recent", "core/subject", "core/turns",
+        "core/acl/acl", "core/acl/acl_rule", "core/acl/resume_check", "core/auth/certificate", "core/auth/certificate_subject",
+        "core/auth/password_file", "core/auth/passwords", "core/auth/recent_logins", "core/limits/fair_queue",
+        "core/limits/ip_network",
     ),
-    "many": ("core/wide",),
-    "extras": ("core/asking", "core/figures", "core/hooks", "core/rate", "core/renewal", "core/shared"),
-    "tls": ("core/certificate", "core/subject", "micropython/tls"),
-    "mqtt5": ("core/mqtt5", "core/properties"),
-    "words": ("core/refusals",),
+    "many": ("core/messages/wide_node",),
+    "extras": (
+        "core/limits/rate_limit", "core/monitor/hooks", "core/monitor/sys_topics", "core/protocol/pending_auth",
+        "core/protocol/reauthorize", "core/routing/shared_subscription",
+    ),
+    "tls": ("core/auth/certificate", "core/auth/certificate_subject", "micropython/net/tls"),
+    "mqtt5": ("core/protocol/mqtt5", "core/wire/properties"),
+    "words": ("core/monitor/refusals",),
     "config": (
-        "core/config", "core/everybody", "core/given", "core/guard", "core/listener_config", "core/mount", "core/nearest", "core/seats",
-        "core/setup", "core/store_config",
-        "micropython/__main__", "micropython/board", "micropython/config", "micropython/entrances", "micropython/ntp",
-        "micropython/setup", "micropython/show", "micropython/wifi",
+        "core/auth/allow_deny", "core/checks", "core/config/apply_config", "core/config/arguments", "core/config/config",
+        "core/config/listener_config", "core/config/store_config", "core/monitor/memory_guard", "core/protocol/listener_places",
+        "core/sessions/mount_point", "core/wire/suggest",
+        "micropython/__main__", "micropython/board/ntp", "micropython/board/program", "micropython/board/wifi",
+        "micropython/config/apply_config", "micropython/config/config_file", "micropython/config/print_config",
+        "micropython/net/listeners",
     ),
 }
-NEVER = ("core/packets",)  # packets as a client sees them, for tests and tools
+NEVER = ("core/protocol/client_packets",)  # packets as a client sees them, for tests and tools
 
 # Package -> the parts it lacks. The empty name is the whole broker's.
 PACKAGES: dict[str, tuple[str, ...]] = {
@@ -50,7 +58,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 
 
 def files(package: str = "") -> list[str]:
-    """The files of a package below ROOT, such as "port/core/acl.py"."""
+    """The files of a package below ROOT, such as "port/core/acl/acl.py"."""
     absent = {f"port/{name}.py" for part in PACKAGES[package] for name in PARTS[part]}
     absent |= {f"port/{name}.py" for name in NEVER}
     folders = (ROOT / "port" / "core", ROOT / "port" / "micropython")

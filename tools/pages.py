@@ -23,13 +23,15 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from port.core import __version__
-from port.core.acl_rule import rule
-from port.core.listener_config import ListenerConfig
-from port.core.options import TABLE, Options
-from port.core.store_config import StoreConfig
-from port.cpython import authenticators, config, tls
+from port.core.limits.options import TABLE, Options
+from port.core.acl.acl_rule import rule
+from port.core.config.listener_config import ListenerConfig
+from port.core.config.store_config import StoreConfig
+from port.cpython.auth import registry
 from port.cpython.auth.settings import Setting
-from port.cpython.commands import COMMANDS, HELP, module
+from port.cpython.cli import COMMANDS, HELP, module
+from port.cpython.config import config_file
+from port.cpython.net import tls
 
 PROGRAM = "ucomqtt"
 PLACES = {
@@ -74,12 +76,12 @@ def completion(shell: str) -> str:
 def whole() -> argparse.ArgumentParser:
     """One command line with all commands in it, whose options know what values they take."""
     names = [row.name for row in COMMANDS]
-    found = argparse.ArgumentParser(prog=PROGRAM, parents=[config.parser()], add_help=False)
+    found = argparse.ArgumentParser(prog=PROGRAM, parents=[config_file.parser()], add_help=False)
     commands = found.add_subparsers(metavar="COMMAND")
     for row in COMMANDS:
         commands.add_parser(row.name, help=row.text, parents=[_parser(row.name)], add_help=False)
     commands.add_parser(HELP, help="explain a command").add_argument("command", choices=names, nargs="?", help="which one")
-    choices = {"loop": config.LOOPS, "log_level": config.LEVELS, **{row[0]: _choices(row[2], row[3]) for row in TABLE}}
+    choices = {"loop": config_file.LOOPS, "log_level": config_file.LEVELS, **{row[0]: _choices(row[2], row[3]) for row in TABLE}}
     for parser in [found, *_below(found)]:
         for action in parser._actions:
             if action.dest in choices and parser is found and choices[action.dest]:
@@ -142,7 +144,7 @@ def tagged(tag: str, words: str) -> list[str]:
 
 def manual() -> str:
     """ucomqtt.1"""
-    parser = config.parser()
+    parser = config_file.parser()
     lines = head(PROGRAM, 1, "an MQTT 3.1, 3.1.1 and 5.0 broker, and its tools")
     lines += [".SH SYNOPSIS", ".B ucomqtt", ".RI [ options ]", ".br", ".B ucomqtt", ".I command", ".RI [ arguments ]"]
     lines += [".SH DESCRIPTION", text("Without a command the broker runs until SIGTERM or SIGINT.")]
@@ -239,9 +241,9 @@ def configuration() -> str:
     lines += tagged(
         "\\fBhost\\fR, \\fBport\\fR", "A listener for MQTT over TCP (default 127.0.0.1, 1883, unless there is a [[listener]])."
     )
-    lines += tagged("\\fBlog_level\\fR", "One of %s (default warning)." % ", ".join(config.LEVELS))
+    lines += tagged("\\fBlog_level\\fR", "One of %s (default warning)." % ", ".join(config_file.LEVELS))
     lines += tagged(
-        "\\fBloop\\fR", "Event loop: one of %s (default auto: uvloop when it is installed)." % ", ".join(config.LOOPS)
+        "\\fBloop\\fR", "Event loop: one of %s (default auto: uvloop when it is installed)." % ", ".join(config_file.LOOPS)
     )
     lines += tagged(
         "\\fBinclude_dir\\fR",
@@ -249,9 +251,9 @@ def configuration() -> str:
     )
     lines += tagged("\\fBacl_file\\fR", "Rules from an ACL file of mosquitto, after those of [[acl]].")
     lines += [".SS Options of the broker", text("Most of them may stand in a [[listener]] and in [[client_limits]], too.")]
-    described_options = config.descriptions(Options)
+    described_options = config_file.descriptions(Options)
     for row in TABLE:
-        lines += tagged("\\fB%s\\fR" % row[0], _sentence("%s (%s)" % (described_options[row[0]], config.hint(row))))
+        lines += tagged("\\fB%s\\fR" % row[0], _sentence("%s (%s)" % (described_options[row[0]], config_file.hint(row))))
     lines += [".SH [[LISTENER]]", text("A way in."), *_documented(ListenerConfig)]
     lines += [".SS Table tls of a listener", *_documented(tls.server_context)]
     lines += [
@@ -259,11 +261,11 @@ def configuration() -> str:
         text("Who may connect; they are asked in their order, each may allow, deny, or leave it to the next."),
     ]
     lines += tagged("\\fBname\\fR", "Name, for `auth` of a listener (default: its type).")
-    lines += tagged("\\fBtype\\fR", "One of allow, deny, %s." % ", ".join(authenticators._TYPES))
+    lines += tagged("\\fBtype\\fR", "One of allow, deny, %s." % ", ".join(registry._TYPES))
     lines += tagged("\\fBfile\\fR", "Of a password_file: users and hashes, as `ucomqtt passwd` or mosquitto_passwd write them.")
     lines += tagged("\\fBusers\\fR", "Of users: a table of user names and hashes.")
     lines += tagged("\\fBfield\\fR", "Of certificate: what becomes the user name, cn (default), san or subject.")
-    for kind, name in authenticators._BACK_ENDS.items():
+    for kind, name in registry._BACK_ENDS.items():
         lines += [".SS Type %s" % kind]
         for setting in getattr(import_module("port.cpython.auth." + kind), name).SETTINGS:
             lines += tagged("\\fB%s\\fR" % setting.name, _setting(setting))
@@ -301,7 +303,7 @@ file = "/var/lib/ucomqtt/broker.db"
 
 def _documented(what: Any) -> list[str]:
     """The keys that the docstring of a class or function explains, `KEY: text` or in columns."""
-    found = config.descriptions(what)
+    found = config_file.descriptions(what)
     if not found:
         return _verbatim(what.__doc__ or "")
     return [line for key, words in found.items() for line in tagged("\\fB%s\\fR" % key, _sentence(words))]

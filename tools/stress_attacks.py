@@ -19,7 +19,7 @@ from typing import Any
 import stress_delivery
 import stress_flood
 from fuzz_packets import connect, publish, subscribe
-from port.core.codec import packet, string, u16
+from port.core.wire.codec import packet, string, u16
 from stress_flood import Flood, Talk, again, batches
 
 ATTACKER = "127.9.0.1"

@@ -26,10 +26,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from port.core.protocol.connection import Connection
 from port.core.broker import Broker
-from port.core.connection import Connection
-from port.cpython import anteroom, client, listener, sockets
 from port.cpython.__main__ import main
+from port.cpython.net import anteroom, client, epoll, listening_socket
 from port.cpython.server import Server
 
 LONG = 10_000_000  # ns: what no slice should exceed
@@ -47,7 +47,7 @@ METHODS: tuple[tuple[type, str, str], ...] = (
     (Broker, "work", "work"),
     (Connection, "turn", "turn"),
     (Connection, "relieved", "turn"),
-    (listener.Entrance, "_take", "accept"),
+    (listening_socket.Entrance, "_take", "accept"),
     (anteroom.Anteroom, "_turn", "handshake"),
 )
 
@@ -139,13 +139,13 @@ class Meter:
 
     def _watch_turns(self) -> None:
         meter = self
-        make = sockets.Sockets.__init__
+        make = epoll.Sockets.__init__
 
-        def init(served: sockets.Sockets) -> None:
+        def init(served: epoll.Sockets) -> None:
             make(served)
             served._epoll = Turns(served._epoll, meter.kinds[LOOP])  # type: ignore[assignment]
 
-        setattr(sockets.Sockets, "__init__", init)  # noqa: B010
+        setattr(epoll.Sockets, "__init__", init)  # noqa: B010
 
     def reset(self) -> None:
         """Begin anew."""
@@ -237,7 +237,7 @@ def other_addresses() -> None:
         text = plain(peer)
         return "10." + text[4:] if text.startswith("127.") and not text.startswith("127.0.0.1:") else text
 
-    for module in (client, listener):
+    for module in (client, listening_socket):
         setattr(module, "address_text", address_text)  # noqa: B010
 
 

@@ -34,7 +34,7 @@ def hurry(pid: int) -> None:
 @functools.cache
 def known_options(python: str) -> dict[str, Any]:
     """The options of the code that runs, with a server's defaults."""
-    code = "import json; from port.core.options import Options; print(json.dumps(Options().values()))"
+    code = "import json; from port.core.limits.options import Options; print(json.dumps(Options().values()))"
     done = subprocess.run(  # nosec B603 # no shell
         [python, "-c", code], cwd=FOLDER, env=environment(), capture_output=True, text=True, check=False
     )

@@ -33,7 +33,9 @@ PROGRAMS = ("make", "mpy-cross", "dpkg-source")
 # A board's heap; objects take twice as much where words have 64 bits.
 HEAPS = {64: "380k", 32: "190k"}
 # Programs, and what boards alone can import or this build has not.
-NOT_LOADED = ("port.micropython.__main__", "port.micropython.board", "port.micropython.wifi", "port.micropython.tls")
+NOT_LOADED = (
+    "port.micropython.__main__", "port.micropython.board.program", "port.micropython.board.wifi", "port.micropython.net.tls",
+)  # fmt: skip
 
 OPTIONS = ("MICROPY_PY_SSL=0", "MICROPY_SSL_MBEDTLS=0", "MICROPY_SSL_AXTLS=0", "MICROPY_PY_BTREE=0", "MICROPY_PY_FFI=0",
            "CFLAGS_EXTRA=-DMICROPY_PY_HASHLIB_SHA1=1 -DMICROPY_SSL_AXTLS=1", "MICROPY_MPYCROSS_DEPENDENCY=")

@@ -7,7 +7,7 @@ import asyncio
 import gc
 
 import network
-from port.micropython.config import read, server
+from port.micropython.config.config_file import read, server
 
 _FILE = "/config.json"
 _DEFAULTS = {

@@ -10,7 +10,7 @@ from binascii import hexlify
 from port.core import const
 
 # In this order imports do not nest deep: a board has little stack.
-from port.core.reason import (
+from port.core.wire.reason_codes import (
     ADMINISTRATIVE_ACTION,
     AWAY_ADDRESS,
     AWAY_BLOCKED,
@@ -32,44 +32,44 @@ from port.core.reason import (
     UNSPECIFIED_ERROR,
     MQTTError,
 )
-from port.core.address import peer
-from port.core.topics import valid_filter, valid_name
-from port.core.message import LIGHT, Message, as_bytes
-from port.core.retained import Retained, expired, record, retained_message
-from port.core.options import Options
-from port.core.backpressure import Backpressure
-from port.core.listener import Listener
-from port.core.attempts import Attempts
-from port.core.peers import Peers
-from port.core.clientlog import ClientLog, denied, explained
-from port.core.places import Places, leave, part
-from port.core.routing import Router, check_name
-from port.core.session import Session, is_for_all
-from port.core.shed import MANY, Shedding, drop_queues
-from port.core.sweep import Sweep
-from port.core.sysinfo import SysInfo
-from port.core import rights
-from port.core.connect import NO_PLACE, attempt_over
-from port.core.connection import Connection
+from port.core.wire.topics import valid_filter, valid_name
+from port.core.limits.address_limits import Peers
+from port.core.limits.client_log import ClientLog, denied, explained
+from port.core.limits.ip_address import peer
+from port.core.limits.listener import Listener
+from port.core.limits.login_attempts import Attempts
+from port.core.limits.options import Options
+from port.core.limits.places import Places, leave, part
+from port.core.limits.sweep import Sweep
+from port.core.messages.message import LIGHT, Message, as_bytes
+from port.core.messages.retained import Retained, expired, record, retained_message
+from port.core.routing.router import Router, check_name
+from port.core.sessions.session import Session, is_for_all
+from port.core.acl import client_policy
+from port.core.monitor.load_shedding import MANY, Shedding, drop_queues
+from port.core.monitor.sys_tree import SysInfo
+from port.core.protocol.backpressure import Backpressure
+from port.core.protocol.connection import Connection
+from port.core.protocol.handle_connect import NO_PLACE, attempt_over
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, ClassVar, Optional, Sequence, Union
 
-    from port.core.acl import Access, Acl, Rule
-    from port.core.auth import Authenticator
-    from port.core.hooks import Hooks
-    from port.core.measures import Measures
-    from port.core.mount import Mount
-    from port.core.mqtt5 import MQTT5
-    from port.core.properties import Properties
-    from port.core.retained import Record
-    from port.core.store import Store
-    from port.core.subscriptions import Route
     from port.core.transport import Transport
+    from port.core.wire.properties import Properties
+    from port.core.messages.retained import Record
+    from port.core.routing.subscriptions import Route
+    from port.core.sessions.mount_point import Mount
+    from port.core.auth.authenticator import Authenticator
+    from port.core.acl.acl import Access, Acl, Rule
+    from port.core.monitor.hooks import Hooks
+    from port.core.monitor.measures import Measures
+    from port.core.protocol.mqtt5 import MQTT5
+    from port.core.storage.store import Store
 
 _NEVER = 0xFFFFFFFF
-_UNDECIDED = const(-2)  # port.core.acl has it, and this
+_UNDECIDED = const(-2)  # port.core.acl.acl has it, and this
 _PUBLISH = const(1)
 _MUCH = const(2097152)  # bytes of large packets that are handed over in one go
 _MESSAGE = const(18)  # words a kept message takes beside its name, payload and properties
@@ -138,7 +138,7 @@ class Broker:
             or not callable(clock) or not callable(log)
             or store is not None and (isinstance(store, type) or not hasattr(store, "commit"))
         ):  # fmt: skip
-            from port.core.given import refuse_arguments
+            from port.core.config.arguments import refuse_arguments
 
             refuse_arguments(self, options, clock, log, store)
         self.options = options or Options()
@@ -196,7 +196,7 @@ class Broker:
         self.router = Router(self)
         # Receivers of plain QoS 0 packets by topic name, for MQTT 3.x and for MQTT 5.
         self.fast = self.router.fast
-        self.rows: "Any" = None  # port.cpython.rows on a host that has it: many alike packets at once
+        self.rows: "Any" = None  # port.cpython.publish_batch on a host that has it: many alike packets at once
         self.mqtt5: "Optional[MQTT5]" = None  # loaded by the first client that speaks it
         self.dirty: "list[Any]" = []  # connections with something in their outbox
         self.due: "dict[Session, bool]" = {}  # sessions with a will or an expiry to come
@@ -281,7 +281,7 @@ class Broker:
     def turn_away(self, listener: Listener, address: str, why: str, reason: int = 0) -> None:
         """Count a connection that is closed before CONNECT; the host tells of those it does not even announce.
 
-        `why` is for the log, `reason` for the figures: one of port.core.reason.
+        `why` is for the log, `reason` for the figures: one of port.core.wire.reason_codes.
         """
         self.refused += 1
         listener.refused += 1
@@ -354,7 +354,7 @@ class Broker:
         """What MQTT 5 takes, None in a broker that was installed without it."""
         if self.mqtt5 is None:
             try:
-                from port.core.mqtt5 import MQTT5
+                from port.core.protocol.mqtt5 import MQTT5
             except ImportError:
                 return None
             self.mqtt5 = MQTT5(self)
@@ -378,7 +378,7 @@ class Broker:
         if session.expires_at is not None or session.will_at is not None:
             session.expires_at = session.will_at = None
         self.settle_family(session)
-        rights.set_fast(conn, session)
+        client_policy.set_fast(conn, session)
         self.clients_maximum = max(self.clients_maximum, self.connected)
         if self.journal is not None:
             self.journal.attached(session)
@@ -513,19 +513,19 @@ class Broker:
         What no rule allows is denied, so an empty list denies everything; with None everything is allowed.
         """
         if self.acl is None:
-            self.acl = rights.new_acl(self)
+            self.acl = client_policy.new_acl(self)
         self.acl.replace(rules)
 
     def set_rules(self, session: Session, rules: "Optional[list[Rule]]") -> None:
         """Other rules of its own for a connected client."""
-        from port.core.renewal import set_rules
+        from port.core.protocol.reauthorize import set_rules
 
         set_rules(self, session, rules)
         self.flush()
 
     def rights_changed(self) -> None:
         """Rules, users or listeners have changed: settle all clients' rights anew, disconnect those who have lost some."""
-        from port.core.renewal import renew_all
+        from port.core.protocol.reauthorize import renew_all
 
         renew_all(self)
         self.flush()
@@ -611,7 +611,7 @@ class Broker:
         """True when `size` bytes more would be above the limit for all clients together.
 
         Where less than an eighth is free, the largest queues and, where queues are not what takes it, sessions give way, see
-        port.core.shed, until it is three sixteenths; again after _SHED ms at the earliest. At the limit queues do at once.
+        monitor.load_shedding, until it is three sixteenths; again after _SHED ms at the earliest. At the limit queues do at once.
         """
         limit = self.memory_limit()
         kept = self.kept() + size
@@ -650,7 +650,7 @@ class Broker:
         return self.lacks(self.weight(message) + self.place)
 
     def keep(self, entry: "Any") -> None:
-        """A queue or a window has taken an entry in, see port.core.session; those that share its message count that once."""
+        """A queue or a window has taken an entry in, see sessions.session; those that share its message count that once."""
         message = entry[0]
         size = self.slot if is_for_all(entry) else self.place
         if not message.kept:
@@ -699,7 +699,7 @@ class Broker:
             for topic_filter in filters:
                 self._remove(session, topic_filter)
         self._publish_will(session)
-        rights.set_access(self, session, None)
+        client_policy.set_access(self, session, None)
         # Last: if memory runs out before, it can be tried again.
         self.due.pop(session, None)
         leave(session)
@@ -769,7 +769,7 @@ class Broker:
     def can_share(self) -> bool:
         """Whether there are shared subscriptions; a broker can be installed without them."""
         try:
-            import port.core.shared  # noqa: F401
+            import port.core.routing.shared_subscription  # noqa: F401
         except ImportError:
             return False
         return True
@@ -778,11 +778,11 @@ class Broker:
         """A new subscription is to get the retained messages it matches: the session's `pump` sends them, after those of others."""
         if session.replay is None:
             if session.number:
-                from port.core.session_replay import KeptReplay
+                from port.core.storage.session_replay import KeptReplay
 
                 session.replay = KeptReplay(session)
             else:
-                from port.core.replay import Replay
+                from port.core.routing.retained_replay import Replay
 
                 session.replay = Replay(session)
         session.replay.add(topic_filter, options)
@@ -795,7 +795,7 @@ class Broker:
         return self.published0 + self.published1 + self.published2
 
     def drop(self, why: int, count: int = 1) -> None:
-        """So many messages are not delivered: `why` is one of the reasons in port.core.reason."""
+        """So many messages are not delivered: `why` is one of the reasons in port.core.wire.reason_codes."""
         self.dropped += count
         if self.measures is not None:
             self.measures.drops[why] += count
@@ -879,7 +879,7 @@ class Broker:
             return False
         source = None
         if sender is not None and sender.access is not None and self.options.check_retain_source:
-            from port.core.acl import source_of
+            from port.core.acl.acl import source_of
 
             source = source_of(sender, message, old)
         interval = self.options.max_retained_expiry
@@ -900,7 +900,7 @@ class Broker:
         source = found[5]
         if source is None or not self.options.check_retain_source:
             return True
-        from port.core.acl import may_still
+        from port.core.acl.acl import may_still
 
         return may_still(self, found, source)
 
@@ -932,13 +932,13 @@ class Broker:
     ) -> bool:
         """Publish from the program that embeds the broker; True when somebody subscribes to the topic.
 
-        properties: MQTT 5 properties by identifier, as in port.core.properties; expiry: message
+        properties: MQTT 5 properties by identifier, as in port.core.wire.properties; expiry: message
         expiry interval, s. `$` topics are allowed here. Raises ValueError for an invalid topic or QoS.
         """
         name = as_bytes(topic)
         encoded = b""
         if properties:
-            from port.core.properties import encode_all
+            from port.core.wire.properties import encode_all
 
             encoded = encode_all(properties)
         if not valid_name(name):
@@ -998,9 +998,9 @@ class Broker:
         return found
 
     def on(self, event: str, callback: "Callable[..., Any]") -> None:
-        """Register a hook, see port.core.hooks; ValueError for an unknown event, ImportError in a broker without hooks."""
+        """Register a hook, see monitor.hooks; ValueError for an unknown event, ImportError in a broker without hooks."""
         if self.hooks is None:
-            from port.core.hooks import Hooks
+            from port.core.monitor.hooks import Hooks
 
             self.hooks = Hooks(self)
         self.hooks.on(event, callback)
@@ -1253,7 +1253,7 @@ class Broker:
             for _ in self.store.load():
                 pass
             return
-        from port.core.restore import restore
+        from port.core.storage.recovery import restore
 
         restore(self, self.store)
         self._end_due(self.clock())

@@ -6,7 +6,7 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Optional, Protocol
 
-    from port.core.codec import Buffer
+    from port.core.wire.codec import Buffer
 
     class Transport(Protocol):
         """What a connection needs of its host; provided by the adapters."""

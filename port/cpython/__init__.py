@@ -7,17 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from port.core.auth import Authenticator
-    from port.core.message import Message
-    from port.core.options import Options
-    from port.cpython.poller import EventLoop
+    from port.core.limits.options import Options
+    from port.core.messages.message import Message
+    from port.core.auth.authenticator import Authenticator
+    from port.cpython.net.event_loop import EventLoop
     from port.cpython.server import Server
 
 __all__ = ["Authenticator", "EventLoop", "Message", "Options", "Server"]
 
 _PLACES = {
-    "Authenticator": "port.core.auth", "EventLoop": "port.cpython.poller", "Message": "port.core.message",
-    "Options": "port.core.options", "Server": "port.cpython.server",
+    "Authenticator": "port.core.auth.authenticator", "EventLoop": "port.cpython.net.event_loop",
+    "Message": "port.core.messages.message", "Options": "port.core.limits.options", "Server": "port.cpython.server",
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """`python -m port.cpython`: run the broker until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 
-Its commands are in port.cpython.commands.
+Its commands are in port.cpython.cli.
 """
 
 from __future__ import annotations
@@ -13,30 +13,34 @@ import signal
 import sys
 from collections.abc import Callable
 
-from port.core.address import is_loopback, text
-from port.cpython import commands, config, files, preflight, show  # commands first: it looks at Python's version
-from port.cpython.config import Program
+from port.core.limits.ip_address import is_loopback, text
+from port.cpython import cli  # commands first: it looks at Python's version
+from port.cpython.config import config_file  # commands first: it looks at Python's version
+from port.cpython.config import preflight  # commands first: it looks at Python's version
+from port.cpython.config import print_config  # commands first: it looks at Python's version
+from port.cpython.config.config_file import Program
+from port.cpython.config.config_sources import ConfigError
 from port.cpython.extras import install
-from port.cpython.logs import BackgroundLog
-from port.cpython.poller import EventLoop
+from port.cpython.monitor.log_writer import BackgroundLog
+from port.cpython.net import file_descriptors  # commands first: it looks at Python's version
+from port.cpython.net.epoll import AVAILABLE
+from port.cpython.net.event_loop import EventLoop
 from port.cpython.server import Server, logger
-from port.cpython.sockets import AVAILABLE
-from port.cpython.sources import ConfigError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the broker or a command; the broker's exit status: 0 stopped, 1 could not start, 2 wrong configuration."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and not arguments[0].startswith("-"):
-        return commands.run(arguments)
+        return cli.run(arguments)
     given = arguments
-    return commands.guarded(lambda: _main(given))
+    return cli.guarded(lambda: _main(given))
 
 
 def _main(arguments: list[str]) -> int:
-    args = config.parser().parse_args(arguments)
+    args = config_file.parser().parse_args(arguments)
     try:
-        program = config.check(config.gather(args))
+        program = config_file.check(config_file.gather(args))
         server = _server(program)
         if args.check_config:
             preflight.check(program.config)
@@ -49,7 +53,7 @@ def _main(arguments: list[str]) -> int:
         _say(str(e))
         return 2
     if args.print_config:
-        print(show.toml(program))
+        print(print_config.toml(program))
     if args.check_config:
         for note in program.gathered.notes():
             _say("note: " + note)
@@ -57,7 +61,7 @@ def _main(arguments: list[str]) -> int:
     if args.print_config or args.check_config:
         return 0
     _set_level(server, program)
-    files.raise_limit(server.options.max_connections + 4 * Server.PLACES)
+    file_descriptors.raise_limit(server.options.max_connections + 4 * Server.PLACES)
     # Messages come and go by reference counting; the cycle collector need not look at each of them.
     gc.collect()
     gc.freeze()
@@ -123,7 +127,7 @@ async def _reload(server: Server, args: argparse.Namespace, lock: asyncio.Lock, 
     """Read the configuration again and take it over whole, or not at all."""
     async with lock:
         try:
-            program = config.check(config.gather(args), server.all_authenticators())
+            program = config_file.check(config_file.gather(args), server.all_authenticators())
             await server.change(program.config, program.authenticators)
         except (ConfigError, OSError, ValueError) as e:
             log.say("the configuration was not changed: %s" % e, logging.ERROR)
@@ -135,7 +139,7 @@ async def _reload(server: Server, args: argparse.Namespace, lock: asyncio.Lock, 
 
 def _say(text: str) -> None:
     """Say why the program ends before there is a log."""
-    commands.fail(text)
+    cli.fail(text)
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

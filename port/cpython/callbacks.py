@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from port.core import given
+from port.core.config import arguments
 
 if TYPE_CHECKING:
     from port.core.broker import Broker
@@ -91,16 +91,16 @@ def is_async(callback: Any) -> bool:
 
 def refuse_authenticators(found: Any, where: Any) -> None:
     """Raise TypeError unless this is a list of authenticators that the broker can call; `where` is its name or its listener."""
-    given.refuse_authenticators(found, where)
+    arguments.refuse_authenticators(found, where)
     for one in found:
-        for name, arguments in _METHODS:
+        for name, parameters in _METHODS:
             method = getattr(one, name)
             if is_async(method):
-                raise TypeError(given.ASYNC % (name, one))
+                raise TypeError(arguments.ASYNC % (name, one))
             try:
-                inspect.signature(method).bind(*arguments)
+                inspect.signature(method).bind(*parameters)
             except TypeError:
                 text = "%s of %r must take (%s), not %s"
-                raise TypeError(text % (name, one, ", ".join(arguments), inspect.signature(method))) from None
+                raise TypeError(text % (name, one, ", ".join(parameters), inspect.signature(method))) from None
             except ValueError:  # it is not written in Python
                 pass

@@ -19,31 +19,32 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
-from port.core.address import peer, text
-from port.core import setup
-from port.core.auth import Authenticator
+from port.core.wire.reason_codes import NOT_AUTHORIZED, MQTTError
+from port.core.limits.client_log import shown
+from port.core.limits.ip_address import peer, text
+from port.core.limits.listener import Listener
+from port.core.limits.options import Options
+from port.core.messages.message import Message
+from port.core.sessions.session import Session
+from port.core.auth.authenticator import Authenticator
+from port.core.config import apply_config
+from port.core.config.config import Config
+from port.core.config.listener_config import describe, new_listener
+from port.core.monitor.memory_guard import MemoryGuard
+from port.core.storage.store import Store
 from port.core.broker import Broker
-from port.core.clientlog import shown
-from port.core.config import Config
-from port.core.guard import MemoryGuard
-from port.core.listener import Listener
-from port.core.listener_config import describe, new_listener
-from port.core.message import Message
-from port.core.options import Options
-from port.core.reason import NOT_AUTHORIZED, MQTTError
-from port.core.session import Session
-from port.core.store import Store
-from port.cpython import files, rows
+from port.cpython import publish_batch
 from port.cpython.callbacks import Callbacks, refuse_authenticators
-from port.cpython.client import LINGER, Client
-from port.cpython.listener import BACKLOG, Change, Entrance
-from port.cpython.load import LoadAverages
-from port.cpython.anteroom import Anteroom
-from port.cpython.frames import Frames
-from port.cpython.poller import EventLoop
-from port.cpython.process import Process
-from port.cpython.properties import checked
-from port.cpython.sockets import AVAILABLE, Sockets
+from port.cpython.message_properties import checked
+from port.cpython.monitor.load_averages import LoadAverages
+from port.cpython.monitor.process_metrics import Process
+from port.cpython.net import file_descriptors
+from port.cpython.net.anteroom import Anteroom
+from port.cpython.net.client import LINGER, Client
+from port.cpython.net.epoll import AVAILABLE, Sockets
+from port.cpython.net.event_loop import EventLoop
+from port.cpython.net.listening_socket import BACKLOG, Change, Entrance
+from port.cpython.net.websocket_frames import Frames
 
 logger = logging.getLogger("ucomqtt")
 
@@ -66,15 +67,15 @@ def milliseconds() -> int:
 class Server(Broker):
     """A broker with listeners. See port.core.broker.Broker for publish, subscribe, on and the figures.
 
-    Options are given by name (see port.core.options) or as an Options object; ValueError names a wrong one. Callbacks of
+    Options are given by name (see port.core.limits.options) or as an Options object; ValueError names a wrong one. Callbacks of
     `subscribe` may be async, and hooks that answer nothing: they are awaited in tasks of their own, one after the other is not
     waited for, and `stop` cancels those that are left.
     All methods belong to the thread of the event loop.
 
     sockets       MQTT clients whose socket is open
-    anteroom      places of connections that are no clients: not yet, see port.cpython.newcomer, or no more, see client.Leaving
+    anteroom      places of connections that are no clients: not yet, see net.handshake, or no more, see client.Leaving
     most_sockets  connections of any kind that may be open
-    spare         see port.cpython.files
+    spare         see port.cpython.net.file_descriptors
     served        all sockets while it runs, None without epoll: then they are asyncio's
     slow          clients that have much to read
     frames        what is being sent to WebSocket clients
@@ -98,7 +99,7 @@ class Server(Broker):
             raise TypeError("options by name, or an Options object, not both")
         super().__init__(options, milliseconds, log, store)
         self.random = os.urandom
-        self.rows = rows
+        self.rows = publish_batch
         self.frames = Frames()
         self.sys.wall = lambda: time.time_ns() // 1000000
         self._callbacks = Callbacks(self)
@@ -118,7 +119,7 @@ class Server(Broker):
         self.handshakes = self.PLACES
         self.anteroom = Anteroom(self.PLACES, self._answer)
         self.most_sockets = 0
-        self.spare = files.Spare()
+        self.spare = file_descriptors.Spare()
         self.served: Sockets | None = None
         self.buffer = memoryview(bytearray(_BUFFER))
 
@@ -138,10 +139,10 @@ class Server(Broker):
         """Add a listener, opened by `start`; port 0 takes any free one, see `addresses`.
 
         type    tcp, websocket, unix (with `file`), or http for the info pages
-        tls     an SSLContext, or its settings as in the configuration (port.cpython.tls)
+        tls     an SSLContext, or its settings as in the configuration (port.cpython.net.tls)
         auth    its authenticators in place of the server's
-        acl     rules for it in place of the server's, see port.core.acl_rule.rule
-        values  any other key of port.core.listener_config.ListenerConfig: id, file, paths, origins, and options
+        acl     rules for it in place of the server's, see port.core.acl.acl_rule.rule
+        values  any other key of port.core.config.listener_config.ListenerConfig: id, file, paths, origins, and options
 
         Raises ValueError or TypeError naming what is wrong, RuntimeError when the server has started.
         """
@@ -162,7 +163,7 @@ class Server(Broker):
 
         `made`: the authenticators of its [[auth]], in order.
         """
-        setup.begin(self, config)
+        apply_config.begin(self, config)
         for entry in config.listeners:
             self._entrances.append(Entrance(self, entry, new_listener(self, entry, made)))
 
@@ -221,7 +222,7 @@ class Server(Broker):
     # -- changes -----------------------------------------------------------------------------------
 
     async def change(self, config: Config, made: list[Authenticator]) -> None:
-        """Take over another configuration while running: see port.core.setup.reconfigure; certificates are read again.
+        """Take over another configuration while running: see config.apply_config.reconfigure; certificates are read again.
 
         `made`: the authenticators of its [[auth]], in order; those that go on are the same objects as before.
 
@@ -232,7 +233,7 @@ class Server(Broker):
         for entrance in self._entrances:
             entry = by_id.get(entrance.listener.id)
             if entry is not None:
-                setup.check_kept(entry, entrance.listener, entrance.tls is not None)
+                apply_config.check_kept(entry, entrance.listener, entrance.tls is not None)
                 changes[entrance] = await asyncio.to_thread(Change, entry)  # revocation lists may be long
         old = self.all_authenticators()
         for authenticator in made:
@@ -240,7 +241,7 @@ class Server(Broker):
                 await _call(authenticator, "open")
         for entrance, change in changes.items():
             entrance.change(change)
-        setup.reconfigure(self, config, made)
+        apply_config.reconfigure(self, config, made)
         self._watch_memory()
         self._fit()
         if any(change.revoked is not None for change in changes.values()):
@@ -292,13 +293,13 @@ class Server(Broker):
         pages = [entrance for entrance in self._entrances if entrance.config.type == "http"]
         kinds = 2 + len(pages)  # of connections that are no clients
         places = self.PLACES
-        most = files.for_sockets(self.open_sockets)
+        most = file_descriptors.for_sockets(self.open_sockets)
         if most and most < options.max_connections + kinds * places:
             places = min(places, max(1, most // (4 * kinds)))
             found = max(1, most - kinds * places)
             if found < options.max_connections:
                 text = "max_connections is %d: the system lets this process have %d files open"
-                self.log(2 if found * 5 < options.max_connections * 4 else 1, text, found, files.limit())
+                self.log(2 if found * 5 < options.max_connections * 4 else 1, text, found, file_descriptors.limit())
                 options.max_connections = found
         self.handshakes = self.anteroom.size = places
         for entrance in pages:

@@ -8,9 +8,9 @@ _heap = gc.mem_alloc() + gc.mem_free()
 if _heap < 250000:
     gc.threshold(_heap // 48)
 
-from port.core.auth import Authenticator
-from port.core.message import Message
-from port.core.options import Options
+from port.core.limits.options import Options
+from port.core.messages.message import Message
+from port.core.auth.authenticator import Authenticator
 from port.micropython.server import Server
 
 __all__ = ("Authenticator", "Message", "Options", "Server")

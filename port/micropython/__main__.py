@@ -4,8 +4,8 @@ import asyncio
 import sys
 
 from port.core import const
-from port.core.options import TABLE
-from port.micropython.config import LEVELS, read, server
+from port.core.limits.options import TABLE
+from port.micropython.config.config_file import LEVELS, read, server
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ _HELP = """usage: micropython -m port.micropython [--host HOST] [--port PORT] [-
 
   --host HOST        address to listen on (default 127.0.0.1; 0.0.0.0 for all)
   --port PORT        port to listen on (default 1883)
-  --config FILE      read this JSON file: {"max_connections": 10}; listeners, authentication and ACL: port/core/config.py
+  --config FILE      read this JSON file: {"max_connections": 10}; listeners, authentication and ACL: port/core/config/config.py
   --check-config     say whether the configuration is right, and end
   --print-config     print the effective configuration, and end
   --log-level LEVEL  debug, info, warning or error (default warning)
   -v                 log clients as they come and go
-  --OPTION           any option of the broker; what they mean: port/core/options.py
+  --OPTION           any option of the broker; what they mean: port/core/limits/options.py
 """
 
 
@@ -78,7 +78,7 @@ def load(arguments: "list[str]") -> "tuple[dict[str, Any], str]":
             only = name
             continue
         if not argument.startswith("--") or name not in rows and name not in _OTHERS:
-            from port.core.nearest import unknown
+            from port.core.wire.suggest import unknown
 
             if argument[:2] in _SHORT:
                 raise ValueError("unknown argument %s, did you mean %s?" % (argument[:2], _SHORT[argument[:2]]))
@@ -125,7 +125,7 @@ def main(arguments: "list[str]") -> int:
         if only == "check_config":
             print("ucomqtt: the configuration is right")
         else:
-            from port.micropython.show import text
+            from port.micropython.config.print_config import text
 
             print(text(values))
         return 0

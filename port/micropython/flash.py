@@ -9,14 +9,14 @@ import os
 import time
 
 from port.core import const
-from port.core.flashlog import BLOCK, FlashLog
-from port.core.store import Store
+from port.core.storage.flash_log import BLOCK, FlashLog
+from port.core.storage.store import Store
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, Optional
 
-    from port.core.store import Record
+    from port.core.storage.store import Record
 
 _SEGMENT = const(16384)  # bytes
 _DAY = const(86400)  # s
@@ -24,7 +24,7 @@ _SKIPPED = const(63)  # attempts at most that are left out while writing fails
 
 
 class Folder:
-    """The files of a log, for port.core.flashlog; a file's name is its number."""
+    """The files of a log, for port.core.storage.flash_log; a file's name is its number."""
 
     def __init__(self, place: str) -> None:
         self.place = place

@@ -15,28 +15,31 @@ import sys
 import time
 
 from port.core import const
+from port.core.limits.listener import Listener, free_id
+from port.core.limits.options import Options
 from port.core.broker import Broker
-from port.core.listener import Listener, free_id
-from port.core.options import Options
-from port.micropython import sockets
-from port.micropython.listener import Entrance
-from port.micropython.poller import install
+from port.micropython.net import lwip
+from port.micropython.net.io_queue import install
+from port.micropython.net.listening_socket import Entrance
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
-    from port.core.auth import Authenticator
-    from port.core.store import Store
-    from port.micropython.link import Link
+    from port.core.auth.authenticator import Authenticator
+    from port.core.storage.store import Store
+    from port.micropython.net.transport import Link
 
 _BUFFER = const(1024)  # bytes of each of the two buffers that all clients share
 _GC_THRESHOLD = const(32768)  # bytes of garbage; a quarter of a heap with more room
 _SOCKETS = const(64)  # more than any board has
 _STARTING = (
-    "port.configuration", "port.core.acl_rule", "port.core.config", "port.core.given", "port.core.listener_config",
-    "port.core.nearest", "port.core.password_file", "port.core.renewal", "port.core.restore", "port.core.session_restore",
-    "port.core.setup", "port.core.store_config", "port.listening", "port.micropython.entrances", "port.micropython.setup",
+    "port.configuration", "port.listening",
+    "port.core.acl.acl_rule", "port.core.auth.password_file", "port.core.checks", "port.core.config.apply_config",
+    "port.core.config.arguments", "port.core.config.config", "port.core.config.listener_config",
+    "port.core.config.store_config", "port.core.protocol.reauthorize", "port.core.storage.recovery",
+    "port.core.storage.session_recovery", "port.core.wire.suggest",
+    "port.micropython.config.apply_config", "port.micropython.net.listeners",
 )  # fmt: skip
 _BROKEN = const(1)  # Link.deadline
 _RESERVE = const(1024)  # bytes put by for saying goodbye to a client when memory has run out
@@ -62,7 +65,7 @@ def logger(least: int) -> "Callable[..., None]":
 class Server(Broker):
     """A broker with listeners. See port.core.broker.Broker for publish, subscribe, on and the figures.
 
-    Options are given by name (see port.core.options; defaults are those of a board) or as an
+    Options are given by name (see port.core.limits.options; defaults are those of a board) or as an
     Options object; ValueError names a wrong one.
     """
 
@@ -123,12 +126,12 @@ class Server(Broker):
         """Add a listener, opened by `start`.
 
         type    tcp, websocket, or http for the info pages
-        tls     an SSLContext of the module tls or ssl, or its settings as in the configuration (port.micropython.tls)
+        tls     an SSLContext of the module tls or ssl, or its settings as in the configuration (port.micropython.net.tls)
         auth    its authenticators in place of the server's
-        acl     rules for it in place of the server's, see port.core.acl_rule.rule
-        values  any other key of port.core.listener_config.ListenerConfig: id, paths, origins, and options
+        acl     rules for it in place of the server's, see port.core.acl.acl_rule.rule
+        values  any other key of port.core.config.listener_config.ListenerConfig: id, paths, origins, and options
 
-        What is more than an address for plain TCP takes the module port.micropython.entrances: ImportError without it.
+        What is more than an address for plain TCP takes the module port.micropython.net.listeners: ImportError without it.
         Raises ValueError or TypeError naming what is wrong.
         """
         if self._ticker is not None:
@@ -139,7 +142,7 @@ class Server(Broker):
         port = 1883 if port is None and tls is None and type == "tcp" else port
         plain = type == "tcp" and tls is None and acl is None and not values and isinstance(host, str) and ":" not in host
         if not plain or not isinstance(port, int) or not 0 < port < 65536:
-            from port.micropython.entrances import listen
+            from port.micropython.net.listeners import listen
 
             return listen(self, host, port, type, tls, authenticators, acl, values)
         listener = self.add_listener(Listener(free_id(self.listeners, type), type, self.options, authenticators))
@@ -150,14 +153,14 @@ class Server(Broker):
         """Leave one socket for whoever finds no place and has to be told so, and those that are left for who says nothing yet."""
         options = self.options
         wanted = min(options.max_connections + self.HANDSHAKES + 1 - len(self.links), _SOCKETS)
-        found = sockets.free(wanted)
+        found = lwip.free(wanted)
         spare = found + len(self.links) - 1 - options.max_connections
         if found < wanted:
             self.handshakes = max(spare, 0)
         if found < wanted and spare < 0:
             options.max_connections = max(options.max_connections + spare, 1)
             self.log(2, "max_connections is %d: this firmware has no more sockets", options.max_connections)
-        sockets.share_out(found + len(self.links))
+        lwip.share_out(found + len(self.links))
 
     def places(self) -> "list[str]":
         """Where it listens, as text."""
@@ -174,7 +177,7 @@ class Server(Broker):
                 _look_at(listener.authenticators, listener)
         self.poller = install()
         self.poller.servers.append(self)
-        sockets.prepare()
+        lwip.prepare()
         self.open_store()
         for entrance in self.entrances:
             try:
@@ -235,7 +238,7 @@ class Server(Broker):
     def serve_client(self, sock: "Any", peer: "Any", entrance: Entrance) -> None:
         """Serve a new client. Raises OSError or MemoryError when that cannot be done."""
         sock.setblocking(False)
-        sockets.enter(sock)
+        lwip.enter(sock)
         link = entrance.link(sock)
         welcome = False
         try:
@@ -358,9 +361,9 @@ class Server(Broker):
 
 
 def _look_at(found: "Any", where: "Any") -> None:
-    """See port.core.given.refuse_authenticators, which some packages do not have."""
+    """See port.core.config.arguments.refuse_authenticators, which some packages do not have."""
     try:
-        from port.core.given import refuse_authenticators
+        from port.core.config.arguments import refuse_authenticators
     except ImportError:
         return
     refuse_authenticators(found, where)

@@ -1,7 +1,7 @@
 """A store in memory for tests: it is durable when told, fails when told, and survives the broker."""
 
 from harness import World
-from port.core.store import Store
+from port.core.storage.store import Store
 
 
 class Disk(Store):

@@ -2,7 +2,7 @@
 
 import io
 
-from port.core.flashlog import FlashLog
+from port.core.storage.flash_log import FlashLog
 
 
 class _Writer:

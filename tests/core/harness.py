@@ -8,8 +8,7 @@ messages are unacknowledged than its receive maximum, and nothing comes after th
 import sys
 
 from port.core import TYPE_CHECKING
-from port.core.broker import Broker
-from port.core.codec import (
+from port.core.wire.codec import (
     CONNACK,
     CONNECT,
     DISCONNECT,
@@ -26,15 +25,16 @@ from port.core.codec import (
     UNSUBSCRIBE,
     Reader,
 )
-from port.core.options import Options
-from port.core.packets import decode, encode
-from port.core.properties import MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, SUBSCRIPTION_IDENTIFIER
+from port.core.wire.properties import MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, SUBSCRIPTION_IDENTIFIER
+from port.core.limits.options import Options
+from port.core.protocol.client_packets import decode, encode
+from port.core.broker import Broker
 
 if TYPE_CHECKING:
     from typing import Any
-rows: "Any" = None
+publish_batch: "Any" = None
 if sys.implementation.name == "cpython":
-    from port.cpython import rows  # subset: ok, CPython alone
+    from port.cpython import publish_batch  # subset: ok, CPython alone
 
 VERSIONS = (3, 4, 5)
 
@@ -89,7 +89,7 @@ class World:
         self._errors = []
         options.setdefault("sys_interval", 0)
         self.broker = Broker(Options(**options), clock=lambda: self.now, log=self._log, store=store)
-        self.broker.rows = rows  # each Python with what it has
+        self.broker.rows = publish_batch  # each Python with what it has
         if store is not None:
             self.broker.sys.wall = lambda: (self.now + self.ahead) // step * step
             self.broker.sys.wall_step = step

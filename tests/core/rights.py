@@ -1,11 +1,11 @@
 """What the tests of rights share: worlds with rules, users with passwords, an authorizer that takes its time."""
 
 from harness import World
-from port.core.acl import PUBLISH, SUBSCRIBE
-from port.core.acl_rule import rule
-from port.core.auth import Authenticator
-from port.core.everybody import AllowAll
-from port.core.reason import BAD_USER_NAME_OR_PASSWORD, SUCCESS
+from port.core.wire.reason_codes import BAD_USER_NAME_OR_PASSWORD, SUCCESS
+from port.core.auth.allow_deny import AllowAll
+from port.core.auth.authenticator import Authenticator
+from port.core.acl.acl import PUBLISH, SUBSCRIBE
+from port.core.acl.acl_rule import rule
 
 ALL = {"topic": "#"}
 

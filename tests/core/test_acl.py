@@ -1,10 +1,10 @@
-"""Rules and what they come to for one client: port.core.acl without a broker."""
+"""Rules and what they come to for one client: port.core.acl.acl without a broker."""
 
 from harness import raises
 from port.core import TYPE_CHECKING
-from port.core.acl import ALLOWED, DENIED, RETAIN, UNDECIDED, Acl, covers
-from port.core.acl_rule import rule
-from port.core.topics import matches, valid_filter
+from port.core.wire.topics import matches, valid_filter
+from port.core.acl.acl import ALLOWED, DENIED, RETAIN, UNDECIDED, Acl, covers
+from port.core.acl.acl_rule import rule
 from rights import ALL, rules, world_with
 
 if TYPE_CHECKING:

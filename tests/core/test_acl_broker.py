@@ -1,10 +1,8 @@
 """Rules in the broker: at PUBLISH, at SUBSCRIBE, at delivery, for wills, in the fast path."""
 
 from harness import VERSIONS, World, refusal
-from port.core.codec import PUBACK, PUBLISH, PUBREC, SUBACK, SUBSCRIBE, UNSUBSCRIBE
-from port.core.message import Message
-from port.core.packets import encode
-from port.core.properties import (
+from port.core.wire.codec import PUBACK, PUBLISH, PUBREC, SUBACK, SUBSCRIBE, UNSUBSCRIBE
+from port.core.wire.properties import (
     REASON_STRING,
     RECEIVE_MAXIMUM,
     REQUEST_PROBLEM_INFORMATION,
@@ -12,7 +10,9 @@ from port.core.properties import (
     TOPIC_ALIAS,
     WILL_DELAY_INTERVAL,
 )
-from port.core.reason import NOT_AUTHORIZED
+from port.core.wire.reason_codes import NOT_AUTHORIZED
+from port.core.messages.message import Message
+from port.core.protocol.client_packets import encode
 from rights import ALL, change, rules, topics, will, world_with
 
 WATCHER = {"topic": "#", "user": "watcher"}

@@ -2,11 +2,11 @@
 
 from harness import VERSIONS, World
 from port.core import TYPE_CHECKING
-from port.core.auth import Authenticator
-from port.core.codec import AUTH, CONNACK, CONNECT, PINGREQ, PINGRESP, PUBACK, PUBLISH
-from port.core.packets import encode
-from port.core.properties import AUTHENTICATION_METHOD, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
-from port.core.reason import SUCCESS
+from port.core.wire.codec import AUTH, CONNACK, CONNECT, PINGREQ, PINGRESP, PUBACK, PUBLISH
+from port.core.wire.properties import AUTHENTICATION_METHOD, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
+from port.core.wire.reason_codes import SUCCESS
+from port.core.auth.authenticator import Authenticator
+from port.core.protocol.client_packets import encode
 from rights import ALL, rules, topics, world_asking, world_with
 from test_turns import TURN, begin, packet, served_in_between, subscribe_packet
 
@@ -168,7 +168,7 @@ def random_filters(choose, count):
 
 def test_what_came_through_a_lost_subscription_alone_does_not_wait_any_longer():
     """For filters of all kinds, what a comparison of each message with each filter says."""
-    from port.core.topics import matches
+    from port.core.wire.topics import matches
 
     seed = [7]
 
@@ -207,9 +207,9 @@ def test_what_came_through_a_lost_subscription_alone_does_not_wait_any_longer():
 
 
 def test_filters_are_not_compared_with_each_message_that_waits():
-    import port.core.acl
+    import port.core.acl.acl
 
-    acl: "Any" = port.core.acl
+    acl: "Any" = port.core.acl.acl
     compared = [0]
     before = acl.matches
 

@@ -1,8 +1,8 @@
 """Peer addresses: hosts, networks, who is on this machine."""
 
 from harness import raises
-from port.core.address import host, is_loopback, parse
-from port.core.network import Network
+from port.core.limits.ip_address import host, is_loopback, parse
+from port.core.limits.ip_network import Network
 
 
 def test_the_host_of_an_address():

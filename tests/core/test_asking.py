@@ -2,13 +2,14 @@
 
 from disk import Disk, restart
 from harness import VERSIONS, World
-from port.core import TYPE_CHECKING, codec
-from port.core.acl import ALLOWED, DENIED, PUBLISH, SUBSCRIBE, Acl
-from port.core.auth import PENDING, Authenticator
-from port.core.codec import AUTH, CONNACK, SUBACK
-from port.core.everybody import AllowAll, DenyAll
-from port.core.listener import Listener
-from port.core.properties import AUTHENTICATION_DATA, AUTHENTICATION_METHOD, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
+from port.core import TYPE_CHECKING
+from port.core.wire import codec
+from port.core.wire.codec import AUTH, CONNACK, SUBACK
+from port.core.wire.properties import AUTHENTICATION_DATA, AUTHENTICATION_METHOD, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
+from port.core.limits.listener import Listener
+from port.core.auth.allow_deny import AllowAll, DenyAll
+from port.core.auth.authenticator import PENDING, Authenticator
+from port.core.acl.acl import ALLOWED, DENIED, PUBLISH, SUBSCRIBE, Acl
 from rights import change, rules, topics, will, world_asking
 
 if TYPE_CHECKING:

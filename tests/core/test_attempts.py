@@ -1,9 +1,9 @@
 """How long those wait who cannot authenticate, and who need not wait for them."""
 
 from harness import World
-from port.core.auth import PENDING, Authenticator
-from port.core.codec import AUTH, CONNACK
-from port.core.properties import AUTHENTICATION_DATA, AUTHENTICATION_METHOD
+from port.core.wire.codec import AUTH, CONNACK
+from port.core.wire.properties import AUTHENTICATION_DATA, AUTHENTICATION_METHOD
+from port.core.auth.authenticator import PENDING, Authenticator
 from rights import Users
 
 HERE, THERE = "10.0.0.1:1", "10.0.0.2:1"

@@ -1,14 +1,20 @@
 """Authenticators and enhanced authentication (clause 4.12)."""
 
 from harness import VERSIONS, World, raises
-from port.core.auth import PENDING, Authenticator
-from port.core.codec import AUTH, CONNACK, CONNECT, PUBLISH, SUBACK, SUBSCRIBE
-from port.core.everybody import AllowAll, DenyAll
-from port.core.listener import Listener
-from port.core.message import Message
-from port.core.packets import encode
-from port.core.properties import AUTHENTICATION_DATA, AUTHENTICATION_METHOD
-from port.core.reason import BAD_USER_NAME_OR_PASSWORD, CONTINUE_AUTHENTICATION, NOT_AUTHORIZED, RE_AUTHENTICATE, SUCCESS
+from port.core.wire.codec import AUTH, CONNACK, CONNECT, PUBLISH, SUBACK, SUBSCRIBE
+from port.core.wire.properties import AUTHENTICATION_DATA, AUTHENTICATION_METHOD
+from port.core.wire.reason_codes import (
+    BAD_USER_NAME_OR_PASSWORD,
+    CONTINUE_AUTHENTICATION,
+    NOT_AUTHORIZED,
+    RE_AUTHENTICATE,
+    SUCCESS,
+)
+from port.core.limits.listener import Listener
+from port.core.messages.message import Message
+from port.core.auth.allow_deny import AllowAll, DenyAll
+from port.core.auth.authenticator import PENDING, Authenticator
+from port.core.protocol.client_packets import encode
 from rights import rules
 
 

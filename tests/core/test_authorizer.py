@@ -1,10 +1,11 @@
 """Rights that are asked for: the client is held until the answer comes, everybody else is served."""
 
 from harness import VERSIONS, refusal
-from port.core import TYPE_CHECKING, codec
-from port.core.acl import ALLOWED, DENIED, PUBLISH, RETAIN, SUBSCRIBE
-from port.core.codec import CONNACK, PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBREC, PUBREL, SUBACK
-from port.core.packets import encode
+from port.core import TYPE_CHECKING
+from port.core.wire import codec
+from port.core.wire.codec import CONNACK, PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBREC, PUBREL, SUBACK
+from port.core.acl.acl import ALLOWED, DENIED, PUBLISH, RETAIN, SUBSCRIBE
+from port.core.protocol.client_packets import encode
 from rights import change, rules, topics, will, world_asking
 
 if TYPE_CHECKING:

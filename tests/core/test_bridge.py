@@ -1,7 +1,7 @@
 """Bridges of other brokers: what bit 7 of the protocol level changes, a custom of mosquitto's."""
 
 from harness import VERSIONS, World
-from port.core.codec import PUBACK
+from port.core.wire.codec import PUBACK
 
 
 def test_no_local_and_retain_as_published_before_mqtt_5():

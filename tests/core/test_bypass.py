@@ -5,11 +5,8 @@ all topics, `$SYS` too, and `v`, the other user, keeps its session.
 """
 
 from harness import World, raw
-from port.core.acl import ALLOWED
-from port.core.auth import PENDING, Authenticator
-from port.core.codec import AUTH, CONNACK, CONNECT, DISCONNECT, PINGREQ, PUBACK, PUBLISH, PUBREC, SUBACK, SUBSCRIBE
-from port.core.packets import encode
-from port.core.properties import (
+from port.core.wire.codec import AUTH, CONNACK, CONNECT, DISCONNECT, PINGREQ, PUBACK, PUBLISH, PUBREC, SUBACK, SUBSCRIBE
+from port.core.wire.properties import (
     AUTHENTICATION_DATA,
     AUTHENTICATION_METHOD,
     RECEIVE_MAXIMUM,
@@ -17,6 +14,9 @@ from port.core.properties import (
     TOPIC_ALIAS,
     USER_PROPERTY,
 )
+from port.core.auth.authenticator import PENDING, Authenticator
+from port.core.acl.acl import ALLOWED
+from port.core.protocol.client_packets import encode
 from rights import Asked, Users, rules, topics, will
 
 KEEP = {SESSION_EXPIRY_INTERVAL: 1000}

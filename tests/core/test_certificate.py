@@ -2,8 +2,8 @@
 
 from harness import raises
 from port.core import TYPE_CHECKING
-from port.core.certificate import CertificateAuthenticator, make, names
-from port.core.subject import subject
+from port.core.auth.certificate import CertificateAuthenticator, make, names
+from port.core.auth.certificate_subject import subject
 
 if TYPE_CHECKING:
     from typing import Any

@@ -1,12 +1,12 @@
 """Limits that are not the same for all clients: what is shared between clients must not carry one past another's."""
 
 from harness import VERSIONS, World
-from port.core.config import Config
-from port.core.listener import Listener
-from port.core.listener_config import new_listener
-from port.core.options import Options
-from port.core.properties import MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, TOPIC_ALIAS
-from port.core.setup import begin, reconfigure
+from port.core.wire.properties import MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, TOPIC_ALIAS
+from port.core.limits.listener import Listener
+from port.core.limits.options import Options
+from port.core.config.apply_config import begin, reconfigure
+from port.core.config.config import Config
+from port.core.config.listener_config import new_listener
 from rights import ALL, will, world_asking, world_with
 
 KEEP = {SESSION_EXPIRY_INTERVAL: 1000}

@@ -1,7 +1,7 @@
 """Lines in the log that clients cause: bounded in length and in number, and what is left out is told."""
 
 from harness import World
-from port.core.clientlog import ClientLog, shown
+from port.core.limits.client_log import ClientLog, shown
 
 
 class Lines:

@@ -1,8 +1,8 @@
-"""What expires, and the clock of the day: set while the broker runs, between two runs, or not at all (see port.core.records)."""
+"""What expires, and the clock of the day: set while the broker runs, between two runs, or not at all (see storage.records)."""
 
 from disk import Disk, rebooted, restart, stopped
 from harness import World
-from port.core.properties import MESSAGE_EXPIRY_INTERVAL, SESSION_EXPIRY_INTERVAL, WILL_DELAY_INTERVAL
+from port.core.wire.properties import MESSAGE_EXPIRY_INTERVAL, SESSION_EXPIRY_INTERVAL, WILL_DELAY_INTERVAL
 
 HEAPSIZE = "4m"
 

@@ -1,8 +1,8 @@
 """Integers, strings and the reader (MQTT 5 clause 1.5)."""
 
 from harness import raises
-from port.core.codec import MAX_VARINT, Reader, is_utf8, packet, string, u16, u32, varint
-from port.core.reason import MALFORMED_PACKET, MQTTError
+from port.core.wire.codec import MAX_VARINT, Reader, is_utf8, packet, string, u16, u32, varint
+from port.core.wire.reason_codes import MALFORMED_PACKET, MQTTError
 
 # Table 1-1 of the standard: the first and the last value of each size.
 VARINTS = (

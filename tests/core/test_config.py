@@ -2,12 +2,12 @@
 
 from harness import World, raises
 from port.core import TYPE_CHECKING
-from port.core.auth import Authenticator
-from port.core.config import Config
-from port.core.everybody import AllowAll
-from port.core.listener_config import ListenerConfig, describe, new_listener
-from port.core.options import Options
-from port.core.setup import begin, reconfigure, make_authenticator
+from port.core.limits.options import Options
+from port.core.auth.allow_deny import AllowAll
+from port.core.auth.authenticator import Authenticator
+from port.core.config.apply_config import begin, reconfigure, make_authenticator
+from port.core.config.config import Config
+from port.core.config.listener_config import ListenerConfig, describe, new_listener
 
 if TYPE_CHECKING:
     from typing import Any

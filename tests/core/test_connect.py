@@ -1,11 +1,8 @@
 """CONNECT and CONNACK (clauses 3.1 and 3.2)."""
 
 from harness import VERSIONS, World, raw
-from port.core.auth import PENDING, Authenticator
-from port.core.codec import CONNACK, CONNECT, DISCONNECT, PINGREQ, PUBLISH, SUBACK, SUBSCRIBE
-from port.core.listener import Listener
-from port.core.packets import decode, encode
-from port.core.properties import (
+from port.core.wire.codec import CONNACK, CONNECT, DISCONNECT, PINGREQ, PUBLISH, SUBACK, SUBSCRIBE
+from port.core.wire.properties import (
     ASSIGNED_CLIENT_IDENTIFIER,
     MAXIMUM_PACKET_SIZE,
     MAXIMUM_QOS,
@@ -22,6 +19,9 @@ from port.core.properties import (
     TOPIC_ALIAS_MAXIMUM,
     WILDCARD_SUBSCRIPTION_AVAILABLE,
 )
+from port.core.limits.listener import Listener
+from port.core.auth.authenticator import PENDING, Authenticator
+from port.core.protocol.client_packets import decode, encode
 
 
 def refused(world, code, version=5, **fields):

@@ -6,9 +6,9 @@ are tested in tests/host.
 """
 
 from harness import VERSIONS, World
-from port.core.codec import CONNACK, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK
-from port.core.packets import encode
-from port.core.properties import MAXIMUM_PACKET_SIZE
+from port.core.wire.codec import CONNACK, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK
+from port.core.wire.properties import MAXIMUM_PACKET_SIZE
+from port.core.protocol.client_packets import encode
 
 HEAPSIZE = "4m"  # for the payload of 256 KiB
 

@@ -5,8 +5,8 @@ import sys
 from disk import Disk, restart
 from harness import VERSIONS, World
 from port.core import TYPE_CHECKING
-from port.core.codec import CONNACK, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE
-from port.core.properties import SESSION_EXPIRY_INTERVAL
+from port.core.wire.codec import CONNACK, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE
+from port.core.wire.properties import SESSION_EXPIRY_INTERVAL
 
 if TYPE_CHECKING:
     from typing import Any

@@ -2,9 +2,9 @@
 
 from disk import Disk, restart
 from harness import World
-from port.core.codec import PUBLISH
-from port.core.message import Message
-from port.core.properties import MESSAGE_EXPIRY_INTERVAL, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, USER_PROPERTY
+from port.core.wire.codec import PUBLISH
+from port.core.wire.properties import MESSAGE_EXPIRY_INTERVAL, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, USER_PROPERTY
+from port.core.messages.message import Message
 
 KEPT = {SESSION_EXPIRY_INTERVAL: 1000}
 

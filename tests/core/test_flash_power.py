@@ -5,7 +5,7 @@ import sys
 
 from flash_files import a_run, apply
 from flash_module import flash
-from port.core.flashlog import FlashLog
+from port.core.storage.flash_log import FlashLog
 
 HEAPSIZE = "4m"
 TIMEOUT = 240

@@ -6,7 +6,7 @@ import sys
 from flash_files import a_run, apply
 from flash_module import flash
 from harness import World
-from port.core.properties import SESSION_EXPIRY_INTERVAL
+from port.core.wire.properties import SESSION_EXPIRY_INTERVAL
 
 if sys.implementation.name == "micropython":
     import vfs

@@ -1,10 +1,9 @@
 """Receive maximum, queues, slow readers and packet size, both ways (clauses 3.3.4, 4.9)."""
 
 from harness import VERSIONS, World
-from port.core.codec import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
-from port.core.packets import encode
-from port.core.packets import encode
-from port.core.properties import MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, REQUEST_PROBLEM_INFORMATION, SESSION_EXPIRY_INTERVAL
+from port.core.wire.codec import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
+from port.core.wire.properties import MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, REQUEST_PROBLEM_INFORMATION, SESSION_EXPIRY_INTERVAL
+from port.core.protocol.client_packets import encode
 
 
 HEAPSIZE = "8m"  # for payloads of 300,000 bytes

@@ -2,8 +2,8 @@
 
 from disk import Disk
 from harness import World
-from port.core.guard import MemoryGuard
-from port.core.shed import Shedding
+from port.core.monitor.load_shedding import Shedding
+from port.core.monitor.memory_guard import MemoryGuard
 
 LEAST = 1200
 

@@ -2,12 +2,12 @@
 
 from disk import Disk
 from harness import VERSIONS, World, raises
-from port.core.codec import CONNECT, PUBREC, SUBACK, SUBSCRIBE, UNSUBSCRIBE
-from port.core.hooks import EVENTS
-from port.core.message import Message
-from port.core.properties import SESSION_EXPIRY_INTERVAL, USER_PROPERTY
-from port.core.reason import MQTTError
-from port.core.store import Store
+from port.core.wire.codec import CONNECT, PUBREC, SUBACK, SUBSCRIBE, UNSUBSCRIBE
+from port.core.wire.properties import SESSION_EXPIRY_INTERVAL, USER_PROPERTY
+from port.core.wire.reason_codes import MQTTError
+from port.core.messages.message import Message
+from port.core.monitor.hooks import EVENTS
+from port.core.storage.store import Store
 
 
 # -- hooks that look -------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The head of an HTTP request (RFC 9112), whole and in pieces, good and bad."""
 
 from harness import raises
-from port.core.http import MAX_HEAD, MAX_HEADERS, HTTPError, head, parse, response
+from port.core.web.http import MAX_HEAD, MAX_HEADERS, HTTPError, head, parse, response
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n"
 

@@ -1,11 +1,16 @@
 """Who a client is: authenticators in a row, what they give a client, whose a client id is."""
 
 from harness import VERSIONS, World, refusal
-from port.core.auth import PENDING, Authenticator
-from port.core.codec import AUTH, CONNACK
-from port.core.everybody import DenyAll
-from port.core.listener import Listener
-from port.core.properties import ASSIGNED_CLIENT_IDENTIFIER, AUTHENTICATION_DATA, AUTHENTICATION_METHOD, SESSION_EXPIRY_INTERVAL
+from port.core.wire.codec import AUTH, CONNACK
+from port.core.wire.properties import (
+    ASSIGNED_CLIENT_IDENTIFIER,
+    AUTHENTICATION_DATA,
+    AUTHENTICATION_METHOD,
+    SESSION_EXPIRY_INTERVAL,
+)
+from port.core.limits.listener import Listener
+from port.core.auth.allow_deny import DenyAll
+from port.core.auth.authenticator import PENDING, Authenticator
 from rights import ALL, Users, rules, world_with
 
 KEEP = {SESSION_EXPIRY_INTERVAL: 1000}

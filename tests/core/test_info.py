@@ -4,14 +4,14 @@ import binascii
 
 from harness import World
 from port.core import __version__
-from port.core.auth import PENDING, Authenticator
-from port.core.certificate import CertificateAuthenticator
-from port.core.everybody import AllowAll, DenyAll
-from port.core.http import MAX_HEAD
-from port.core.info import InfoConnection, new_visitor, may_ask
-from port.core.listener import Listener
-from port.core.password_file import make_record
-from port.core.passwords import SALT_SIZE, PasswordAuthenticator
+from port.core.limits.listener import Listener
+from port.core.auth.allow_deny import AllowAll, DenyAll
+from port.core.auth.authenticator import PENDING, Authenticator
+from port.core.auth.certificate import CertificateAuthenticator
+from port.core.auth.password_file import make_record
+from port.core.auth.passwords import SALT_SIZE, PasswordAuthenticator
+from port.core.web.http import MAX_HEAD
+from port.core.web.http_pages import InfoConnection, new_visitor, may_ask
 from rights import Users
 
 # The fields of CoMQTT's system.Info.

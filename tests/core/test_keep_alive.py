@@ -1,7 +1,7 @@
 """Keep alive (clause 3.1.2.10)."""
 
 from harness import VERSIONS, World
-from port.core.codec import PUBACK, PUBLISH
+from port.core.wire.codec import PUBACK, PUBLISH
 
 
 def silent_until_closed(world, client, at_most):

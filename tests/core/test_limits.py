@@ -7,9 +7,9 @@ test_topic_alias, session expiry in test_sessions, keep alive in test_keep_alive
 """
 
 from harness import VERSIONS, World
-from port.core.codec import PUBLISH
-from port.core.options import TABLE
-from port.core.properties import CONTENT_TYPE, USER_PROPERTY
+from port.core.wire.codec import PUBLISH
+from port.core.wire.properties import CONTENT_TYPE, USER_PROPERTY
+from port.core.limits.options import TABLE
 
 
 def test_the_route_cache_is_bounded():

@@ -2,11 +2,7 @@
 
 from harness import VERSIONS, World, raises
 from port.core import TYPE_CHECKING
-from port.core.acl import Acl
-from port.core.listener import Listener
-from port.core.options import GLOBAL, TABLE, Options
-from port.core.packets import encode
-from port.core.properties import (
+from port.core.wire.properties import (
     MAXIMUM_PACKET_SIZE,
     MAXIMUM_QOS,
     RECEIVE_MAXIMUM,
@@ -18,6 +14,10 @@ from port.core.properties import (
     TOPIC_ALIAS_MAXIMUM,
     WILDCARD_SUBSCRIPTION_AVAILABLE,
 )
+from port.core.limits.listener import Listener
+from port.core.limits.options import GLOBAL, TABLE, Options
+from port.core.acl.acl import Acl
+from port.core.protocol.client_packets import encode
 from rights import Users, change, rules, world_with
 
 if TYPE_CHECKING:

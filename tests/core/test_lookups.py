@@ -1,7 +1,7 @@
 """What looking up costs: receivers of a topic name and retained messages of a filter, found or not, counted and bounded."""
 
 from harness import World
-from port.core.codec import PUBLISH, SUBACK, SUBSCRIBE
+from port.core.wire.codec import PUBLISH, SUBACK, SUBSCRIBE
 from test_turns import TURN, begin, packet, served_in_between, slices, subscribe_packet
 
 

@@ -5,8 +5,8 @@ garbage whatever hurts the broker.
 """
 
 from harness import VERSIONS, World, raw
-from port.core.codec import CONNECT, SUBSCRIBE
-from port.core.packets import encode
+from port.core.wire.codec import CONNECT, SUBSCRIBE
+from port.core.protocol.client_packets import encode
 
 
 def test_packet_types_a_client_must_not_send():

@@ -3,11 +3,11 @@
 import disk
 from harness import World
 from port.core import __version__
-from port.core.auth import PENDING, Authenticator
-from port.core.listener import Listener
-from port.core.measures import BOUNDS, Histogram, Measures
-from port.core.metrics import TYPES, families
-from port.core.options import Options
+from port.core.limits.listener import Listener
+from port.core.limits.options import Options
+from port.core.auth.authenticator import PENDING, Authenticator
+from port.core.monitor.measures import BOUNDS, Histogram, Measures
+from port.core.monitor.metrics import TYPES, families
 from test_info import ask, connection
 
 HEAPSIZE = "8m"
@@ -205,7 +205,7 @@ def test_drops_have_reasons():
 
 
 def test_what_the_rules_deny():
-    from port.core.acl_rule import rule
+    from port.core.acl.acl_rule import rule
 
     world = with_listeners()
     world.broker.set_acl([rule({"topic": "a/#"})])

@@ -2,13 +2,8 @@
 
 from disk import Disk, restart
 from harness import VERSIONS, World, raises, refusal
-from port.core.codec import SUBACK, SUBSCRIBE
-from port.core.config import Config
-from port.core.everybody import AllowAll
-from port.core.listener import Listener
-from port.core.listener_config import ListenerConfig, new_listener
-from port.core.mount import find
-from port.core.properties import (
+from port.core.wire.codec import SUBACK, SUBSCRIBE
+from port.core.wire.properties import (
     MESSAGE_EXPIRY_INTERVAL,
     RESPONSE_TOPIC,
     SESSION_EXPIRY_INTERVAL,
@@ -17,7 +12,12 @@ from port.core.properties import (
     TOPIC_ALIAS_MAXIMUM,
     WILL_DELAY_INTERVAL,
 )
-from port.core.setup import reconfigure
+from port.core.limits.listener import Listener
+from port.core.sessions.mount_point import find
+from port.core.auth.allow_deny import AllowAll
+from port.core.config.apply_config import reconfigure
+from port.core.config.config import Config
+from port.core.config.listener_config import ListenerConfig, new_listener
 from rights import Asked, rules, topics, will
 
 KEEP = {SESSION_EXPIRY_INTERVAL: 1000}

@@ -1,8 +1,8 @@
 """What MQTT 3.1 allows and its successors do not."""
 
 from harness import World, raw
-from port.core.codec import CONNACK, PINGRESP, PUBCOMP, PUBLISH, PUBREL, SUBACK, UNSUBACK
-from port.core.packets import decode
+from port.core.wire.codec import CONNACK, PINGRESP, PUBCOMP, PUBLISH, PUBREL, SUBACK, UNSUBACK
+from port.core.protocol.client_packets import decode
 from rights import ALL, rules, world_with
 
 PROTOCOL = "0006 4d5149736470 03"

@@ -1,7 +1,7 @@
 """The options' defaults, ranges and messages."""
 
 from harness import raises
-from port.core.options import NO_LIMIT, TABLE, Options
+from port.core.limits.options import NO_LIMIT, TABLE, Options
 
 
 def test_defaults_of_a_board_and_of_a_server():

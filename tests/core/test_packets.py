@@ -1,7 +1,7 @@
 """The whole-packet codec: one table of packets, read in both directions, and one of malformed ones."""
 
 from harness import raises, raw
-from port.core.codec import (
+from port.core.wire.codec import (
     AUTH,
     CONNACK,
     CONNECT,
@@ -18,8 +18,7 @@ from port.core.codec import (
     UNSUBACK,
     UNSUBSCRIBE,
 )
-from port.core.packets import decode, encode
-from port.core.reason import (
+from port.core.wire.reason_codes import (
     CLIENT_IDENTIFIER_NOT_VALID,
     MALFORMED_PACKET,
     PROTOCOL_ERROR,
@@ -27,6 +26,7 @@ from port.core.reason import (
     UNSUPPORTED_PROTOCOL_VERSION,
     MQTTError,
 )
+from port.core.protocol.client_packets import decode, encode
 
 
 def connect(version, **fields):

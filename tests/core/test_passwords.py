@@ -3,11 +3,11 @@
 from hashlib import sha256
 
 from harness import VERSIONS, World, raises
-from port.core.everybody import AllowAll
-from port.core.password_file import MAX_LINE, MAX_USER_NAME, make_record, parse
-from port.core.passwords import MAX_ITERATIONS, PasswordAuthenticator, Pbkdf2, read_record
-from port.core.recent import Recent, equal
-from port.core.turns import Turns
+from port.core.limits.fair_queue import Turns
+from port.core.auth.allow_deny import AllowAll
+from port.core.auth.password_file import MAX_LINE, MAX_USER_NAME, make_record, parse
+from port.core.auth.passwords import MAX_ITERATIONS, PasswordAuthenticator, Pbkdf2, read_record
+from port.core.auth.recent_logins import Recent, equal
 
 SALT = bytes(range(16))
 ITERATIONS = 100

@@ -1,7 +1,7 @@
 """What is counted of addresses: their connections."""
 
 from harness import World, raises
-from port.core.listener import Listener
+from port.core.limits.listener import Listener
 
 HERE, THERE = "10.0.0.1:1", "10.0.0.2:1"
 

@@ -3,12 +3,12 @@
 from disk import Disk
 from harness import VERSIONS, World
 from port.core import TYPE_CHECKING
-from port.core.auth import PENDING, Authenticator
-from port.core.codec import CONNECT
-from port.core.options import Options
-from port.core.packets import encode
-from port.core.places import Places, leave
-from port.core.properties import SESSION_EXPIRY_INTERVAL
+from port.core.wire.codec import CONNECT
+from port.core.wire.properties import SESSION_EXPIRY_INTERVAL
+from port.core.limits.options import Options
+from port.core.limits.places import Places, leave
+from port.core.auth.authenticator import PENDING, Authenticator
+from port.core.protocol.client_packets import encode
 from rights import world_with
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def test_clients_of_one_user_leave_others_their_share():
 
 def narrow_listener(world, most):
     """One with a limit of its own."""
-    from port.core.listener import Listener
+    from port.core.limits.listener import Listener
 
     broker = world.broker
     return broker.add_listener(Listener("n", "tcp", broker.options, broker.authenticators, None, {"max_connections": most}))
@@ -439,7 +439,7 @@ def test_client_ids_can_be_bound_to_users():
 
 
 def test_bound_client_ids_of_a_listener():
-    from port.core.listener import Listener
+    from port.core.limits.listener import Listener
 
     world = world_with()
     broker = world.broker

@@ -1,8 +1,8 @@
 """MQTT 5 properties (clause 2.2.2)."""
 
 from harness import raises
-from port.core import codec, properties
-from port.core.codec import (
+from port.core.wire import codec, properties
+from port.core.wire.codec import (
     AUTH,
     CONNACK,
     CONNECT,
@@ -19,8 +19,8 @@ from port.core.codec import (
     Reader,
     varint,
 )
-from port.core.properties import WILL, decode, encode, encode_all, encode_one
-from port.core.reason import MALFORMED_PACKET, PROTOCOL_ERROR, MQTTError
+from port.core.wire.properties import WILL, decode, encode, encode_all, encode_one
+from port.core.wire.reason_codes import MALFORMED_PACKET, PROTOCOL_ERROR, MQTTError
 
 ACKS = (PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK)
 ALL = (CONNECT, CONNACK, PUBLISH, WILL, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, AUTH) + ACKS

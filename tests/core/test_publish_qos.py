@@ -1,8 +1,8 @@
 """PUBLISH and its acknowledgements: QoS 0, 1 and 2 both ways (clauses 3.3 to 3.7, 4.3)."""
 
 from harness import VERSIONS, World, raw, split
-from port.core.codec import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
-from port.core.properties import (
+from port.core.wire.codec import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL
+from port.core.wire.properties import (
     MESSAGE_EXPIRY_INTERVAL,
     REQUEST_PROBLEM_INFORMATION,
     SUBSCRIPTION_IDENTIFIER,

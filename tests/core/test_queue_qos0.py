@@ -2,11 +2,11 @@
 
 from disk import Disk, restart
 from harness import VERSIONS, World
-from port.core.codec import PUBLISH
-from port.core.listener import Listener
-from port.core.message import Message
-from port.core.packets import encode
-from port.core.properties import MESSAGE_EXPIRY_INTERVAL, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, TOPIC_ALIAS_MAXIMUM
+from port.core.wire.codec import PUBLISH
+from port.core.wire.properties import MESSAGE_EXPIRY_INTERVAL, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, TOPIC_ALIAS_MAXIMUM
+from port.core.limits.listener import Listener
+from port.core.messages.message import Message
+from port.core.protocol.client_packets import encode
 from rights import change, world_with
 
 ALL = {"topic": "#"}

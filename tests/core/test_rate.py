@@ -1,10 +1,10 @@
 """How fast a client may send: allowances, waiting, disconnecting."""
 
 from harness import VERSIONS, World
-from port.core.codec import PINGREQ, PUBLISH, SUBSCRIBE
-from port.core.options import Options
-from port.core.packets import encode
-from port.core.rate import Rate
+from port.core.wire.codec import PINGREQ, PUBLISH, SUBSCRIBE
+from port.core.limits.options import Options
+from port.core.limits.rate_limit import Rate
+from port.core.protocol.client_packets import encode
 from rights import Asked, world_with
 
 

@@ -2,10 +2,10 @@
 
 from harness import World, raises
 from port.core import TYPE_CHECKING
-from port.core.auth import Authenticator
-from port.core.everybody import DenyAll
-from port.core.message import Message
-from port.core.reason import SUCCESS
+from port.core.wire.reason_codes import SUCCESS
+from port.core.messages.message import Message
+from port.core.auth.allow_deny import DenyAll
+from port.core.auth.authenticator import Authenticator
 from rights import Users, will, world_asking, world_with
 
 if TYPE_CHECKING:

@@ -2,12 +2,12 @@
 
 from disk import Disk, restart
 from harness import VERSIONS, World
-from port.core.acl import ALLOWED
-from port.core.everybody import AllowAll
-from port.core.listener import Listener
-from port.core.message import Message
-from port.core.retained import Retained, record
-from port.core.rights import new_acl
+from port.core.limits.listener import Listener
+from port.core.messages.message import Message
+from port.core.messages.retained import Retained, record
+from port.core.auth.allow_deny import AllowAll
+from port.core.acl.acl import ALLOWED
+from port.core.acl.client_policy import new_acl
 from rights import ALL, Users, change, rules, topics, will, world_asking, world_with
 
 HEAPSIZE = "2m"

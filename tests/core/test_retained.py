@@ -1,10 +1,10 @@
 """Retained messages, the store of them and the protocol (clauses 3.3.1.3 and 3.8.3.1)."""
 
 from harness import VERSIONS, World
-from port.core.codec import PUBACK, PUBLISH, SUBACK, SUBSCRIBE
-from port.core.message import Message
-from port.core.properties import RECEIVE_MAXIMUM, SUBSCRIPTION_IDENTIFIER, USER_PROPERTY
-from port.core.retained import Retained, record
+from port.core.wire.codec import PUBACK, PUBLISH, SUBACK, SUBSCRIBE
+from port.core.wire.properties import RECEIVE_MAXIMUM, SUBSCRIPTION_IDENTIFIER, USER_PROPERTY
+from port.core.messages.message import Message
+from port.core.messages.retained import Retained, record
 
 HEAPSIZE = "8m"
 

@@ -1,12 +1,12 @@
 """Rights that change while clients are connected, or away: set_acl, set_rules, rights_changed."""
 
 from harness import VERSIONS, World
-from port.core.acl import Acl
-from port.core.codec import DISCONNECT
-from port.core.everybody import AllowAll
-from port.core.listener import Listener
-from port.core.message import Message
-from port.core.properties import RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
+from port.core.wire.codec import DISCONNECT
+from port.core.wire.properties import RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
+from port.core.limits.listener import Listener
+from port.core.messages.message import Message
+from port.core.auth.allow_deny import AllowAll
+from port.core.acl.acl import Acl
 from rights import ALL, Users, change, rules, topics, will, world_with
 
 KEEP = {SESSION_EXPIRY_INTERVAL: 1000}

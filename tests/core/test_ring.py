@@ -1,7 +1,7 @@
 """The ring buffer."""
 
 from harness import raises
-from port.core.ring import Ring
+from port.core.wire.ring import Ring
 
 
 def take_all(ring):

@@ -1,9 +1,9 @@
 """Sessions: coming, going, coming back, being taken over (clauses 3.1.2.4, 3.1.2.11.2, 4.1, 4.4)."""
 
 from harness import VERSIONS, World
-from port.core.codec import CONNECT, PUBACK, PUBLISH, PUBREC, PUBREL
-from port.core.packets import encode
-from port.core.properties import MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
+from port.core.wire.codec import CONNECT, PUBACK, PUBLISH, PUBREC, PUBREL
+from port.core.wire.properties import MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
+from port.core.protocol.client_packets import encode
 
 FOR_EVER = 0xFFFFFFFF
 

@@ -2,11 +2,11 @@
 
 from harness import VERSIONS, World
 from port.core import TYPE_CHECKING
-from port.core.codec import PUBLISH, PUBREL, UNSUBSCRIBE
-from port.core.packets import encode
-from port.core.properties import MESSAGE_EXPIRY_INTERVAL, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, SUBSCRIPTION_IDENTIFIER
-from port.core.session import Session
-from port.core.shared import SharedGroup
+from port.core.wire.codec import PUBLISH, PUBREL, UNSUBSCRIBE
+from port.core.wire.properties import MESSAGE_EXPIRY_INTERVAL, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, SUBSCRIPTION_IDENTIFIER
+from port.core.routing.shared_subscription import SharedGroup
+from port.core.sessions.session import Session
+from port.core.protocol.client_packets import encode
 
 if TYPE_CHECKING:
     from typing import Any

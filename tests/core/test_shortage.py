@@ -5,7 +5,7 @@ import sys
 
 from harness import World
 from port.core import TYPE_CHECKING
-from port.core.properties import SESSION_EXPIRY_INTERVAL
+from port.core.wire.properties import SESSION_EXPIRY_INTERVAL
 
 if TYPE_CHECKING:
     from typing import Any

@@ -2,15 +2,15 @@
 
 from disk import Disk, restart
 from harness import VERSIONS, World, raises
-from port.core.codec import PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE
-from port.core.packets import encode
-from port.core.properties import (
+from port.core.wire.codec import PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE
+from port.core.wire.properties import (
     MESSAGE_EXPIRY_INTERVAL,
     RECEIVE_MAXIMUM,
     SESSION_EXPIRY_INTERVAL,
     USER_PROPERTY,
     WILL_DELAY_INTERVAL,
 )
+from port.core.protocol.client_packets import encode
 
 HEAPSIZE = "8m"
 KEPT = {SESSION_EXPIRY_INTERVAL: 1000}

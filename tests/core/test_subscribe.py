@@ -1,9 +1,9 @@
 """SUBSCRIBE and UNSUBSCRIBE (clauses 3.8 to 3.11)."""
 
 from harness import VERSIONS, World, raw, refusal
-from port.core.codec import PUBLISH, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE
-from port.core.packets import encode
-from port.core.properties import MAXIMUM_PACKET_SIZE, SUBSCRIPTION_IDENTIFIER, TOPIC_ALIAS_MAXIMUM, USER_PROPERTY
+from port.core.wire.codec import PUBLISH, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE
+from port.core.wire.properties import MAXIMUM_PACKET_SIZE, SUBSCRIPTION_IDENTIFIER, TOPIC_ALIAS_MAXIMUM, USER_PROPERTY
+from port.core.protocol.client_packets import encode
 
 NO_LOCAL = 4
 RETAIN_AS_PUBLISHED = 8

@@ -1,9 +1,9 @@
 """The trie and the subscriptions: whom a topic name finds."""
 
-from port.core import trie
-from port.core.subscriptions import LocalSubscriber, Subscriptions
-from port.core.topics import matches
-from port.core.walk import walk
+from port.core.wire.topics import matches
+from port.core.messages import topic_trie
+from port.core.messages.trie_walk import walk
+from port.core.routing.subscriptions import LocalSubscriber, Subscriptions
 from test_topics import MATCHES
 
 
@@ -165,26 +165,26 @@ FILTERS = (
 
 
 def test_a_filter_finds_the_names_below():
-    root: "trie.Node" = {}
+    root: "topic_trie.Node" = {}
     for name in NAMES:
-        trie.put(root, (name, len(name)))
+        topic_trie.put(root, (name, len(name)))
     for topic_filter in FILTERS:
         wanted = sorted([name for name in NAMES if matches(topic_filter, name)])
         assert sorted([value[0] for value in matching_names(root, topic_filter)]) == wanted, topic_filter
 
 
 def test_a_value_is_replaced_and_removed():
-    root: "trie.Node" = {}
+    root: "topic_trie.Node" = {}
     for number in (1, 2):
         for name in NAMES:
-            trie.put(root, (name, number))
-    assert [trie.get(root, name) for name in NAMES] == [(name, 2) for name in NAMES]
+            topic_trie.put(root, (name, number))
+    assert [topic_trie.get(root, name) for name in NAMES] == [(name, 2) for name in NAMES]
     for missing in (b"b", b"a/b/", b"a/b/c/d", b"a/b/c/d/e/f/g", b"", b"$SYS/x/y"):
-        assert trie.get(root, missing) is None, missing
-        assert trie.remove(root, missing) is None, missing
+        assert topic_trie.get(root, missing) is None, missing
+        assert topic_trie.remove(root, missing) is None, missing
     for name in NAMES:
-        assert trie.remove(root, name) == (name, 2)
-        assert trie.get(root, name) is None
+        assert topic_trie.remove(root, name) == (name, 2)
+        assert topic_trie.get(root, name) is None
     assert root == {}
 
 
@@ -204,7 +204,7 @@ def random_path(seed, wildcards):
 def test_the_trie_against_a_plain_dict():
     # Puts and removals in any order, each followed by a look-up.
     for wildcards in (False, True):
-        root: "trie.Node" = {}
+        root: "topic_trie.Node" = {}
         model: "dict[bytes, tuple[bytes, int]]" = {}
         seed = 12345
         for step in range(3000):
@@ -212,19 +212,19 @@ def test_the_trie_against_a_plain_dict():
             path = random_path(seed >> 8, wildcards) or b"a"
             if seed & 64:
                 model[path] = (path, step)
-                trie.put(root, model[path])
+                topic_trie.put(root, model[path])
             else:
-                assert trie.remove(root, path) == model.pop(path, None), path
+                assert topic_trie.remove(root, path) == model.pop(path, None), path
             other = random_path(seed >> 5, not wildcards) or b"b"
             if wildcards:
                 found: "list[tuple[bytes, int]]" = []
-                trie.matching_filters(root, other, found)
+                topic_trie.matching_filters(root, other, found)
                 wanted = [value for value in model.values() if matches(value[0], other)]
             else:
                 found = matching_names(root, other)
                 wanted = [value for value in model.values() if matches(other, value[0])]
             assert sorted(found) == sorted(wanted), (path, other)
-            assert trie.get(root, path) == model.get(path)
+            assert topic_trie.get(root, path) == model.get(path)
         for path in list(model):
-            trie.remove(root, path)
+            topic_trie.remove(root, path)
         assert root == {}

@@ -6,11 +6,8 @@ where its subject is.
 """
 
 from harness import VERSIONS, World, refusal
-from port.core.auth import PENDING, Authenticator
-from port.core.codec import CONNACK, CONNECT, PUBACK, PUBLISH, PUBREC, SUBACK, SUBSCRIBE, UNSUBSCRIBE
-from port.core.options import TABLE, Options
-from port.core.packets import encode
-from port.core.properties import (
+from port.core.wire.codec import CONNACK, CONNECT, PUBACK, PUBLISH, PUBREC, SUBACK, SUBSCRIBE, UNSUBSCRIBE
+from port.core.wire.properties import (
     RECEIVE_MAXIMUM,
     SERVER_KEEP_ALIVE,
     SESSION_EXPIRY_INTERVAL,
@@ -18,6 +15,9 @@ from port.core.properties import (
     TOPIC_ALIAS_MAXIMUM,
     USER_PROPERTY,
 )
+from port.core.limits.options import TABLE, Options
+from port.core.auth.authenticator import PENDING, Authenticator
+from port.core.protocol.client_packets import encode
 from rights import Users, world_with
 
 # Option, default on a board, on a server, what a client can make grow or make work, answer at the limit.

@@ -1,8 +1,8 @@
 """Topic aliases, both ways (clauses 3.1.2.11.5, 3.2.2.3.8, 3.3.2.3.4)."""
 
 from harness import World
-from port.core.codec import PUBLISH
-from port.core.properties import MAXIMUM_PACKET_SIZE, SESSION_EXPIRY_INTERVAL, TOPIC_ALIAS, TOPIC_ALIAS_MAXIMUM
+from port.core.wire.codec import PUBLISH
+from port.core.wire.properties import MAXIMUM_PACKET_SIZE, SESSION_EXPIRY_INTERVAL, TOPIC_ALIAS, TOPIC_ALIAS_MAXIMUM
 from rights import world_with
 
 # -- from the client ------------------------------------------------------------------------

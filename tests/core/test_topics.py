@@ -1,6 +1,6 @@
 """Topic names and topic filters (MQTT 5 clause 4.7)."""
 
-from port.core.topics import has_wildcard, is_shared, matches, split_share, valid_filter, valid_name
+from port.core.wire.topics import has_wildcard, is_shared, matches, split_share, valid_filter, valid_name
 
 
 def test_valid_topic_names():

@@ -2,9 +2,21 @@
 
 from harness import World
 from port.core import TYPE_CHECKING
-from port.core.codec import PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE
-from port.core.packets import encode
-from port.core.properties import RECEIVE_MAXIMUM, USER_PROPERTY
+from port.core.wire.codec import (
+    PINGREQ,
+    PINGRESP,
+    PUBACK,
+    PUBCOMP,
+    PUBLISH,
+    PUBREC,
+    PUBREL,
+    SUBACK,
+    SUBSCRIBE,
+    UNSUBACK,
+    UNSUBSCRIBE,
+)
+from port.core.wire.properties import RECEIVE_MAXIMUM, USER_PROPERTY
+from port.core.protocol.client_packets import encode
 
 if TYPE_CHECKING:
     from typing import Any

@@ -1,10 +1,10 @@
 """Turns of clients that speak MQTT 5: enhanced authentication, before a client is let in and after, and properties of any packet."""
 
 from harness import World
-from port.core.auth import Authenticator
-from port.core.codec import AUTH, CONNECT, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBSCRIBE, UNSUBSCRIBE
-from port.core.properties import AUTHENTICATION_METHOD, USER_PROPERTY
-from port.core.reason import CONTINUE_AUTHENTICATION, RE_AUTHENTICATE, SUCCESS
+from port.core.wire.codec import AUTH, CONNECT, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBSCRIBE, UNSUBSCRIBE
+from port.core.wire.properties import AUTHENTICATION_METHOD, USER_PROPERTY
+from port.core.wire.reason_codes import CONTINUE_AUTHENTICATION, RE_AUTHENTICATE, SUCCESS
+from port.core.auth.authenticator import Authenticator
 from test_turns import begin, packet, world_of_turns
 
 HEAPSIZE = "2m"

@@ -1,8 +1,8 @@
 """Walks through the retained messages, with changes between any two steps."""
 
-from port.core.message import Message
-from port.core.retained import Retained, record
-from port.core.topics import matches
+from port.core.wire.topics import matches
+from port.core.messages.message import Message
+from port.core.messages.retained import Retained, record
 
 FILTERS = (
     b"#", b"+", b"+/#", b"a/#", b"a/+", b"+/a/+", b"a/a/a/a/+/#", b"a/+/a/+/a/+", b"$c/#", b"$c/+", b"a/b", b"+/+/a/a/#",

@@ -5,9 +5,9 @@ byte by byte and in pieces, as bytes and as memoryview.
 """
 
 from harness import raises
-from port.core.codec import varint
-from port.core.listener_config import ListenerConfig
-from port.core.websocket import WebSocket, frames
+from port.core.wire.codec import varint
+from port.core.config.listener_config import ListenerConfig
+from port.core.web.websocket import WebSocket, frames
 
 KEY = b"\x37\xfa\x21\x3d"
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10

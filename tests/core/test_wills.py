@@ -2,8 +2,8 @@
 
 from harness import VERSIONS, World
 from port.core import TYPE_CHECKING
-from port.core.message import Message
-from port.core.properties import MESSAGE_EXPIRY_INTERVAL, SESSION_EXPIRY_INTERVAL, USER_PROPERTY, WILL_DELAY_INTERVAL
+from port.core.wire.properties import MESSAGE_EXPIRY_INTERVAL, SESSION_EXPIRY_INTERVAL, USER_PROPERTY, WILL_DELAY_INTERVAL
+from port.core.messages.message import Message
 
 if TYPE_CHECKING:
     from typing import Any

@@ -1,10 +1,10 @@
 """Memory for clients that no queue takes: what is not acknowledged counts, and who keeps more than his share gives way."""
 
 from harness import VERSIONS, World
-from port.core.codec import DISCONNECT, PUBLISH, SUBACK, SUBSCRIBE
-from port.core.packets import encode
-from port.core.properties import SESSION_EXPIRY_INTERVAL, WILL_DELAY_INTERVAL
-from port.core.session import Session
+from port.core.wire.codec import DISCONNECT, PUBLISH, SUBACK, SUBSCRIBE
+from port.core.wire.properties import SESSION_EXPIRY_INTERVAL, WILL_DELAY_INTERVAL
+from port.core.sessions.session import Session
+from port.core.protocol.client_packets import encode
 
 HEAPSIZE = "8m"
 GREEDY, HONEST = "10.0.0.1:1", "10.0.0.2:1"

@@ -6,10 +6,11 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from port.core import address, network
-from port.core.acl import DENIED, RETAIN, Acl, covers
-from port.core.acl_rule import rule
-from port.core.topics import matches
+from port.core.wire.topics import matches
+from port.core.limits import ip_address as address
+from port.core.limits import ip_network as network
+from port.core.acl.acl import DENIED, RETAIN, Acl, covers
+from port.core.acl.acl_rule import rule
 from topic_strategies import filters, names
 
 LEVELS = [b"a", b"b", b"c", b"", b"z"]  # `z` stands in no filter

@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 import fuzz_packets
 from fuzz_world import Peer, World
-from port.core.options import Options
-from port.core.topics import matches
+from port.core.wire.topics import matches
+from port.core.limits.options import Options
 from topic_strategies import client_names, filters
 
 IDS = (b"ann", b"ben", b"cat")

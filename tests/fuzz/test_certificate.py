@@ -9,7 +9,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from port.core.certificate import names
+from port.core.auth.certificate import names
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 NOW = datetime.datetime(2024, 1, 1)

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from port.core import codec, properties
-from port.core.codec import MAX_VARINT, Reader
-from port.core.reason import MQTTError
+from port.core.wire import codec, properties
+from port.core.wire.codec import MAX_VARINT, Reader
+from port.core.wire.reason_codes import MQTTError
 
 # Names an MQTT string may hold: all of Unicode but NUL and surrogates.
 strings = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40).map(str.encode)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import fuzz_packets
 from fuzz_core import Random, Run
 from fuzz_world import PRESETS, Peer, World
-from port.core.codec import packet
+from port.core.wire.codec import packet
 
 CORPUS = fuzz_packets.corpus()
 presets = st.integers(0, len(PRESETS) - 1)

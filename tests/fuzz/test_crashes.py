@@ -10,8 +10,8 @@ from disk import Disk, restart
 from harness import Client, World
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from port.core.codec import CONNACK, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE
-from port.core.properties import RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
+from port.core.wire.codec import CONNACK, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE
+from port.core.wire.properties import RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
 
 LONG = 1000000
 # The likelier ones several times: a message needs a dozen of them to get through.

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from port.core.options import NO_LIMIT, TABLE, Options
+from port.core.limits.options import NO_LIMIT, TABLE, Options
 
 values = (st.integers() | st.integers(-1, 70000) | st.booleans() | st.none() | st.text(max_size=10) | st.floats()
           | st.sampled_from(["newest", "oldest", "disconnect", "loopback", "all", "none"]) | st.binary(max_size=3)

@@ -5,9 +5,9 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from port.core.password_file import make_record, parse
-from port.core.passwords import Pbkdf2, read_record
-from port.cpython import passwords
+from port.core.auth.password_file import make_record, parse
+from port.core.auth.passwords import Pbkdf2, read_record
+from port.cpython.auth import passwords
 
 secrets = st.binary(max_size=200) | st.binary(min_size=60, max_size=70)
 allowed = secrets.filter(lambda password: b"\0" not in password)  # HMAC would take `pw` and `pw\0` for the same

@@ -7,7 +7,7 @@ import struct
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from port.cpython.proxy import V1_MOST, V2_MOST, parse
+from port.cpython.net.proxy_protocol import V1_MOST, V2_MOST, parse
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from port.core import retained
-from port.core.message import Message
-from port.core.retained import Retained
-from port.core.topics import matches
+from port.core.wire.topics import matches
+from port.core.messages import retained
+from port.core.messages.message import Message
+from port.core.messages.retained import Retained
 from topic_strategies import filters, names
 
 if TYPE_CHECKING:
-    from port.core.retained import Record
+    from port.core.messages.retained import Record
 
 put = st.tuples(st.just("put"), names, st.binary(min_size=1, max_size=30), st.none() | st.integers(0, 50))
 remove = st.tuples(st.just("remove"), names, st.just(b""), st.none())

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from port.core.ring import Ring
+from port.core.wire.ring import Ring
 
 puts = st.tuples(st.just("put"), st.binary(max_size=24))
 takes = st.tuples(st.just("take"), st.integers(0, 24))

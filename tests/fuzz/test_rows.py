@@ -1,4 +1,4 @@
-"""Rows (port.cpython.rows) against the core without them: what comes out must be the same, byte by byte.
+"""Rows (port.cpython.publish_batch) against the core without them: what comes out must be the same, byte by byte.
 
 Two brokers get the same reads. What the clients of the first receive they answer, in another order if told so, to both.
 """
@@ -14,16 +14,16 @@ import pytest
 
 from disk import Disk
 from harness import split
+from port.core.wire.codec import CONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBSCRIBE, packet, string, u16
+from port.core.wire.properties import SESSION_EXPIRY_INTERVAL
+from port.core.limits.options import Options
+from port.core.messages.message import Message
+from port.core.protocol.client_packets import decode, encode
 from port.core.broker import Broker
-from port.core.codec import CONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBSCRIBE, packet, string, u16
-from port.core.message import Message
-from port.core.options import Options
-from port.core.packets import decode, encode
-from port.core.properties import SESSION_EXPIRY_INTERVAL
-from port.cpython import rows
+from port.cpython import publish_batch
 
 if TYPE_CHECKING:
-    from port.core.codec import Buffer
+    from port.core.wire.codec import Buffer
 
 COUNTERS = (
     "packets_received", "publishes_received", "published0", "published1", "published2", "packets_sent", "bytes_sent", "dropped",
@@ -67,7 +67,7 @@ class Pair:
             broker.turn = 1 << 30  # with rows more is done in a turn, and batches of records end elsewhere
             if stored:
                 broker.open_store()
-        self.brokers[0].rows = rows
+        self.brokers[0].rows = publish_batch
         self._closed, self._counted = 0, [0] * len(COUNTERS)
         self.clients: list[Client] = []
 
@@ -108,7 +108,7 @@ class Pair:
                 row = session.inflight[packet_id]
                 assert type(row) is type(entry)
                 if isinstance(entry, bytes):
-                    assert rows.packet(row, packet_id) == entry
+                    assert publish_batch.packet(row, packet_id) == entry
                 else:
                     assert shown(row) == shown(entry)
 
@@ -304,13 +304,13 @@ def test_what_is_in_flight_keeps_little_more_than_itself():
 
 
 class Counting:
-    """port.cpython.rows that tells how many packets it was right for."""
+    """port.cpython.publish_batch that tells how many packets it was right for."""
 
     def __init__(self, taken: list[int]) -> None:
         self._taken = taken
 
     def __getattr__(self, name: str) -> object:
-        function = getattr(rows, name)
+        function = getattr(publish_batch, name)
         assert inspect.isfunction(function)
 
         def call(*arguments: object) -> int:

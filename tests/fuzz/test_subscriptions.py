@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from port.core.wire.topics import is_shared, matches, split_share, valid_filter, valid_name
+from port.core.limits.options import Options
+from port.core.routing.subscriptions import LocalSubscriber
+from port.core.sessions.session import Session
 from port.core.broker import Broker
-from port.core.options import Options
-from port.core.session import Session
-from port.core.subscriptions import LocalSubscriber
-from port.core.topics import is_shared, matches, split_share, valid_filter, valid_name
 from topic_strategies import client_names, filters, names, shared_filters
 
 SESSIONS = 4

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from port.core import trie
-from port.core.retained import Retained
-from port.core.topics import matches
+from port.core.wire.topics import matches
+from port.core.messages import topic_trie
+from port.core.messages.retained import Retained
 
 # Ways that run side by side for long and part anywhere.
 runs = st.lists(st.sampled_from([b"a", b"a/a", b"a/a/a/a/a", b"b", b"", b"x" * 50]), min_size=1, max_size=5)
@@ -28,18 +28,18 @@ def test_filters(steps, names):
     for number, (comes, path) in enumerate(steps):
         if comes or not model:
             value = (path, number)
-            assert trie.put(root, value) == model.get(path)
+            assert topic_trie.put(root, value) == model.get(path)
             model[path] = value
         else:
-            assert trie.remove(root, path) == model.pop(path, None)
-        assert trie.get(root, path) == model.get(path)
+            assert topic_trie.remove(root, path) == model.pop(path, None)
+        assert topic_trie.get(root, path) == model.get(path)
         for name in names:
             wanted = [value for value in model.values() if matches(value[0], name)]
             found: list[tuple[bytes, int]] = []
-            trie.matching_filters(root, name, found)
+            topic_trie.matching_filters(root, name, found)
             assert sorted(found) == sorted(wanted)
     for path in list(model):
-        assert trie.remove(root, path) == model[path]
+        assert topic_trie.remove(root, path) == model[path]
     assert root == {}
 
 
@@ -158,7 +158,7 @@ def test_filters_take_what_was_sent_and_so_much_each(shape):
     def filled():
         root: dict[bytes | None, Any] = {}
         for path in paths:
-            trie.put(root, (fresh(path), 1))
+            topic_trie.put(root, (fresh(path), 1))
         return root
 
     size, _ = taken(filled)

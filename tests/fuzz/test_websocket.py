@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from port.core import http
-from port.core.websocket import WebSocket
+from port.core.web import http
+from port.core.web.websocket import WebSocket
 
 HEAD = (
     b"GET /mqtt HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from port.cpython.anteroom import Anteroom
+from port.cpython.net.anteroom import Anteroom
 
 
 class Somebody:

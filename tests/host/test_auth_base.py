@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from back_ends import Clock, admitted, answer, begin, broker_with, figure, finish, until
-from port.core.acl_rule import rule
-from port.core.codec import PUBACK
-from port.core.reason import BAD_USER_NAME_OR_PASSWORD
-from port.cpython import passwords
+from port.core.wire.codec import PUBACK
+from port.core.wire.reason_codes import BAD_USER_NAME_OR_PASSWORD
+from port.core.acl.acl_rule import rule
+from port.cpython.auth import passwords
 from port.cpython.auth.accounts import ACCOUNTS, Account, AccountAuthenticator
 from port.cpython.auth.base import (
     CACHING,

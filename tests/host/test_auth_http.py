@@ -11,9 +11,9 @@ import pytest
 
 from back_ends import Clock, Service, admitted, answer, begin, broker_with, figure, finish, hanging_server, until
 from certificates import certificates  # noqa: F401
-from port.core.acl_rule import rule
-from port.core.codec import PUBACK, SUBACK, SUBSCRIBE
-from port.core.properties import SESSION_EXPIRY_INTERVAL
+from port.core.wire.codec import PUBACK, SUBACK, SUBSCRIBE
+from port.core.wire.properties import SESSION_EXPIRY_INTERVAL
+from port.core.acl.acl_rule import rule
 from port.cpython.auth.http import HttpAuthenticator
 from server_process import free_port
 

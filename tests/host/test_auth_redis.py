@@ -11,8 +11,8 @@ import redis
 from back_ends import Clock, admitted, answer, begin, broker_with, figure, finish, hanging_server, may
 from certificates import certificates  # noqa: F401
 from database_servers import PASSWORD, redis_server  # noqa: F401
-from port.core.codec import DISCONNECT
-from port.cpython import passwords
+from port.core.wire.codec import DISCONNECT
+from port.cpython.auth import passwords
 from port.cpython.auth.redis import RedisAuthenticator
 from server_process import free_port
 

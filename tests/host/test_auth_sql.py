@@ -10,7 +10,7 @@ import pytest
 
 from back_ends import admitted, answer, begin, broker_with, figure, finish, hanging_server, may
 from database_servers import DATABASE, PASSWORD, USER, mariadb, postgresql  # noqa: F401
-from port.core.codec import DISCONNECT
+from port.core.wire.codec import DISCONNECT
 from port.cpython.auth.base import ClientInfo
 from port.cpython.auth.mysql import MysqlAuthenticator
 from port.cpython.auth.postgresql import PostgresqlAuthenticator

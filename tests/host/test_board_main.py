@@ -33,25 +33,25 @@ def idf_heap_info(capabilities):
 # What looks after the broker fails while there is a file called broken.
 BREAK = """
 import os
-import port.micropython.board
+import port.micropython.board.program
 
 
-class Broken(port.micropython.board.MemoryGuard):
+class Broken(port.micropython.board.program.MemoryGuard):
     def look(self):
         super().look()
         if "broken" in os.listdir():
             raise RuntimeError("broken on purpose")
 
 
-port.micropython.board.MemoryGuard = Broken
+port.micropython.board.program.MemoryGuard = Broken
 """
 
 # A program that keeps all else waiting, then fails.
 HANG = """
 import time
-import port.micropython.ntp
+import port.micropython.board.ntp
 
-port.micropython.ntp.NTP_PORT = %d
+port.micropython.board.ntp.NTP_PORT = %d
 
 
 async def program(server):
@@ -77,7 +77,7 @@ def gmtime(seconds=None):
 """
 
 ALL_CONFIGURATIONS = """
-from port.micropython.board import run
+from port.micropython.board.program import run
 
 for number in range(%d):
     print("case", number)
@@ -209,7 +209,7 @@ def test_ctrl_c_always_leaves_the_prompt(board, main, esp32, timer):
     started.type("\x03")
     wait_for(started, f"timer {timer} 2000 feeds", "ucomqtt: stopped", ">>> ")
     # On a Pico a timer that nobody knows goes with the garbage.
-    started.type("import port.micropython.board; print(6 * 7, port.micropython.board.timer)\r")
+    started.type("import port.micropython.board.program; print(6 * 7, port.micropython.board.program.timer)\r")
     wait_for(started, "\n42 <Timer")
     assert not (started.folder / "ucomqtt.starts").exists()
 
@@ -225,7 +225,7 @@ def test_starts_that_do_not_last_end_at_the_prompt(board):
 
 
 def test_goes_on_after_a_reset_by_the_watchdog(board):
-    before = "import port.micropython.board as b\nb.LASTS = b.AFTER_WATCHDOG = 1\n"
+    before = "import port.micropython.board.program as b\nb.LASTS = b.AFTER_WATCHDOG = 1\n"
     started = board(PICO, before=before, files={"ucomqtt.starts": "2", "reset-cause": "3"}, board={"watchdog": True})
     wait_for(started, "reset by the watchdog, goes on in 1 s", "listening at")
     assert in_order(started, "goes on in 1 s", "watchdog 8000", "listening at")
@@ -318,7 +318,7 @@ def test_time_from_a_server_that_has_a_name(board):
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        before = "import port.micropython.ntp as n\nn.NTP_PORT = n.DNS_PORT = %d\n" % sock.getsockname()[1]
+        before = "import port.micropython.board.ntp as n\nn.NTP_PORT = n.DNS_PORT = %d\n" % sock.getsockname()[1]
         started = board(PICO, before=before, board={"ntp": "time.test"})
         wait_for(started, "clock (2026, 10, 22, 3, 1, 14, 56, 0)")
     assert b"\4time\4test\0" in asked[0]
@@ -334,7 +334,7 @@ def test_a_clock_that_counts_from_2000(board):
             sock.sendto(time_answer(packet, 4001620496), peer)
 
         threading.Thread(target=serve, daemon=True).start()
-        before = "import port.micropython.ntp as n\nn.NTP_PORT = %d\n" % sock.getsockname()[1]
+        before = "import port.micropython.board.ntp as n\nn.NTP_PORT = %d\n" % sock.getsockname()[1]
         started = board(ESP32, {"time.py": TIME}, before, board={"ntp": "127.0.0.1"})
         wait_for(started, "clock (2026, 10, 22, 3, 1, 14, 56, 0)")
     client = Paho(started.port, "c", 5)

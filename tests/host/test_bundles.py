@@ -118,7 +118,7 @@ def other(journals):
 
 def ready(keeper):
     try:
-        from port.core.journal import Journal
+        from port.core.storage.journal import Journal
     except ImportError:
         return False
     return Journal is not None
@@ -127,14 +127,14 @@ def ask(keeper):
     return 1 if ready(keeper) else 2
 
 def need():
-    from port.core.journal import Journal
+    from port.core.storage.journal import Journal
     return Journal()
 """
 
 
 def test_what_a_package_lacks_is_not_compiled():
     trees = {"m": ast.parse(FOLDED)}
-    fold(trees, ["store"], {"port.core.journal"})
+    fold(trees, ["store"], {"port.core.storage.journal"})
     prune(trees, {"other", "ask", "need", "Keeper"})
     text = ast.unparse(trees["m"])
     assert "put" not in text and "_write" not in text and "ready" not in text
@@ -145,7 +145,7 @@ def test_what_a_package_lacks_is_not_compiled():
     assert space["Keeper"]().clear([1, 2]) == [] and text.count("self.drop(") == 1
     assert space["other"]([1, 2]) == [1, 2]  # another variable of the name
     assert space["ask"](None) == 2
-    assert ast.unparse(trees["m"].body[-1]) == "def need():\n    from port.core.journal import Journal"
+    assert ast.unparse(trees["m"].body[-1]) == "def need():\n    from port.core.storage.journal import Journal"
 
 
 def test_a_package_with_all_is_left_as_it_is():

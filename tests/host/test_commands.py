@@ -12,7 +12,7 @@ import pytest
 
 import configuration
 from certificates import certificates  # noqa: F401
-from port.cpython.commands import COMMANDS, HELP
+from port.cpython.cli import COMMANDS, HELP
 from port.cpython.extras import EXTRAS, install
 from server_process import environment, free_port
 from tests.host.drivers import TIMEOUT

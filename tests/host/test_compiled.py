@@ -15,10 +15,14 @@ def test_it_passes_its_tests_when_compiled(tmp_path, tool):
     assert not built.returncode, built.stderr
     probe = tmp_path / "test_what_is_tested.py"
     probe.write_text(
-        "from port.core import broker, connection, message, publish, routing, session\n"
-        "from port.cpython import client, sockets, stream\n"
+        "from port.core import broker\n"
+        "from port.core.messages import message\n"
+        "from port.core.protocol import connection, handle_publish\n"
+        "from port.core.routing import router\n"
+        "from port.core.sessions import session\n"
+        "from port.cpython.net import client, epoll, stream\n"
         "def test_it():\n"
-        "    for module in (broker, connection, message, publish, routing, session, client, sockets, stream):\n"
+        "    for module in (broker, connection, message, handle_publish, router, session, client, epoll, stream):\n"
         f"        assert module.__file__.startswith({str(folder)!r}) and module.__file__.endswith('.so'), module\n"
     )
     command = [

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from port.core.listener_config import LISTENER_KEYS
-from port.core.options import Options
-from port.core.password_file import make_record
-from port.cpython.config import descriptions
-from port.cpython.show import _literal, without_secrets
+from port.core.limits.options import Options
+from port.core.auth.password_file import make_record
+from port.core.config.listener_config import LISTENER_KEYS
+from port.cpython.config.config_file import descriptions
+from port.cpython.config.print_config import _literal, without_secrets
 from server_process import environment
 from toolchain import ROOT
 
@@ -220,7 +220,8 @@ def test_a_file_that_is_nested_too_deep(written):
 
 def test_a_boards_file_that_is_nested_too_deep(tool, tmp_path):
     path = tmp_path / "broker.json"
-    code = "from port.micropython.config import read\ntry:\n    read(%r)\nexcept ValueError as e:\n    print(e)" % str(path)
+    code = "from port.micropython.config.config_file import read\ntry:\n    read(%r)\nexcept ValueError as e:\n    print(e)"
+    code %= str(path)
     for text, message in (
         ('{"acl": %s%s}' % ("[" * 9, "]" * 9), "nested too deep"),
         ('{"acl": %s%s}' % ("[" * 5000, "]" * 5000), "nested too deep"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from port.core.store import Store
+from port.core.storage.store import Store
 from port.cpython import Message, Server
 from server_process import environment, free_port
 from tests.host.drivers import TIMEOUT
@@ -258,9 +258,11 @@ def test_only_what_is_needed_is_loaded(tool):
     command = [tool("micropython"), "-c", LOADED]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=TIMEOUT)
     assert "'port.core.broker'" in done.stdout, done.stderr
-    for name in ("config", "setup", "acl", "passwords", "certificate", "websocket", "http"):
+    for name in (
+        "config.config", "config.apply_config", "acl.acl", "auth.passwords", "auth.certificate", "web.websocket", "web.http",
+    ):  # fmt: skip
         assert "'port.core.%s'" % name not in done.stdout
-    for name in ("config", "tls", "weblink"):
+    for name in ("config.config_file", "net.tls", "net.websocket_transport"):
         assert "'port.micropython.%s'" % name not in done.stdout
 
 

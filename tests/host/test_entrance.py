@@ -17,10 +17,11 @@ import pytest
 import uvloop
 
 from certificates import certificates  # noqa: F401
-from port.cpython import Server, client, listener
+from port.cpython import Server
 from port.cpython import server as server_module
+from port.cpython.net import client, listening_socket
 from tests.host.drivers import TIMEOUT
-from port.core.everybody import AllowAll
+from port.core.auth.allow_deny import AllowAll
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01c"
 CONNACK = b"\x20\x02\x00"
@@ -66,7 +67,7 @@ class FewPlaces(Server):
 class ManyPlaces(Server):
     """More for each of two addresses than are accepted before those that have come are read."""
 
-    PLACES = 4 * listener.AT_ONCE
+    PLACES = 4 * listening_socket.AT_ONCE
 
 
 class Crowd:
@@ -243,7 +244,7 @@ def test_it_serves_what_comes_by_whatever_there_is_and_again_after_a_stop(run, m
 def test_nobody_is_on_this_machine_because_a_proxy_says_so(run, monkeypatch):
     """Where anonymous clients of this machine alone are let in; the proxy is somewhere else, or here."""
     proxy = ["10.0.0.9"]
-    monkeypatch.setattr(listener, "address_text", lambda peer: "%s:%d" % (proxy[0], peer[1]))
+    monkeypatch.setattr(listening_socket, "address_text", lambda peer: "%s:%d" % (proxy[0], peer[1]))
 
     async def work():
         server = Server()
@@ -453,7 +454,7 @@ def test_the_next_client_is_accepted_whatever_befell_the_one_before(run, monkeyp
             fails.append(False)
             assert await connack(port, CONNECT) == 0
 
-    monkeypatch.setitem(listener._RECEIVERS, "tcp", failing)
+    monkeypatch.setitem(listening_socket._RECEIVERS, "tcp", failing)
     run(work())
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from port.core import websocket
-from port.core.codec import packet
-from port.cpython import Server, frames
+from port.core.wire.codec import packet
+from port.core.web import websocket
+from port.cpython import Server
+from port.cpython.net import websocket_frames
 from tests.fuzz.test_websocket import HEAD, frame
 
 KEY = b"\1\2\3\4"
@@ -35,7 +36,7 @@ def test_frames_are_those_of_the_core():
     ]
 
     async def play():
-        framer = frames.Frames()
+        framer = websocket_frames.Frames()
         for shared in (False, True):
             for _ in range(150):
                 chunks: list[Any] = [dice.choice(kinds)() for _ in range(dice.randrange(1, 6))]
@@ -55,7 +56,7 @@ def test_frames_are_those_of_the_core():
 
 def test_a_row_is_framed_once_for_all_and_in_few_operations(monkeypatch):
     sizes, framed = [], []
-    framed_whole = frames.framed_whole
+    framed_whole = websocket_frames.framed_whole
 
     def counted_size(data, start):
         sizes.append(start)
@@ -65,13 +66,13 @@ def test_a_row_is_framed_once_for_all_and_in_few_operations(monkeypatch):
         framed.append(len(chunk))
         return framed_whole(chunk)
 
-    monkeypatch.setattr(frames, "packet_size", counted_size)
-    monkeypatch.setattr(frames, "framed_whole", counted)
+    monkeypatch.setattr(websocket_frames, "packet_size", counted_size)
+    monkeypatch.setattr(websocket_frames, "framed_whole", counted)
     row = publish(b"a", 1) * 40000
     single = publish(b"b", 5)
 
     async def play():
-        framer = frames.Frames()
+        framer = websocket_frames.Frames()
         for _ in range(20):
             found = framer.of([row, single], True)
             assert found[0] == websocket.frame_head(6).join([b""] + [publish(b"a", 1)] * 40000)

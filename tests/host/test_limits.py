@@ -12,7 +12,7 @@ import pytest
 
 from certificates import certificates  # noqa: F401
 from configuration import write
-from port.core.codec import varint
+from port.core.wire.codec import varint
 from server_process import free_port
 from tests.host.drivers import TIMEOUT
 from tests.host.drivers.paho import Paho

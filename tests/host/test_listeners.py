@@ -18,8 +18,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from certificates import certificates  # noqa: F401
 from configuration import write
-from port.core.password_file import make_record
-from port.core.passwords import SALT_SIZE
+from port.core.auth.password_file import make_record
+from port.core.auth.passwords import SALT_SIZE
 from server_process import free_port
 from toolchain import NODE_MODULES
 

@@ -12,10 +12,10 @@ import threading
 
 import pytest
 
-from port.core.codec import CONNECT
-from port.core.packets import encode
-from port.core.password_file import make_record
-from port.cpython.logs import BackgroundLog
+from port.core.wire.codec import CONNECT
+from port.core.auth.password_file import make_record
+from port.core.protocol.client_packets import encode
+from port.cpython.monitor.log_writer import BackgroundLog
 from server_process import environment, free_port
 from toolchain import ROOT
 

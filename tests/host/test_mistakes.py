@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from port.core.auth import Authenticator
+from port.core.wire.codec import CONNECT, SUBSCRIBE
+from port.core.limits.options import Options
+from port.core.auth.allow_deny import AllowAll
+from port.core.auth.authenticator import Authenticator
+from port.core.auth.password_file import make_record
+from port.core.protocol.client_packets import encode
+from port.core.storage.store import Store
 from port.core.broker import Broker
-from port.core.codec import CONNECT, SUBSCRIBE
-from port.core.everybody import AllowAll
-from port.core.options import Options
-from port.core.packets import encode
-from port.core.password_file import make_record
-from port.core.store import Store
 from port.cpython import Server
 from server_process import ServerProcess, environment, free_port
 from tests.host.drivers import TIMEOUT
@@ -82,7 +82,7 @@ def test_arguments(arguments, text):
     assert len(lines) == 1 or len(lines) == 2 and lines[1].endswith(" --help tells what there is")
 
 
-@pytest.mark.parametrize("module", ("port.cpython", "ucomqtt", "port.cpython.commands"))
+@pytest.mark.parametrize("module", ("port.cpython", "ucomqtt", "port.cpython.cli"))
 def test_an_old_python(module):
     """As on Python 3.10, which has no tomllib, by each way into the program."""
     script = """
@@ -220,14 +220,14 @@ FILES = (
 @pytest.mark.parametrize(("text", "line", "message"), FILES, ids=lambda value: value if isinstance(value, str) else "")
 def test_files(text, line, message, tmp_path):
     """A start and --check-config say the same; what a start says is looked at, as that is less to wait for."""
-    from port.cpython import config
     from port.cpython.__main__ import _server
-    from port.cpython.sources import ConfigError
+    from port.cpython.config import config_file
+    from port.cpython.config.config_sources import ConfigError
 
     path = tmp_path / "broker.toml"
     path.write_text(text.replace("RECORD", RECORD))
     with pytest.raises(ConfigError) as found:
-        _server(config.check(config.gather(config.parser().parse_args(["--config", str(path)]), {})))
+        _server(config_file.check(config_file.gather(config_file.parser().parse_args(["--config", str(path)]), {})))
     said = str(found.value)
     assert said.startswith("%s:%d: " % (path, line)), said
     assert said.partition(": ")[2] == message.replace("DIR", str(tmp_path)), said
@@ -306,8 +306,8 @@ FLASH = 'store must be a Store such as FlashStore("/store") of port.micropython.
 def test_programs_of_boards(tool):
     script = """
 import asyncio
+from port.core.auth.authenticator import Authenticator
 from port.micropython import Server
-from port.core.auth import Authenticator
 class Late(Authenticator):
     async def authenticate(self, client, user, password):
         return 0
@@ -419,7 +419,7 @@ PROGRAM = (
     (lambda: new().publish("a", 21.5), TypeError, "str or bytes wanted, not 21.5"),
     (lambda: new().publish("a/#", "x"), ValueError, "invalid topic name 'a/#'"),
     (lambda: new().publish("a", "x", properties={"content_type": "x"}), ValueError,
-     "unknown property 'content_type': they are numbers, CONTENT_TYPE of port.core.properties is 0x03"),
+     "unknown property 'content_type': they are numbers, CONTENT_TYPE of port.core.wire.properties is 0x03"),
     (lambda: new().publish("a", "x", properties={3: 5}), ValueError, "property 0x03 cannot be 5"),
     (lambda: new().publish("a", "x", properties={0x26: "x"}), ValueError, "property 0x26 cannot be 'x'"),
     (lambda: new().publish("a", "x", properties={99: "x"}), ValueError, "unknown property 99"),

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from configuration import write
+from port.core.auth.password_file import make_record
+from port.core.auth.passwords import SALT_SIZE
+from port.core.monitor.metrics import TYPES, families
 from port.core.broker import Broker
-from port.core.metrics import TYPES, families
-from port.core.password_file import make_record
-from port.core.passwords import SALT_SIZE
-from port.cpython.process import Process
+from port.cpython.monitor.process_metrics import Process
 from server_process import RUNTIMES, free_port
 from tests.host.drivers.paho import Paho
 from toolchain import ROOT
@@ -116,8 +116,8 @@ def test_what_the_process_takes(brokers):
 
 def test_metrics_that_other_hosts_have_not(monkeypatch):
     """Without /proc what it tells is left out."""
-    monkeypatch.setattr("port.cpython.process._read", lambda path: "")
-    monkeypatch.setattr("port.cpython.process._open_files", lambda: None)
+    monkeypatch.setattr("port.cpython.monitor.process_metrics._read", lambda path: "")
+    monkeypatch.setattr("port.cpython.monitor.process_metrics._open_files", lambda: None)
     found = [row[0] for row, values in Process().families(Broker()) if list(values)]
     assert "process_cpu_seconds_total" in found and "process_resident_memory_bytes" not in found and "process_open_fds" not in found
 

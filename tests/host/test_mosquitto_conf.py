@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from certificates import certificates  # noqa: F401
-from port.core.config import Config
-from port.cpython import config, mosquitto_conf
-from port.cpython.commands import from_mosquitto
+from port.core.config.config import Config
+from port.cpython.cli import from_mosquitto
+from port.cpython.config import config_file, mosquitto_conf
 from server_process import environment, free_port
 from tests.host.drivers import TIMEOUT
 from toolchain import ROOT
@@ -517,8 +517,8 @@ def test_whatever_it_reads_it_prints_toml_that_is_taken(folder, capsys, pieces, 
     if output:
         (folder / "broker.toml").write_text(output)
         tomllib.loads(output)
-        checked = config.gather(config.parser().parse_args(["--config", "broker.toml"]))
-        Config(checked.values, False, config.PROGRAM)
+        checked = config_file.gather(config_file.parser().parse_args(["--config", "broker.toml"]))
+        Config(checked.values, False, config_file.PROGRAM)
     else:
         assert status == 3 and errors.endswith("no listener is left\n")
     lines = errors.splitlines()

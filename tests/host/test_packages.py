@@ -130,7 +130,7 @@ def test_mip_installs_the_sources(board, run, web_server, message):
 
 def test_mip_installs_a_smaller_package_from_a_clone(board, run, message):
     run("mpremote", "mip", "install", "--target", "lib", "boards/packages/small.json")
-    assert not (board.folder / "lib/port/core/websocket.py").exists()
+    assert not (board.folder / "lib/port/core/web/websocket.py").exists()
     message()
 
 
@@ -176,7 +176,7 @@ def test_the_core_works_compiled(package, tmp_path, tool):
     tool("mpy-cross")
     mpy_set.build(tmp_path, package, all_names=True)
     # What the tests need besides, as source. Constants in it have names.
-    shutil.copy(toolchain.ROOT / "port/core/packets.py", tmp_path / "port/core")
+    shutil.copy(toolchain.ROOT / "port/core/protocol/client_packets.py", tmp_path / "port/core/protocol")
     (tmp_path / "tests").symlink_to(toolchain.ROOT / "tests")
     for name in ("test_connect", "test_publish_qos", "test_subscribe", "test_sessions", "test_wills", "test_limits"):
         done = subprocess.run(

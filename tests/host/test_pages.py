@@ -7,9 +7,9 @@ import subprocess
 import pytest
 
 import pages
-from port.core.listener_config import LISTENER_KEYS
-from port.core.options import TABLE
-from port.cpython.commands import COMMANDS
+from port.core.limits.options import TABLE
+from port.core.config.listener_config import LISTENER_KEYS
+from port.cpython.cli import COMMANDS
 from tests.host.drivers import TIMEOUT
 
 

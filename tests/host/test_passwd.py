@@ -14,7 +14,7 @@ import bcrypt
 import pytest
 
 from harness import World
-from port.cpython import passwords
+from port.cpython.auth import passwords
 from server_process import environment
 from toolchain import ROOT
 

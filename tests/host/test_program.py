@@ -13,8 +13,8 @@ import pytest
 
 import configuration
 from certificates import certificates  # noqa: F401
-from port.core.options import TABLE
-from port.core.password_file import make_record
+from port.core.limits.options import TABLE
+from port.core.auth.password_file import make_record
 from server_process import environment, free_port, interpreter
 from tests.host.drivers import TIMEOUT
 from tests.host.drivers.paho import Paho

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from port.cpython.proxy import UNKNOWN, V1_MOST, V2_MOST, parse
+from port.cpython.net.proxy_protocol import UNKNOWN, V1_MOST, V2_MOST, parse
 
 SIGNATURE = bytes.fromhex("0d0a0d0a000d0a515549540a")
 IPV4 = bytes((192, 0, 2, 1, 192, 0, 2, 2)) + struct.pack("!HH", 56324, 1883)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from certificates import certificates  # noqa: F401
-from port.cpython.commands import pub as pub_command
-from port.cpython.commands import sub as sub_command
+from port.cpython.cli import pub as pub_command
+from port.cpython.cli import sub as sub_command
 from server_process import environment
 from tests.host.drivers import TIMEOUT
 from toolchain import ROOT

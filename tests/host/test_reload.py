@@ -19,7 +19,7 @@ from paho.mqtt.properties import Properties
 
 from certificates import certificates  # noqa: F401
 from configuration import write
-from port.cpython import passwords
+from port.cpython.auth import passwords
 from server_process import free_port
 
 MAIN = Path(__file__).parent / "clients" / "board_reload.py"

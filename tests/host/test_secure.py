@@ -12,8 +12,8 @@ from tlslite.messages import ClientHello
 
 from certificates import certificates  # noqa: F401
 from port.cpython import Server
-from port.cpython.secure import MAX_HELLO, Secure
-from port.cpython.tls import server_context
+from port.cpython.net.tls import server_context
+from port.cpython.net.tls_stream import MAX_HELLO, Secure
 
 MUCH = bytes(range(256)) * 4000
 

@@ -6,10 +6,10 @@ import time
 import pytest
 
 from clock import YEAR, Clock
-from port.core.codec import CONNACK, CONNECT, DISCONNECT, PINGREQ, PINGRESP, PUBACK, PUBLISH, SUBACK, SUBSCRIBE
-from port.core.codec import packet as whole
-from port.core.packets import decode, encode
-from port.core.properties import MESSAGE_EXPIRY_INTERVAL, SESSION_EXPIRY_INTERVAL, WILL_DELAY_INTERVAL
+from port.core.wire.codec import CONNACK, CONNECT, DISCONNECT, PINGREQ, PINGRESP, PUBACK, PUBLISH, SUBACK, SUBSCRIBE
+from port.core.wire.codec import packet as whole
+from port.core.wire.properties import MESSAGE_EXPIRY_INTERVAL, SESSION_EXPIRY_INTERVAL, WILL_DELAY_INTERVAL
+from port.core.protocol.client_packets import decode, encode
 from server_process import ServerProcess
 from swarm import Swarm
 

@@ -10,9 +10,9 @@ from contextlib import closing, redirect_stderr, redirect_stdout
 
 import pytest
 
-from port.core import records, session_records
-from port.core.codec import string, u16, u32
-from port.core.message import Message
+from port.core.wire.codec import string, u16, u32
+from port.core.messages.message import Message
+from port.core.storage import records, session_records
 from port.cpython.__main__ import main
 from port.cpython.stores.describe import References, describe
 from port.cpython.stores.sqlite import SQLiteStore

@@ -10,10 +10,10 @@ import redis
 
 from database_servers import PASSWORD, redis_server  # noqa: F401
 from fuzz_packets import publish, subscribe
-from port.core.codec import CONNACK, CONNECT, PUBACK
-from port.core.codec import packet as whole
-from port.core.packets import decode, encode
-from port.core.properties import RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
+from port.core.wire.codec import CONNACK, CONNECT, PUBACK
+from port.core.wire.codec import packet as whole
+from port.core.wire.properties import RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
+from port.core.protocol.client_packets import decode, encode
 from port.cpython import Server
 from port.cpython.stores.redis import RedisStore
 from port.cpython.stores.sqlite import SQLiteStore

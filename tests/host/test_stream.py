@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from port.cpython import EventLoop
-from port.cpython.stream import Receiver, Stream
+from port.cpython.net.stream import Receiver, Stream
 
 SECONDS = 30
 MUCH = bytes(range(256)) * 20_000

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import subset_names
+import subset_rooms
 from subset_rules import Zone, check, defined_names, imported_modules
 from toolchain import ROOT
 
@@ -144,7 +145,7 @@ from collections import deque
 import binascii
 
 from port.core import const
-from port.core.codec import Reader
+from port.core.wire.codec import Reader
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -241,3 +242,34 @@ def test_command(tmp_path, tool):
     assert done.returncode == 1
     assert re.findall(r":(\d+): (.*)", done.stdout) == [("1", "no builtin vars"),
                                                         ("3", "no module enum")]
+
+
+@pytest.mark.parametrize("code", [
+    "from port.core.broker import Broker",
+    "from port.core import broker",
+    "def f():\n    from port.core.broker import Broker",
+    "from port.core.monitor.refusals import named",
+    "from port.core.sessions import session",
+    "if TYPE_CHECKING:\n    from port.core.web.http import Request",
+    "if TYPE_CHECKING:\n    from port.core.monitor import refusals",
+])
+def test_imports_that_point_up(code):
+    (line, message), = subset_rooms.check(ast.parse(code), "routing.router")
+    assert line == 1 + code.count("\n") and "is above this" in message
+
+
+@pytest.mark.parametrize("code", [
+    "from port.core.wire.codec import encode\nfrom port.core.limits import places\nfrom port.core.routing import subscriptions",
+    "from port.core import __version__, const\nfrom port.core.checks import check_type",
+    "if TYPE_CHECKING:\n    from port.core.broker import Broker\n    from port.core.sessions.session import Session",
+    "def f():\n    from port.core.monitor.refusals import named",
+])
+def test_imports_that_point_down(code):
+    assert not list(subset_rooms.check(ast.parse(code), "routing.router"))
+
+
+def test_every_room_has_its_place_in_the_order():
+    found = {path.name for path in (ROOT / "port" / "core").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert found == set(subset_rooms.ROOMS)
+    modules = {path.stem for path in (ROOT / "port" / "core").glob("*.py")} - {"__init__"}
+    assert modules == {*subset_rooms.BOTTOM, *subset_rooms.TOP}

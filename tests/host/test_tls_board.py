@@ -17,7 +17,7 @@ HANDSHAKES = 8  # connections that may be without CONNECT
 PROGRAM = """
 import asyncio, sys, {module}
 from port.micropython import Server
-from port.micropython.tls import Context
+from port.micropython.net.tls import Context
 
 plain, port, certificate, key, authority = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]
 context = {module}.SSLContext({module}.PROTOCOL_TLS_SERVER)

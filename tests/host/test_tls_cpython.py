@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 from certificates import Chain, certificates  # noqa: F401
-from port.cpython.tls import peer_certificate, server_context
+from port.cpython.net.tls import peer_certificate, server_context
 
 
 def settings(folder, **more):

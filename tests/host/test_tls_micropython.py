@@ -1,4 +1,4 @@
-"""TLS on MicroPython: port.micropython.tls under a small server that serves its sockets as the broker does.
+"""TLS on MicroPython: port.micropython.net.tls under a small server that serves its sockets as the broker does.
 
 The server is told in a line what to do: `echo TEXT`, `name` (what it knows of the client), or
 `send COUNT`: that many bytes, offered bit by bit while the client may be slow to read.
@@ -24,7 +24,7 @@ INTERPRETERS = ["micropython"] + ["micropython32"] * bool(os.environ.get("MICROP
 SERVER = """
 import json, select, socket, sys
 from binascii import hexlify
-from port.micropython.tls import server_context
+from port.micropython.net.tls import server_context
 
 port, settings = int(sys.argv[1]), json.loads(sys.argv[2])
 try:
@@ -121,7 +121,7 @@ while True:
 
 NAMES = """
 import json, sys
-from port.core.certificate import names
+from port.core.auth.certificate import names
 
 with open(sys.argv[1], "rb") as file:
     data = file.read()

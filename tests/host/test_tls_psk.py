@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from port.cpython import psk
-from port.cpython.tls import server_context
+from port.cpython.net import tls_psk
+from port.cpython.net.tls import server_context
 
 KEY = bytes(range(16))
 FILE = "# identity:key\n\nalice:%s\nB\u00f6b: AB\n" % KEY.hex()
@@ -42,7 +42,7 @@ def test_wrong_settings(file):
 
 
 def test_files(tmp_path, file):
-    assert psk.read(str(file)) == {"alice": KEY, "B\u00f6b": b"\xab"}
+    assert tls_psk.read(str(file)) == {"alice": KEY, "B\u00f6b": b"\xab"}
     for text, said in (
         ("", "has no key"), ("# a:00\n", "has no key"), ("alice", "line 1: must be IDENTITY:KEY, the key in hexadecimal"),
         ("a:00\n\nb:", "line 3: must be IDENTITY:KEY, the key in hexadecimal"), (":00", "line 1: must be IDENTITY:KEY"),
@@ -51,14 +51,14 @@ def test_files(tmp_path, file):
     ):  # fmt: skip
         file.write_text(text)
         with pytest.raises(ValueError) as caught:
-            psk.read(str(file))
+            tls_psk.read(str(file))
         assert str(caught.value).startswith("psk_file %s" % file) and said in str(caught.value), text
         assert "secret" not in str(caught.value)
     file.write_bytes(b"a:00\xff")
     with pytest.raises(ValueError, match="is not text in UTF-8"):
-        psk.read(str(file))
+        tls_psk.read(str(file))
     with pytest.raises(ValueError, match="nowhere: No such file"):
-        psk.read(str(tmp_path / "nowhere"))
+        tls_psk.read(str(tmp_path / "nowhere"))
 
 
 def met(context, identity, key, version):

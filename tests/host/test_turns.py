@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from port.cpython.net.epoll import AVAILABLE, READ, Owner, Sockets
 from port.cpython.server import Server
-from port.cpython.sockets import AVAILABLE, READ, Owner, Sockets
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="needs epoll")
 

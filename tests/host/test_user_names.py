@@ -13,9 +13,9 @@ import pytest
 
 from back_ends import Clock, Service, begin, broker_with, finish
 from harness import World
-from port.core.everybody import DenyAll
-from port.core.password_file import make_record
-from port.cpython import passwords
+from port.core.auth.allow_deny import DenyAll
+from port.core.auth.password_file import make_record
+from port.cpython.auth import passwords
 from port.cpython.auth.accounts import ACCOUNTS, Account, AccountAuthenticator
 from port.cpython.auth.base import CACHING, WAITING
 from port.cpython.auth.http import HttpAuthenticator

@@ -123,8 +123,8 @@ def test_shared_subscription(connect, name, package):  # noqa: F811
 
 
 ABSENT = """\
-from port.micropython import Message, Server
 from port.broker import Broker
+from port.micropython import Message, Server
 
 class Transport:
     sent = b""
@@ -172,4 +172,4 @@ def test_what_is_absent_is_named_and_nobody_comes_in_unasked(folder, package, to
     done = subprocess.run([tool("micropython"), "-c", text], cwd=folder, env={"MICROPYPATH": f"{folder}:.frozen"}, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
     assert done.stdout.split("\n") == [
-        "5 0", "hooks", "acl", "renewal", "entrances", "rate", "properties", "restore", "given", ""]
+        "5 0", "hooks", "acl", "reauthorize", "listeners", "rate_limit", "properties", "recovery", "arguments", ""]

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from harness import World
-from port.core.codec import CONNACK
+from port.core.wire.codec import CONNACK
 
 PATIENCE = 30.0  # s until a test gives up
 

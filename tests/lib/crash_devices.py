@@ -2,7 +2,7 @@
 
 import time
 
-from port.core.codec import (
+from port.core.wire.codec import (
     CONNACK,
     CONNECT,
     DISCONNECT,
@@ -17,9 +17,9 @@ from port.core.codec import (
     UNSUBACK,
     UNSUBSCRIBE,
 )
-from port.core.codec import packet as whole
-from port.core.packets import decode, encode
-from port.core.properties import MESSAGE_EXPIRY_INTERVAL, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, SUBSCRIPTION_IDENTIFIER
+from port.core.wire.codec import packet as whole
+from port.core.wire.properties import MESSAGE_EXPIRY_INTERVAL, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL, SUBSCRIPTION_IDENTIFIER
+from port.core.protocol.client_packets import decode, encode
 
 NEVER = 0xFFFFFFFF
 HOUR = 3600  # s, which no story takes

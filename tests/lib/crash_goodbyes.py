@@ -7,8 +7,8 @@ if something was acknowledged that was sent later (Story.is_stored). Before that
 import time
 
 from crash_devices import HOUR, MARGIN, NEVER, OFF, SHORT, UNKNOWN, Device, Receiver
-from port.core.codec import DISCONNECT
-from port.core.properties import SESSION_EXPIRY_INTERVAL, WILL_DELAY_INTERVAL
+from port.core.wire.codec import DISCONNECT
+from port.core.wire.properties import SESSION_EXPIRY_INTERVAL, WILL_DELAY_INTERVAL
 
 BRIEF = 2  # s that some sessions outlive their connections
 NORMAL, WITH_WILL = 0, 4  # reason codes of DISCONNECT

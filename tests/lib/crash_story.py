@@ -26,9 +26,9 @@ import time
 
 from crash_devices import KEPT, ON, Collector, Receiver, Sender
 from crash_goodbyes import Leaver, Watcher, Willed
-from port.core.codec import PINGREQ, PUBLISH, PUBREL, SUBSCRIBE
-from port.core.codec import packet as whole
-from port.core.packets import decode, encode
+from port.core.wire.codec import PINGREQ, PUBLISH, PUBREL, SUBSCRIBE
+from port.core.wire.codec import packet as whole
+from port.core.protocol.client_packets import decode, encode
 from swarm import Swarm
 
 PATIENCE = 120.0  # s until everything has come to its end

@@ -2,15 +2,15 @@
 
     micropython -X heapsize=190k tests/robustness/board_broker.py PORT CONFIG
 
-port.micropython.board itself needs a board's modules.
+port.micropython.board.program itself needs a board's modules.
 """
 
 import asyncio
 import gc
 import sys
 
-from port.core.guard import MemoryGuard
-from port.micropython.config import read, server
+from port.core.monitor.memory_guard import MemoryGuard
+from port.micropython.config.config_file import read, server
 
 LEAST = 12288  # the default of a board
 

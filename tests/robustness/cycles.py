@@ -13,7 +13,7 @@ sys.path[:0] = [".", "tools"]
 
 from fuzz_packets import ack, connect, publish, subscribe, unsubscribe
 from fuzz_world import Peer, World
-from port.core.options import Options
+from port.core.limits.options import Options
 
 
 def cycle(world, i):

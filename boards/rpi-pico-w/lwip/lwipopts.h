@@ -9,7 +9,7 @@
 #undef MEMP_NUM_TCP_PCB
 #define MEMP_NUM_TCP_PCB 24
 
-// Segments on their way, of which port/micropython/sockets.py keeps one for each connection.
+// Segments on their way, of which port/micropython/net/lwip.py keeps one for each connection.
 // lwip_pools.py in the folder above tells the broker of this number and the next.
 #undef MEMP_NUM_TCP_SEG
 #define MEMP_NUM_TCP_SEG 96

@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from port.core.acl import Rule
-from port.core.acl_rule import rule
-from port.core.auth import Identity
-from port.core.recent import Recent
-from port.cpython import passwords
+from port.core.auth.authenticator import Identity
+from port.core.auth.recent_logins import Recent
+from port.core.acl.acl import Rule
+from port.core.acl.acl_rule import rule
+from port.cpython.auth import passwords
 from port.cpython.auth.base import (
     FORBIDDEN,
     REFUSED,

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeGuard, TypeVar
 
-from port.core.acl import Rule
-from port.core.address import peer
-from port.core.auth import PENDING, Authenticator, Identity
+from port.core.wire.reason_codes import BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED, SERVER_BUSY, SERVER_UNAVAILABLE, SUCCESS
+from port.core.limits.ip_address import peer
+from port.core.auth.authenticator import PENDING, Authenticator, Identity
+from port.core.acl.acl import Rule
 from port.core.broker import Broker
-from port.core.reason import BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED, SERVER_BUSY, SERVER_UNAVAILABLE, SUCCESS
 from port.cpython.auth.cache import Cache
 from port.cpython.auth.renewals import Job, Renewals
 from port.cpython.auth.settings import Setting, Table, check

@@ -31,11 +31,11 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from port.core.acl import ALLOWED, DENIED, PUBLISH, SUBSCRIBE, UNDECIDED, Acl
-from port.core.address import is_loopback
-from port.core.auth import Identity
-from port.core.reason import SUCCESS
-from port.core.topics import is_shared, without_share
+from port.core.wire.reason_codes import SUCCESS
+from port.core.wire.topics import is_shared, without_share
+from port.core.limits.ip_address import is_loopback
+from port.core.auth.authenticator import Identity
+from port.core.acl.acl import ALLOWED, DENIED, PUBLISH, SUBSCRIBE, UNDECIDED, Acl
 from port.cpython.auth.base import (
     CACHING,
     NEXT,
@@ -211,7 +211,7 @@ class HttpAuthenticator(AsyncAuthenticator):
     # -- topics -----------------------------------------------------------------------------------
 
     def ask(self, client: Identity, action: int, topic: bytes) -> None:
-        """The authorizer's part: see port.core.auth.Identity.authorizer."""
+        """The authorizer's part: see port.core.auth.authenticator.Identity.authorizer."""
         info = ClientInfo.of(client, client.user, None)
         key = self._key(info, action, topic)
         verdict = self._rights.get(key)

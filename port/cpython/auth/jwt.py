@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from port.core.acl import Rule
-from port.core.auth import Identity
+from port.core.auth.authenticator import Identity
+from port.core.acl.acl import Rule
 from port.cpython.auth.base import REFUSED, BackEnd, BackEndError, Verdict, is_user_name
 from port.cpython.auth.rights import rules_from
 from port.cpython.auth.settings import Setting, library, secret

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from port.core.acl import Rule
-from port.core.acl_rule import rule
+from port.core.acl.acl import Rule
+from port.core.acl.acl_rule import rule
 from port.cpython.auth.base import BackEndError
 
 Right = tuple[str, str]  # topic filter, access as the back end has it

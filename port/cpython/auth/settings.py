@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from port.core.nearest import unknown
+from port.core.wire.suggest import unknown
 from port.cpython.extras import install
 
 

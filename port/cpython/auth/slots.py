@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Hashable
 
-from port.core.turns import Turns
+from port.core.limits.fair_queue import Turns
 
 
 class Ticket:

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from port.core.store_config import StoreConfig
+from port.core.config.store_config import StoreConfig
 from port.cpython.stores.writer import WriterStore
 
 TYPES = ("memory", "sqlite", "redis")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from port.core import records, session_records
-from port.core.codec import Reader
-from port.core.message import Message
-from port.core.reason import MQTTError
-from port.core.retained import retained_message
+from port.core.wire.codec import Reader
+from port.core.wire.reason_codes import MQTTError
+from port.core.messages.message import Message
+from port.core.messages.retained import retained_message
+from port.core.storage import records, session_records
 
 _READABLE = 1000  # bytes of a payload that are shown beside the record itself
 

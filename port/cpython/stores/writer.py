@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Optional
 
-from port.core.store import Store
+from port.core.storage.store import Store
 
 if TYPE_CHECKING:
-    from port.core.store import Record
+    from port.core.storage.store import Record
 
     Done = Callable[[Optional[Exception]], None]
     Work = Optional[tuple[list[Record], Done, asyncio.AbstractEventLoop]]

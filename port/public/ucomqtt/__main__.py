@@ -2,7 +2,7 @@
 
 import sys
 
-from port.cpython.commands import main
+from port.cpython.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -34,8 +34,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 from ucomqtt import Authenticator, Message as _Message, Server  # first: it says so where something hides the package port
-from port.core.address import text as _place
-from port.core.topics import valid_filter
+from port.core.wire.topics import valid_filter
+from port.core.limits.ip_address import text as _place
 
 __all__ = ["AsyncBroker", "Broker", "Fault", "Message", "broker"]
 

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from port.micropython.config import change, read, server
+from port.micropython.config.config_file import change, read, server
 
 path = sys.argv[2]
 broker = server(read(path))

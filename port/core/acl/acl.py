@@ -1,0 +1,483 @@
+"""Who may publish, subscribe and receive what: rules, and what they come to for one client.
+
+Rules stand in order and the first that applies decides. Where there is a list of rules, an empty
+one too, what none of them allows is denied; where there is no list, everything is allowed. They are asked when a
+client publishes, when it subscribes, and again when a topic's receivers are looked up: a
+wildcard subscription gets nothing that a rule withholds.
+
+An Access holds what applies to one client, with user name and client id filled in; clients
+whose rules come out the same share one. Decisions on topic names are remembered there.
+"""
+
+from port.core import const
+from port.core.wire.topics import has_wildcard, is_shared, levels_match, matches, valid_filter
+from port.core.messages import topic_trie
+from port.core.auth.authenticator import fits, may_be_anonymous
+from port.core.acl.client_policy import rules_of
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any, Iterable, Optional, Sequence
+
+    from port.core.limits.ip_network import Network
+    from port.core.messages.message import Message
+    from port.core.messages.retained import Record
+    from port.core.sessions.session import Session
+    from port.core.broker import Broker
+
+    Entry = tuple[int, bytes, int]  # actions, topic filter, verdict
+    Source = tuple[Optional[bytes], bytes, str, str]  # of a retained message: user name, client id, address, id of the listener
+
+PUBLISH = 1
+SUBSCRIBE = 2
+RECEIVE = 4
+_LONGEST = const(256)  # longest topic name remembered, bytes: what a peer makes up must not fill the memory
+_ALONE = const(1024)  # most topic names remembered for a client that shares its rights with nobody
+_OWN = const(64)  # the same where the rules are made for one client: there may be as many of these as there are clients
+_SHORT = const(128)  # and their longest, bytes
+_FEW = const(8)  # sessions with the same rights, of which one that leaves takes along what is remembered
+_ANSWERS = const(1024)  # most answers of an authorizer that are remembered for a client
+_SOURCES = const(32)  # publishers of retained messages whose rules are remembered
+
+# What it costs in the units of Broker.turn to look through rules, for each of them, to judge a retained message, and one that
+# waits for a client; and to put a filter where names find it.
+_LOOKED = const(2)
+_TRIED = const(3)
+_JUDGED = const(4)
+_WAITING = const(3)
+_FOUND = const(10)
+
+# A verdict: DENIED, or the highest QoS with RETAIN where retained messages may be published.
+RETAIN = 4
+ALLOWED = 6
+DENIED = -1
+UNDECIDED = -2  # the authorizer has to be asked
+
+
+class Rule:
+    """One rule, see port.core.acl.acl_rule."""
+
+    __slots__ = ("entry", "user", "client_id", "network", "personal")
+
+    def __init__(
+        self,
+        entry: "Entry",
+        user: "Optional[bytes]" = None,
+        client_id: "Optional[bytes]" = None,
+        network: "Optional[Network]" = None,
+    ) -> None:
+        self.entry = entry
+        self.user = user
+        self.client_id = client_id
+        self.network = network
+        self.personal = b"%u" in entry[1] or b"%c" in entry[1]
+
+    def applies(self, user: "Optional[bytes]", client_id: bytes, address: str) -> bool:
+        """True when the rule is about this client at all."""
+        if not fits(self.user, user) or not fits(self.client_id, client_id):
+            return False
+        return self.network is None or self.network.contains(address)
+
+    def for_client(self, user: "Optional[bytes]", client_id: bytes) -> "Optional[Entry]":
+        """The rule with user name and client id filled in; None when they would make it mean something else.
+
+        A name with a wildcard in it never allows more than the same without, nor denies less.
+        """
+        if not self.personal:
+            return self.entry
+        actions, topic, verdict = self.entry
+        for mark, value in ((b"%u", user), (b"%c", client_id)):
+            if mark in topic and not value:
+                return None
+            # A client called `+` must not be allowed everybody's topics; to deny it too much does no harm.
+            if mark in topic and verdict != DENIED and (has_wildcard(value) or b"/" in value):  # type: ignore[arg-type, operator]
+                return None
+        # At once: a user called `%c` is not asked for twice.
+        topic = (user or b"").join([part.replace(b"%c", client_id) for part in topic.split(b"%u")])
+        if not valid_filter(topic):
+            if verdict != DENIED:
+                return None
+            first = self.entry[1].split(b"/")[0]
+            # All there is, as far as one filter can say it: none matches both $ topics and others.
+            return actions, first + b"/#" if first.startswith(b"$") and b"%" not in first else b"#", verdict
+        if verdict != DENIED and topic.startswith(b"$") and not self.entry[1].startswith(b"$"):
+            return None  # a client called `$SYS`
+        return actions, topic, verdict
+
+
+def covers(rule_filter: bytes, topic_filter: bytes) -> bool:
+    """True when every topic name that `topic_filter` matches is matched by `rule_filter`, too."""
+    if topic_filter[-1:] == b"#":
+        if topic_filter == b"#":
+            return rule_filter == b"#" or rule_filter == b"+/#"  # every name has a first level
+        if rule_filter[-1:] != b"#":
+            return False
+        topic_filter = topic_filter[:-2]  # below it the two are the same
+    return matches(rule_filter, topic_filter)  # a + in it is a level that only + matches
+
+
+class _Came:
+    """Tells what a session has got through filters that it has lost.
+
+    lost  these filters
+    """
+
+    def __init__(self, session: "Session", lost: "Sequence[bytes]") -> None:
+        self.lost: "dict[bytes, bool]" = {topic_filter: True for topic_filter in lost}
+        self._session = session
+        self._wild = self._with_wildcards(lost)  # of those that are lost
+        self._left: "Any" = None  # of those that are left
+        self._known: "dict[bytes, bool]" = {}  # by topic name
+
+    def _with_wildcards(self, filters: "Iterable[bytes]") -> "Any":
+        """A trie of those with wildcards."""
+        root: "dict[Any, Any]" = {}
+        for topic_filter in filters:
+            if has_wildcard(topic_filter) and not is_shared(topic_filter):
+                topic_trie.put(root, (topic_filter,))
+                self._session.broker.spent += _FOUND
+        return root
+
+    def through_lost(self, name: bytes) -> bool:
+        """True when a message of this name came through one of the filters that are lost, and through none that is left."""
+        known = self._known.get(name)
+        if known is None:
+            known = name in self.lost or self._matches(self._wild, name)
+            if known:
+                subscriptions = self._session.subscriptions
+                if self._left is None:
+                    self._left = self._with_wildcards(subscriptions)
+                known = name not in subscriptions and not self._matches(self._left, name)
+            self._known[name] = known
+        return known
+
+    def _matches(self, root: "Any", name: bytes) -> bool:
+        found: "list[Any]" = []
+        self._session.broker.spent += topic_trie.matching_filters(root, name, found)
+        return bool(found)
+
+
+def _entries(rules: "Sequence[Rule]", user: "Optional[bytes]", client_id: bytes, address: str) -> "tuple[Entry, ...]":
+    """What the rules about a client come to for it, in order."""
+    entries = []
+    for rule in rules:
+        if rule.applies(user, client_id, address):
+            entry = rule.for_client(user, client_id)
+            if entry is not None:
+                entries.append(entry)
+    return tuple(entries)
+
+
+def _first(broker: "Any", entries: "Sequence[Entry]", action: int, name: bytes) -> "Optional[int]":
+    """The verdict of the first that says something about this, None when there is none; counted for the turn of `broker`."""
+    found = None
+    spent = _LOOKED + (len(name) >> 9)
+    levels = name.split(b"/") if len(name) <= _LONGEST and not name.startswith(b"$") else None  # of others there may be too many
+    for actions, topic_filter, verdict in entries:
+        spent += _TRIED
+        if actions & action and (
+            matches(topic_filter, name) if levels is None else levels_match(topic_filter.split(b"/"), levels, 0)
+        ):
+            found = verdict
+            break
+    broker.spent += spent
+    return found
+
+
+def made(rules: "Sequence[Any]") -> "list[Rule]":
+    """Rules of which some may still be as a configuration has them, dicts. Raises ValueError naming one that is wrong by its number."""
+    found: "list[Rule]" = []
+    for rule in rules:
+        if not isinstance(rule, Rule):
+            from port.core.acl.acl_rule import numbered
+
+            rule = numbered(rule, "acl", len(found) + 1)
+        found.append(rule)
+    return found
+
+
+class Access:
+    """What one client, or several with the same rights, may do.
+
+    acl         the list it was made from
+    rules       rules of the client itself, which an authenticator gave it, or None
+    authorizer  asked when no rule decides, or None
+    entries     the rules that apply, in order
+    users       sessions that hold it
+    personal    whether what one client says may be in the rules: there can be as many like this as there are clients
+    room        how many topic names are remembered
+    fast        topic names that may be published at QoS 0, with their receivers: see Router.fast; valid
+                while `generation` is the router's
+    granted     the same for QoS 1 and 2, see Router.granted
+    """
+
+    __slots__ = (
+        "acl", "rules", "authorizer", "users", "personal", "fast", "granted", "generation", "entries", "room", "_publish", "_receive",
+        "_asked", "_fresh",
+    )  # fmt: skip
+
+    def __init__(self, entries: "tuple[Entry, ...]", acl: "Acl", rules: "Any", authorizer: "Any", personal: bool = True) -> None:
+        self.acl = acl
+        self.rules = rules
+        self.authorizer = authorizer
+        self.users = 0
+        self.personal = personal
+        self.fast: "tuple[dict[bytes, Any], dict[bytes, Any]]" = ({}, {})
+        self.granted: "tuple[dict[bytes, Any], dict[bytes, Any]]" = ({}, {})
+        self.generation = -1
+        self.entries = entries
+        self._publish: "dict[bytes, int]" = {}
+        self._receive: "dict[bytes, int]" = {}
+        self.room: int
+        self._settle_room()
+        self._asked: "dict[tuple[int, bytes], tuple[int, int]]" = {}
+        self._fresh: "dict[tuple[int, bytes], int]" = {}  # answers for the packet that waits for them
+
+    def hold(self) -> None:
+        """One session more has it: others whose rules come out the same will share it."""
+        self.users += 1
+        self._settle_room()
+        if self.rules is None and self.authorizer is None:
+            self.acl.shared[self.entries] = self
+
+    def release(self) -> None:
+        """One session less has it."""
+        self.users -= 1
+        self._settle_room()
+        shared = self.acl.shared
+        if not self.users and shared.get(self.entries) is self:
+            del shared[self.entries]
+
+    def _settle_room(self) -> None:
+        room = self.acl.room
+        if self.personal:
+            room = min(room, _OWN * max(self.users, 1))
+        elif self.users < 2:
+            room = min(room, _ALONE)
+        self.room = room
+
+    def rest(self, asked: bool) -> None:
+        """A client that had it has gone: what is remembered goes, where it is for few. `asked`: the authorizer's answers, too."""
+        if self.users <= (_FEW if self.personal else 1):
+            for table in self.fast + self.granted + (self._publish, self._receive):
+                table.clear()
+            if asked:
+                self._asked.clear()
+
+    def same(self, other: "Optional[Access]") -> bool:
+        """Whether another one comes to the same, whoever is asked and when."""
+        return other is not None and self.authorizer is None and other.authorizer is None and self.entries == other.entries
+
+    def publish(self, name: bytes, now: int) -> int:
+        """The verdict on publishing to a topic name; `now`: ms. An answer just given counts once."""
+        verdict = self._publish.get(name)
+        if verdict is None:
+            verdict = self._decide(PUBLISH, name)
+            if verdict == UNDECIDED:
+                verdict = self._answered(PUBLISH, name, now)
+                self._fresh.clear()
+            else:
+                self._remember_name(self._publish, name, verdict)
+        return verdict
+
+    def judge(self, message: "Message", now: int) -> int:
+        """The verdict on publishing this very message, with its QoS and RETAIN; `now`: ms."""
+        verdict = self.publish(message.name, now)
+        if verdict >= 0 and (message.qos > verdict & 3 or message.retain and not verdict & RETAIN):
+            return DENIED
+        return verdict
+
+    def lasting(self, name: bytes) -> int:
+        """The QoS up to which rules have allowed publishing to a topic name; -1: what an authorizer says holds for a time."""
+        verdict = self._publish.get(name, -1)
+        return verdict & 3 if verdict >= 0 else -1
+
+    def receive(self, name: bytes) -> int:
+        """The verdict on being sent what is published to a topic name."""
+        verdict = self._receive.get(name)
+        if verdict is None:
+            verdict = self._decide(RECEIVE, name)
+            if verdict == UNDECIDED:
+                verdict = ALLOWED  # the authorizer has allowed the subscription it comes through
+            self._remember_name(self._receive, name, verdict)
+        return verdict
+
+    def subscribe(self, topic_filter: bytes, now: int) -> int:
+        """The verdict on subscribing to a filter (that within `$share/NAME/`); `now`: ms.
+
+        Answers just given count until `subscribed`.
+        """
+        found = None
+        spent = _LOOKED + (len(topic_filter) >> 9)
+        for actions, allowed, verdict in self.entries:
+            spent += _TRIED
+            if (actions & SUBSCRIBE or actions & RECEIVE and verdict == DENIED) and covers(allowed, topic_filter):
+                found = verdict
+                break
+        self.acl.broker.spent += spent
+        if found is not None:
+            return found
+        return DENIED if self.authorizer is None else self._answered(SUBSCRIBE, topic_filter, now)
+
+    def subscribed(self) -> None:
+        """The SUBSCRIBE is done."""
+        self._fresh.clear()
+
+    def purge(self, session: "Session", lost: "Sequence[bytes]" = ()) -> None:
+        """Drop what waits for a session and it may not receive any more; of a shared subscription's, others may have it.
+
+        What is in flight stays, it counts against the receive maximum; it is not sent again, see Session.resume.
+        `lost`: filters the client has lost while it was away. What has come through no other is dropped, in
+        flight or not.
+        """
+        came = _Came(session, lost) if lost else None
+        refused: "list[Any]" = []
+        queue: "Any" = session.queue or ()
+        session.broker.spent += _WAITING * len(queue)
+        for entry in queue:
+            name = entry[0].name
+            if self.receive(name) < 0 or came is not None and entry[3] is None and came.through_lost(name):
+                refused.append(entry)
+        if refused:
+            gone = 0
+            for _ in range(len(queue)):
+                entry = session.unqueue()
+                if gone < len(refused) and entry is refused[gone]:
+                    gone += 1
+                    session.drop(entry)
+                else:
+                    session.requeue(entry)
+        if came is not None:
+            if session.replay is not None:
+                session.replay.drop(came.lost)
+            for packet_id in list(session.inflight):
+                sent = session.sent(packet_id)
+                if sent[0] is not None and sent[3] is None and came.through_lost(sent[0].name):
+                    session.land(packet_id, sent)
+        shared = [entry for entry in refused if entry[3] is not None]
+        if shared:
+            shared[0][3].hand_over(shared, session)
+
+    def _decide(self, action: int, name: bytes) -> int:
+        verdict = _first(self.acl.broker, self.entries, action, name)
+        if verdict is None:
+            return DENIED if self.authorizer is None else UNDECIDED
+        return verdict
+
+    def _remember_name(self, decisions: "dict[bytes, int]", name: bytes, verdict: int) -> None:
+        if len(name) <= (_SHORT if self.personal else _LONGEST):
+            _remember(decisions, name, verdict, self.room)
+
+    def _answered(self, action: int, topic: bytes, now: int) -> int:
+        verdict = self._fresh.get((action, topic))
+        if verdict is not None:
+            return verdict
+        answer = self._asked.get((action, topic))
+        return UNDECIDED if answer is None or answer[1] <= now else answer[0]
+
+    def answer(self, action: int, topic: bytes, verdict: "Any", until: int) -> None:
+        """What the authorizer said: it counts for the packet that waits for it, and until the clock shows `until`, ms.
+
+        Raises TypeError for True and False, which would be verdicts on QoS 1 and 0.
+        """
+        if isinstance(verdict, bool):
+            raise TypeError("an authorizer answers ALLOWED or DENIED of port.core.acl.acl, not %r" % verdict)
+        self._fresh[(action, topic)] = verdict
+        if len(topic) <= _LONGEST:
+            _remember(self._asked, (action, topic), (verdict, until), min(self.acl.room, _ANSWERS))
+
+
+def _remember(decisions: "dict[Any, Any]", topic: "Any", verdict: "Any", room: int) -> None:
+    if len(decisions) >= room:
+        decisions.clear()
+    decisions[topic] = verdict
+
+
+class _Nobody:
+    """Stands for a broker where what it costs counts for nobody."""
+
+    spent = 0
+
+
+class Acl:
+    """An ordered list of rules, and the Access objects made of it.
+
+    rules   None: there are none, and clients may do everything unless they have rules of their own
+    room    topic names each Access remembers
+    broker  whose `spent` has what it costs to go through the rules, see Broker.turn
+    shared  the Access objects in use by their entries
+    """
+
+    def __init__(self, room: int, broker: "Optional[Broker]" = None) -> None:
+        self.rules: "Optional[list[Rule]]" = None
+        self.room = room
+        self.broker: "Any" = broker or _Nobody()
+        self.shared: "dict[Any, Access]" = {}
+        self._sources: "dict[Any, tuple[Entry, ...]]" = {}
+
+    def find(self, user: "Optional[bytes]", client_id: bytes, address: str, own: "Any", authorizer: "Any") -> "Optional[Access]":
+        """What a client may do; None: everything.
+
+        own         rules of the client itself, asked before the list's, or None
+        authorizer  asked when none decides, or None
+        """
+        if self.rules is None and own is None and authorizer is None:
+            return None
+        key = _entries(own or (), user, client_id, address) + _entries(self.rules or (), user, client_id, address)
+        if own is None and authorizer is None:
+            access = self.shared.get(key)
+            if access is not None:
+                return access
+        common = {rule.entry: True for rule in self.rules or () if not rule.personal}
+        return Access(key, self, own, authorizer, own is not None or not all([entry in common for entry in key]))
+
+    def replace(self, rules: "Optional[Sequence[Any]]") -> None:
+        """Other rules from now on, or none, see `made`; sessions have to take their Access again."""
+        self.rules = None if rules is None else made(rules)
+        self.shared = {}
+        self._sources = {}
+
+    def allows(self, broker: "Broker", source: "Source", name: bytes, qos: int) -> bool:
+        """Whether the rules there are now allow its source to publish a retained message."""
+        if self.rules is None:
+            return True
+        entries = self._sources.get(source)
+        if entries is None:
+            if len(self._sources) >= _SOURCES:
+                self._sources.clear()
+            broker.spent += len(self.rules) >> 2
+            entries = self._sources[source] = _entries(self.rules, source[0], source[1], source[2])
+        verdict = _first(broker, entries, PUBLISH, name)
+        return verdict is not None and verdict >= 0 and verdict & RETAIN != 0 and qos <= verdict & 3
+
+
+def source_of(sender: "Session", message: "Message", old: "Optional[Record]") -> "Optional[Source]":
+    """The source of a message that its sender is about to retain; None when it is not kept, see Options.check_retain_source.
+
+    What a client's own rules or an authorizer allow is not known while it is away.
+
+    old  the topic's record so far, whose source may be the same
+    """
+    access = sender.access
+    # A hook may have sent it to a topic that is not the sender's: then that is the program's doing.
+    if access is None or access.rules is not None or access.authorizer is not None or access.judge(message, 0) < 0:
+        return None
+    source = (sender.user, sender.client_id, sender.address, sender.listener.id)
+    return old[5] if old is not None and old[5] == source else source
+
+
+def may_still(broker: "Broker", record: "Record", source: "Source") -> bool:
+    """Whether who published a retained message would be let in now, and might publish it."""
+    listener = broker.default_listener
+    for candidate in broker.listeners:
+        if candidate.id == source[3]:
+            listener = candidate
+    broker.spent += _JUDGED
+    for authenticator in listener.authenticators:
+        if authenticator.knows(source[0]):
+            break
+    else:
+        if source[0] is not None or not may_be_anonymous(listener, source[2]):
+            return False
+    acl = rules_of(broker, listener)
+    return acl is None or acl.allows(broker, source, record[0], record[2] & 3)

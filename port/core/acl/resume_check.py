@@ -1,0 +1,101 @@
+"""A session that goes on under other rights: its subscriptions are judged by them."""
+
+from port.core import const
+from port.core.wire.reason_codes import NOT_AUTHORIZED
+from port.core.wire.topics import is_shared, without_share
+from port.core.limits.client_log import denied
+from port.core.routing.subscriptions import limited
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any, Optional, Sequence
+
+    from port.core.sessions.session import Session
+    from port.core.acl.acl import Access
+    from port.core.broker import Broker
+
+_ALLOWED = const(6)  # port.core.acl.acl has these
+_DENIED = const(-1)
+_UNDECIDED = const(-2)
+_SUBSCRIBE = const(2)
+
+# What it costs to judge a subscription besides its rules, and to take one away, in the units of Broker.turn.
+_LOOKED = const(4)
+_REMOVED = const(60)
+
+
+def take_away(broker: "Broker", session: "Session", filters: "Sequence[bytes]") -> None:
+    """What Broker.unsubscribe_session does, for many at once: what waits in the session is looked through once."""
+    groups: "Any" = {}
+    for topic_filter in filters:
+        broker.spent += _REMOVED
+        group = broker.router.group(topic_filter)
+        if group is not None:
+            groups[group] = True
+        broker.router.remove(session, topic_filter)
+        if session.number:
+            broker.journal.subscription(session, topic_filter, None)
+    if session.replay is not None:
+        session.replay.drop({topic_filter: True for topic_filter in filters})
+    for group in groups:
+        group.leave(session, session.conn is None, groups)
+        break
+
+
+class Judged:
+    """The verdicts on the subscriptions of a session that goes on under other rights, asked for one after the other.
+
+    session  whose they are
+    done     whether there is one on each
+    """
+
+    def __init__(self, session: "Session") -> None:
+        self.session = session
+        self.done = False
+        self._left = list(session.subscriptions)
+        self._late = False  # those that are left came later
+        self._verdicts: "dict[bytes, int]" = {}
+
+    def go_on(self, access: "Access", now: int) -> "Optional[bytes]":
+        """The next filter the authorizer has to be asked about, None when all are judged or the turn is over; `now`: ms."""
+        session = self.session
+        broker = session.broker
+        left = self._left
+        if access.same(session.access):  # they have been judged by the same
+            self.done = True
+        while not self.done:
+            if not left:  # unless the client has subscribed meanwhile, then what the authorizer has said a moment ago holds
+                left = self._left = [found for found in session.subscriptions if found not in self._verdicts]
+                self._late = True
+                self.done = not left
+                continue
+            broker.spent += _LOOKED
+            plain = without_share(left[-1])
+            verdict = access.subscribe(plain, now)
+            if verdict == _UNDECIDED:
+                if not self._late:
+                    return plain
+                verdict = _ALLOWED
+            access.subscribed()
+            self._verdicts[left[-1]] = verdict
+            left.pop()
+            if broker.spent > broker.turn:
+                break
+        return None
+
+    def enforce(self, broker: "Broker", session: "Session") -> "list[bytes]":
+        """Take away, or down to a lower QoS, what is not allowed any more; returns the filters lost."""
+        lost = []
+        for topic_filter in self._verdicts:
+            verdict = self._verdicts[topic_filter]
+            options = session.subscriptions.get(topic_filter)
+            if options is None:
+                continue  # it has unsubscribed meanwhile
+            if verdict == _DENIED:
+                broker.denied_subscriptions += 1
+                denied(session, _SUBSCRIBE, topic_filter, NOT_AUTHORIZED)
+                lost.append(topic_filter)
+            elif limited(options, verdict) != options:
+                broker.subscribe_session(session, topic_filter, limited(options, verdict))
+        take_away(broker, session, lost)
+        return [topic_filter for topic_filter in lost if not is_shared(topic_filter)]

@@ -1,0 +1,101 @@
+"""From a checked configuration to a broker's listeners, rights and limits, at start and while it runs."""
+
+from port.core import const
+from port.core.checks import check_type
+from port.core.config.listener_config import acl_of, mount_of, wanted
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from port.core.limits.listener import Listener
+    from port.core.auth.authenticator import Authenticator
+    from port.core.config.config import Config
+    from port.core.config.listener_config import ListenerConfig, Made
+    from port.core.broker import Broker
+
+
+def make_authenticator(entry: "dict[str, Any]", types: "dict[str, Callable[[dict[str, Any]], Authenticator]]") -> "Authenticator":
+    """The authenticator of one [[auth]]: `allow`, `deny`, or one of the host's `types`.
+
+    Those are given the settings without `name` and `type`. Raises ValueError naming what is wrong.
+    """
+    kind = entry["type"]
+    settings = {key: entry[key] for key in entry if key not in ("name", "type")}
+    where = "auth %s: " % entry["name"]
+    authenticator: "Authenticator"
+    if kind in ("allow", "deny"):
+        for key in settings:
+            raise ValueError("%sunknown key %s, type %s has none" % (where, key, kind))
+        from port.core.auth.allow_deny import AllowAll, DenyAll
+
+        authenticator = AllowAll() if kind == "allow" else DenyAll()
+    elif kind in types:
+        try:
+            authenticator = types[kind](settings)
+        except ValueError as e:
+            raise ValueError("%s%s" % (where, e))
+    else:
+        from port.core.wire.suggest import unknown
+
+        raise ValueError(where + unknown("type", kind, ["allow", "deny"] + sorted(types)))
+    authenticator.name = entry["name"]
+    return authenticator
+
+
+def check_kept(config: "ListenerConfig", listener: "Listener", tls: bool) -> None:
+    """Raise ValueError when an open listener, with or without TLS, is to be of another type, or the other."""
+    if config.type != listener.kind:
+        raise ValueError("listener %s: type cannot become %s while it is open as %s" % (config.id, config.type, listener.kind))
+    if (config.tls is not None) != tls:
+        raise ValueError("listener %s: TLS cannot be switched on or off while it is open" % config.id)
+
+
+def begin(broker: "Broker", config: "Config") -> None:
+    """Give a new broker the rights and limits of a configuration; its options it has."""
+    broker.client_limits = config.client_limits
+    if config.rules is not None:
+        broker.set_acl(config.rules)
+
+
+def reconfigure(broker: "Broker", config: "Config", made: "Made") -> None:
+    """Give a running broker other options, authenticators, rules and limits; its clients stay, unless they lose rights.
+
+    Listeners keep their addresses: one that is not there is not opened, one that is not mentioned any more stays as it is; so does
+    the store. The log says what takes a restart.
+    """
+    broker.options.assign(config.options)
+    broker.retained.max_count = config.options.max_retained_messages
+    broker.retained.max_bytes = config.options.max_retained_bytes
+    broker.retained.share = config.options.retained_share
+    broker.client_limits = config.client_limits
+    by_id = {entry.id: entry for entry in config.listeners}
+    for listener in broker.listeners:
+        entry = by_id.get(listener.id)
+        if entry is not None:
+            listener.authenticators = wanted(entry, made)
+            listener.acl = acl_of(broker, entry)
+            listener.overrides = entry.overrides
+            listener.mount = mount_of(broker, entry)  # for those who come from now on
+    if config.rules is not None or broker.acl is not None:
+        broker.set_acl(config.rules)
+    _tell_rest(broker, config)
+    broker.rights_changed()
+
+
+def _tell_rest(broker: "Broker", config: "Config") -> None:
+    """Log what of another configuration only a restart brings."""
+    there = {listener.id: listener for listener in broker.listeners}
+    for entry in config.listeners:
+        listener = there.pop(entry.id, None)
+        place = entry.place()
+        if listener is None:
+            broker.log(2, "listener %s: it takes a restart to open it", entry.id)
+        elif listener.place != place:
+            broker.log(2, "listener %s: it stays on %s, and takes a restart to be on %s", entry.id, listener.place, place)
+    for name in there:
+        broker.log(2, "listener %s: it is not in the configuration, and stays open until a restart", name)
+    kind = "memory" if broker.store is None else broker.store.kind
+    wanted_kind = "memory" if config.store is None else config.store.type
+    if kind != wanted_kind:
+        broker.log(2, "store: it stays %s, and takes a restart to be %s", kind, wanted_kind)

@@ -1,0 +1,1 @@
+"""Application messages, and those that are retained."""

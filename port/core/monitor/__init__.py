@@ -1,0 +1,1 @@
+"""What the broker shows of itself, and what takes load off it."""

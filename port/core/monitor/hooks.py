@@ -1,0 +1,146 @@
+"""Hooks: the eight events at which an embedding program can look in and step in.
+
+connect(client)                       a client was accepted
+disconnect(client, reason)            a connection that had been accepted ended; reason code (int)
+subscribe(client, filter, options)    before a subscription is made; an int returned refuses it with that
+                                      reason code
+unsubscribe(client, filter)           before a subscription is taken away
+process_message(client, message)      a PUBLISH came in, before anything is done with it
+message(client, message)              before a message is routed to its subscribers
+error(client, error)                  a client broke the protocol, or the broker failed it (an exception)
+storage(client, error)                storing something failed (an exception)
+
+`client` is the session (client_id, user, conn), None for what the program itself published.
+The two message hooks may change the message, or return a Message to take its place, or False to
+drop it; setting `message.clients` to a list of client ids redirects it to those alone. What a hook
+raises is logged and told to the error hook; a subscription or message it was asked about is
+refused or dropped then.
+"""
+
+from port.core import const
+from port.core.wire.reason_codes import DROP_RESERVED_TOPIC, NOT_AUTHORIZED, SUCCESS, UNSPECIFIED_ERROR, MQTTError
+from port.core.messages.message import Message, as_bytes
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional
+
+    from port.core.routing.subscriptions import Route
+    from port.core.sessions.session import Session
+    from port.core.broker import Broker
+
+EVENTS = (
+    "connect",
+    "disconnect",
+    "subscribe",
+    "unsubscribe",
+    "process_message",
+    "message",
+    "error",
+    "storage",
+)
+
+
+class Hooks:
+    """The callbacks registered for each event, called in the order of registration."""
+
+    def __init__(self, broker: "Broker") -> None:
+        self._broker = broker
+        self._hooks: "dict[str, list[Callable[..., Any]]]" = {}
+
+    def on(self, event: str, callback: "Callable[..., Any]") -> None:
+        """Register a callback; ValueError for an unknown event."""
+        if event not in EVENTS:
+            raise ValueError("unknown event %s, there are %s" % (event, ", ".join(EVENTS)))
+        self._hooks[event] = self._hooks.get(event, []) + [callback]  # not in place: it may be called by a hook
+        self._note()
+
+    def off(self, event: str, callback: "Callable[..., Any]") -> None:
+        """Take a registered callback away; ValueError when it is not registered."""
+        hooks = list(self._hooks.get(event, ()))
+        if callback not in hooks:
+            raise ValueError("no such callback for event %s" % event)
+        hooks.remove(callback)
+        if hooks:
+            self._hooks[event] = hooks
+        else:
+            del self._hooks[event]
+        self._note()
+
+    def _note(self) -> None:
+        self._broker.message_hooks = "message" in self._hooks or "process_message" in self._hooks
+
+    def _failed(self, event: str, callback: "Any", error: Exception) -> None:
+        """A hook raised; the error hook is not told of its own failures, which might have no end."""
+        name = getattr(callback, "__name__", callback)  # subset: ok, functions have it, other objects are shown themselves
+        self._broker.client_log.line(3, "broker", "%s hook %s failed: %r", event, name, error)
+        if event != "error":
+            self._broker.tell("error", None, error)
+
+    def call(self, event: str, *args: "Any") -> "Any":
+        """Call the event's callbacks; the first result that is not None ends the round and is returned.
+
+        A callback that raises counts as having answered UNSPECIFIED_ERROR.
+        """
+        for callback in self._hooks.get(event, ()):
+            try:
+                result = callback(*args)
+                if hasattr(result, "send"):  # nobody would go on with it
+                    raise TypeError("it is async")
+            except Exception as e:
+                self._failed(event, callback, e)
+                result = UNSPECIFIED_ERROR
+            if result is not None:
+                return result
+        return None
+
+    def filter(self, event: str, client: "Optional[Session]", message: "Message") -> "Optional[Message]":
+        """Pass a message through a message event's callbacks; None when one dropped it."""
+        for callback in self._hooks.get(event, ()):
+            try:
+                result = callback(client, message)
+                if result is False:
+                    return None
+                if result is not None:
+                    if not isinstance(result, Message):
+                        raise TypeError("no Message, None or False: %r" % (result,))
+                    message = result
+                message.name = as_bytes(message.name)
+                message.payload = as_bytes(message.payload)
+                message.changed()
+            except Exception as e:
+                self._failed(event, callback, e)
+                return None
+        return message
+
+    def accept(self, message: "Message", sender: "Session") -> "tuple[int, str]":
+        """Take in a message from a client, which the message hooks may change or drop, see Broker.accept_message."""
+        broker = self._broker
+        changed = self.filter("process_message", sender, message)
+        if changed is None:
+            return SUCCESS, ""
+        try:
+            allowed = broker.router.route(changed.name, sender.options) is not None
+        except MQTTError as e:
+            if changed is message:
+                raise
+            self._failed("process_message", changed, e)  # it is not the client's fault
+            return SUCCESS, ""
+        if not allowed:
+            broker.drop(DROP_RESERVED_TOPIC)
+            return NOT_AUTHORIZED, "clients cannot publish to $ topics"
+        changed = self.filter("message", sender, changed)
+        if changed is None:
+            return SUCCESS, ""
+        return broker.distribute(changed, broker.router.resolve(changed.name), sender)
+
+    def redirect(self, message: "Message", route: "Route", sender: "Optional[Session]") -> None:
+        """A hook has chosen the clients: of the subscribers, only they get the message."""
+        only = [as_bytes(client_id) for client_id in message.clients or ()]
+        router = self._broker.router
+        for session, option in route.plain:
+            if session.client_id in only:
+                router.deliver_special(message, session, (option,), sender)
+        for session, options in route.special:
+            if session.client_id in only:
+                router.deliver_special(message, session, options, sender)

@@ -1,0 +1,1 @@
+"""One connection: what each packet of a client does."""

@@ -1,0 +1,835 @@
+"""One network connection: bytes in, packets handled, errors answered, bytes out.
+
+`feed` is the broker's hot loop. It parses every complete packet of a chunk in place; what
+is common (QoS 0 to receivers that can take the packet as it came, the four-way
+acknowledgements, PINGREQ) is done there, everything else by one handler per packet type.
+
+Life: NEW until CONNECT, then AUTHENTICATING while an authenticator thinks or talks to the
+client, OPEN while a session is attached, CLOSED for ever.
+"""
+
+from port.core import const
+from port.core.wire.codec import (
+    AUTH,
+    CONNECT,
+    DISCONNECT,
+    PUBACK,
+    PUBCOMP,
+    PUBREC,
+    PUBREL,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+    Reader,
+)
+from port.core.wire.reason_codes import (
+    KEEP_ALIVE_TIMEOUT,
+    MALFORMED_PACKET,
+    PACKET_TOO_LARGE,
+    PROTOCOL_ERROR,
+    QUOTA_EXCEEDED,
+    SERVER_BUSY,
+    SUCCESS,
+    UNSPECIFIED_ERROR,
+    MQTTError,
+    connect_return_code,
+)
+from port.core.limits.client_log import shown, user_of
+from port.core.limits.places import leave
+from port.core.messages.message import WHOLE
+from port.core.protocol.handle_connect import handle_connect
+from port.core.protocol.handle_publish import handle_publish, pass_on
+from port.core.protocol.handle_subscribe import handle_subscribe, handle_unsubscribe
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from port.core.transport import Transport
+    from port.core.wire.codec import Buffer
+    from port.core.limits.listener import Listener
+    from port.core.limits.options import Options
+    from port.core.limits.rate_limit import Rate
+    from port.core.sessions.session import Session
+    from port.core.auth.authenticator import Identity
+    from port.core.protocol.handle_subscribe import Filters
+    from port.core.protocol.mqtt5 import MQTT5
+    from port.core.broker import Broker
+
+_NEW = const(0)
+_AUTHENTICATING = const(1)
+_OPEN = const(2)
+_CLOSED = const(3)
+
+# Why nothing of a client's is handled for a while, bits of `held`.
+_ASKING = const(1)  # an authenticator or authorizer is thinking
+_RATE = const(2)  # it has sent too fast
+_STORING = const(4)  # it sends faster than the store writes
+_TURN = const(8)  # its turn is over, see Broker.turn
+_CROWDED = const(16)  # it has filled a receiver's queue, see port.core.protocol.backpressure
+_FULL = const(32)  # its own queue is full, and it is to end for that
+
+# What handling a packet costs that is none of the common ones, in the units of Broker.turn.
+_DISPATCHED = const(6)
+_ROW = const(6)  # and a row of alike packets, besides its receivers and bytes
+
+_SMALL = const(4096)  # bytes of an incomplete packet that are kept even when memory is short
+_AHEAD = const(1024)  # bytes to which a client is read for acknowledgements while it waits for a receiver
+
+# Why nothing but answers is written to a client, bits of `blocked`.
+_HOST = const(1)  # the socket does not take what is there already
+
+
+class Connection:
+    """A client's network connection and the protocol state that dies with it.
+
+    address    peer as text, `host:port`
+    version    protocol level: 3, 4 or 5; 0 before CONNECT
+    listener   the way it came in
+    identity   who it is: from CONNECT on, and while open where its listener has authenticators
+    held       not 0 while none of its packets are handled
+    blocked    not 0 while it counts as slow
+    gone       why the client sends no more, while what it has sent is still to be handled; else empty
+    deadline   ms on the broker's clock when it is closed unless something comes; 0: something came since the last tick
+    silence    ms a client may be silent, 0: for ever
+    owner, before, after  see port.core.limits.places
+    bridge     whether it says it is a bridge to another broker
+    seat       its place among those of its listener, or None, see port.core.protocol.listener_places
+    early      bytes kept of a client that is not let in yet
+    promised   number of the batch that must be durable before what is in `out` may be sent, see port.core.storage.journal
+    out        packets to send at the next flush
+    unfinished a SUBSCRIBE or UNSUBSCRIBE under way, see port.core.protocol.handle_subscribe; packets behind it wait
+    """
+
+    __slots__ = (
+        "broker", "listener", "transport", "address", "state", "version", "session", "out",
+        "rest", "need", "deadline", "silence", "fast", "granted", "aliases", "problem_information", "max_packet",
+        "identity", "held", "rate", "blocked", "promised", "unfinished", "owner", "before", "after", "early", "gone",
+        "bridge", "seat",
+    )  # fmt: skip
+
+    def __init__(self, broker: "Broker", listener: "Listener", transport: "Transport", address: str) -> None:
+        self.broker = broker
+        self.listener = listener
+        self.transport = transport
+        self.address = address
+        self.state = _NEW
+        self.version = 0
+        self.session: "Optional[Session]" = None
+        self.out: "list[Any]" = []
+        self.rest: "Optional[bytearray]"  # the start of a packet not yet complete
+        self.need: int  # size of that packet, 0 while its header is not complete
+        self.deadline = broker.clock() + listener.options.connect_timeout * 1000
+        self.silence = 0
+        self.fast = broker.fast[0]
+        self.granted = broker.router.granted[0]
+        self.aliases: "Optional[dict[int, bytes]]" = None
+        self.problem_information = True
+        self.bridge = False
+        self.max_packet = 0xFFFFFFFF
+        self.identity: "Optional[Identity]" = None
+        self.rate: "Optional[Rate]"
+        self.blocked = 0
+        self.owner: "Any" = None
+        self.before: "Any" = None
+        self.after: "Any" = None
+        self.seat: "Any" = None
+        self.early = 0
+        self.promised = 0
+        self.gone = ""
+        self.unfinished: "Optional[Filters]"
+        # What every read asks for; more than one in a line: tools/bundles.py leaves it with the instance, where it is found sooner.
+        self.rate = self.rest = self.unfinished = None
+        self.held = self.need = 0
+
+    @property
+    def client_id(self) -> bytes:
+        """UTF-8, empty before CONNECT."""
+        if self.session is not None:
+            return self.session.client_id
+        connect = None if self.identity is None else self.identity.connect
+        return b"" if connect is None else connect.client_id
+
+    @property
+    def options(self) -> "Options":
+        """The options that hold for this client."""
+        if self.session is not None:
+            return self.session.options
+        return self.listener.options if self.identity is None else self.identity.options
+
+    # -- input ---------------------------------------------------------------------------
+
+    def take(self, data: bytes) -> None:
+        """Handle `data` from the client, keeping an incomplete packet until the rest comes."""
+        rest = self.rest
+        if rest is not None:
+            self.keep(data)
+            if len(rest) < self.need or self.held:
+                self.heard()
+                return
+            data = bytes(rest)
+            self.let_go()
+            if len(data) >= WHOLE:
+                self.broker.large += len(data)
+        end = len(data)
+        try:
+            at = self._feed(data, data, 0, end) if self.state == _OPEN and not self.held else self.feed(data, data, end)
+        except Exception as e:
+            self.fault(e)
+        else:
+            if at < end:
+                self.keep(data[at:])
+
+    def keep(self, data: "Buffer") -> None:
+        """Put what has come of an incomplete packet behind the rest of it."""
+        broker = self.broker
+        if self.rest is None:
+            self.rest = bytearray(data)
+        else:
+            self.rest += data
+        broker.partial_bytes += len(data)
+        if len(self.rest) > _SMALL and self.state == _OPEN and broker.lacks(0):
+            self.fail(MQTTError(QUOTA_EXCEEDED, "no room for the rest of it"))
+        elif self.held == _CROWDED:
+            self._look_ahead(self.rest, 0)
+
+    def _look_ahead(self, rest: "bytearray", i: int) -> bool:
+        """Take acknowledgements out of what has come while the client waits: those it waits for may wait for them.
+
+        From rest[i] on, as far as the turn goes; the job it leaves then goes on with the rest.
+        """
+        broker = self.broker
+        if not self._keeps(rest) or self.held != _CROWDED:
+            return False
+        end = len(rest)
+        others = bytearray()
+        start = 0
+        try:
+            while end - i > 1 and self._keeps(rest) and broker.spent < broker.turn:
+                broker.spent += 1
+                at = self._long(rest, i, end)
+                stop = at + self.need
+                if not at or stop > end:
+                    break
+                if rest[i] >> 4 in (PUBACK, PUBREC, PUBCOMP):
+                    others += rest[start:i]
+                    start = stop
+                    broker.packets_received += 1
+                    self._dispatch(rest[i], bytes(rest[at:stop]))
+                i = stop
+        except Exception as e:
+            self.fault(e)
+        self.need = 0
+        if self._keeps(rest):  # it is not over
+            if start:
+                others += rest[start:]
+                start = end - len(others)
+                broker.partial_bytes -= start
+                self.rest = rest = others
+            if len(rest) >= _AHEAD:
+                self.transport.hold(True)
+            if broker.spent >= broker.turn:
+                broker.give_turn(lambda: self._look_ahead(rest, i - start))
+        return False
+
+    def _keeps(self, rest: "Any") -> bool:
+        return self.rest is rest
+
+    def let_go(self) -> None:
+        """Nothing of an incomplete packet is kept any more."""
+        if self.rest is not None:
+            self.broker.partial_bytes -= len(self.rest)
+            self.rest = None
+
+    def heard(self) -> None:
+        """Something came that is not a whole packet."""
+        if self.silence and not self.held:
+            self.deadline = 0
+        elif self.state != _OPEN and self.rest is not None:
+            try:
+                self.expect(len(self.rest))
+            except MQTTError as e:
+                self.fail(e)
+
+    def feed(self, data: "Buffer", view: "Buffer", end: int) -> int:
+        """Handle every complete packet in data[:end]; returns where the first incomplete one starts.
+
+        `view` is `data` itself when that is bytes, else a memoryview of it; what is forwarded
+        as it came is a slice of it, valid until the flush that must follow before `data` is
+        filled anew. What it raises is for `fault`: it ends the connection, not the broker.
+        """
+        # To mypyc a bytearray is bytes, too, and these it indexes without a call.
+        if self.state == _OPEN:
+            return 0 if self.held else self._feed(data, view, 0, end)  # type: ignore[arg-type]
+        at = end
+        if self.state != _CLOSED:
+            at = 0 if self.held else self._handshake(data, view, end)  # type: ignore[arg-type]
+        return self._feed(data, view, at, end) if self.state == _OPEN and not self.held else at  # type: ignore[arg-type]
+
+    def fault(self, error: Exception) -> None:
+        """End the connection for what handling its packets has raised."""
+        if isinstance(error, MemoryError):
+            self.broker.out_of_memory()
+            self.broker.client_log.line(2, self.address, "%s: out of memory", self)
+            error = MQTTError(QUOTA_EXCEEDED, "out of memory")
+        elif not isinstance(error, MQTTError):
+            self.broker.crashed(self, error)
+            error = MQTTError(UNSPECIFIED_ERROR, "internal error")
+        self.fail(error)
+
+    def _feed(self, data: "bytes", view: "Buffer", i: int, end: int) -> int:
+        self.deadline = 0
+        broker = self.broker
+        session = self.session
+        dirty = broker.dirty
+        names = self.fast
+        copy = view is not data
+        version5 = self.version == 5
+        start = i
+        if session.access is not None:  # type: ignore[union-attr]
+            broker.router.use(session.access)  # type: ignore[union-attr]
+        packets = others = sent = 0  # others: those that are no PUBLISH; sent: copies of what went out as it came
+        limit = broker.turn
+        broker.spent = 0
+        over = False  # the turn
+        rows = broker.rows
+        journal = broker.journal
+        waiting = 0 if journal is None else journal.size
+        while end - i > 1:
+            first = data[i]
+            size = data[i + 1]
+            at = i + 2
+            if size > 127:
+                if first < 16:
+                    raise MQTTError(PROTOCOL_ERROR, "packet type 0")
+                if end - i < 3:
+                    self.need = 0
+                    break
+                c = data[at]
+                if 0 < c < 128:
+                    size = size & 127 | c << 7
+                    at += 1
+                else:
+                    at = self._long(data, i, end)
+                    if not at:
+                        break
+                    size = self.need
+                if at - i + size > session.options.max_packet_size:  # type: ignore[union-attr]
+                    raise MQTTError(PACKET_TOO_LARGE, "packet of %d bytes" % (at - i + size))
+            stop = at + size
+            if stop > end:
+                self.need = stop - i
+                break
+            packets += 1
+            if first == 0x30 and size > 2:
+                k = at + 2 + (data[at] << 8 | data[at + 1])
+                if copy:
+                    name = bytes(view[at + 2 : k])
+                    frame: "Any" = view[i:stop]
+                else:
+                    name = data[at + 2 : k]
+                    frame = data[i:stop]
+                fast = None
+                if (
+                    k < stop and (not data[k] or broker.mqtt5.forwardable(data, k, stop))  # type: ignore[union-attr]
+                    if version5
+                    else k <= stop
+                ):
+                    fast = names.get(name)
+                    if fast is None:
+                        limit += broker.spent
+                        fast = broker.router.learn(session, name, True)  # type: ignore[arg-type]
+                        limit -= broker.spent
+                        rows = None
+                if fast is not None:
+                    if stop < end and rows is not None and not copy:
+                        count = rows.pass_on_qos0(self, fast, data, i, k, stop, end)
+                        if count:
+                            packets += count - 1
+                            k = count * (stop - i)  # bytes
+                            i += k
+                            limit += count - _ROW - len(fast) - (k >> 7)  # a row costs little more than one message
+                            if sent + packets > limit:
+                                over = True
+                                break
+                            continue
+                        rows = None  # topics seem to alternate in this read
+                    i = stop
+                    for receiver in fast:
+                        out = receiver.out
+                        if out:
+                            out.append(frame)
+                        elif out is None:
+                            if not receiver.spare or not receiver.squeeze(frame):
+                                broker.dropped += 1
+                                sent -= 1
+                                limit -= 1
+                        else:
+                            dirty.append(receiver.conn)
+                            out.append(frame)
+                    sent += len(fast)
+                    if sent + packets > limit:
+                        over = True
+                        break
+                    continue
+                handle_publish(self, first, bytes(frame), at - i)
+                names = self.fast  # others when a hook has changed the client's rights
+            elif size == 2 and first == 0x40:
+                stop = session.pubacks(data, i, end)  # type: ignore[union-attr]
+                packets += stop - at >> 2
+                others += stop - i >> 2
+            elif first & 0xF0 == 0x30 and stop < end and broker.scarce is not None and broker.pressure.keep_back(self):
+                pass  # it waits, and the packet comes again
+            elif first & 0xF0 == 0x30:
+                if stop < end and rows is not None and not copy:
+                    count = rows.pass_on(self, data, i, at, stop, end)
+                    if count:
+                        packets += count - 1
+                        i += count * (stop - i)
+                        if sent + packets + broker.spent > limit:
+                            over = True
+                            break
+                        continue
+                    rows = None
+                frame = view[i:stop]
+                if copy:
+                    frame = bytes(frame)
+                cost = 0 if first & 9 or size < 5 else pass_on(self, first, frame, at - i)
+                if cost:
+                    limit -= cost
+                else:
+                    handle_publish(self, first, frame, at - i)
+                    names = self.fast
+            elif size == 2 and first == 0x62:
+                stop = session.pubrels(data, i, end)  # type: ignore[union-attr]
+                packets += stop - at >> 2
+                others += stop - i >> 2
+            elif size == 2 and first == 0x50:
+                k = session.pubrecs(data, i, end)  # type: ignore[union-attr]
+                if k > i:
+                    stop = k
+                    packets += stop - at >> 2
+                    others += stop - i >> 2
+                else:
+                    others += 1
+                    broker.spent += _DISPATCHED
+                    self._pubrec(data[at] << 8 | data[at + 1], SUCCESS)
+            elif size == 2 and first == 0x70:
+                stop = session.pubcomps(data, i, end)  # type: ignore[union-attr]
+                packets += stop - at >> 2
+                others += stop - i >> 2
+            else:
+                others += 1
+                self._dispatch(first, bytes(view[at:stop]))
+                names = self.fast
+            if self.state != _OPEN:
+                i = end
+                break
+            if self.held:
+                self.need = 0
+                if self.unfinished is not None:  # it goes on with that
+                    i = stop
+                else:  # the same packet comes again when the authorizer has answered
+                    packets -= 1
+                break
+            i = stop
+            if sent + packets + broker.spent > limit:
+                over = True
+                break
+        else:
+            self.need = 0
+            if i < end and data[i] < 16:
+                raise MQTTError(PROTOCOL_ERROR, "packet type 0")
+        broker.packets_received += packets
+        broker.publishes_received += packets - others
+        broker.published0 += sent
+        if self.rate is not None:
+            self.rate.check(self, packets - others, i - start)
+        if over:
+            self.need = 0
+            self._end_turn(packets - others, i < end)
+        if journal is not None and journal.size > waiting:  # who sends what is not stored need not wait
+            journal.check_backlog(self)
+        return i
+
+    def _end_turn(self, messages: int, more: bool) -> None:
+        """So many PUBLISH packets, and what else was handled with them, are enough for now; `more`: there are more packets."""
+        broker = self.broker
+        if self.state == _OPEN and not self.held and not broker.pressure.hold(self, messages, more) and more:
+            self.hold(_TURN)
+            broker.give_turn(self.turn)
+
+    def tick(self, now: int) -> None:
+        """A second has passed for a client that is held: it is read again, or there will be no answer about it."""
+        if self.held & _ASKING and now >= self.deadline:
+            self.broker.auth_timeouts += 1
+            self.fail(MQTTError(SERVER_BUSY, "no answer within auth_timeout"))
+        elif self.held & _TURN and self.state != _OPEN and now >= self.deadline:
+            self.close(KEEP_ALIVE_TIMEOUT, "not let in within connect_timeout", True)
+        elif self.held & _RATE and (self.rate is None or self.rate.take(self.options, 0, 0, now)):
+            self.go_on(_RATE)
+
+    def _long(self, data: "Buffer", i: int, end: int) -> int:
+        """A remaining length of three or four bytes goes to `need`; returns where the body starts, 0 if incomplete."""
+        size = shift = 0
+        at = i + 1
+        self.need = 0
+        while at < end:
+            c = data[at]
+            at += 1
+            size |= (c & 127) << shift
+            if c < 128:
+                if not c and shift and self.version == 5:  # [MQTT-1.5.5-1]
+                    raise MQTTError(MALFORMED_PACKET, "remaining length not in its shortest form")
+                self.need = size
+                return at
+            shift += 7
+            if shift > 21:
+                raise MQTTError(MALFORMED_PACKET, "remaining length too long")
+        return 0
+
+    def _handshake(self, data: "bytes", view: "Buffer", end: int) -> int:
+        """Handle what comes before the connection is open: CONNECT, then AUTH if that is asked for."""
+        i = 0
+        broker = self.broker
+        broker.spent = 0
+        while end > i and self.state != _OPEN:
+            if broker.spent >= broker.turn and not self.held:
+                self.hold(_TURN)
+                broker.give_turn(self.turn)
+            if self.held:  # an authenticator is thinking, or others come first
+                self.expect(end - i)
+                return i
+            self.expect(0)
+            first = data[i]
+            if self.state == _NEW and first != 0x10:  # [MQTT-3.1.0-1]
+                self.close(PROTOCOL_ERROR, "first packet is not a CONNECT")
+                return end
+            if self.state == _AUTHENTICATING and first & 0xF0 not in (0xF0, 0xE0):
+                raise MQTTError(PROTOCOL_ERROR, "packet before authentication is done")
+            at = self._long(data, i, end)
+            if not at:
+                return i
+            stop = at + self.need
+            self.need = 0
+            if stop - i > self.options.max_connect_size:
+                self.close(PACKET_TOO_LARGE, "CONNECT of %d bytes" % (stop - i))
+                return end
+            if stop > end:
+                self.expect(end - i)
+                self.need = stop - i
+                return i
+            body = bytes(view[at:stop])
+            i = stop
+            broker.packets_received += 1
+            if self.state == _NEW:
+                handle_connect(self, body)
+                if self.state == _AUTHENTICATING:
+                    self.expect(0)
+            else:
+                self._dispatch(first, body)
+            if self.state == _CLOSED:
+                return end
+        return i
+
+    def expect(self, size: int) -> None:
+        """Before the connection is open: `size` bytes are kept until a packet is complete or it goes on, and the CONNECT
+        while somebody thinks about it.
+
+        Raises MQTTError when all such connections together keep too much, and none of another address gives way.
+        """
+        if self.state == _AUTHENTICATING:
+            size += self.identity.connect.size  # type: ignore[union-attr]
+        change = size - self.early
+        if change:
+            self.early = size
+            self.owner.weight += change
+            self.broker.expected += change
+            self.broker.lighten(self)
+
+    # -- held --------------------------------------------------------------------------------
+
+    def hold(self, why: int) -> None:
+        """Handle nothing of the client's, and do not read it; `why` is a bit of `held`.
+
+        What has filled a receiver's queue is read a little further, see `_look_ahead`.
+        """
+        if self.held in (0, _CROWDED) and why != _CROWDED:
+            self.transport.hold(True)
+        if why == _ASKING:
+            self.deadline = self.broker.clock() + self.options.auth_timeout * 1000
+        self.held |= why
+
+    def go_on(self, why: int) -> None:
+        """That reason is gone: read on, beginning with what had come already, unless there is another one."""
+        if not self.held & why:
+            return
+        self.held &= ~why
+        if self.held or self.state == _CLOSED:
+            return
+        if self.unfinished is not None:
+            journal = self.broker.journal
+            before = 0 if journal is None else journal.size
+            try:
+                self.unfinished.go_on()
+            except Exception as e:
+                self.fault(e)
+            if journal is not None and journal.size > before and self.state != _CLOSED:
+                journal.check_backlog(self)
+            if self.held or self.state == _CLOSED:
+                return
+        self.read_on()
+
+    def read_on(self) -> None:
+        """Nothing holds the client any more: handle what has come already."""
+        if not self.gone:
+            self.transport.hold(False)
+        self.take(b"")
+        if self.gone and not self.held:
+            self.lost(self.gone)
+
+    def relieved(self) -> bool:
+        """The receiver it has waited for has taken what was queued for it: go on. A job, see Broker.give_turn."""
+        return self._resume(_CROWDED)
+
+    def turn(self) -> bool:
+        """Others have been served: go on with what came. A job, see Broker.give_turn."""
+        return self._resume(_TURN)
+
+    def stored(self) -> bool:
+        """There is room again for what it brings the store: go on. A job, see Broker.give_turn."""
+        return self._resume(_STORING)
+
+    def _resume(self, why: int) -> bool:
+        broker = self.broker
+        try:
+            self.go_on(why)
+        except MemoryError:
+            broker.out_of_memory()
+            self.close(UNSPECIFIED_ERROR, "out of memory", True)
+        broker.spent = broker.turn  # what goes out as it came is not counted there
+        return False
+
+    def authenticated(self, code: "Optional[int]") -> None:
+        """See Identity.authenticated."""
+        from port.core.protocol.pending_auth import authenticated
+
+        authenticated(self, code)
+
+    def authorized(self, action: int, topic: bytes, verdict: "Any", ttl: int) -> None:
+        """See Identity.authorized."""
+        from port.core.protocol.pending_auth import authorized
+
+        authorized(self, action, topic, verdict, ttl)
+
+    def ask(self, action: int, topic: bytes) -> None:
+        """Ask the authorizer, and hold what the client sends until it has answered."""
+        from port.core.protocol.pending_auth import ask
+
+        ask(self, action, topic)
+
+    def knows(self, identity: "Identity") -> bool:
+        """True while what is decided about this identity concerns the client."""
+        return self.identity is identity and self.state != _CLOSED
+
+    # -- packets -------------------------------------------------------------------------
+
+    def _dispatch(self, first: int, body: bytes) -> None:
+        kind = first >> 4
+        self.broker.spent += _DISPATCHED + (len(body) >> 4)
+        if kind in (0, CONNECT, 2):  # a second CONNECT [MQTT-3.1.0-2], a CONNACK, a reserved type
+            raise MQTTError(PROTOCOL_ERROR, "packet type %d not allowed here" % kind)
+        if kind == AUTH and self.version == 5:
+            self.broker.mqtt5.auth(self, first, body)  # type: ignore[union-attr]
+            return
+        flags = 2 if kind in (PUBREL, SUBSCRIBE, UNSUBSCRIBE) else 0
+        if first & 15 != flags and self.version != 3:  # [MQTT-2.1.3-1]; in MQTT 3.1 DUP, QoS and RETAIN stand here
+            code = PROTOCOL_ERROR if kind == PUBREL else MALFORMED_PACKET
+            raise MQTTError(code, "reserved flags of packet type %d" % kind)
+        if kind == 12:  # PINGREQ
+            if body:
+                raise MQTTError(MALFORMED_PACKET, "PINGREQ with a body")
+            self.reply(b"\xd0\x00")  # [MQTT-3.12.4-1]
+        elif kind == SUBSCRIBE:
+            handle_subscribe(self, body)
+        elif kind == UNSUBSCRIBE:
+            handle_unsubscribe(self, body)
+        elif kind == DISCONNECT:
+            self._disconnect(body)
+        elif kind in (PUBACK, PUBREC, PUBREL, PUBCOMP):
+            self._acknowledge(kind, body)
+        else:
+            raise MQTTError(PROTOCOL_ERROR, "packet type %d comes from servers only" % kind)
+
+    def _acknowledge(self, kind: int, body: bytes) -> None:
+        """PUBACK, PUBREC, PUBREL or PUBCOMP in any form."""
+        reader = Reader(body)
+        packet_id = reader.u16()
+        short = bytes((kind << 4 | (2 if kind == PUBREL else 0), 2)) + body[:2]
+        session: "Session" = self.session  # type: ignore[assignment]
+        code = SUCCESS
+        if reader.left() and self.version == 5:
+            code = self.broker.mqtt5.reason(reader, kind)  # type: ignore[union-attr]
+        if reader.left():
+            raise MQTTError(MALFORMED_PACKET, "packet too long")
+        if kind == PUBACK:
+            session.pubacks(short, 0, 4)
+        elif kind == PUBREL:
+            session.pubrels(short, 0, 4)
+        elif kind == PUBREC:
+            self._pubrec(packet_id, code)
+        else:
+            session.pubcomps(short, 0, 4)
+
+    def _pubrec(self, packet_id: int, code: int) -> None:
+        """Answer a PUBREC with PUBREL, if at all."""
+        code = self.session.pubrec(packet_id, code)  # type: ignore[union-attr]
+        if code >= 0:
+            self.acknowledge(0x62, packet_id, code)
+
+    def _disconnect(self, body: bytes) -> None:
+        """DISCONNECT from the client (clause 3.14)."""
+        code = SUCCESS
+        session = self.session
+        if body:
+            if self.version != 5:
+                raise MQTTError(MALFORMED_PACKET, "DISCONNECT with a body")
+            code = self.broker.mqtt5.disconnect(self, body)  # type: ignore[union-attr]
+        if code == SUCCESS and session is not None:
+            session.set_will(None)  # [MQTT-3.14.4-3]
+        self.close(code, "client disconnected")
+
+    # -- output --------------------------------------------------------------------------
+
+    def reply(self, data: bytes) -> None:
+        """Put a packet into the outbox, unless the connection was closed by what it answers."""
+        if self.state == _CLOSED:
+            return
+        out = self.out
+        if not out:
+            self.broker.dirty.append(self)
+        out.append(data)
+
+    def answer(self, data: "bytes", i: int, end: int, head: bytes) -> None:
+        """Answer each of the acknowledgements in data[i:end], of four bytes each, with one that begins with `head`."""
+        packets: "Any" = head + data[i + 2 : end]
+        if end - i > 4:
+            packets = bytearray(packets)
+            size = end - i
+            self.broker.packets_sent += (size >> 2) - 1  # `flush` counts it as one
+            i = 4
+            while i < size:
+                packets[i] = head[0]
+                i += 4
+        out = self.out  # `reply`, written out
+        if not out:
+            self.broker.dirty.append(self)
+        out.append(packets)
+
+    def acknowledge(self, first: int, packet_id: int, code: int, text: str = "") -> None:
+        """Send a PUBACK, PUBREC or PUBREL with a reason code; MQTT 3.x knows none."""
+        if self.version != 5 or not code:
+            self.reply(bytes((first, 2, packet_id >> 8, packet_id & 255)))
+            return
+        mqtt5: "MQTT5" = self.broker.mqtt5  # type: ignore[assignment]
+        self.reply(mqtt5.acknowledgement(self, first, packet_id, code, text))
+
+    def pause_writing(self, why: int = _HOST, spare: int = 0) -> None:
+        """The host has `outbox_bytes` or more unsent: the client counts as slow from now on. `why`: a bit of `blocked`.
+
+        `spare`: bytes for which there is room still, as most of what is unsent is the packet under way. May be called again.
+        """
+        self.blocked |= why
+        session = self.session
+        if session is not None and session.conn is self:
+            session.pause(spare if self.blocked == _HOST else 0)
+
+    def resume_writing(self, why: int = _HOST) -> None:
+        """The host has sent most of what it had; a flush should follow."""
+        self.blocked &= ~why
+        session = self.session
+        if self.state == _OPEN and not self.blocked and session is not None and session.conn is self:
+            session.out = self.out
+            session.pump()
+
+    # -- the end ---------------------------------------------------------------------------
+
+    def fail(self, error: MQTTError) -> None:
+        """End the connection for `error`, telling the client as its protocol version allows [MQTT-4.13.1-1]."""
+        if self.state == _CLOSED:
+            return
+        code = error.code
+        self.broker.tell("error", self.session, error)
+        if self.state != _OPEN:
+            self.refuse(code, error.text)
+            return
+        if self.version == 5:
+            self.reply(self.broker.mqtt5.farewell(self, code, error.text))  # type: ignore[union-attr]
+        self.close(code, error.text, told=self.version == 5)
+
+    def overflow(self) -> None:
+        """Its queue is full: end the connection, but not before what has filled it is done, which may go to others as well."""
+        if not self.held & _FULL:
+            self.broker.give_turn(self._overflown)
+            self.hold(_FULL)
+
+    def _overflown(self) -> bool:
+        self.fail(MQTTError(QUOTA_EXCEEDED, "queue full"))
+        return False
+
+    def refuse(self, code: int, text: str) -> None:
+        """Answer CONNECT with a refusal and close [MQTT-3.2.2-7]; a faulty MQTT 3.x CONNECT is just closed."""
+        if self.version == 5:
+            data = self.broker.mqtt5.refusal(self, code, text)  # type: ignore[union-attr]
+            if len(data) <= self.max_packet:
+                self.reply(data)
+        elif self.version and code not in (MALFORMED_PACKET, PROTOCOL_ERROR):
+            self.reply(bytes((0x20, 2, 0, connect_return_code(code))))
+        self.close(code, text, told=bool(self.out))
+
+    def close(self, code: int, text: str, abort: bool = False, told: bool = False) -> None:
+        """Send what is in the outbox, close the transport and detach the session.
+
+        `code` says why; the will goes out unless the client took it back before. `told`: the last
+        packet in the outbox tells the client.
+        """
+        if self.state == _CLOSED:
+            return
+        was_open = self.state == _OPEN
+        self.state = _CLOSED
+        broker = self.broker
+        self.let_go()
+        if self.unfinished is not None:
+            self.unfinished.over()
+        if self.early:  # on a board what has not been set takes memory to be set, and there may be none left
+            self.expect(0)
+        try:
+            if self.version == 5 and broker.mqtt5 is not None:  # there may have been no memory to load it
+                broker.mqtt5.close(self)
+            if self.promised > broker.durable:
+                broker.journal.closing(self, told)
+            if self.out:
+                broker.send(self)
+            self.transport.close(abort, told)
+        finally:
+            broker.detach(self, code, text, was_open)
+            if self.seat is not None:
+                leave(self.seat)
+                self.seat = None
+            if self.identity is not None:
+                self.identity = None  # it knows the connection: neither would go before the cycle collector comes
+
+    def lost(self, text: str = "connection lost") -> None:
+        """The host found the connection gone. What it has sent before, which may be a DISCONNECT, is handled first."""
+        waits = self.held and not self.held & (_ASKING | _FULL)
+        if waits and self.state == _OPEN and (self.rest is not None or self.unfinished is not None):
+            self.gone = text
+            self.transport.hold(True)
+        else:
+            self.close(UNSPECIFIED_ERROR, text, True)
+
+    def __str__(self) -> str:
+        """As the log has it: client id, user and address."""
+        return "%s %s%s" % (shown(self.client_id), user_of(self), self.address)
+
+    def __repr__(self) -> str:
+        return "<Connection %s>" % self

@@ -1,0 +1,494 @@
+"""CONNECT and the answer to it (clauses 3.1, 3.2).
+
+`handle_connect` parses and checks; `authenticated` goes on when it is decided that the
+client may come in, at once or later.
+"""
+
+from port.core import const
+from port.core.wire.codec import Reader, is_utf8, packet
+from port.core.wire.reason_codes import (
+    BAD_AUTHENTICATION_METHOD,
+    BAD_USER_NAME_OR_PASSWORD,
+    BANNED,
+    CLIENT_IDENTIFIER_NOT_VALID,
+    MALFORMED_PACKET,
+    NOT_AUTHORIZED,
+    PACKET_TOO_LARGE,
+    QOS_NOT_SUPPORTED,
+    QUOTA_EXCEEDED,
+    RETAIN_NOT_SUPPORTED,
+    SERVER_UNAVAILABLE,
+    SESSION_TAKEN_OVER,
+    SUCCESS,
+    UNSUPPORTED_PROTOCOL_VERSION,
+    USE_ANOTHER_SERVER,
+    MQTTError,
+)
+from port.core.wire.topics import valid_name
+from port.core.limits.client_log import shown
+from port.core.limits.listener import renewed
+from port.core.limits.places import leave
+from port.core.messages.message import Message
+from port.core.routing.router import check_name
+from port.core.auth.authenticator import PENDING, Identity
+from port.core.acl.client_policy import client_options, find_access, set_access
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from port.core.wire.properties import Properties
+    from port.core.limits.options import Options
+    from port.core.limits.places import Places
+    from port.core.sessions.session import Session
+    from port.core.acl.acl import Access
+    from port.core.acl.resume_check import Judged
+    from port.core.protocol.connection import Connection
+    from port.core.protocol.mqtt5 import MQTT5
+
+_AUTHENTICATING = const(1)
+_OPEN = const(2)
+_ASKING = const(1)  # Connection.held
+_CLEAN_START = const(0x02)
+_WILL = const(0x04)
+_WILL_QOS = const(0x18)
+_WILL_RETAIN = const(0x20)
+_PASSWORD = const(0x40)
+_USER_NAME = const(0x80)
+# From port.core.acl.acl, which is loaded when there is a rule.
+_PUBLISH = const(1)
+_SUBSCRIBE = const(2)
+_UNDECIDED = const(-2)
+_TIGHT = const(2)  # Broker.shortage at which who has a session may come back still
+NO_PLACE = "above owner_share"
+_BRIDGE_STATES = b"$SYS/broker/connection/"  # where mosquitto's bridges have their will
+_NO_MQTT_5 = b"\x20\x03\x00\x84\x00"  # CONNACK in MQTT 5: Unsupported Protocol Version
+
+
+class Connect:
+    """A parsed CONNECT packet.
+
+    will          Message or None; `will_delay` in s
+    expiry        session expiry interval asked for, s; MQTT 3.x asks for none or for ever
+    properties    of MQTT 5, decoded; empty for MQTT 3.x
+    assigned      True when the broker made up the client id
+    size          bytes it came in
+    """
+
+    def __init__(self, body: bytes, conn: "Connection") -> None:
+        """Parse; sets conn.version as soon as it is known. Raises MQTTError."""
+        reader = Reader(body)
+        self.size = reader.end
+        protocol = reader.binary()
+        level = reader.u8()
+        conn.bridge = level > 127  # a custom of mosquitto's
+        _check_protocol(conn, protocol, level & 0x7F)
+        version = conn.version
+        flags = reader.u8()
+        if version == 3:  # where bit 0 is not used, nor what a will that is not there would be like
+            flags &= ~1 if flags & _WILL else ~(1 | _WILL_QOS | _WILL_RETAIN)
+        if flags & 1:  # [MQTT-3.1.2-3]
+            raise MQTTError(MALFORMED_PACKET, "reserved connect flag set")
+        self.clean_start = flags & _CLEAN_START != 0
+        self.keep_alive = reader.u16()
+        self.expiry = 0 if self.clean_start else 0xFFFFFFFF
+        self.properties: "Properties" = {}
+        mqtt5 = conn.broker.mqtt5 if version == 5 else None
+        if mqtt5 is not None:
+            mqtt5.read_connect(self, reader)
+        self.client_id = _client_id(reader)
+        self.assigned = False
+        self.undecided()
+        self.extra: "Optional[Properties]" = None  # what authentication adds to the CONNACK
+        self.will: "Optional[Message]" = None
+        self.will_delay = 0
+        qos = (flags & _WILL_QOS) >> 3
+        if flags & _WILL:
+            self._read_will(reader, mqtt5, qos, flags & _WILL_RETAIN != 0)
+        elif flags & (_WILL_QOS | _WILL_RETAIN):  # [MQTT-3.1.2-11] [MQTT-3.1.2-13]
+            raise MQTTError(MALFORMED_PACKET, "will flags without a will")
+        if flags & _PASSWORD and not flags & _USER_NAME and version != 5:  # 3.1.1 [MQTT-3.1.2-22]
+            raise MQTTError(MALFORMED_PACKET, "password without a user name")
+        self.user: "Optional[bytes]" = reader.string() if flags & _USER_NAME and (version != 3 or reader.left()) else None
+        # MQTT 3.1 allows the flags without what they announce, as clients of its predecessor had it.
+        self.password: "Optional[bytes]" = reader.binary() if flags & _PASSWORD and (version != 3 or reader.left()) else None
+        if reader.left():
+            raise MQTTError(MALFORMED_PACKET, "CONNECT too long")
+
+    def undecided(self) -> None:
+        """The authorizer's answers so far count no more."""
+        self.may_leave_will = False
+        self.judged: "Optional[Judged]" = None  # the subscriptions of the session to be resumed
+
+    def held_to(self, options: "Options") -> int:
+        """The keep alive in force, s. An MQTT 5 client is told a shorter one than its own; others may be inactive no longer, either."""
+        longest = options.max_keep_alive
+        return longest if longest and not 0 < self.keep_alive <= longest else self.keep_alive
+
+    def _read_will(self, reader: Reader, mqtt5: "Optional[MQTT5]", qos: int, retain: bool) -> None:
+        if qos == 3:  # [MQTT-3.1.2-12]
+            raise MQTTError(MALFORMED_PACKET, "will QoS 3")
+        # Until the will is published, `expires` holds the interval itself, ms.
+        properties, expires = (b"", None) if mqtt5 is None else mqtt5.read_will(self, reader)
+        name = reader.string()
+        payload = reader.binary()
+        if not valid_name(name):
+            raise MQTTError(MALFORMED_PACKET, "invalid will topic")
+        self.will = Message(name, payload, qos, retain, properties, expires)
+
+
+def _check_protocol(conn: "Connection", protocol: bytes, level: int) -> None:
+    if protocol != b"MQTT" and protocol != b"MQIsdp":  # [MQTT-3.1.2-1]
+        raise MQTTError(MALFORMED_PACKET, "unknown protocol")
+    known = level == 3 if protocol == b"MQIsdp" else level == 4 or level == 5
+    known = known and level in conn.options.accept_protocol_versions
+    if level == 3 or level == 4:
+        conn.version = level if known else 4
+    elif known and conn.broker.find_mqtt5() is not None:
+        conn.version = 5
+    else:
+        conn.reply(_NO_MQTT_5)
+        known = False
+    if not known:  # [MQTT-3.1.2-2]
+        raise MQTTError(UNSUPPORTED_PROTOCOL_VERSION, "%s level %d" % (str(protocol, "utf-8"), level))
+
+
+def _client_id(reader: Reader) -> bytes:
+    client_id = reader.binary()
+    if not is_utf8(client_id):  # [MQTT-3.1.3-4]
+        raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id is not valid UTF-8")
+    return client_id
+
+
+def handle_connect(conn: "Connection", body: bytes) -> None:
+    """Handle the first packet of a connection [MQTT-3.1.4-1] [MQTT-3.1.4-2]."""
+    broker = conn.broker
+    connect = Connect(body, conn)
+    mount = conn.listener.mount
+    if connect.will is not None and mount is not None:
+        connect.will.name = mount.name(connect.will.name)
+    connect.user = connect.user or None  # an empty name is nobody's
+    conn.identity = identity = Identity(conn, connect)
+    mqtt5 = broker.mqtt5 if conn.version == 5 else None
+    if mqtt5 is not None:
+        mqtt5.begin(conn, connect)
+    if not connect.client_id:
+        if conn.version == 3 or conn.version == 4 and not connect.clean_start:  # 3.1.1 [MQTT-3.1.3-8]
+            raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id is empty")
+        if not conn.options.allow_zero_length_clientid:
+            raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "empty client id")
+        connect.client_id = broker.new_client_id(conn.options.auto_id_prefix.encode())  # [MQTT-3.1.3-6]
+        connect.assigned = True
+    _check_length(conn, connect)
+    conn.state = _AUTHENTICATING
+    if must_wait(identity):
+        raise MQTTError(BANNED, "max_auth_failures reached")
+    if mqtt5 is None or not mqtt5.authenticates(conn, connect):
+        decided(conn, identity.decide())
+
+
+def _check_length(conn: "Connection", connect: Connect) -> None:
+    size = len(connect.client_id)
+    if size > conn.options.max_client_id_length:
+        raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id of %d bytes" % size)
+
+
+def decided(conn: "Connection", code: int) -> None:
+    """The authenticators have decided, or the one that was asked is still thinking. Raises MQTTError."""
+    if code == PENDING:
+        begin(conn.identity)  # type: ignore[arg-type]
+        conn.hold(_ASKING)
+    else:
+        authenticated(conn, code)
+
+
+def _who(identity: Identity) -> "Any":
+    """What port.core.limits.login_attempts knows somebody by who tries to come in, or again."""
+    connect = identity.connect
+    user = identity.user if connect is None else connect.user
+    return identity.broker.attempts.find(identity.address, user, identity.client_id)
+
+
+def must_wait(identity: Identity) -> bool:
+    """Whether somebody is not even asked for his password, which is counted."""
+    broker = identity.broker
+    who = _who(identity) if broker.attempts.addresses else None
+    if who is None or not broker.attempts.wait(who, broker.clock()):
+        return False
+    broker.auth_blocked += 1
+    return True
+
+
+def begin(identity: Identity) -> None:
+    """It takes time to find out whether somebody may come in: the attempt counts already."""
+    if identity.attempt is None:
+        who = _who(identity)
+        if who is not None:
+            identity.attempt = identity.broker.attempts.begin(who, identity.broker.clock())
+
+
+def failed(conn: "Connection", code: int) -> None:
+    """Authentication has come to `code`: count it, and remember who does not know the password."""
+    conn.broker.auth_failed += 1
+    if code in (BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED, BAD_AUTHENTICATION_METHOD):
+        begin(conn.identity)  # type: ignore[arg-type]
+        attempt_over(conn.identity, True)  # type: ignore[arg-type]
+
+
+def succeeded(identity: Identity) -> None:
+    """Authentication has let somebody in."""
+    attempt_over(identity, False)
+    if identity.listener.authenticators:
+        who = _who(identity)
+        if who is not None:
+            identity.broker.attempts.succeed(who)
+
+
+def attempt_over(identity: Identity, failed: bool) -> None:
+    """An attempt that may have begun has failed; or it has not, it is not decided, or nobody has heard how: it does not count."""
+    begun = identity.attempt
+    if begun is not None:
+        identity.attempt = None
+        identity.broker.attempts.over(begun, identity.broker.clock(), failed)
+
+
+def _check_will(will: Message, options: "Options") -> None:
+    """Raise MQTTError when the will is over the client's limits."""
+    if will.qos > options.max_qos:  # [MQTT-3.2.2-12]
+        raise MQTTError(QOS_NOT_SUPPORTED, "will QoS is above max_qos")
+    if will.retain and not options.retain_available:  # [MQTT-3.2.2-13]
+        raise MQTTError(RETAIN_NOT_SUPPORTED, "retain_available is false")
+    if will.name.startswith(b"$"):
+        raise MQTTError(NOT_AUTHORIZED, "clients cannot publish to $ topics")
+    if options.message_size_limit and len(will.payload) > options.message_size_limit:
+        raise MQTTError(PACKET_TOO_LARGE, "payload of %d bytes" % len(will.payload))
+    check_name(will.name, options)
+
+
+def _may_leave_will(conn: "Connection", will: Message, access: "Optional[Access]") -> bool:
+    """False while the authorizer is being asked. Raises MQTTError when the will is not allowed."""
+    if access is None:
+        return True
+    connect: Connect = conn.identity.connect  # type: ignore[union-attr, assignment]
+    if connect.may_leave_will:
+        return True
+    verdict = access.judge(will, conn.broker.clock())
+    if verdict == _UNDECIDED:
+        conn.ask(_PUBLISH, will.name)
+        return False
+    if verdict < 0:
+        raise MQTTError(NOT_AUTHORIZED, "not authorized for the topic of the will")
+    connect.may_leave_will = True
+    return True
+
+
+def _may_resume(conn: "Connection", session: "Session", access: "Optional[Access]") -> bool:
+    """Judge the subscriptions of a session that was another connection's; False while that takes turns, or is asked for."""
+    if access is None or access is session.access:
+        return True
+    connect: Connect = conn.identity.connect  # type: ignore[union-attr, assignment]
+    judged = connect.judged
+    if judged is None or judged.session is not session:
+        from port.core.acl.resume_check import Judged
+
+        judged = connect.judged = Judged(session)
+    topic_filter = judged.go_on(access, conn.broker.clock())
+    if topic_filter is not None:
+        conn.ask(_SUBSCRIBE, topic_filter)
+    elif not judged.done:
+        from port.core.protocol.pending_auth import wait_turn
+
+        wait_turn(conn)
+    return judged.done
+
+
+def authenticated(conn: "Connection", code: int) -> None:
+    """The client may come in, or not: attach its session and send CONNACK. Raises MQTTError."""
+    broker = conn.broker
+    if conn.state != _AUTHENTICATING:
+        return  # it has gone meanwhile
+    identity: Identity = conn.identity  # type: ignore[assignment]
+    connect: Connect = identity.connect  # type: ignore[assignment]
+    if code != SUCCESS:
+        failed(conn, code)
+        raise MQTTError(code, "connection refused")
+    succeeded(identity)
+    identity.user = identity.user or None
+    if conn.listener.options.use_username_as_clientid:
+        if identity.user is None:
+            raise MQTTError(NOT_AUTHORIZED, "no user name to be the client id")
+        connect.client_id = identity.user
+        _check_length(conn, connect)
+    identity.options = options = client_options(broker, conn.listener, identity.user, conn.client_id)
+    if options.client_id and not connect.assigned and not _may_have(options.client_id, identity.user, connect.client_id):
+        raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id not as %s" % options.client_id)
+    if identity.access is None:
+        identity.access = find_access(broker, conn, identity)
+    if connect.will is not None and connect.will.name.startswith(_BRIDGE_STATES):
+        broker.client_log.line(1, conn.address, "%s: the will of a bridge is left out: %s", conn, shown(connect.will.name))
+        connect.will = None
+    if connect.will is not None:
+        _check_will(connect.will, options)
+        if not _may_leave_will(conn, connect.will, identity.access):
+            return  # that is being asked; it goes on here when the answer has come
+    answer = b"" if conn.version != 5 else broker.mqtt5.connack(conn, connect)  # type: ignore[union-attr]
+    if len(answer) + 5 > conn.max_packet:
+        raise MQTTError(PACKET_TOO_LARGE, "maximum packet size %d is too small" % conn.max_packet)
+    session = broker.find_session(connect.client_id)
+    if session in broker.due:  # its time, or that of its will, may have come since the last tick [MQTT-3.1.3-9]
+        broker.end_if_due(session)
+        session = broker.find_session(connect.client_id)
+    afresh = connect.clean_start
+    if session is not None and session.user != identity.user:
+        _check_owner(conn, session)
+        afresh = True  # what waits in it is for nobody else
+    mount = conn.listener.mount
+    if session is not None and session.mount is not mount and not (session.mount and session.mount.same(mount)):
+        afresh = True  # what is in it is not for these topics
+    if broker.journal is not None and broker.journal.refusing() and connect.expiry:
+        raise MQTTError(SERVER_UNAVAILABLE, "sessions cannot be stored")
+    if session is not None and not afresh and not _may_resume(conn, session, identity.access):
+        return
+    if session is None and connect.expiry and broker.look is not None:
+        broker.look()
+    replaced = None if session is None else session.conn
+    key = conn.owner.key if identity.user is None else (identity.user,)
+    elsewhere = replaced is None or replaced.listener is not conn.listener
+    room = True
+    if conn.listener.overrides is not None and elsewhere:
+        from port.core.protocol.listener_places import make_seat
+
+        room = make_seat(conn, key, options.max_connections)
+    if replaced is None and room:
+        give_way(conn, broker.present, broker.connected, key, broker.options.max_connections)
+    short = broker.shortage > (0 if session is None else _TIGHT)
+    if (replaced is None and (short or broker.connected >= broker.options.max_connections)) or (
+        elsewhere and conn.listener.connected >= options.max_connections
+    ):
+        code = USE_ANOTHER_SERVER if options.server_reference and conn.version == 5 else QUOTA_EXCEEDED
+        raise MQTTError(code, "max_connections reached")
+    if min(connect.expiry, options.max_session_expiry) and (session is None or session.owner is None):
+        _make_place(conn, key)
+    serial = 0 if broker.journal is None else broker.journal.serial
+    if session is not None and session.conn is not None:
+        session.conn.fail(MQTTError(SESSION_TAKEN_OVER, "session taken over"))  # [MQTT-3.1.4-3]
+        session = broker.find_session(connect.client_id)
+    if session is not None and afresh:  # [MQTT-3.1.4-4]
+        if session.user != identity.user:
+            broker.client_log.line(2, conn.address, "%s: the session of a client without a user name ends", conn)
+        broker.end_session(session)
+        session = None
+    present = session is not None
+    if session is None:
+        session = broker.new_session(connect.client_id, mount)
+    _open(conn, session, connect)
+    if session.expiry:
+        broker.staying.enter(session, key)
+    else:
+        leave(session)
+    flags = 1 if present and conn.version != 3 else 0  # [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+    conn.reply(packet(0x20, bytes((flags, 0)) + answer))
+    broker.attach(conn, session, key)
+    if conn.listener.overrides is not None:
+        from port.core.protocol.listener_places import take_seat
+
+        take_seat(conn, key, options.max_connections)
+    if broker.journal is not None and broker.journal.serial != serial:
+        broker.journal.wait(conn)
+        broker.journal.check_backlog(conn)
+    if present:
+        session.resume()
+
+
+def _check_owner(conn: "Connection", session: "Session") -> None:
+    """Raise MQTTError where a session of somebody else does not end for who comes with its client id.
+
+    That of an anonymous client does: anybody could have begun it, and would keep out whose device it is.
+    """
+    if session.user is None:
+        return
+    conn.broker.client_log.line(
+        2, conn.address,
+        "%s: refused while user %s has a session with this client id: it can expire, or be ended with end_client or end-session",
+        conn, shown(session.user)
+    )  # fmt: skip
+    raise MQTTError(NOT_AUTHORIZED, "the client id belongs to another user")
+
+
+def _may_have(pattern: str, user: "Optional[bytes]", client_id: bytes) -> bool:
+    """Whether a client id is as the option `client_id` wants it. Without a user name there is none to stand for."""
+    if user is None and "%u" in pattern:
+        return False
+    any_end = pattern.endswith("*")
+    wanted = pattern[: len(pattern) - any_end].encode().replace(b"%u", user or b"")
+    return client_id.startswith(wanted) if any_end else client_id == wanted
+
+
+def give_way(conn: "Connection", places: "Places", taken: int, key: "Any", most: int) -> None:
+    """When `most` places are taken, the last to come of an owner above his share gives way to `key` if he is below his."""
+    broker = conn.broker
+    if broker.shortage or taken < most:
+        return
+    owner = places.find(key, most, broker.options.owner_share)
+    own = places.owners.get(key)
+    if owner is not None and (own is None or own.count < places.share):
+        owner.before.fail(MQTTError(QUOTA_EXCEEDED, NO_PLACE))
+
+
+def _make_place(conn: "Connection", key: "Any") -> None:
+    """When as many sessions are kept as may be, one of an owner above his share ends: that of the client longest away, those
+    without subscriptions before the others. Raises MQTTError when there is none."""
+    broker = conn.broker
+    most = broker.options.max_sessions
+    if broker.staying.count >= most:
+        owner = broker.staying.find(key, most, broker.options.owner_share)
+        if owner is None:
+            raise MQTTError(QUOTA_EXCEEDED, "max_sessions reached")
+        session: "Session" = owner.after
+        text = "%s: the session of %s ends, there are too many"
+        broker.client_log.line(2, conn.address, text, conn, shown(session.client_id))
+        broker.end_session(session)
+
+
+def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
+    """Settle what this connection's CONNECT asked for on connection and session."""
+    identity: Identity = conn.identity  # type: ignore[assignment]
+    options = identity.options
+    identity.connect = None
+    session.set_options(options)
+    conn.session = session
+    conn.state = _OPEN
+    conn.silence = connect.held_to(options) * 1500  # one and a half times the keep alive [MQTT-3.1.2-22]
+    conn.deadline = 0
+    session.address = conn.address
+    session.listener = conn.listener
+    set_access(conn.broker, session, identity.access)
+    if session.access is not None:
+        session.access.purge(session, () if connect.judged is None else connect.judged.enforce(conn.broker, session))
+    if not conn.listener.authenticators:
+        conn.identity = None
+    rate = renewed(None, options, conn.broker.clock())
+    if rate is not None:
+        conn.rate = rate
+    # On a board an attribute takes no room before it is set: what is so already, as it mostly is, is not set.
+    expiry = min(connect.expiry, options.max_session_expiry)
+    if session.expiry != expiry:
+        session.expiry = expiry
+    if session.user != identity.user:
+        session.user = identity.user
+    if connect.will is not None:
+        session.set_will((connect.will, connect.will_delay))
+    elif session.will is not None:
+        session.set_will(None)
+    if session.version5 != (conn.version == 5):
+        for packet_id in session.inflight:
+            session.sent(packet_id)  # what is in flight as it came is a packet of the other version
+        session.version5 = conn.version == 5
+    if session.receive_maximum != 65535:
+        session.receive_maximum = 65535
+    if session.max_packet != conn.max_packet:
+        session.max_packet = conn.max_packet
+    if session.alias_maximum:
+        session.alias_maximum = 0
+    if session.version5:
+        conn.broker.mqtt5.open(conn, session, connect)  # type: ignore[union-attr]

@@ -1,0 +1,44 @@
+"""Places of a listener that has a limit of its own: its clients take one of them beside the broker's, see limits.places."""
+
+from port.core import const
+from port.core.limits.places import Places
+from port.core.protocol.handle_connect import give_way
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any
+
+    from port.core.protocol.connection import Connection
+
+
+class Seat:
+    """A client's place among those of its listener; `fail` ends the client."""
+
+    __slots__ = ("fail", "owner", "before", "after")
+
+    def __init__(self, conn: "Connection") -> None:
+        self.fail = conn.fail
+        self.owner: "Any" = None
+        self.before: "Any" = None
+        self.after: "Any" = None
+
+
+def make_seat(conn: "Connection", key: "Any", most: int) -> bool:
+    """Whether one of the listener's `most` places is free; one of its clients may have to go, see handle_connect.give_way."""
+    listener = conn.listener
+    if listener.seats is not None:
+        give_way(conn, listener.seats, listener.connected, key, most)
+    return listener.connected < most or most >= conn.broker.options.max_connections
+
+
+def take_seat(conn: "Connection", key: "Any", most: int) -> None:
+    """A client has come in whose listener has `most` places."""
+    broker = conn.broker
+    if most >= broker.options.max_connections:
+        return  # then the broker's are what counts
+    seats = conn.listener.seats
+    if seats is None:
+        seats = conn.listener.seats = Places(most, broker.options.owner_share)
+    conn.seat = Seat(conn)
+    seats.enter(conn.seat, key)
+    seats.offer(conn.seat)

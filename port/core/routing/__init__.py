@@ -1,0 +1,1 @@
+"""From a topic name to its receivers."""

@@ -1,0 +1,259 @@
+"""Shared subscriptions (MQTT 5 clause 4.8.2): each message goes to one member of the group."""
+
+from port.core import const
+from port.core.routing.subscriptions import limited
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from port.core.messages.message import Message
+    from port.core.sessions.session import Session
+
+_QOS = const(3)
+_RETAIN_AS_PUBLISHED = const(8)
+_QOS_BITS = const(6)
+
+class SharedGroup:
+    """The sessions that share one `$share/NAME/filter`, served in turn.
+
+    Members that are online and have room in their receive window come first, then others
+    online; a member that is away only gets what nobody online can take, and only QoS 1 and 2.
+
+    online  members that are connected
+    """
+
+    subscriptions = None
+
+    def __init__(self, topic_filter: bytes, founder: "Session", owner: "Any") -> None:
+        """`owner`: the Session.owner_key of the founder, for whom the group counts until he leaves."""
+        self.topic_filter = topic_filter
+        self.founder = founder
+        self.owner = owner
+        self.members: "list[tuple[Session, int]]" = []  # those before `_next` have had their turn
+        self._places: "dict[Session, int]" = {}  # of the members, in that list
+        self._next = 0
+        self.online = 0
+
+    @property
+    def group(self) -> "SharedGroup":
+        """Itself: tells a group from the other kinds of subscriber."""
+        return self
+
+    def add(self, session: "Session", options: int) -> None:
+        """Add a member or change its options."""
+        member = (session, options)
+        at = self._places.get(session)
+        if at is not None:
+            self.members[at] = member
+            return
+        self.members.append(member)
+        try:
+            self._places[session] = len(self.members) - 1
+        except MemoryError:
+            self.members.pop()
+            raise
+        if session.conn is not None:
+            self.online += 1
+
+    def came(self, session: "Session", more: int) -> None:
+        """A member has a connection from now on (1), or has lost it (-1)."""
+        if session in self._places:
+            self.online += more
+
+    def remove(self, session: "Session") -> None:
+        """Take a member away, if it is one. Takes no memory."""
+        at = self._places.get(session)
+        if at is None:
+            return
+        members = self.members
+        if at < self._next:  # one that had its turn comes to its place, and the last of all to that one's
+            self._next -= 1
+            self._put(at, members[self._next])
+            at = self._next
+        last = members.pop()
+        if at < len(members):
+            self._put(at, last)
+        del self._places[session]
+        if session.conn is not None:
+            self.online -= 1
+
+    def _put(self, at: int, member: "tuple[Session, int]") -> None:
+        self.members[at] = member
+        self._places[member[0]] = at
+
+    def deliver(self, message: "Message", leaving: "Optional[Session]" = None) -> bool:
+        """Hand the message to one member, `leaving` excepted; False when there is nobody to take it."""
+        at = self._choose(message.name, message.qos, leaving)
+        if at < 0:
+            return False
+        self._next = at + 1
+        self.give(message, *self.members[at])
+        return True
+
+    def give(self, message: "Message", session: "Session", options: int) -> None:
+        """Hand the message to this member."""
+        if session.access is not None:
+            options = limited(options, session.access.receive(message.name))
+        qos = min(message.qos, options & _QOS)
+        retain = 1 if options & _RETAIN_AS_PUBLISHED and message.retain else 0
+        identifiers = (options >> 8,) if options >> 8 else None
+        session.deliver(message, qos << 1 | retain, identifiers, self)
+
+    def turn(self, name: bytes, family: int) -> "Optional[Session]":
+        """Whose turn it is to take a QoS 0 message, without RETAIN, as it came; None where it is nobody's, or in another form."""
+        at = self._choose(name, 0, None)
+        if at < 0:
+            return None
+        session, options = self.members[at]
+        if session.family != family or options >> 8:
+            return None
+        self._next = at + 1
+        return session
+
+    def leave(self, session: "Session", sent: bool, groups: "Optional[dict[SharedGroup, bool]]" = None, stays: bool = False) -> None:
+        """A member leaves: what it has through the group, or several of its groups, goes to others, unless it has expired.
+
+        `sent`: QoS 1 that is in flight, too. `stays`: what nobody takes stays with it.
+        """
+        self.hand_over(_take(session, groups or {self: True}, sent), session, stays)
+
+    def hand_over(self, entries: "list[Any]", leaving: "Session", stays: bool = False) -> None:
+        """Give entries a member had through this group, or others, to other members, see `leave`; the member has them no more."""
+        heirs: "dict[SharedGroup, _Heirs]" = {}
+        for entry in entries:
+            group = entry[3]
+            if group not in heirs:
+                heirs[group] = _Heirs(group, leaving)
+            if not heirs[group].take(entry[0]) and stays:
+                leaving.enqueue(leaving.own_entry(*entry[:4]))
+
+    def has_others(self, session: "Session") -> bool:
+        """True when some other member is connected."""
+        return self.online > (session.conn is not None)
+
+    def _choose(self, name: bytes, qos: int, leaving: "Optional[Session]") -> int:
+        """Which member is to take a message, -1 when there is none."""
+        members = self.members
+        count = len(members)
+        best = -1
+        best_rank = 0
+        at = self._next
+        for looked in range(count):
+            if looked & 3 == 3:  # which a member that has room spares the others
+                members[0][0].broker.spent += 1
+            if at >= count:
+                at = 0
+            session, options = members[at]
+            if session is leaving or session.access is not None and session.access.receive(name) < 0:
+                pass
+            elif session.out is not None:
+                if len(session.inflight) < session.room or session.has_room():
+                    return at
+                if best_rank < 2:
+                    best, best_rank = at, 2
+            elif min(qos, options & _QOS) or session.keeps_qos0():  # else it would be dropped there
+                rank = 2 if session.conn is not None else 1
+                if best_rank < rank:
+                    best, best_rank = at, rank
+            at += 1
+        return best
+
+
+class _Heirs:
+    """The members of a group that may take what one that leaves had, each looked at once, not once for each message.
+
+    They are in three lists, of which the first that has somebody serves: those with room in their receive window,
+    others that are online, and those that are away. Who would drop all of it, being away, is in none.
+    """
+
+    def __init__(self, group: SharedGroup, leaving: "Session") -> None:
+        self._group = group
+        self._leaving = leaving
+        self._lists: "list[list[tuple[Session, int]]]" = [[], [], []]
+        self._next = 0
+        self._refused: "dict[tuple[bytes, bool], bool]" = {}  # topic name and whether it was QoS 0, of what nobody took
+        leaving.broker.spent += len(group.members) >> 2
+        for member in group.members:
+            session, options = member
+            if session is leaving:
+                continue
+            if session.out is not None:
+                self._lists[0].append(member)
+            elif options & _QOS or session.keeps_qos0():
+                self._lists[1 if session.conn is not None else 2].append(member)
+
+    def take(self, message: "Message") -> bool:
+        """Hand the message to one of them, in turn; False when nobody takes it, though it has not expired."""
+        broker = self._leaving.broker
+        if message.expired(broker.clock()):
+            return True
+        alike = message.name, not message.qos
+        if alike in self._refused:
+            return False
+        ready, there, _ = self._lists
+        for members in self._lists:
+            left = len(members)
+            while left > 0:
+                left -= 1
+                if self._next >= len(members):
+                    self._next = 0
+                session, options = members[self._next]
+                if members is ready and len(session.inflight) >= session.room and not session.has_room():
+                    there.append(members.pop(self._next))
+                    continue
+                self._next += 1
+                if session.access is not None and session.access.receive(message.name) < 0:
+                    broker.spent += 1
+                    continue
+                if session.out is None and not message.qos and not session.keeps_qos0():
+                    broker.spent += 1
+                    continue  # it would be dropped there
+                self._group.give(message, session, options)
+                return True
+        self._refused[alike] = True
+        return False
+
+
+def _take(session: "Session", groups: "dict[SharedGroup, bool]", sent: bool) -> "list[Any]":
+    """Take from a member what came through the groups and may go to another one.
+
+    That is what is still queued and, if `sent`, QoS 1 in flight without acknowledgement; QoS 2
+    that was sent stays [MQTT-4.8.2-4] [MQTT-4.8.2-5].
+    """
+    taken: "list[Any]" = []
+    broker = session.broker
+    inflight = session.inflight
+    if sent:
+        broker.spent += len(inflight) >> 2
+        for packet_id in inflight:
+            if _is_through(inflight[packet_id], groups):
+                break
+        else:
+            sent = False
+    for packet_id in session.inflight_ids() if sent else ():
+        entry = inflight[packet_id]
+        if _is_through(entry, groups) and entry[1] & _QOS_BITS == 2:
+            taken.append(entry)
+            session.land(packet_id, entry)
+    queue: "Any" = session.queue or ()
+    broker.spent += len(queue) >> 2
+    for entry in queue:
+        if entry[3] in groups:
+            break
+    else:
+        return taken
+    broker.spent += len(queue) >> 1
+    for _ in range(len(queue)):
+        entry = queue[0]
+        if entry[3] in groups:
+            taken.append(entry)
+            session.drop(session.unqueue())
+        else:  # behind the others, which keep their order so
+            queue.append(queue.popleft())
+    return taken
+
+
+def _is_through(entry: "Any", groups: "dict[SharedGroup, bool]") -> bool:
+    """Whether an entry in flight came through one of the groups."""
+    return type(entry) is not bytes and entry[3] in groups

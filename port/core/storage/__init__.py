@@ -1,0 +1,1 @@
+"""What outlives the broker: records, journal, recovery."""

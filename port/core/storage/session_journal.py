@@ -1,0 +1,399 @@
+"""The journal of sessions and their messages, and who waits until something is durable.
+
+Changes that cancel out are forgotten: a message that was queued and acknowledged in the meantime is never written.
+
+What is sent to a client and promises that something is kept (PUBACK, PUBREC, PUBCOMP, SUBACK, UNSUBACK, CONNACK), and what
+must not be forgotten once it was sent (a QoS 2 PUBLISH with its identifier, PUBREL), is held until the batch with it is
+durable, and with it all that follows to the same client: the order stays.
+"""
+
+from port.core import const
+from port.core.wire.codec import u16, u32
+from port.core.limits.sweep import Sweep
+from port.core.messages.message import LIGHT, Message
+from port.core.storage.journal import Journal
+from port.core.storage.records import (
+    ENTRY,
+    MESSAGE,
+    RECEIVED,
+    REPLAYED,
+    SESSION,
+    SUBSCRIPTION,
+    WILL,
+    message_value,
+    retained_value,
+    u48,
+)
+from port.core.storage.session_records import DUE, entry_value, replayed_value, session_value, subscription_value, will_value
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from port.core.sessions.session import Entry, Session
+    from port.core.protocol.connection import Connection
+    from port.core.storage.store import Record, Store
+    from port.core.broker import Broker
+
+_STORE = const(2)  # Connection.blocked: it has much to send that must wait
+_STORING = const(4)  # Connection.held: it sends faster than the store writes
+_AT_ONCE = const(200)  # parts of a session that are forgotten in one go
+_BATCH = const(10000)  # records that are gathered for a batch before who brings more has to wait
+_OVERHEAD = const(64)  # bytes a record counts for beyond its own
+_CHUNK = const(32)  # and a packet that is held
+
+
+class SessionJournal(Journal):
+    """A Journal that keeps everything, see there.
+
+    undurable  batches whose acknowledgements went out before they were durable, the store failing
+    numbers    the last session number given
+    keys       the last entry key given
+    refs       messages that are in records: [key, number of entries that refer to it]
+    wills      client ids whose will is in a record
+    """
+
+    def __init__(self, broker: "Broker", store: "Store") -> None:
+        super().__init__(broker, store)
+        self.waits = store.waits
+        self.undurable = 0
+        self.numbers = 0
+        self.keys = 0
+        self.refs: "dict[Message, list[int]]" = {}
+        self.wills: "dict[bytes, bool]" = {}
+        self._entries: "dict[int, tuple[int, int, Entry]]" = {}  # key -> (session number, packet identifier, entry)
+        self._taken_key = 0  # entries up to this key are in records, or were
+        self._held: "dict[Connection, list[Any]]" = {}  # [batch, packets that may be sent after it, their bytes]
+        self._shared: "dict[int, int]" = {}  # how often large packets are among them, by id: memory has each once
+        self._readers: "list[Connection]" = []
+        self._reader: "Any" = self._read_on
+        self._writer: "Any" = self._write
+
+    # -- changes ------------------------------------------------------------------------------
+
+    def attached(self, session: "Session") -> None:
+        """See Journal.attached."""
+        if session.expiry:
+            if not session.number:
+                self.numbers += 1
+                session.number = self.numbers
+            self.session(session)
+        elif session.number:  # it outlived its last connection, but will not outlive this one
+            self.forget(session)
+        self.will(session)
+
+    def session(self, session: "Session") -> None:
+        """See Journal.session; told of those that are not kept, too."""
+        if session.number:
+            self.put(SESSION + u32(session.number), session)
+
+    def will(self, session: "Session") -> None:
+        """See Journal.will. Wills of sessions that are not kept are kept, too."""
+        client_id = session.client_id
+        if session.will is not None:
+            due = 0 if session.will_at is None else max(session.will_at + self.offset, 1)
+            self.wills[client_id] = True
+            self.put(WILL + client_id, will_value(session.will, due))
+        elif self.wills.pop(client_id, None):
+            self.put(WILL + client_id, None)
+
+    def forget(self, session: "Session") -> None:
+        """See Journal.forget; its will may still have to be sent."""
+        if not session.number:
+            return
+        if session.replay is not None:
+            session.replay.forget()
+        parts: "list[Any]" = list(session.subscriptions)
+        parts.extend(session.received or ())
+        number = session.number
+        if len(parts) > _AT_ONCE:  # records without their session mean nothing, should it end halfway
+            self._broker.background(Sweep(self._broker, parts, lambda part: self._forget_part(number, part)).go_on)
+        else:
+            for part in parts:
+                self._forget_part(number, part)
+        for packet_id in session.inflight:
+            entry = session.inflight[packet_id]
+            if not isinstance(entry, bytes):
+                self.removed(entry)
+        for entry in session.queue or ():
+            self.removed(entry)
+        self.put(SESSION + u32(session.number), None)
+        session.number = 0
+
+    def _forget_part(self, number: int, part: "Any") -> None:
+        """A session has ended that had this subscription, or this packet identifier."""
+        self.put((RECEIVED + u32(number) + u16(part)) if isinstance(part, int) else (SUBSCRIPTION + u32(number) + part), None)
+        if len(self._records) > _BATCH:
+            self._broker.commit_soon()
+
+    def subscription(self, session: "Session", topic_filter: bytes, options: "Optional[int]") -> None:
+        """A subscription of a kept session was made or changed, or taken away (None)."""
+        value = None
+        if options is not None:
+            due = session.replay is not None and session.replay.owes(topic_filter)
+            value = subscription_value(options | DUE if due else options)
+        self.put(SUBSCRIPTION + u32(session.number) + topic_filter, value)
+
+    def replayed(self, session: "Session", sent: "list[bytes]") -> int:
+        """A kept session is being sent retained messages: a filter and names, to which more may be added in this batch.
+
+        Returns the key for `replay_over`.
+        """
+        key = self.new_key()
+        self.put(REPLAYED + u32(session.number) + u48(key), sent)
+        return key
+
+    def replay_over(self, session: "Session", key: int) -> None:
+        """What `replayed` was told is of no use any more."""
+        record = REPLAYED + u32(session.number) + u48(key)
+        if self._records.pop(record, None) is None:
+            self.put(record, None)
+
+    def received(self, session: "Session", packet_id: int, unreleased: bool) -> None:
+        """A QoS 2 message from a kept session was taken in, or released."""
+        self.put(RECEIVED + u32(session.number) + u16(packet_id), b"" if unreleased else None)
+
+    def new_key(self) -> int:
+        """The key of a new entry."""
+        self.keys += 1
+        return self.keys
+
+    def queued(self, session: "Session", entry: "Entry") -> None:
+        """An entry waits in the queue of a kept session."""
+        self._entries[entry[4]] = (session.number, 0, entry)
+        self.serial += 1
+        self.size += entry[0].size() + _OVERHEAD
+
+    def sent(self, session: "Session", entry: "Entry", packet_id: int) -> None:
+        """An entry is in flight, or its message has been released."""
+        key = entry[4]
+        self._entries[key] = (session.number, packet_id, entry)
+        self.serial += 1
+        message = entry[0]
+        if message is not None and key > self._taken_key:
+            self.size += message.size() + _OVERHEAD
+        if entry[1] & 4:  # once a client has seen its identifier, that must not be given to another message
+            self.wait(session.conn)  # type: ignore[arg-type]
+
+    def removed(self, entry: "Entry") -> None:
+        """An entry is done with, or was dropped."""
+        key = entry[4]
+        self._entries.pop(key, None)
+        if 0 < key <= self._taken_key:
+            self._gone(ENTRY + u48(key))
+            if entry[0] is not None:
+                self._let_go(entry[0])
+
+    def _gone(self, key: bytes) -> None:
+        """The record of an entry or a message is to go. It does not count: there are no more of these than were queued."""
+        self._records[key] = None
+        self.serial += 1
+
+    def released(self, session: "Session", entry: "Entry", packet_id: int) -> "Entry":
+        """PUBREC came for an entry: returns what is in flight in its place, only the identifier."""
+        left: "Entry" = (None, entry[1], None, None, entry[4])
+        if entry[4] <= self._taken_key:
+            self._let_go(entry[0])
+        self.sent(session, left, packet_id)
+        return left
+
+    def _let_go(self, message: Message) -> None:
+        """One entry less refers to a message in a record."""
+        ref = self.refs.get(message)
+        if ref is not None:
+            ref[1] -= 1
+            if not ref[1]:
+                del self.refs[message]
+                self._gone(MESSAGE + u48(ref[0]))
+
+    # -- who waits ------------------------------------------------------------------------------
+
+    def wait(self, conn: "Connection") -> None:
+        """See Journal.wait."""
+        if self.waits and not (self.failing and self.store.on_failure == "degrade"):
+            # Where nothing has changed since a batch was taken, there will be none after it to wait for.
+            conn.promised = max(conn.promised, self.batch - (self.serial == self.taken_serial))
+
+    def refusing(self) -> bool:
+        """See Journal.refusing."""
+        return self.failing and self.store.on_failure == "refuse"
+
+    def hold(self, conn: "Connection") -> None:
+        """Keep what is in the outbox until it may be sent."""
+        out = conn.out
+        self._broker.packets_sent += len(out)
+        held = self._held.setdefault(conn, [])
+        if not held or held[-1][0] != conn.promised:
+            held.append([conn.promised, [], 0])
+        part = held[-1]
+        for chunk in out:
+            # What lies in a buffer that is shared does not stay there.
+            chunk = chunk if isinstance(chunk, bytes) else bytes(chunk)
+            part[1].append(chunk)
+            part[2] += len(chunk) + _CHUNK
+            self._count(chunk)
+        out.clear()
+        if sum([part[2] for part in held]) > conn.options.outbox_bytes:
+            conn.pause_writing(_STORE)
+
+    def _count(self, chunk: bytes) -> None:
+        """A packet is held; it is counted among what is kept for clients."""
+        if len(chunk) > LIGHT:
+            others = self._shared.get(id(chunk), 0)
+            self._shared[id(chunk)] = others + 1
+            if others:
+                return
+        self._broker.message_bytes += len(chunk) + _CHUNK
+
+    def _let_go_of(self, chunks: "list[bytes]") -> None:
+        """The opposite of `_count`."""
+        shared = self._shared
+        for chunk in chunks:
+            if len(chunk) > LIGHT:
+                others = shared.get(id(chunk), 0) - 1
+                if others > 0:
+                    shared[id(chunk)] = others
+                if others:
+                    continue
+                del shared[id(chunk)]
+            self._broker.message_bytes -= len(chunk) + _CHUNK
+
+    def weight(self, conn: "Connection") -> int:
+        """See Journal.weight."""
+        size = 0
+        for part in self._held.get(conn, ()):
+            size += part[2]
+        return size
+
+    def closing(self, conn: "Connection", told: bool) -> None:
+        """A connection ends: take out of its outbox what must not be sent yet. `told`: the last packet says why."""
+        held = self._held.pop(conn, None)
+        out = conn.out
+        first = held[0][1][0][0] if held else out[0][0] if out else 0x20
+        for part in held or ():
+            self._let_go_of(part[1])
+        if told and out and first != 0x20:  # nothing comes before CONNACK
+            out[:] = out[-1:]
+        else:
+            out.clear()
+
+    def check_backlog(self, conn: "Connection") -> None:
+        """See Journal.check_backlog."""
+        if self._is_full() and not conn.held & _STORING:
+            self._readers.append(conn)
+            conn.hold(_STORING)
+            self._see_to_readers()
+
+    def _is_full(self) -> bool:
+        """Whether too much waits to be written; or too many records do, which are encoded in one go."""
+        if self.size + self.committing > self.store.backlog_bytes:
+            return True
+        return len(self._entries) + len(self._records) > _BATCH and not self.failing
+
+    def _write(self) -> bool:
+        """A job, see Broker.background."""
+        self.commit()
+        return False
+
+    def _read_on(self) -> bool:
+        """A job, see Broker.give_turn: read those again who had to stop, one after the other, as far as there is room."""
+        if self._readers and not self._is_full():
+            self._readers.pop(0).stored()
+        return self._readers != [] and not self._is_full()
+
+    def _see_to_readers(self) -> None:
+        """If somebody had to stop: let them go on when there is room, or make some; it may be a while before a batch is due."""
+        broker = self._broker
+        if self._readers and not self._is_full():
+            if self._reader not in broker.turns:
+                broker.give_turn(self._reader)
+        elif self._readers and not self._busy:
+            broker.background(self._writer)
+
+    def flushed(self) -> None:
+        """See Journal.flushed: begin a batch if somebody may be waiting for it."""
+        if self.waits and not self._busy:
+            self._broker.commit_soon()
+
+    def _release(self) -> None:
+        """Send what waited for a batch; read those again who had to stop."""
+        broker = self._broker
+        for conn in list(self._held):
+            held = self._held.get(conn)
+            if held is None:  # gone meanwhile
+                continue
+            while held and held[0][0] <= broker.durable:
+                chunks = held.pop(0)[1]
+                self._let_go_of(chunks)
+                broker.bytes_sent += conn.transport.send(chunks)
+            if not held:
+                del self._held[conn]
+                if conn.blocked & _STORE:
+                    conn.resume_writing(_STORE)
+        self._see_to_readers()
+        broker.flush()
+
+    # -- batches --------------------------------------------------------------------------------
+
+    def begin(self, offset: int, numbers: int, keys: int) -> None:
+        """See Journal.begin."""
+        super().begin(offset, numbers, keys)
+        self.numbers = numbers
+        self.keys = self._taken_key = keys
+
+    def commit(self) -> None:
+        """See Journal.commit."""
+        super().commit()
+        self._see_to_readers()
+
+    def _take(self) -> "list[Record]":
+        """See Journal._take."""
+        batch = super()._take()
+        for key in self._entries:
+            number, packet_id, entry = self._entries[key]
+            message = entry[0]
+            message_key = 0
+            if message is not None:
+                ref = self.refs.get(message)
+                if ref is None:
+                    ref = self.refs[message] = [key, 0]
+                    batch.append((MESSAGE + u48(key), message_value(message, self.offset)))
+                if key > self._taken_key:
+                    ref[1] += 1
+                message_key = ref[0]
+            batch.append((ENTRY + u48(key), entry_value(number, packet_id, entry, message_key)))
+        return batch
+
+    def _encoded(self, value: "Any") -> bytes:
+        if isinstance(value, tuple):
+            return retained_value(value, self.offset)
+        if isinstance(value, list):
+            return replayed_value(value)
+        return session_value(value, self.offset)
+
+    def _taken(self) -> None:
+        super()._taken()
+        self._entries = {}
+        self._taken_key = self.keys
+
+    def _committed(self) -> None:
+        """See Journal._committed."""
+        broker = self._broker
+        self.waits = self.store.waits
+        # After a failure what is gathered now was acknowledged in part already; who comes from now on waits for the next.
+        self.batch = max(self.batch, broker.durable + 1)
+        broker.durable = max(broker.durable, self.batch - 1)
+        self._release()
+
+    def _failed(self) -> None:
+        """See Journal._failed: to degrade is to send acknowledgements all the same, to refuse is to wait in any case."""
+        if self.store.on_failure == "degrade":
+            self.undurable += 1
+            self._broker.durable = self.batch
+            self._release()
+        else:
+            self.waits = True
+
+    def figures(self) -> "list[tuple[str, Any]]":
+        """See Journal.figures."""
+        return super().figures() + [("undurable", self.undurable)]

@@ -1,0 +1,1 @@
+"""HTTP pages and MQTT over WebSocket."""

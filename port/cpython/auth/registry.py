@@ -1,0 +1,93 @@
+"""The authenticators a configuration can ask for on CPython, by `type`.
+
+    allow, deny      everybody, nobody
+    password_file    `file`: users and hashes, made by `python3 -m port.cpython passwd` or by mosquitto_passwd
+    users            `users`: a table of user names and hashes as a password file has them
+    certificate      `field`: cn, san or subject of the client's certificate becomes the user name
+    redis, http, mysql, postgresql, jwt    see the modules of port.cpython.auth
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from port.core.checks import check_settings
+from port.core.auth import certificate
+from port.core.auth.authenticator import Authenticator
+from port.core.auth.password_file import parse, table_lines
+from port.core.config.apply_config import make_authenticator
+from port.cpython.auth.passwords import FilePasswords, check_record, read
+
+_BACK_ENDS = {
+    "redis": "RedisAuthenticator",
+    "http": "HttpAuthenticator",
+    "mysql": "MysqlAuthenticator",
+    "postgresql": "PostgresqlAuthenticator",
+    "jwt": "JwtAuthenticator",
+}
+
+
+def make(entry: dict[str, Any], running: list[Authenticator]) -> Authenticator:
+    """The authenticator of one [[auth]]; one of `running` if that is a back end with the same settings.
+
+    Raises ValueError naming what is wrong, OSError for a file that cannot be read.
+    """
+    for authenticator in running:
+        if authenticator.name == entry["name"] and getattr(authenticator, "entry", None) == entry:
+            return authenticator
+    made = make_authenticator(entry, _TYPES)
+    if entry["type"] in _BACK_ENDS:
+        made.entry = entry  # type: ignore[attr-defined]
+    return made
+
+
+def explained(kind: str) -> dict[str, str]:
+    """What each key of an [[auth]] of this type means."""
+    found = {"name": "what listeners, the log and $SYS call it (default: its type)", "type": "one of %s" % ", ".join(TYPES)}
+    found.update(_TEXTS.get(kind, {}))
+    if kind in _BACK_ENDS:
+        settings = getattr(import_module("port.cpython.auth." + kind), _BACK_ENDS[kind]).SETTINGS
+        found.update({setting.name: setting.explain().partition(": ")[2] for setting in settings})
+    return found
+
+
+def _password_file(settings: dict[str, Any]) -> Authenticator:
+    check_settings(settings, {"file": str}, ("file",))
+    return FilePasswords(read(settings["file"]))
+
+
+def _users(settings: dict[str, Any]) -> Authenticator:
+    check_settings(settings, {"users": dict})
+    users = settings.get("users", {})
+    try:
+        return FilePasswords(parse(table_lines(users), check_record))
+    except ValueError as e:
+        line, _, text = str(e).removeprefix("line ").partition(": ")
+        raise ValueError("users: %s: %s" % (list(users)[int(line) - 1], text) if line.isdecimal() else str(e)) from None
+
+
+def _back_end(kind: str) -> Callable[[dict[str, Any]], Authenticator]:
+    """A back end's class; its module, and the library it needs, are loaded when it is configured."""
+
+    def make(settings: dict[str, Any]) -> Authenticator:
+        module = import_module("port.cpython.auth." + kind)
+        authenticator: Authenticator = getattr(module, _BACK_ENDS[kind])(settings)
+        return authenticator
+
+    return make
+
+
+_TEXTS = {
+    "password_file": {"file": "users and hashes, made by `passwd`, or mosquitto's own password file (required)"},
+    "users": {"users": "table of user names and hashes as a password file has them"},
+    "certificate": {"field": "which part of the client's certificate becomes the user name: cn, san or subject (default cn)"},
+}
+_TYPES: dict[str, Callable[[dict[str, Any]], Authenticator]] = {
+    "password_file": _password_file,
+    "users": _users,
+    "certificate": certificate.make,
+    **{kind: _back_end(kind) for kind in _BACK_ENDS},
+}
+TYPES = ("allow", "deny", *_TYPES)

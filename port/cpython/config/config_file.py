@@ -1,0 +1,308 @@
+"""Where a server's configuration comes from: a TOML file, the environment, the command line.
+
+Each overrides the one before. The file's keys are those of port.core.config.config and, for the program
+itself, `log_level`, `loop`, and `include_dir`: a folder with more files of the configuration, see
+port.cpython.config.config_sources. An environment variable is UCOMQTT_ and an option in capitals. Paths of
+files are relative to the folder of the configuration file; `store` as an option is a file for its [store].
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from port.core import __version__
+from port.core.wire.suggest import unknown
+from port.core.limits.options import NO_LIMIT, TABLE, Options
+from port.core.auth.authenticator import Authenticator
+from port.core.config.config import Config
+from port.core.config.listener_config import LISTENER_KEYS
+from port.cpython import stores
+from port.cpython.auth import registry
+from port.cpython.cli import command as command
+from port.cpython.cli import listing
+from port.cpython.config import mistakes, mosquitto_acl, preflight
+from port.cpython.config.config_sources import ConfigError, Source, merged, read
+from port.cpython.stores.writer import WriterStore
+
+PROGRAM = ("log_level", "log_format", "loop", "include_dir")  # keys at the top level that are no option of the broker
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("text", "json")
+LOOPS = ("auto", "asyncio", "uvloop")
+_LISTS = ("listener", "auth", "acl", "client_limits")
+_PREFIX = "UCOMQTT_"
+_LONGEST = 400  # characters of an error
+_SHORT = {"-p": "--port", "-c": "--config"}  # as mosquitto has them
+
+
+@dataclass
+class Gathered:
+    """A configuration, not checked.
+
+    values  what is in effect
+    files   those it was read from
+    given   what environment and command line say in their place
+    names   the environment variables that say so, by key
+    """
+
+    values: dict[str, Any]
+    files: list[Source]
+    given: dict[str, Any]
+    names: dict[str, str] = field(default_factory=dict)
+
+    def origin(self, key: str, number: int = 0) -> str:
+        """The file that says what a key is, or which has this table of a list; empty where there is one file at most."""
+        if len(self.files) > 1 and key not in self.given:
+            for source in self.files:
+                value = source.values.get(key)
+                count = len(value) if isinstance(value, list) else int(value is not None)
+                if number < count:
+                    return source.name
+                number -= count
+        return ""
+
+    def error(self, text: str, blamed: str = "") -> ConfigError:
+        """The error with this text, and before it where in the files the mistake stands; `blamed`: the file, if it is known."""
+        where = mistakes.place(self.files, self.values, self.given, self.names, text) or blamed
+        return ConfigError("%s: %s" % (where, text) if where else text)
+
+    def notes(self) -> list[str]:
+        """What is right, but perhaps not meant."""
+        found = []
+        if self.values.get("listener") and ("host" in self.values or "port" in self.values):
+            text = "host and port at the top level open a listener of their own, `default`, beside those of [[listener]]"
+            found.append(str(self.error(text)))
+        return found
+
+
+@dataclass
+class Program:
+    """What is to be run.
+
+    gathered        the effective configuration, before it was checked
+    config          the same, checked
+    authenticators  those of its [[auth]]
+    store           that of its [store], not opened, or None
+    """
+
+    gathered: Gathered
+    config: Config
+    authenticators: list[Authenticator]
+    store: WriterStore | None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The effective configuration, before it was checked."""
+        return self.gathered.values
+
+    @property
+    def log_level(self) -> str:
+        """debug, info, warning or error."""
+        return str(self.values.get("log_level", "warning"))
+
+    @property
+    def log_format(self) -> str:
+        """text or json."""
+        return str(self.values.get("log_format", "text"))
+
+    @property
+    def loop(self) -> str:
+        """auto, asyncio or uvloop."""
+        return str(self.values.get("loop", "auto"))
+
+
+def descriptions(documented: object) -> dict[str, str]:
+    """What each key means, from the docstring of what takes them, such as Options or ListenerConfig."""
+    # CPython 3.13 and newer have taken the indentation away already.
+    text = inspect.cleandoc(documented.__doc__ or "")
+    return dict(re.findall(r"^(\w+): (.*)$", text, re.MULTILINE))
+
+
+def hint(row: tuple[Any, ...]) -> str:
+    """Range, unit and default of a row of the options' table, as text."""
+    name, _, default, least, most, unit = row
+    if isinstance(least, tuple):
+        return "one of %s, default %s" % (", ".join(least), default)
+    if isinstance(default, bool):
+        return "true or false, default %s" % str(default).lower()
+    if isinstance(default, tuple):
+        return "some of %s, default all" % ", ".join(map(str, default))
+    if isinstance(default, str):
+        return 'default "%s"' % default
+    others = " or 0" if name in NO_LIMIT else ""
+    return "%d to %d%s%s, default %d" % (least, most, " " + unit if unit else "", others, default)
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Leaves the description's lines as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in two lines, and what could have been meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with status 2."""
+        what, mark, names = message.partition("unrecognized arguments: ")
+        wrong = next((name.partition("=")[0] for name in names.split() if name.startswith("-")), "")
+        key = wrong.lstrip("-").replace("-", "_")
+        if mark and wrong and not wrong.startswith("--"):
+            short = wrong[:2]
+            message = "unknown argument " + (short + ", did you mean %s?" % _SHORT[short] if short in _SHORT else wrong)
+        elif mark and wrong and (key in LISTENER_KEYS or key in _LISTS):
+            where = "[[%s]]" % key if key in _LISTS else "%s of a [[listener]]" % key
+            message = "unknown argument %s; it is a part of the configuration, %s: --config FILE" % (wrong, where)
+        elif mark and wrong:
+            message = unknown("argument", wrong, list(self._option_string_actions))
+        self.exit(2, "%s: %s\n%s --help tells what there is\n" % (self.prog, message[:_LONGEST], self.prog))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = _Parser(
+        prog=command(),
+        usage="%s [options]\n       %s COMMAND ..." % (command(), command()),
+        description="ucomqtt %s, an MQTT 3.1, 3.1.1 and 5.0 broker. Without a command it runs.\n\n%s" % (__version__, listing()),
+        epilog="All that a configuration file can hold, listeners and authentication too: --print-config.",
+        formatter_class=_Formatter,
+    )
+    found.add_argument("--host", help="address to listen on (default 127.0.0.1; 0.0.0.0 for all of IPv4, :: for those of IPv6, too)")
+    found.add_argument("--port", help="port to listen on (default 1883; 0: any free one)")
+    found.add_argument("--config", metavar="FILE", help="read this TOML file; SIGHUP reads it again")
+    text = "keep sessions and messages in this file, so that nothing is lost at a restart; more in [store] of the configuration"
+    found.add_argument("--store", metavar="FILE", help=text)
+    found.add_argument("--check-config", action="store_true", help="say whether the configuration is right, and end")
+    found.add_argument("--print-config", action="store_true", help="print the effective configuration, with explanations, and end")
+    text = "event loop: %s (default auto: uvloop when it is installed, else asyncio, on Linux with a poll of our own)"
+    found.add_argument("--loop", help=text % ", ".join(LOOPS))
+    found.add_argument("--log-level", metavar="LEVEL", help="%s (default warning)" % ", ".join(LEVELS))
+    found.add_argument("--log-format", metavar="FORMAT", help="%s (default text; json: one object a line)" % ", ".join(FORMATS))
+    found.add_argument("-v", "--verbose", action="count", default=0, help="log clients as they come and go, and what they are refused; twice: all there is")
+    found.add_argument("--version", action="version", version="ucomqtt " + __version__)
+    group = found.add_argument_group("broker options")
+    texts = descriptions(Options)
+    for row in TABLE:
+        text = "%s (%s)" % (texts[row[0]], hint(row))
+        group.add_argument("--" + row[0].replace("_", "-"), metavar="VALUE", help=text.replace("%", "%%"))
+    return found
+
+
+def _value(name: str, text: str) -> Any:
+    """An option's value from the text of a command line or variable."""
+    default = _defaults()[name]
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise ConfigError("%s must be true or false, not %r" % (name, text))
+        return text.lower() == "true"
+    if isinstance(default, str):
+        return text
+    try:
+        return [int(item) for item in text.split(",")] if isinstance(default, tuple) else int(text)
+    except ValueError:
+        kind = "whole numbers with commas between them" if isinstance(default, tuple) else "a whole number"
+        raise ConfigError("%s must be %s, not %r" % (name, kind, text)) from None
+
+
+def _defaults() -> dict[str, Any]:
+    """What can be given as text: name -> default."""
+    return {"host": "", "port": 0, "log_level": "", "log_format": "", "loop": "", "store": "", **{row[0]: row[2] for row in TABLE}}
+
+
+def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the environment says, and the names of the variables, both by key."""
+    known = _defaults()
+    found = {}
+    names = {}
+    for variable, text in environ.items():
+        name = variable.removeprefix(_PREFIX).lower()
+        if not variable.startswith(_PREFIX) or name == "config":
+            continue
+        if name not in known:
+            raise ConfigError("%s: %s" % (variable, unknown("option", name, [*known, "config"])))
+        try:
+            found[name] = _value(name, text)
+        except ConfigError as e:
+            raise ConfigError("%s: %s" % (variable, e)) from None
+        names[name] = variable
+    return found, names
+
+
+def _store(table: Any, file: str) -> dict[str, Any]:
+    """The table [store] with this file in place of its own."""
+    kept = table if isinstance(table, dict) and table.get("type") == "sqlite" else {}
+    return {**kept, "type": "sqlite", "file": os.path.abspath(file)}
+
+
+def gather(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Gathered:
+    """The effective configuration, not checked yet. Raises ConfigError."""
+    path = args.config or environ.get(_PREFIX + "CONFIG")
+    try:
+        files = read(path) if path else []
+    except ConfigError as e:
+        if args.config is None and str(e).startswith("cannot read %s:" % path):
+            raise ConfigError("%sCONFIG: %s" % (_PREFIX, e)) from None
+        raise
+    values = merged(files)
+    given, names = _from_environment(environ)
+    for name in _defaults():
+        text = getattr(args, name)
+        if text is not None:
+            given[name] = _value(name, text)
+            names.pop(name, None)
+    if "store" in given:
+        given["store"] = _store(values.get("store"), given["store"])
+    if args.verbose and args.log_level is None:
+        given["log_level"] = LEVELS[max(0, 2 - args.verbose)]
+        names.pop("log_level", None)
+    return Gathered({**values, **given}, files, given, names)
+
+
+def check(gathered: Gathered, running: list[Authenticator] | None = None) -> Program:
+    """Check a configuration and read the files it names, certificates apart. Raises ConfigError.
+
+    `running`: the authenticators of the configuration that holds now; those that can go on are used again.
+    """
+    try:
+        return Program(gathered, *_checked(gathered.values, running or []))
+    except ConfigError as e:
+        name = _blamed(gathered, str(e), running or []) if len(gathered.files) > 1 else ""
+        raise gathered.error(str(e), name) from None
+
+
+def _blamed(gathered: Gathered, text: str, running: list[Authenticator]) -> str:
+    """The file with a mistake: with it, after those before it, the text is this one. Empty where it is in no file."""
+    for count in range(len(gathered.files) + 1):
+        try:
+            _checked({**merged(gathered.files[:count]), **gathered.given}, running)
+        except ConfigError as e:
+            if str(e) == text:
+                return gathered.files[count - 1].name if count else ""
+    return ""
+
+
+def _checked(values: dict[str, Any], running: list[Authenticator]) -> tuple[Config, list[Authenticator], WriterStore | None]:
+    for name, choices in (("log_level", LEVELS), ("log_format", FORMATS), ("loop", LOOPS)):
+        if values.get(name, choices[0]) not in choices:
+            raise ConfigError("%s must be one of %s, not %r" % (name, ", ".join(choices), values[name]))
+    for name in _LISTS:
+        if isinstance(values.get(name), dict):
+            raise ConfigError("%s must be a list of tables: [[%s]] in place of [%s]" % (name, name, name))
+    try:
+        config = Config(values, False, PROGRAM)
+        if config.acl_file:
+            config.rules = (config.rules or []) + mosquitto_acl.rules(config.acl_file)
+        made = [registry.make(entry, running) for entry in config.auth]
+        store = stores.make(config.store)
+        preflight.check_listeners(config.listeners)
+    except OSError as e:
+        raise ConfigError("cannot read %s: %s" % (e.filename, e.strerror)) from None
+    except ValueError as e:
+        raise ConfigError(str(e)) from None
+    return config, made, store

@@ -1,0 +1,356 @@
+"""One client: the Receiver of its connection on one side, the core's Transport on the other.
+
+Three kinds: Client for MQTT over TCP, TLS and Unix sockets, WebSocketClient, and InfoClient for
+the HTTP pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from port.core.wire.reason_codes import AWAY_CONNECTIONS, QUOTA_EXCEEDED, MQTTError
+from port.core.limits.ip_address import peer, text
+from port.core.messages.message import WHOLE
+from port.core.web.http_pages import InfoConnection, new_visitor
+from port.core.web.websocket import WebSocket
+from port.cpython.net.stream import Receiver, Stream
+from port.cpython.net.tls import peer_certificate
+
+if TYPE_CHECKING:
+    from port.core.wire.codec import Buffer
+    from port.core.protocol.connection import Connection
+    from port.core.broker import Broker
+    from port.cpython.net.listening_socket import Entrance
+    from port.cpython.server import Server
+
+LINGER = 2.0  # seconds a client has to read what is left and to close its side
+
+
+class Leaving:
+    """A connection that is over but for what the client has still to read, see port.cpython.net.anteroom.Newcomer."""
+
+    __slots__ = ("key", "deadline", "_transport")
+
+    def __init__(self, address: str, transport: Any) -> None:
+        self.key: Any = peer(address)
+        self.deadline = asyncio.get_running_loop().time() + LINGER
+        self._transport = transport
+
+    def give_way(self, why: str, reason: int) -> None:
+        """It has had its time, or its address more than its share."""
+        self._transport.abort()
+
+    def step(self) -> None:
+        """There is none."""
+
+
+class Client(Receiver):
+    """A client that speaks MQTT on its connection."""
+
+    __slots__ = ("_server", "_broker", "_entrance", "_address", "_transport", "_conn", "_paused", "_held", "_lingering")
+
+    def __init__(self, server: Server, entrance: Entrance, address: str) -> None:
+        """`address`: the peer's."""
+        self._server = server
+        self._broker: Broker = server  # the same, of a type that is compiled
+        self._entrance = entrance
+        self._address = address
+        self._conn: Connection | None = None
+        self._paused = False
+        self._held = False
+        self._lingering: Leaving | None = None
+
+    @property
+    def key(self) -> Any:
+        """Who has its place, see port.core.limits.places: they are served in turn when it takes long to serve all."""
+        owner = None if self._conn is None else self._conn.owner
+        return b"" if owner is None else owner.key
+
+    # -- its connection ---------------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        server = self._server
+        listener = self._entrance.listener
+        server.sockets += 1
+        high = listener.options.outbox_bytes
+        self._transport.set_write_buffer_limits(high, high // 4)
+        self._conn = server.accept_connection(self, self._address, listener)
+        if self._conn is None:
+            self._transport.abort()
+
+    def receive(self, data: bytes) -> None:
+        self._broker.bytes_received += len(data)
+        conn = self._conn
+        if conn is not None:
+            conn.take(data)
+        if self._paused:
+            self._push_back()
+
+    def _push_back(self) -> None:
+        """It sends but does not read the answers: no more of it until it has read some."""
+        if self._transport.get_write_buffer_size() > 2 * self._entrance.listener.options.outbox_bytes:
+            self._transport.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        server = self._server
+        server.sockets -= 1
+        server.slow.pop(self, None)
+        if self._lingering is not None:
+            server.anteroom.leave(self._lingering)
+        if self._conn is not None:
+            self._gone("connection lost" if exc is None else "connection lost: %s" % exc)
+
+    def _gone(self, text: str) -> None:
+        """Nothing comes any more."""
+        if self._conn is not None:
+            self._conn.lost(text)
+            self._conn = None
+            self._server.flush()
+
+    def unsent(self) -> int:
+        """Bytes it has not read yet."""
+        return int(self._transport.get_write_buffer_size())
+
+    def give_up(self) -> bool:
+        """End the connection, as memory is short and this client does not read; False when it is over already."""
+        self._server.slow.pop(self, None)
+        if self._conn is None or not self.unsent():
+            return False
+        self._conn.fault(MQTTError(QUOTA_EXCEEDED, "memory is short, and it does not read"))
+        self._transport.abort()
+        return True
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        self._server.slow[self] = True
+        if self._conn is not None:
+            # The piece under way is one packet, if it is large: what is behind it counts.
+            transport = self._transport
+            behind = transport.get_write_buffer_size() - transport.get_extra_info("under_way", 0)
+            self._conn.pause_writing(spare=max(0, self._entrance.listener.options.outbox_bytes - behind))
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._server.slow.pop(self, None)
+        if self._conn is not None:
+            if not self._held:
+                self._transport.resume_reading()
+            self._conn.resume_writing()
+            self._server.flush()
+
+    # -- the core's Transport ---------------------------------------------------------------
+
+    def send(self, chunks: list[Buffer]) -> int:
+        """See Transport.send."""
+        if len(chunks) == 1:
+            data = chunks[0]
+        elif self._broker.large:
+            return self._send_large(chunks)
+        else:
+            data = b"".join(chunks)
+        transport = self._transport
+        if isinstance(transport, Stream):
+            transport.write(data)  # compiled, a call without looking it up
+        else:
+            transport.write(data)
+        return len(data)
+
+    def _send_large(self, chunks: list[Buffer]) -> int:
+        """What `send` does where there may be large packets: they are not joined, as others may share them."""
+        total = 0
+        small: list[Buffer] = []
+        for chunk in chunks:
+            total += len(chunk)
+            if len(chunk) < WHOLE:
+                small.append(chunk)
+                continue
+            if small:
+                self._transport.write(b"".join(small))
+                small = []
+            self._transport.write(chunk)
+        if small:
+            self._transport.write(b"".join(small))
+        return total
+
+    def close(self, abort: bool, told: bool) -> None:
+        """See Transport.close."""
+        transport = self._transport
+        if abort:
+            transport.abort()
+            return
+        if not told and not transport.get_write_buffer_size():
+            transport.close()
+            return
+        # Closing at once would answer what the client is still sending with a reset, and it might never
+        # read why. So only our half is closed; the socket goes when the client's half does, or in a while.
+        leaving = Leaving(self._address, transport)
+        if not self._server.anteroom.enter(leaving):
+            transport.abort()
+            return
+        self._lingering = leaving
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
+
+    def certificate(self) -> dict[str, Any] | None:
+        """See Transport.certificate."""
+        return peer_certificate(self._transport)
+
+    def certificate_bytes(self) -> bytes | None:
+        """The client's certificate in DER, None without a verified one."""
+        connection = self._transport.get_extra_info("ssl_object")
+        return None if connection is None else connection.getpeercert(True)
+
+    def hold(self, held: bool) -> None:
+        """See Transport.hold."""
+        self._held = held
+        if self._transport.is_closing():  # it may be over, and what came before is still handled
+            return
+        if held:
+            self._transport.pause_reading()
+        elif not self._paused:
+            self._transport.resume_reading()
+
+
+class WebSocketClient(Client):
+    """A client that speaks MQTT in the binary frames of a WebSocket (clause 6).
+
+    Frames are looked at for half a turn, so that the packets in them have the rest; what is left waits for the next one.
+    """
+
+    __slots__ = ("_socket", "_busy", "_waits", "_lost")
+
+    def __init__(self, server: Server, entrance: Entrance, address: str) -> None:
+        super().__init__(server, entrance, address)
+        config = entrance.config
+        self._socket = WebSocket(config.paths, config.origins, entrance.listener.options.max_packet_size)
+        self._busy = False  # the core wants no more for now
+        self._waits = False  # for its turn
+        self._lost = ""  # why nothing comes any more, while frames are left
+
+    def receive(self, data: bytes) -> None:
+        web = self._socket
+        payload = web.receive(data, self._broker.turn >> 1)
+        if web.out:
+            self._transport.write(web.out)
+            web.out = b""
+        if payload:
+            super().receive(payload)
+        if self._paused:
+            self._push_back()
+        if web.closed and self._conn is not None:
+            web.end(self._conn)
+            self._server.flush()
+        elif web.more:
+            self._wait()
+
+    def _wait(self) -> None:
+        if not self._waits:
+            self._waits = True
+            self._broker.give_turn(self._turn)
+            super().hold(True)
+
+    def _turn(self) -> bool:
+        """Others have been served: go on with the frames that are left. A job, see Broker.give_turn."""
+        self._waits = False
+        if not self._busy and self._socket.more:
+            self.receive(b"")
+            self._broker.spent = self._broker.turn
+        if not self._socket.more:
+            if not self._busy:
+                super().hold(False)
+            if self._lost:
+                super()._gone(self._lost)
+        return False
+
+    def hold(self, held: bool) -> None:
+        """See Transport.hold; what has come already is first."""
+        self._busy = held
+        if held or not self._socket.more:
+            super().hold(held)
+        else:
+            self._wait()
+
+    def _gone(self, text: str) -> None:
+        if self._socket.more:
+            self._lost = text
+        else:
+            super()._gone(text)
+
+    def send(self, chunks: list[Buffer]) -> int:
+        """See Transport.send; the size is that of the MQTT packets."""
+        if not self._socket.closed:  # nothing may follow a close frame
+            super().send(self._server.frames.of(chunks, len(self._broker.dirty) > 1))
+        return sum([len(chunk) for chunk in chunks])
+
+    def close(self, abort: bool, told: bool) -> None:
+        """See Transport.close; a close frame goes before."""
+        self._transport.write(self._socket.close())
+        # What `lost` asks for after the close handshake is an end, not a reset that could overtake the close frame.
+        super().close(abort and not self._socket.closed, told or self._socket.closed)
+
+
+class InfoClient(Receiver):
+    """Somebody who asks for one of the info pages; each has one of the listener's places, see port.cpython.net.anteroom.
+
+    key, deadline  see Newcomer
+    """
+
+    __slots__ = ("key", "deadline", "_server", "_entrance", "_transport", "_address", "_info")
+
+    def __init__(self, server: Server, entrance: Entrance, address: str) -> None:
+        self._server = server
+        self._entrance = entrance
+        self._address = address
+        self._info: InfoConnection | None = None
+        self.key: Any = peer(address)
+        self.deadline = asyncio.get_running_loop().time() + entrance.listener.options.connect_timeout
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        entrance = self._entrance
+        if not entrance.pages.enter(self):
+            self.give_way("max_connections reached", AWAY_CONNECTIONS)
+            return
+        self._info = new_visitor(self._server, entrance.listener, self._address, self, entrance.hosts)
+        if self._info is None:
+            self._transport.abort()
+
+    def give_way(self, why: str, reason: int) -> None:
+        """See Newcomer."""
+        if self._info is None or not self._info.done:
+            self._server.turn_away(self._entrance.listener, self._address, why, reason)
+        if self._info is not None:
+            self._info.lost()
+        self._transport.abort()
+
+    def step(self) -> None:
+        """See Newcomer: there is none."""
+
+    def receive(self, data: bytes) -> None:
+        if self._info is not None:
+            self._info.receive(data)
+
+    def answer(self, chunks: list[Buffer]) -> None:
+        """See port.core.web.http_pages.Host."""
+        self._transport.write(b"".join(chunks))
+        self._transport.close()
+
+    def certificate(self) -> dict[str, Any] | None:
+        """See Transport.certificate."""
+        return peer_certificate(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._entrance.pages.leave(self)
+        if self._info is not None:
+            self._info.lost()
+
+
+def address_text(peer: Any) -> str:
+    """A peer's socket address as text, `host:port`, IPv6 in brackets."""
+    if not peer:
+        return "?"
+    return text(peer[0], peer[1])

@@ -1,0 +1,185 @@
+"""Rows: packets that came in one read and are alike, handled all at once.
+
+Where many messages are on their way, most of what a read brings are PUBLISH packets of one size to one topic. What the core
+does with each of them is done here with all, in a few operations that Python has in C: it takes bytes apart in steps, which
+MicroPython cannot. What comes out is the same; where something is not plain the row ends, or it is left to the core.
+
+What is in flight to a receiver of a row is the row, under each of its packet identifiers: see `packet`.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from typing import TYPE_CHECKING, Any, Final
+
+from port.core.wire.codec import Reader
+from port.core.messages.message import LIGHT
+
+if TYPE_CHECKING:
+    from port.core.sessions.session import Session
+    from port.core.protocol.connection import Connection
+
+_MOST: Final = 64  # QoS 1 and 2 messages in a row: if they are not plain after all, what was looked at is looked at again
+_BYTES: Final = 16384  # the most such a row has: all of it is kept while one of its messages is in flight
+_BLOCK: Final = 64  # packets that are compared at once where there are so many: byte by byte of what they have in common
+
+
+def _big_endian(words: array[int]) -> array[int]:
+    """Turn the numbers from the processor's order of bytes to the network's, or back."""
+    if sys.byteorder == "little":
+        words.byteswap()
+    return words
+
+
+def _row(data: bytes, i: int, stop: int, k: int, end: int) -> int:
+    """Where the row ends whose first packet is data[i:stop]: the others have the same data[i:k] and size."""
+    size = stop - i
+    head = data[i:k]
+    block = _BLOCK * size
+    if end - stop >= block:
+        columns = [head[n : n + 1] * _BLOCK for n in range(k - i)]
+        while end - stop >= block and all(data[stop + n : stop + block : size] == column for n, column in enumerate(columns)):
+            stop += block
+    end -= size
+    while stop <= end and data.startswith(head, stop):
+        stop += size
+    return stop
+
+
+def pass_on_qos0(conn: Connection, receivers: tuple[Session, ...], data: bytes, i: int, k: int, stop: int, end: int) -> int:
+    """Send a row of QoS 0 messages to their receivers; returns how many there are, 0 when it is none.
+
+    data[i:stop] is the first one, which can be passed on as it came; its topic name ends at `k`.
+    """
+    if conn.version == 5:  # forwardable: it has its properties, of less than 128 bytes
+        k += 1 + data[k]
+    row_end = _row(data, i, stop, k, end)
+    if row_end == stop:
+        return 0
+    count = (row_end - i) // (stop - i)
+    row = data[i:row_end]
+    broker = conn.broker
+    dirty = broker.dirty
+    sent = squeezed = 0
+    for receiver in receivers:
+        out = receiver.out
+        if out is None:
+            if receiver.spare:
+                squeezed += _squeeze(receiver, row, stop - i)
+            continue
+        if not out:
+            dirty.append(receiver.conn)
+        out.append(row)
+        sent += 1
+    broker.published0 += sent * count + squeezed
+    broker.dropped += (len(receivers) - sent) * count - squeezed
+    broker.packets_sent += sent * (count - 1)  # as `flush` counts rows
+    return count
+
+
+def _squeeze(receiver: Session, row: bytes, size: int) -> int:
+    """See Session.squeeze; returns how many packets of this size there was room for."""
+    count = min(len(row), receiver.spare) // size
+    if count:
+        receiver.squeeze(row[: count * size])
+        receiver.broker.packets_sent += count - 1
+    return count
+
+
+def pass_on(conn: Connection, data: bytes, i: int, at: int, stop: int, end: int) -> int:
+    """What publish.pass_on does, for a row; returns how many messages it has passed on, 0 when it is none.
+
+    data[i:stop] is the first one, whose body starts at `at`.
+    """
+    if stop - at < 5 or stop - i > LIGHT or data[i] & 9:  # too short or large, or with DUP or RETAIN
+        return 0
+    k = at + 2 + (data[at] << 8 | data[at + 1])
+    if k + 2 > stop or not data.startswith(data[i:k], stop):
+        return 0
+    known = conn.granted.get(data[at + 2 : k])
+    qos = data[i] & 6
+    if known is None or qos > known[0]:
+        return 0
+    sender: Session = conn.session  # type: ignore[assignment]
+    version5 = conn.version == 5
+    size = stop - i
+    most = min(_MOST, _BYTES // size)
+    if qos == 4:
+        if sender.number or sender.received is None:
+            return 0
+        options = sender.options
+        most = min(most, (options.receive_maximum if version5 else options.max_unreleased) - len(sender.received))
+    receivers = known[1]
+    for session in receivers:
+        most = min(most, 0 if session.number else session.room - len(session.inflight))
+    if most < 2:
+        return 0
+    row_end = _row(data, i, stop, k, min(end, i + most * size))
+    count = (row_end - i) // size
+    answers = bytearray(4 * count)
+    answers[::4] = (b"\x50" if qos == 4 else b"\x40") * count
+    answers[1::4] = b"\2" * count
+    answers[2::4] = data[k:row_end:size]
+    answers[3::4] = data[k + 1 : row_end : size]
+    ids = _big_endian(array("H", answers))[1::2]
+    if 0 in ids or version5 and data[k + 2 : row_end : size].strip(b"\0"):
+        return 0
+    ranges: list[range] = []
+    for session in receivers:
+        # As publish.pass_on has it: the receiver's next identifiers, or where nothing is in flight the sender's.
+        first = session.packet_id + 1 if session.inflight else ids[0]
+        own = range(first, first + count)
+        if own[-1] > 65535 or not session.inflight.keys().isdisjoint(own):
+            return 0
+        ranges.append(own)
+    if qos == 4:
+        received: dict[int, bool] = sender.received  # type: ignore[assignment]
+        new = dict.fromkeys(ids, True)
+        if len(new) < count or not received.keys().isdisjoint(ids):
+            return 0
+        received.update(new)
+        conn.broker.session_bytes += count * conn.broker.identifier
+    broker = conn.broker
+    dirty = broker.dirty
+    row = data[i:row_end]
+    used = ids.tolist()
+    for n, session in enumerate(receivers):
+        own = ranges[n]
+        whole = row if used == list(own) else _numbered(row, k - i, size, own)
+        session.packet_id = own[-1]
+        session.inflight.update(dict.fromkeys(own, whole))
+        out: list[Any] = session.out  # type: ignore[assignment] # there is room, so there is one
+        if not out:
+            dirty.append(session.conn)
+        out.append(whole)
+    sent = len(receivers)
+    if qos == 4:
+        broker.received2 += count
+        broker.published2 += sent * count
+    else:
+        broker.received1 += count
+        broker.published1 += sent * count
+    broker.packets_sent += (sent + 1) * (count - 1)  # as `flush` counts rows
+    conn.reply(bytes(answers))
+    return count
+
+
+def _numbered(row: bytes, at: int, size: int, ids: range) -> bytes:
+    """The row with these packet identifiers, the first of them at row[at]."""
+    changed = bytearray(row)
+    words = _big_endian(array("H", ids)).tobytes()
+    changed[at::size] = words[::2]
+    changed[at + 1 :: size] = words[1::2]
+    return bytes(changed)
+
+
+def packet(row: bytes, packet_id: int) -> bytes:
+    """The packet with this identifier in a row that was sent, be it a row of one."""
+    reader = Reader(row)
+    reader.pos = 1
+    size = reader.varint()
+    size += reader.pos
+    reader.binary()
+    start = (packet_id - reader.u16()) * size
+    return row[start : start + size]

@@ -1,0 +1,1 @@
+"""Sockets and TLS on MicroPython."""

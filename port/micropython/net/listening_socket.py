@@ -1,0 +1,114 @@
+"""A listening socket on MicroPython, and what stands between it and the broker."""
+
+import asyncio
+import select
+import socket
+
+from port.core import const
+from port.core.limits.ip_address import text
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any
+
+    from port.core.limits.listener import Listener
+    from port.micropython.net.transport import Link
+    from port.micropython.server import Server
+
+_BACKLOG = const(24)  # as many as a board has connections
+_PATIENCE = const(300)  # ms: lwIP keeps what has come before `accept` until its next timer, 250 ms at most
+
+
+class Entrance:
+    """One listener's socket.
+
+    host, port      address it listens on
+    listener        the core's side
+    tls             None, or the port.micropython.net.tls.Context of handshakes to come
+    paths, origins  of WebSocket, see ListenerConfig
+    hosts           names by which the info pages may be asked for
+    """
+
+    paths: "tuple[str, ...]" = ()
+    origins: "tuple[str, ...]" = ()
+    hosts: "tuple[str, ...]" = ()
+
+    def __init__(self, server: "Server", host: str, port: int, listener: "Listener", tls: "Any" = None) -> None:
+        self.host = host
+        self.port = port
+        self.listener = listener
+        self.tls = tls
+        self._server = server
+        self._sock: "Any" = None
+        self._accepted = 0  # when the last client was, ms
+
+    def place(self) -> str:
+        """Where it listens, as text."""
+        return text(self.host, self.port)
+
+    def open(self) -> None:
+        """Begin to listen. Raises OSError."""
+        address = socket.getaddrinfo(self.host, self.port)[0][-1]
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "SO_KEEPALIVE"):  # boards have none; the sockets it accepts have it, too
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+        self._sock = sock
+        self._server.poller.watch(sock, self, select.POLLIN)
+
+    def ready(self, events: int) -> None:
+        """Accept one client; before the next one those accepted already can send their CONNECT.
+
+        When there is no place for it before they do, it waits: what has come of theirs may not be seen yet.
+        """
+        server = self._server
+        now = server.clock()
+        if now - self._accepted < _PATIENCE and server.arriving.count >= server.most_arriving():
+            asyncio.create_task(self._wait())
+            server.poller.change(self._sock, 0)  # there was memory for who changes it back
+            return
+        self._accepted = now
+        try:
+            sock, peer = self._sock.accept()
+        except OSError:
+            return
+        try:
+            server.serve_client(sock, peer, self)
+        except Exception:
+            sock.close()
+            raise
+
+    async def _wait(self) -> None:
+        await asyncio.sleep_ms(_PATIENCE)
+        if self._sock is not None:
+            self._server.poller.change(self._sock, select.POLLIN)
+
+    def failed(self, error: Exception) -> None:
+        """What `ready` raised."""
+        self._server.out_of_memory()
+        self._server.log(2, "-: a client cannot be served: %r", error)
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._sock is not None:
+            self._server.poller.unwatch(self._sock)
+            self._sock.close()
+            self._sock = None
+
+    def link(self, sock: "Any") -> "Link":
+        """What serves a new client's socket. The kinds that are not plain MQTT are loaded when they are needed."""
+        kind = self.listener.kind
+        if kind == "websocket":
+            from port.micropython.net.websocket_transport import WebSocketLink
+
+            return WebSocketLink(self._server, sock, self)
+        if kind == "http":
+            from port.micropython.net.websocket_transport import InfoLink
+
+            return InfoLink(self._server, sock, self)
+        from port.micropython.net.transport import Link
+
+        return Link(self._server, sock)

@@ -1,0 +1,150 @@
+"""Sockets that speak HTTP first: MQTT over WebSocket, and the info pages."""
+
+import select
+
+from port.core import const
+from port.core.web.http_pages import InfoConnection, new_visitor
+from port.core.web.websocket import WebSocket, frames
+from port.micropython.net.transport import Link
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from port.core.wire.codec import Buffer
+    from port.core.limits.listener import Listener
+    from port.micropython.net.listening_socket import Entrance
+    from port.micropython.server import Server
+
+_POLLOUT = select.POLLOUT
+_BROKEN = const(1)  # Link.deadline
+
+
+class WebSocketLink(Link):
+    """A client that speaks MQTT in the binary frames of a WebSocket (MQTT 5 clause 6).
+
+    Frames are looked at for half a turn, so that the packets in them have the rest; what is left waits for the next one.
+    """
+
+    _busy = False  # the core wants no more for now
+    _waits = False  # for its turn
+
+    def __init__(self, server: "Server", sock: "Any", entrance: "Entrance") -> None:
+        super().__init__(server, sock)
+        self._web = WebSocket(entrance.paths, entrance.origins, entrance.listener.options.max_packet_size)
+
+    def ready(self, events: int) -> None:
+        """See Link.ready."""
+        self._ready(events)
+
+    def _read(self) -> None:
+        server = self._server
+        buffer = server.unused()
+        if self.conn is None:  # what was sent to make room for it has ended this one
+            return
+        count = self._receive(buffer)
+        if not count:
+            if count == 0:
+                self._gone("connection closed by the client")
+            return
+        server.took(count, 0)
+        self._unframe(buffer[:count])
+
+    def _unframe(self, data: "Buffer") -> None:
+        web = self._web
+        payload = web.receive(data, self._server.turn >> 1)
+        if web.out:
+            self._write(web.out)
+            web.out = b""
+        if payload:
+            self.conn.take(payload)
+        if web.closed and self.conn is not None:
+            web.end(self.conn)
+        elif web.more:
+            self._wait()
+
+    def _wait(self) -> None:
+        if not self._waits:
+            self._waits = True
+            self._server.give_turn(self._turn)
+            super().hold(True)
+
+    def _turn(self) -> bool:
+        """Others have been served: go on with the frames that are left. A job, see Broker.give_turn."""
+        self._waits = False
+        if self.conn is not None and not self._busy:
+            try:
+                self._unframe(b"")
+            except Exception as e:
+                self.failed(e)
+            self._server.spent = self._server.turn
+            if not self._web.more and not self._busy:
+                super().hold(False)
+        return False
+
+    def hold(self, held: bool) -> None:
+        """See Link.hold; what has come already is first."""
+        self._busy = held
+        if held or not self._web.more:
+            super().hold(held)
+        else:
+            self._wait()
+
+    def send(self, chunks: "list[Buffer]") -> int:
+        """See Link.send; the size is that of the MQTT packets."""
+        size = 0
+        for chunk in chunks:
+            size += len(chunk)
+        if not self._web.closed:  # nothing may follow a close frame
+            self._send(frames(chunks), 0)
+        return size
+
+    def close(self, abort: bool, told: bool) -> None:
+        """See Link.close; a close frame goes before."""
+        try:
+            self._write(self._web.close())
+        except (OSError, MemoryError) as e:
+            self._server.lose(self, e)
+        # What `lost` asks for after the close handshake is an end, not a reset that could overtake the close frame.
+        super().close(abort and not self._web.closed, told or self._web.closed)
+
+
+class InfoLink(Link):
+    """Somebody who asks for one of the info pages; there is no MQTT connection."""
+
+    def __init__(self, server: "Server", sock: "Any", entrance: "Entrance") -> None:
+        super().__init__(server, sock)
+        self._hosts = entrance.hosts
+        self._info: "Optional[InfoConnection]" = None
+        self.deadline = server.clock() + entrance.listener.options.connect_timeout * 1000
+
+    def begin(self, address: str, listener: "Listener") -> bool:
+        """See Link.begin."""
+        self._info = new_visitor(self._server, listener, address, self, self._hosts)
+        return self._info is not None
+
+    def ready(self, events: int) -> None:
+        """See Link.ready."""
+        if self.deadline == _BROKEN:
+            return
+        if events & _POLLOUT and self._ring is not None:
+            self._drain()
+        elif self._info is None or self._info.done:
+            self._discard()
+        else:
+            buffer = self._server.unused()
+            count = self._sock.readinto(buffer)
+            if count:
+                self._info.receive(buffer[:count])
+            elif count == 0:
+                self._finish()
+
+    def answer(self, chunks: "list[Buffer]") -> None:
+        """See port.core.web.http_pages.Host."""
+        self.send(chunks)
+        self.close(False, True)
+
+    def _finish(self) -> None:
+        if self._info is not None:
+            self._info.lost()
+        super()._finish()
