@@ -12,7 +12,6 @@ import builtins
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from bundle_fold import fold, prune
 from bundle_names import defined, keywords, most_used_first, rename_arguments
 from packages import PARTS, files
 from toolchain import ROOT
@@ -29,13 +28,13 @@ BUNDLES = {
     "configuration": ("core/config/config", "core/wire/suggest", "core/config/apply_config", "core/config/store_config",
                       "micropython/config/apply_config"),
 }
-# What programs import from; of the other modules in bundles they have no use, nor of reason codes without hooks.
+# What programs import from; of the other modules in bundles they have no use.
 PUBLIC = ("core/auth/authenticator", "core/messages/message", "core/limits/options", "core/wire/properties",
           "core/wire/reason_codes", "core/storage/store", "micropython/flash", "micropython/server")
 
 # What a firmware is made of.
 FROZEN = (ROOT / "manifest.py", ROOT / "port" / "__init__.py", ROOT / "port" / "core", ROOT / "port" / "micropython",
-          *(ROOT / "tools" / f"{name}.py" for name in ("bundles", "bundle_fold", "bundle_names", "packages")))
+          *(ROOT / "tools" / f"{name}.py" for name in ("bundles", "bundle_names", "packages")))
 
 
 class Bundles:
@@ -59,13 +58,7 @@ class Bundles:
         homes = _homes(trees)
         public = {name for module, tree in trees.items() if _file(module) in (*PUBLIC, "core/broker")
                   for node in tree.body for name in defined(node)}
-        given = {_file(module) for module in trees}
-        absent = [part for part, members in PARTS.items() if not given.intersection(members)]
         whole = {module: Rewrite(module, constants, homes, version).whole(tree) for module, tree in trees.items()}
-        every = {f"port.{name.replace('/', '.')}" for members in PARTS.values() for name in members}
-        fold(whole, absent, every - trees.keys())
-        if absent:  # the whole broker has what programs may ask for as well
-            prune(whole, public)
         for bundle in sorted(set(homes.values())):
             members = [module for module in trees if homes.get(module) == bundle]
             joined = _joined(bundle, {module: whole[module] for module in _in_order(members, trees)})
@@ -74,7 +67,7 @@ class Bundles:
             self._add(bundle, joined)
             self.modules.append(bundle)
             for module in members:
-                if all_names or _file(module) in PUBLIC and (_file(module) != "core/wire/reason_codes" or "extras" not in absent):
+                if all_names or _file(module) in PUBLIC:
                     self._add(module, _reexport(bundle, whole[module], constants[module]))
         for module, tree in trees.items():
             if module not in homes:
