@@ -967,7 +967,7 @@ class Broker:
         now = self.clock()
         for found in self.retained.matching(data):
             if not expired(found, now) and self.may_replay(found):
-                self.router.call_local(handle, retained_message(found))
+                self.router.call_local(handle[1], retained_message(found))
         return handle
 
     def unsubscribe(self, handle: "Any") -> None:

@@ -97,6 +97,9 @@ class Hooks:
     def filter(self, event: str, client: "Optional[Session]", message: "Message") -> "Optional[Message]":
         """Pass a message through a message event's callbacks; None when one dropped it."""
         for callback in self._hooks.get(event, ()):
+            name = message.name
+            payload = message.payload
+            properties = message.properties
             try:
                 result = callback(client, message)
                 if result is False:
@@ -105,9 +108,10 @@ class Hooks:
                     if not isinstance(result, Message):
                         raise TypeError("no Message, None or False: %r" % (result,))
                     message = result
-                message.name = as_bytes(message.name)
-                message.payload = as_bytes(message.payload)
-                message.changed()
+                if message.name is not name or message.payload is not payload or message.properties is not properties:
+                    message.name = as_bytes(message.name)
+                    message.payload = as_bytes(message.payload)
+                    message.changed()
             except Exception as e:
                 self._failed(event, callback, e)
                 return None
@@ -120,19 +124,22 @@ class Hooks:
         if changed is None:
             return SUCCESS, ""
         try:
-            allowed = broker.router.route(changed.name, sender.options) is not None
+            route = broker.router.route(changed.name, sender.options)
         except MQTTError as e:
             if changed is message:
                 raise
             self._failed("process_message", changed, e)  # it is not the client's fault
             return SUCCESS, ""
-        if not allowed:
+        if route is None:
             broker.drop(DROP_RESERVED_TOPIC)
             return NOT_AUTHORIZED, "clients cannot publish to $ topics"
+        name = changed.name
         changed = self.filter("message", sender, changed)
         if changed is None:
             return SUCCESS, ""
-        return broker.distribute(changed, broker.router.resolve(changed.name), sender)
+        if changed.name != name:
+            route = broker.router.resolve(changed.name)
+        return broker.distribute(changed, route, sender)
 
     def redirect(self, message: "Message", route: "Route", sender: "Optional[Session]") -> None:
         """A hook has chosen the clients: of the subscribers, only they get the message."""

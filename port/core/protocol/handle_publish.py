@@ -180,7 +180,7 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
     route = None if retain or session.access is not None or options.message_size_limit else broker.router.routes.get(name)
     if route is not None and route.quick:
         code, text = SUCCESS, ""
-        broker.router.deliver_plain(message, route.quick)
+        broker.router.deliver_quick(message, route)
     else:
         code, text = broker.accept_message(message, session)
         if code == _UNDECIDED:

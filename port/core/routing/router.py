@@ -227,9 +227,9 @@ class Router:
             self.routes[name] = route
             if long:
                 route.long = True
-            elif not (route.special or route.groups or route.locals or self._broker.message_hooks):
-                route.untried = 3
-                route.quick = route.plain
+            elif not (route.special or route.groups or self._broker.message_hooks):
+                route.quick = not route.empty()
+                route.untried = 0 if route.locals else 3
         elif route.long:
             check_name(name, options)
         return route
@@ -264,8 +264,17 @@ class Router:
             group.deliver(message)
             self._broker.send_large()
         for subscriber in route.locals:
-            self.call_local((b"", subscriber), message)
+            self.call_local(subscriber, message)
         return not route.empty()
+
+    def deliver_quick(self, message: "Message", route: Route) -> None:
+        """What `distribute` does where the route is quick."""
+        if route.plain:
+            self.deliver_plain(message, route.plain)
+        if route.locals:
+            self._broker.spent += _DISTRIBUTED + _DELIVERED * len(route.locals)
+            for subscriber in route.locals:
+                self.call_local(subscriber, message)
 
     def deliver_plain(self, message: "Message", receivers: "Sequence[tuple[Session, int]]") -> None:
         """One copy for each session that has one matching filter and nothing special."""
@@ -308,10 +317,10 @@ class Router:
         if qos >= 0:
             session.deliver(message, min(qos, message.qos) << 1 | retain, tuple(identifiers) or None)
 
-    def call_local(self, handle: "tuple[bytes, LocalSubscriber]", message: "Message") -> None:
+    def call_local(self, subscriber: "LocalSubscriber", message: "Message") -> None:
         """Call an in-process subscriber; what it raises is reported and goes no further."""
         try:
-            handle[1].callback(message)
+            subscriber.callback(message)
         except Exception as e:
             self._broker.crashed(None, e)
 

@@ -64,7 +64,8 @@ class Route:
     groups   shared subscriptions
     locals   in-process subscribers
     long     True when the name may be over the limits of some client
-    quick    `plain`, where a message from a client without an ACL, not retained, needs no more than Session.deliver for all of it
+    quick    True when there are receivers, and those of `plain` and `locals` are all: a message from a client without an ACL,
+             not retained, needs no more than Router.deliver_quick
     untried  whether the name may take the fast path has still to be found out: bit 0 for MQTT 3.x, bit 1 for MQTT 5
     """
 
@@ -82,7 +83,7 @@ class Route:
         self.groups = groups
         self.locals = locals
         self.long = False
-        self.quick: "Sequence[tuple[Session, int]]" = ()
+        self.quick = False
         self.untried = 0
 
     def size(self) -> int:
