@@ -1,0 +1,267 @@
+"""Serves one client on a pair of asyncio streams: behind `asyncio.start_server`, over a UART, a pipe, BLE, a test's memory.
+
+    async def serve(reader, writer):
+        await serve_stream(server, reader, writer, "%s:%d" % writer.get_extra_info("peername")[:2])
+
+    await asyncio.start_server(serve, "127.0.0.1", 1883)
+
+This is the reference for adapters: it does all that the core asks of a host, in the plainest way. The listeners of both
+runtimes poll their sockets instead, which saves two tasks a client and a write buffer nobody can bound. It is the one module
+of the core that awaits; tasks, events and time come from the server, which has asyncio.
+"""
+
+from port.core import const
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any, Callable, Coroutine, Optional, Protocol
+
+    from port.core.transport import Transport
+    from port.core.wire.codec import Buffer
+    from port.core.limits.listener import Listener
+    from port.core.limits.options import Options
+    from port.core.protocol.connection import Connection
+
+    class Reader(Protocol):
+        """What is taken of asyncio's StreamReader."""
+
+        async def read(self, n: int) -> bytes:
+            """Up to n bytes as soon as there are some, none at the end."""
+            ...
+
+    class Writer(Protocol):
+        """What is taken of asyncio's StreamWriter."""
+
+        def write(self, data: bytes) -> None:
+            """Take data over."""
+            ...
+
+        async def drain(self) -> None:
+            """Return when most of it is written."""
+            ...
+
+        def close(self) -> None:
+            """Close the connection."""
+            ...
+
+        async def wait_closed(self) -> None:
+            """Return when it is closed."""
+            ...
+
+    class Server(Protocol):
+        """What is taken of the broker and of its host: both `Server` classes have it."""
+
+        bytes_received: int
+        options: Options
+
+        def accept_connection(self, transport: Transport, address: str, listener: Optional[Listener]) -> Optional[Connection]:
+            """See Broker.accept_connection."""
+            ...
+
+        def flush(self) -> None:
+            """See Broker.flush."""
+            ...
+
+        def run_task(self, work: Coroutine[Any, Any, None]) -> Any:
+            """Run it as a task, which has `cancel`."""
+            ...
+
+        def new_event(self) -> Any:
+            """An asyncio.Event."""
+            ...
+
+        async def pause(self, ms: int) -> None:
+            """Sleep."""
+            ...
+
+
+_PIECE = const(4096)  # bytes that are read at most at a time; a board has smaller ones, see serve_stream
+_LINGER = const(250)  # ms in which a client can read why its connection ends
+_PATIENCE = const(5000)  # ms in which it takes what was sent before
+
+
+async def serve_stream(
+    server: "Server",
+    reader: "Reader",
+    writer: "Writer",
+    address: str = "stream",
+    listener: "Optional[Listener]" = None,
+    certificate: "Optional[Callable[[], Optional[dict[str, Any]]]]" = None,
+    piece: int = _PIECE,
+) -> None:
+    """Serve the client on these streams until its connection is over, and close them.
+
+    address      the peer as `host:port`, or what names it; only loopback addresses count as this machine, see `anonymous`
+    listener     the way in it counts for, see Broker.add_listener; the server's own options hold without
+    certificate  see Transport.certificate
+    piece        bytes that are read at a time
+    """
+    stream = _Stream(server, writer, certificate)
+    conn = stream.conn = server.accept_connection(stream, address, listener)
+    tasks = []
+    try:
+        if conn is not None:
+            stream.limit = conn.options.outbox_bytes
+            tasks = [server.run_task(stream.write_on()), server.run_task(stream.read_on(reader, piece))]
+            await stream.over.wait()
+    finally:
+        for task in tasks:
+            task.cancel()
+        stream.lose("the server has ended it")
+        writer.close()
+        try:
+            await writer.wait_closed()
+        except Exception:  # nosec B110 # it is closed, however it ended
+            pass
+
+
+class _Stream:
+    """The core's Transport on streams.
+
+    conn   the core's Connection, None when it is over
+    over   set when the streams are to be closed
+    limit  bytes that may be unsent before the client counts as slow
+    """
+
+    def __init__(self, server: "Server", writer: "Writer", certificate: "Any") -> None:
+        self.conn: "Optional[Connection]" = None
+        self.limit = 0
+        self.over = server.new_event()
+        self._server = server
+        self._writer = writer
+        self._certificate = certificate
+        self._more = server.new_event()  # there is something to write
+        self._readable = server.new_event()
+        self._readable.set()
+        self._chunks: "list[bytes]" = []
+        self._unsent = 0
+        self._large = 0  # bytes of a packet under way that is larger than the limit: what is behind it counts
+        self._slow = False
+        self._held = False
+        self._told: "Optional[bool]" = None  # once it ends, see Transport.close
+
+    # -- the tasks ---------------------------------------------------------------------------
+
+    async def read_on(self, reader: "Reader", piece: int) -> None:
+        """Hand over what comes."""
+        try:
+            while True:
+                await self._readable.wait()
+                data = await reader.read(piece)
+                if not data:
+                    break
+                self._server.bytes_received += len(data)
+                conn = self.conn
+                if conn is not None:
+                    conn.take(data)
+                    self._server.flush()
+        except Exception as e:
+            self._fail(e)
+        self.lose("connection closed by the client")
+        if self._told is None:
+            self._end(False)
+
+    async def write_on(self) -> None:
+        """Write what the core sends, and wait until it is taken before more is."""
+        try:
+            while self._told is None or self._chunks:
+                if not self._chunks:
+                    self._more.clear()
+                    await self._more.wait()
+                    continue
+                data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+                self._chunks = []
+                self._writer.write(data)
+                await self._writer.drain()
+                self._large = 0
+                self._unsent -= len(data)
+                if self._slow and self._unsent <= self.limit >> 2:
+                    self._go_on()
+            if self._told:
+                await self._server.pause(_LINGER)
+        except Exception as e:
+            self._fail(e)
+        self.over.set()
+
+    def _go_on(self) -> None:
+        self._slow = False
+        if not self._held:
+            self._readable.set()
+        if self.conn is not None:
+            self.conn.resume_writing()
+            self._server.flush()
+
+    async def _cut(self) -> None:
+        await self._server.pause(_PATIENCE)
+        self.over.set()
+
+    def _fail(self, error: Exception) -> None:
+        conn = self.conn
+        if conn is not None and not isinstance(error, OSError):
+            conn.fault(error)
+            self._server.flush()
+        else:
+            self.lose("connection lost: %r" % error)
+        self._chunks = []
+
+    def lose(self, text: str) -> None:
+        """Nothing comes any more."""
+        conn = self.conn
+        self.conn = None
+        if conn is not None:
+            conn.lost(text)
+            self._server.flush()
+
+    # -- the core's Transport ----------------------------------------------------------------
+
+    def send(self, chunks: "list[Buffer]") -> int:
+        """See Transport.send."""
+        size = 0
+        for chunk in chunks:
+            size += len(chunk)
+            # A view is of a buffer that is used again when this returns.
+            self._chunks.append(chunk if isinstance(chunk, bytes) else bytes(chunk))
+        if not self._unsent and len(chunks) == 1 and size > self.limit:
+            self._large = size
+        self._unsent += size
+        behind = self._unsent - self._large
+        if behind > self.limit:
+            self._slow = True
+            if behind > 2 * self.limit:  # it sends, and does not read the answers
+                self._readable.clear()
+        if self._slow and self.conn is not None:
+            self.conn.pause_writing(spare=max(0, self.limit - behind))
+        self._more.set()
+        return size
+
+    def close(self, abort: bool, told: bool) -> None:
+        """See Transport.close."""
+        self.conn = None
+        if abort:
+            self.over.set()
+        else:
+            self._end(told)
+
+    def _end(self, told: bool) -> None:
+        """Write what is left, and no longer than the client takes it."""
+        self._told = told
+        self._readable.set()  # what still comes is read and of no interest
+        self._more.set()
+        if self._unsent:
+            self._server.run_task(self._cut())
+
+    def pause_reading(self) -> None:
+        """See Transport.pause_reading."""
+        self._held = True
+        self._readable.clear()
+
+    def resume_reading(self) -> None:
+        """See Transport.resume_reading."""
+        self._held = False
+        if not self._slow:
+            self._readable.set()
+
+    def certificate(self) -> "Optional[dict[str, Any]]":
+        """See Transport.certificate."""
+        found: "Optional[dict[str, Any]]" = None if self._certificate is None else self._certificate()
+        return found
