@@ -22,9 +22,10 @@ from room import Room, RoomError, clone
 from toolchain import ROOT, VENV
 
 README, PI, BOARD = "README.md", "boards/raspberry-pi/README.md", "boards/qemu-mps2/README.md"
+SERVER, BOARDS, BUILT = "port/cpython/README.md", "port/micropython/README.md", "port/README.md"
 CONTRIBUTING = "CONTRIBUTING.md"
 PICO, ESP32 = "boards/rpi-pico-w/README.md", "boards/esp32/README.md"
-MONITORING, TESTING = "boards/raspberry-pi/monitoring/README.md", "port/public/README.md"
+MONITORING, PROGRAMS = "boards/raspberry-pi/monitoring/README.md", "port/public/README.md"
 
 BROKERS = example(README, "micropython -m port.micropython --port 1883")
 GREETINGS = example(README, "mosquitto_pub -t greetings/first")
@@ -32,19 +33,20 @@ PAHO = example(README, "import paho.mqtt.client")
 PACKAGES = example(README, "pip install . ")
 PASSWD = example(README, "port.cpython passwd -c users.txt alice")
 WHO_MAY = example(README, 'type = "password_file"')
-COMPILE = example(README, "tools/mpy ")
+COMPILE = example(BOARDS, "tools/mpy ")
 FOR_BOARDS = {
     "rpi-pico-w": example(PICO, "cp boards/rpi-pico-w/config.json.example"),
     "esp32": example(ESP32, "cp boards/esp32/config.json.example"),
 }
 IN_A_PROGRAM = example(README, "from port.cpython import Server\n")
-ON_A_BOARD = example(README, "from port.micropython import Server")
-HOOKS = example(README, "def to_celsius")
-OPTIONS = example(README, "max_queued_messages = 200")
-STORE = example(README, "[store]\n")
+ON_A_BOARD = example(BOARDS, "from port.micropython import Server")
+HOOKS = example(PROGRAMS, "def to_celsius")
+STREAMS = example(PROGRAMS, "serve_stream")
+OPTIONS = example(SERVER, "max_queued_messages = 200")
+STORE = example(SERVER, "[store]\n")
 MONITORED = example(MONITORING, "# http://127.0.0.1:8080/metrics")
 SCRAPED = example(MONITORING, "scrape_configs")
-LOOK_AFTER = example(README, "port.cpython store check")
+LOOK_AFTER = example(SERVER, "port.cpython store check")
 
 BOARD_RUN = example(BOARD, "tools/board run")
 BOARD_SAYS = example(BOARD, "WebSocket       ws://")
@@ -62,6 +64,7 @@ TLS_TRY = example(PI, "mosquitto_pub --cafile")
 LOOKED_AT = {
     example(README, "tools/test\n"): "this test is a part of what it does; tools/fresh runs it on a fresh machine",
     example(README, "tools/deploy --board rpi-pico-w "): "it takes a board; tests/host/test_deploy.py has a stand-in",
+    example(BOARDS, "tools/deploy --board rpi-pico-w "): "as above",
     example(PICO, "tools/deploy --board rpi-pico-w "): "as above",
     example(ESP32, "tools/deploy --board esp32 "): "as above",
     example(PICO, "git clone --branch"): "downloads of a gigabyte from elsewhere; tests/boards/test_firmware.py has stand-ins",
@@ -72,15 +75,32 @@ LOOKED_AT = {
     example(PI, "docker build"): "there is no Docker where tests run; tests/host/test_raspberry_pi.py reads its files",
 }
 # Other tests run them: tests/host/test_commands.py, test_deb.py, test_testing.py.
-ELSEWHERE_RUN = [example(README, text) for text in (
-    "ucomqtt sub -t", "ucomqtt from-mosquitto", "sudo apt install ./build/ucomqtt", "# test_paho.py\n",
-)] + [example(TESTING, text) for text in ("# test_aiomqtt.py\n", "# test_gmqtt.py\n")]  # fmt: skip
+ELSEWHERE_RUN = [
+    example(SERVER, text) for text in ("ucomqtt sub -t", "ucomqtt from-mosquitto", "sudo apt install ./build/ucomqtt")
+] + [example(PROGRAMS, text) for text in ("# test_paho.py\n", "# test_aiomqtt.py\n", "# test_gmqtt.py\n")]
 # No commands: a drawing, a line of the log, and what tools/firmware says at the end (tests/boards/test_firmware.py).
-DRAWINGS = (example(README, "socket > adapter"), example(README, "WARNING tv (user ann)"), example(PICO, "image: .../build"))
+DRAWINGS = (example(BUILT, "socket ──► adapter"), example(SERVER, "WARNING tv (user ann)"), example(PICO, "image: .../build"))
 
 
 def test_no_example_is_left_out():
     assert not unnamed()
+
+
+def anchors(text: str) -> "set[str]":
+    """What `#...` of a link may be: the headings, as GitHub names them."""
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("file", (*FILES, "SECURITY.md", "CHANGELOG.md"))
+def test_links(file):
+    folder = (ROOT / file).parent
+    for link in re.findall(r"\]\(([^)\s]+)\)", (ROOT / file).read_text(encoding="utf-8")):
+        place, _, anchor = link.partition("#")
+        if place.startswith(("http://", "https://")):
+            continue
+        target = folder / place if place else ROOT / file
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +187,15 @@ def test_hooks(room, copy):
         'server.publish("sensors/fahrenheit", "212")\n'
     ))
     assert room.sh("python3 hooks.py") == "b'100.0'\n"
+
+
+def test_streams(room, copy, tool):
+    tool("mosquitto_pub")
+    (copy / "streams.py").write_text(STREAMS.text)
+    room.start("python3 streams.py")
+    room.wait_for(18885)
+    sent = "mosquitto_pub -p 18885 -t a -m hello"
+    assert "hello" in hear(room, "mosquitto_sub -p 18885 -t a", "hello", sent)
 
 
 def test_options(room, copy):

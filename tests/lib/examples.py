@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from toolchain import ROOT
 
-FILES = ("README.md", "CONTRIBUTING.md", "port/public/README.md",
+FILES = ("README.md", "CONTRIBUTING.md", "tools/README.md",
+         *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("port/**/README.md")),
          *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("boards/**/README.md")))
 
 
