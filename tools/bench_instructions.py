@@ -36,9 +36,12 @@ class Transport:
         """Must not be."""
         raise AssertionError("the broker closed")
 
-    def hold(self, held: bool) -> None:
+    def pause_reading(self) -> None:
         """Must not be."""
         raise AssertionError("the broker stopped reading")
+
+    def resume_reading(self) -> None:
+        """It has not stopped."""
 
     def certificate(self) -> None:
         """There is none."""

@@ -101,8 +101,11 @@ class Peer:
         if self._stream:
             self.world.faults.append("last packet incomplete: " + self._stream.hex())
 
-    def hold(self, held: bool) -> None:
-        self.held = held
+    def pause_reading(self) -> None:
+        self.held = True
+
+    def resume_reading(self) -> None:
+        self.held = False
 
     def certificate(self) -> None:
         return None

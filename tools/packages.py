@@ -27,6 +27,7 @@ PARTS = {
         "core/limits/ip_network",
     ),
     "many": ("core/messages/wide_node",),
+    "streams": ("core/streams",),
     "extras": (
         "core/limits/rate_limit", "core/monitor/hooks", "core/monitor/sys_topics", "core/protocol/pending_auth",
         "core/protocol/reauthorize", "core/routing/shared_subscription",
@@ -52,8 +53,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "without-store": ("store",),
     "without-access": ("access",),
     "without-mqtt5": ("mqtt5",),
-    "small": ("web", "store", "access", "tls", "config", "many", "words"),
-    "smallest": ("web", "store", "access", "tls", "config", "many", "mqtt5", "extras", "words"),
+    "small": ("web", "store", "access", "tls", "config", "many", "streams", "words"),
+    "smallest": ("web", "store", "access", "tls", "config", "many", "mqtt5", "extras", "streams", "words"),
 }
 
 

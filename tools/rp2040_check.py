@@ -49,7 +49,10 @@ class Client:
     def close(self, abort, told):
         self.closed = True
 
-    def hold(self, held):
+    def pause_reading(self):
+        pass
+
+    def resume_reading(self):
         pass
 
     def certificate(self):

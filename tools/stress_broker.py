@@ -29,7 +29,7 @@ from typing import Any
 from port.core.protocol.connection import Connection
 from port.core.broker import Broker
 from port.cpython.__main__ import main
-from port.cpython.net import anteroom, client, epoll, listening_socket
+from port.cpython.net import anteroom, epoll, listening_socket, transport
 from port.cpython.server import Server
 
 LONG = 10_000_000  # ns: what no slice should exceed
@@ -47,7 +47,7 @@ METHODS: tuple[tuple[type, str, str], ...] = (
     (Broker, "work", "work"),
     (Connection, "turn", "turn"),
     (Connection, "relieved", "turn"),
-    (listening_socket.Entrance, "_take", "accept"),
+    (listening_socket.ListeningSocket, "_take", "accept"),
     (anteroom.Anteroom, "_turn", "handshake"),
 )
 
@@ -231,13 +231,13 @@ def resident() -> dict[str, int]:
 
 def other_addresses() -> None:
     """Have peers 127.A.B.C be 10.A.B.C, as the module's contract says."""
-    plain = client.address_text
+    plain = transport.address_text
 
     def address_text(peer: Any) -> str:
         text = plain(peer)
         return "10." + text[4:] if text.startswith("127.") and not text.startswith("127.0.0.1:") else text
 
-    for module in (client, listening_socket):
+    for module in (transport, listening_socket):
         setattr(module, "address_text", address_text)  # noqa: B010
 
 

@@ -1,4 +1,4 @@
-"""The order of the core's rooms: a file imports from its own room and from those before it.
+"""The order of the core's rooms: a file imports from its own room and from those before it; one module awaits.
 
 What points the other way is listed here, with its reason: a module that is loaded only when it is needed, and the classes that
 types name. Those are the broker's own interface: its parts are given the broker, a connection or a session to work on.
@@ -9,10 +9,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-# From the bottom to the top. Of the files of port/core itself some stand at the bottom, beside wire, one at the top.
+# From the bottom to the top. Of the files of port/core itself some stand at the bottom, beside wire, some at the top.
 ROOMS = ("wire", "limits", "messages", "routing", "sessions", "auth", "acl", "config", "monitor", "protocol", "storage", "web")
-BOTTOM = ("checks", "transport")
-TOP = ("broker",)
+BOTTOM = ("checks", "constants", "transport")
+TOP = ("broker", "streams")
+
+AWAITS = "streams"
 
 # Module -> why rooms below its own may load it within a function.
 ON_DEMAND = {
@@ -30,10 +32,14 @@ INTERFACES = (
 def check(tree: ast.Module, module: str) -> Iterator[tuple[int, str]]:
     """Yield (line, message) for each import of a module of the core, such as "wire.codec", that points up."""
     rank = _rank(module)
+    if module != AWAITS:
+        for found in ast.walk(tree):
+            if isinstance(found, (ast.AsyncFunctionDef, ast.Await)):
+                yield found.lineno, f"the core does not await: port.core.{AWAITS} does"
     for node, inside, typed in _imports(tree, False, False):
         for name in _names(node):
-            found = _rank(name)
-            if found is None or rank is None or found <= rank:
+            other = _rank(name)
+            if other is None or rank is None or other <= rank:
                 continue
             if not (typed and name in INTERFACES or inside and not typed and name in ON_DEMAND):
                 yield node.lineno, f"port.core.{name} is above this: the rooms' order is in tools/subset_rooms.py"

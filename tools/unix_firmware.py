@@ -43,7 +43,7 @@ OPTIONS = ("MICROPY_PY_SSL=0", "MICROPY_SSL_MBEDTLS=0", "MICROPY_SSL_AXTLS=0", "
 MANIFEST = f"""\
 include("$(MPY_DIR)/extmod/asyncio")
 include("{ROOT / "manifest.py"}")
-package("port/core", ("packets.py",), base_path="{ROOT}", opt=3)  # for the tests
+package("port/core/protocol", ("client_packets.py",), base_path="{ROOT}", opt=3)  # for the tests
 module("frozen_heap.py", base_path="{ROOT / "tools"}", opt=3)
 """
 MODULE = """\

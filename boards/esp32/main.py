@@ -1,5 +1,5 @@
 """The broker on an ESP32; settings stand in config.json."""
 
-from port.micropython.board.program import run
+from port.micropython import run
 
 run()

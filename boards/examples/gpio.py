@@ -7,7 +7,7 @@
 import asyncio
 
 import machine
-from port.micropython.board.program import run
+from port.micropython import run
 
 LAMP = 16
 BUTTON = 17

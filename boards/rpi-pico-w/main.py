@@ -1,5 +1,5 @@
 """The broker on a Raspberry Pi Pico W; settings stand in config.json."""
 
-from port.micropython.board.program import run
+from port.micropython import run
 
 run(led="LED")

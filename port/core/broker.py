@@ -8,6 +8,7 @@ feeds it what arrives and then calls `flush`; once a second it calls `tick`. Tim
 from binascii import hexlify
 
 from port.core import const
+from port.core.constants import MAY_PUBLISH, UNDECIDED
 
 # In this order imports do not nest deep: a board has little stack.
 from port.core.wire.reason_codes import (
@@ -69,8 +70,6 @@ if TYPE_CHECKING:
     from port.core.storage.store import Store
 
 _NEVER = 0xFFFFFFFF
-_UNDECIDED = const(-2)  # port.core.acl.acl has it, and this
-_PUBLISH = const(1)
 _MUCH = const(2097152)  # bytes of large packets that are handed over in one go
 _MESSAGE = const(18)  # words a kept message takes beside its name, payload and properties
 _ENTRY = const(10)  # words of an entry
@@ -225,7 +224,7 @@ class Broker:
         self.auth_timeouts = 0  # clients ended because an authenticator or authorizer did not answer
         self.random: "Callable[[int], bytes]" = self._count  # (size) -> bytes nobody can guess, from the host
         self._counted = 0
-        self.expected = 0  # bytes of incomplete packets of connections that are not open, see Connection.expect
+        self.handshake_bytes = 0  # bytes of incomplete packets of connections that are not open, see Connection.expect
         self.auth_blocked = 0  # connections refused because their address has to wait
         self.denied_publishes = 0
         self.denied_subscriptions = 0
@@ -322,7 +321,7 @@ class Broker:
         options = self.options
         most = options.max_connecting_bytes
         share = part(most, options.owner_share)
-        while conn.early and self.expected > most:
+        while conn.early and self.handshake_bytes > most:
             owner = conn.owner
             if owner.weight <= share:
                 for owner in self.arriving.owners.values():
@@ -377,21 +376,21 @@ class Broker:
         self.due.pop(session, None)
         if session.expires_at is not None or session.will_at is not None:
             session.expires_at = session.will_at = None
-        self.settle_family(session)
+        self.settle_fast_version(session)
         client_policy.set_fast(conn, session)
         self.clients_maximum = max(self.clients_maximum, self.connected)
         if self.journal is not None:
             self.journal.attached(session)
         self.client_log.line(1, conn.address, "%s: connected, MQTT %d", conn, conn.version)
-        self.tell("connect", session)
+        self.emit("connect", session)
 
-    def settle_family(self, session: Session) -> None:
+    def settle_fast_version(self, session: Session) -> None:
         """Whether plain QoS 0 packets can go to a session as they came [MQTT-3.1.2-24]."""
         waits = session.options.queue_qos0_messages and session.expiry  # where the fast path would drop
         plain = session.max_packet >= self.largest_packet and not session.alias_maximum and session.mount is None and not waits
-        family = -1 if not plain else 5 if session.version5 else 4
-        if session.family != family:
-            session.family = family
+        version = -1 if not plain else 5 if session.version5 else 4
+        if session.fast_version != version:
+            session.fast_version = version
             if session.subscriptions:
                 self.router.forget()
 
@@ -402,7 +401,7 @@ class Broker:
             self.largest_packet = options.max_packet_size
             for session in self.sessions.values():
                 if session.conn is not None:
-                    self.settle_family(session)
+                    self.settle_fast_version(session)
 
     def detach(self, conn: Connection, code: int, text: str, was_open: bool) -> None:
         """A connection is over; settle its session's will and expiry [MQTT-3.1.2-8]."""
@@ -431,7 +430,7 @@ class Broker:
                 text = explained(conn, code, text) or text
             self.client_log.line(level, conn.address, "%s: %s (0x%02x)", conn, text, code)
             if was_open:
-                self.tell("disconnect", session, code)
+                self.emit("disconnect", session, code)
                 self._settle_in_turn(session)  # type: ignore[arg-type]
         except MemoryError:
             self.out_of_memory()
@@ -738,7 +737,7 @@ class Broker:
         try:
             access = session.access
             # What the authorizer allowed at CONNECT it need not be asked again.
-            if access is None or self._may_publish(message, session, access) in (SUCCESS, _UNDECIDED):
+            if access is None or self._may_publish(message, session, access) in (SUCCESS, UNDECIDED):
                 self._take_in(message, session, access)
         except MQTTError as e:  # a hook has given it an impossible topic
             self.crashed(None, e)
@@ -751,7 +750,7 @@ class Broker:
         if session.subscriptions.get(topic_filter) == options:
             return
         self.router.add(session, topic_filter, options)
-        if session.number:
+        if session.store_id:
             self.journal.subscription(session, topic_filter, options)
 
     def unsubscribe_session(self, session: Session, topic_filter: bytes) -> None:
@@ -763,7 +762,7 @@ class Broker:
         if group is not None:
             # What was sent stays with it [MQTT-3.10.4-3].
             group.leave(session, session.conn is None)
-        if session.number:
+        if session.store_id:
             self.journal.subscription(session, topic_filter, None)
 
     def can_share(self) -> bool:
@@ -777,7 +776,7 @@ class Broker:
     def replay_retained(self, session: Session, topic_filter: bytes, options: int) -> None:
         """A new subscription is to get the retained messages it matches: the session's `pump` sends them, after those of others."""
         if session.replay is None:
-            if session.number:
+            if session.store_id:
                 from port.core.storage.session_replay import KeptReplay
 
                 session.replay = KeptReplay(session)
@@ -803,7 +802,7 @@ class Broker:
     def accept_message(self, message: Message, sender: Session) -> "tuple[int, str]":
         """Take in a message from a client: (reason code for its acknowledgement, reason string).
 
-        Raises MQTTError for a topic name nobody may publish to. The code is acl.UNDECIDED (-2), and nothing
+        Raises MQTTError for a topic name nobody may publish to. The code is UNDECIDED, and nothing
         was done, when the authorizer has to be asked.
         """
         access = sender.access
@@ -814,7 +813,7 @@ class Broker:
                 raise MQTTError(MALFORMED_PACKET, "invalid topic name")
             self.drop(DROP_TOO_LARGE)
             text = "payload of %d bytes" % len(message.payload)
-            denied(sender, _PUBLISH, message.name, QUOTA_EXCEEDED, text)
+            denied(sender, MAY_PUBLISH, message.name, QUOTA_EXCEEDED, text)
             return QUOTA_EXCEEDED, text
         if access is not None:
             code = self._may_publish(message, sender, access)
@@ -823,19 +822,19 @@ class Broker:
         return self._take_in(message, sender, access)
 
     def _may_publish(self, message: Message, sender: Session, access: "Access") -> int:
-        """0, NOT_AUTHORIZED or acl.UNDECIDED."""
+        """0, NOT_AUTHORIZED or UNDECIDED."""
         verdict = access.judge(message, self.clock())
         if verdict >= 0:
             return SUCCESS
         if not valid_name(message.name):
             raise MQTTError(MALFORMED_PACKET, "invalid topic name")
-        if verdict == _UNDECIDED:
+        if verdict == UNDECIDED:
             check_name(message.name, sender.options)
             return verdict
         self.spent += _REFUSED
         self.denied_publishes += 1
         self.drop(DROP_NOT_AUTHORIZED)
-        denied(sender, _PUBLISH, message.name, NOT_AUTHORIZED)
+        denied(sender, MAY_PUBLISH, message.name, NOT_AUTHORIZED)
         return NOT_AUTHORIZED
 
     def _take_in(self, message: Message, sender: Session, access: "Optional[Access]") -> "tuple[int, str]":
@@ -844,13 +843,13 @@ class Broker:
             self.spent += _REFUSED  # as they may
             code, text = self.hooks.accept(message, sender)  # type: ignore[union-attr]
             if code == NOT_AUTHORIZED:
-                denied(sender, _PUBLISH, message.name, code, text)
+                denied(sender, MAY_PUBLISH, message.name, code, text)
             return code, text
         route = self.router.route(message.name, sender.options)
         if route is None:  # $-topics belong to the broker
             self.spent += _REFUSED
             self.drop(DROP_RESERVED_TOPIC)
-            denied(sender, _PUBLISH, message.name, NOT_AUTHORIZED, "clients cannot publish to $ topics")
+            denied(sender, MAY_PUBLISH, message.name, NOT_AUTHORIZED, "clients cannot publish to $ topics")
             return NOT_AUTHORIZED, "clients cannot publish to $ topics"
         if access is not None:
             self.router.allow(sender, access, message.name, route)
@@ -862,7 +861,7 @@ class Broker:
         if message.retain and not self._retain(message, sender):
             code, text = QUOTA_EXCEEDED, "no room for another retained message"
             if sender is not None:
-                denied(sender, _PUBLISH, message.name, code)
+                denied(sender, MAY_PUBLISH, message.name, code)
         if not self.router.distribute(message, route, sender):
             code = code or NO_MATCHING_SUBSCRIBERS
         return code, text
@@ -1013,7 +1012,7 @@ class Broker:
         self.hooks.off(event, callback)
         self.router.forget()
 
-    def tell(self, event: str, *args: "Any") -> "Any":
+    def emit(self, event: str, *args: "Any") -> "Any":
         """Call the hooks of an event, if there are any; what the first said that said something."""
         return None if self.hooks is None else self.hooks.call(event, *args)
 
@@ -1034,14 +1033,14 @@ class Broker:
         for conn in dirty:
             out = conn.out
             if out:
-                if journal is not None and conn.promised > self.durable:
+                if journal is not None and conn.ack_after_batch > self.durable:
                     journal.hold(conn)
                 else:  # `send`, written out
                     packets += len(out)
                     size += conn.transport.send(out)
                     out.clear()
                 session = conn.session
-                if session is not None and session.room < 0:
+                if session is not None and session.send_window < 0:
                     self._flushing = True
                     try:
                         session.pump()
@@ -1064,7 +1063,7 @@ class Broker:
         small: "list[Connection]" = []
         for conn in dirty:
             size = sum([len(chunk) for chunk in conn.out])
-            if size <= LIGHT or self.journal is not None and conn.promised > self.durable:
+            if size <= LIGHT or self.journal is not None and conn.ack_after_batch > self.durable:
                 small.append(conn)
             elif self._large_left > 0:
                 self._large_left -= size
@@ -1279,4 +1278,4 @@ class Broker:
     def crashed(self, conn: "Optional[Connection]", error: Exception) -> None:
         """Something in the broker or a hook failed: log it with its traceback, tell the error hook."""
         self.client_log.line(3, "broker" if conn is None else conn.address, "%s: internal error: %r", conn or "-", error)
-        self.tell("error", conn.session if conn else None, error)
+        self.emit("error", conn.session if conn else None, error)

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
             """
             ...
 
-        def hold(self, held: bool) -> None:
-            """Stop (True) or go on (False) reading from the client."""
+        def pause_reading(self) -> None:
+            """Read no more from the client."""
+            ...
+
+        def resume_reading(self) -> None:
+            """Go on reading from it."""
             ...
 
         def certificate(self) -> "Optional[dict[str, Any]]":

@@ -106,13 +106,13 @@ def pass_on(conn: Connection, data: bytes, i: int, at: int, stop: int, end: int)
     size = stop - i
     most = min(_MOST, _BYTES // size)
     if qos == 4:
-        if sender.number or sender.received is None:
+        if sender.store_id or sender.received is None:
             return 0
         options = sender.options
         most = min(most, (options.receive_maximum if version5 else options.max_unreleased) - len(sender.received))
     receivers = known[1]
     for session in receivers:
-        most = min(most, 0 if session.number else session.room - len(session.inflight))
+        most = min(most, 0 if session.store_id else session.send_window - len(session.inflight))
     if most < 2:
         return 0
     row_end = _row(data, i, stop, k, min(end, i + most * size))

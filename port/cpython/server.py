@@ -15,7 +15,7 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -40,10 +40,10 @@ from port.cpython.monitor.load_averages import LoadAverages
 from port.cpython.monitor.process_metrics import Process
 from port.cpython.net import file_descriptors
 from port.cpython.net.anteroom import Anteroom
-from port.cpython.net.client import LINGER, Client
 from port.cpython.net.epoll import AVAILABLE, Sockets
 from port.cpython.net.event_loop import EventLoop
-from port.cpython.net.listening_socket import BACKLOG, Change, Entrance
+from port.cpython.net.listening_socket import BACKLOG, Change, ListeningSocket
+from port.cpython.net.transport import LINGER, SocketTransport
 from port.cpython.net.websocket_frames import Frames
 
 logger = logging.getLogger("ucomqtt")
@@ -73,7 +73,7 @@ class Server(Broker):
     All methods belong to the thread of the event loop.
 
     sockets       MQTT clients whose socket is open
-    anteroom      places of connections that are no clients: not yet, see net.handshake, or no more, see client.Leaving
+    anteroom      places of connections that are no clients: not yet, see net.handshake, or no more, see transport.Leaving
     most_sockets  connections of any kind that may be open
     spare         see port.cpython.net.file_descriptors
     served        all sockets while it runs, None without epoll: then they are asyncio's
@@ -109,8 +109,8 @@ class Server(Broker):
         self.sys.metrics = self._process.families
         self._guard = MemoryGuard(self)
         self._watch_memory()
-        self.slow: dict[Client, bool] = {}
-        self._entrances: list[Entrance] = []
+        self.slow: dict[SocketTransport, bool] = {}
+        self._entrances: list[ListeningSocket] = []
         self._ticker: asyncio.Task[None] | None = None
         self._working = False
         self._committing = False
@@ -155,7 +155,7 @@ class Server(Broker):
         config = describe(self, host, port, type, tls, acl, values)
         listener = new_listener(self, config, [])
         listener.authenticators = self.authenticators if auth is None else list(auth)
-        self._entrances.append(Entrance(self, config, listener, tls if isinstance(tls, ssl.SSLContext) else None))
+        self._entrances.append(ListeningSocket(self, config, listener, tls if isinstance(tls, ssl.SSLContext) else None))
         return listener
 
     def configure(self, config: Config, made: list[Authenticator]) -> None:
@@ -165,7 +165,7 @@ class Server(Broker):
         """
         apply_config.begin(self, config)
         for entry in config.listeners:
-            self._entrances.append(Entrance(self, entry, new_listener(self, entry, made)))
+            self._entrances.append(ListeningSocket(self, entry, new_listener(self, entry, made)))
 
     def __repr__(self) -> str:
         places = ", ".join(entry.config.place() for entry in self._entrances)
@@ -324,7 +324,7 @@ class Server(Broker):
         self._begin_serving(loop)
         self.spare.take()
         self._fit()
-        opened: list[Entrance] = []
+        opened: list[ListeningSocket] = []
         try:
             for entrance in self._entrances:
                 await entrance.open()
@@ -459,7 +459,7 @@ class Server(Broker):
     def drop_slowest(self) -> bool:
         """See Broker.drop_slowest."""
         while self.slow:
-            if max(self.slow, key=Client.unsent).give_up():
+            if max(self.slow, key=SocketTransport.unsent).give_up():
                 return True
         return False
 
@@ -502,6 +502,20 @@ class Server(Broker):
         self._working = bool(self.turns or self.jobs)
         if self._working:
             asyncio.get_running_loop().call_soon(self._work)
+
+    # -- for port.core.streams -------------------------------------------------------------------
+
+    def run_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run it as a task."""
+        return asyncio.get_running_loop().create_task(work)
+
+    def new_event(self) -> asyncio.Event:
+        """An event of the loop's."""
+        return asyncio.Event()
+
+    async def pause(self, ms: int) -> None:
+        """Sleep."""
+        await asyncio.sleep(ms / 1000)
 
 
 async def _call(authenticator: Authenticator, name: str) -> None:

@@ -1,4 +1,7 @@
-"""ucomqtt on MicroPython: `from port.micropython import Server`, or `micropython -m port.micropython`."""
+"""ucomqtt on MicroPython: `from port.micropython import Server`, or `micropython -m port.micropython`.
+
+FlashStore and `run`, the main program of a board, are loaded when they are asked for.
+"""
 
 import gc
 
@@ -8,9 +11,29 @@ _heap = gc.mem_alloc() + gc.mem_free()
 if _heap < 250000:
     gc.threshold(_heap // 48)
 
+from port.core import const
 from port.core.limits.options import Options
 from port.core.messages.message import Message
 from port.core.auth.authenticator import Authenticator
 from port.micropython.server import Server
 
-__all__ = ("Authenticator", "Message", "Options", "Server")
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any
+
+    from port.micropython.board.program import run
+    from port.micropython.flash import FlashStore
+
+__all__ = ("Authenticator", "FlashStore", "Message", "Options", "Server", "run")
+
+
+def __getattr__(name: str) -> "Any":
+    if name == "FlashStore":
+        from port.micropython.flash import FlashStore
+
+        return FlashStore
+    if name == "run":
+        from port.micropython.board.program import run
+
+        return run
+    raise AttributeError(name)

@@ -20,7 +20,7 @@ from port.core.limits.options import Options
 from port.core.broker import Broker
 from port.micropython.net import lwip
 from port.micropython.net.io_queue import install
-from port.micropython.net.listening_socket import Entrance
+from port.micropython.net.listening_socket import ListeningSocket
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from port.core.auth.authenticator import Authenticator
     from port.core.storage.store import Store
-    from port.micropython.net.transport import Link
+    from port.micropython.net.transport import SocketTransport
 
 _BUFFER = const(1024)  # bytes of each of the two buffers that all clients share
 _GC_THRESHOLD = const(32768)  # bytes of garbage; a quarter of a heap with more room
@@ -41,7 +41,7 @@ _STARTING = (
     "port.core.storage.session_recovery", "port.core.wire.suggest",
     "port.micropython.config.apply_config", "port.micropython.net.listeners",
 )  # fmt: skip
-_BROKEN = const(1)  # Link.deadline
+_BROKEN = const(1)  # SocketTransport.deadline
 _RESERVE = const(1024)  # bytes put by for saying goodbye to a client when memory has run out
 _SPARE = const(32)  # pieces put by where sessions are kept: whoever restores them next has that much more than they can take now
 _PIECE = const(256)  # bytes
@@ -92,15 +92,15 @@ class Server(Broker):
         self.joined = bytearray(_BUFFER)  # what is written is joined here
         self.joined_view = memoryview(self.joined)
         self.fill = 0  # bytes at its front to which what is not sent yet may refer
-        self.links: "dict[Link, bool]" = {}
+        self.links: "dict[SocketTransport, bool]" = {}
         self.random = os.urandom
         self.sys.wall = lambda: int((SINCE_1970 + time.time()) * 1000)  # whole seconds, but on the unix port
         self.sys.wall_step = 1000 if isinstance(time.time(), int) else 1
         self.sys.extras.append(_heap)
-        self._lost: "list[tuple[Link, Exception]]" = []
+        self._lost: "list[tuple[SocketTransport, Exception]]" = []
         self._reserve: "Optional[bytearray]" = bytearray(_RESERVE)
         self._spare: "list[bytearray]" = []
-        self.entrances: "list[Entrance]" = []
+        self.entrances: "list[ListeningSocket]" = []
         self._ticker: "Any" = None
         self._working = False
         self.strained = False  # memory does not suffice, whatever is free: it may be in pieces too small
@@ -146,7 +146,7 @@ class Server(Broker):
 
             return listen(self, host, port, type, tls, authenticators, acl, values)
         listener = self.add_listener(Listener(free_id(self.listeners, type), type, self.options, authenticators))
-        self.entrances.append(Entrance(self, host, port, listener))
+        self.entrances.append(ListeningSocket(self, host, port, listener))
         return listener
 
     def fit(self) -> None:
@@ -235,7 +235,7 @@ class Server(Broker):
             if self._ticker is not None:  # it is not the server that ends
                 raise
 
-    def serve_client(self, sock: "Any", peer: "Any", entrance: Entrance) -> None:
+    def serve_client(self, sock: "Any", peer: "Any", entrance: ListeningSocket) -> None:
         """Serve a new client. Raises OSError or MemoryError when that cannot be done."""
         sock.setblocking(False)
         lwip.enter(sock)
@@ -263,7 +263,7 @@ class Server(Broker):
         self.bytes_received += count
         self.fill += start + count
 
-    def lose(self, link: "Link", error: Exception) -> None:
+    def lose(self, link: "SocketTransport", error: Exception) -> None:
         """Reading or writing has failed; the client goes as soon as the flush is over, or at the next tick."""
         link.deadline = _BROKEN
         self.out_of_memory()
@@ -326,6 +326,18 @@ class Server(Broker):
             except Exception as e:
                 self.failed(e)
             self.strained = self._unsettled or self._lacking and not self._has_room()
+
+    def run_task(self, work: "Any") -> "Any":
+        """See port.core.streams."""
+        return asyncio.create_task(work)
+
+    def new_event(self) -> "Any":
+        """See port.core.streams."""
+        return asyncio.Event()
+
+    async def pause(self, ms: int) -> None:
+        """See port.core.streams."""
+        await asyncio.sleep_ms(ms)
 
     def _has_room(self) -> bool:
         """Whether there is memory for a client again, in pieces that are large enough, beside what is put by."""

@@ -191,8 +191,11 @@ class Client:
         self.closed = True
         self.aborted = abort
 
-    def hold(self, held):
-        self.held = held
+    def pause_reading(self):
+        self.held = True
+
+    def resume_reading(self):
+        self.held = False
 
     def certificate(self):
         return self.certified

@@ -1,10 +1,10 @@
 """What the tests of rights share: worlds with rules, users with passwords, an authorizer that takes its time."""
 
 from harness import World
+from port.core.constants import MAY_PUBLISH, MAY_SUBSCRIBE
 from port.core.wire.reason_codes import BAD_USER_NAME_OR_PASSWORD, SUCCESS
 from port.core.auth.allow_deny import AllowAll
 from port.core.auth.authenticator import Authenticator
-from port.core.acl.acl import PUBLISH, SUBSCRIBE
 from port.core.acl.acl_rule import rule
 
 ALL = {"topic": "#"}
@@ -73,7 +73,7 @@ class Asked(Authenticator):
         return SUCCESS
 
     def ask(self, client, action, topic):
-        assert action in (PUBLISH, SUBSCRIBE)
+        assert action in (MAY_PUBLISH, MAY_SUBSCRIBE)
         self.asked.append((client, action, topic))
 
     def answer(self, verdict, ttl=60000):

@@ -2,8 +2,9 @@
 
 from harness import raises
 from port.core import TYPE_CHECKING
+from port.core.constants import ALLOWED, DENIED, MAY_RETAIN, UNDECIDED
 from port.core.wire.topics import matches, valid_filter
-from port.core.acl.acl import ALLOWED, DENIED, RETAIN, UNDECIDED, Acl, covers
+from port.core.acl.acl import Acl, covers
 from port.core.acl.acl_rule import rule
 from rights import ALL, rules, world_with
 
@@ -228,7 +229,7 @@ def test_the_first_rule_decides_and_the_rest_is_denied():
     )
     for name, published, received in (
         (b"a/secret", DENIED, 1),
-        (b"a/x", RETAIN, RETAIN),
+        (b"a/x", MAY_RETAIN, MAY_RETAIN),
         (b"a/b/c", DENIED, DENIED),
         (b"a", DENIED, DENIED),
         (b"b", DENIED, DENIED),
@@ -278,16 +279,16 @@ def test_a_filter_covers_another():
 def test_subscribing_around_a_deny():
     access = find({"topic": "a/+/x", "allow": False}, {"topic": "a/#", "qos": 1}, {"topic": "b", "qos": 0})
     for topic_filter, verdict in (
-        (b"a/1/x", DENIED), (b"a/+/x", DENIED), (b"a/#", 1 | RETAIN), (b"a/+/+", 1 | RETAIN), (b"a", 1 | RETAIN), (b"#", DENIED),
-        (b"+/1/y", DENIED), (b"b", RETAIN), (b"b/#", DENIED), (b"+", DENIED),
+        (b"a/1/x", DENIED), (b"a/+/x", DENIED), (b"a/#", 1 | MAY_RETAIN), (b"a/+/+", 1 | MAY_RETAIN), (b"a", 1 | MAY_RETAIN), (b"#", DENIED),
+        (b"+/1/y", DENIED), (b"b", MAY_RETAIN), (b"b/#", DENIED), (b"+", DENIED),
     ):  # fmt: skip
         assert access.subscribe(topic_filter, 0) == verdict, topic_filter
-    assert access.receive(b"a/1/x") == DENIED and access.receive(b"a/1/y") == 1 | RETAIN
+    assert access.receive(b"a/1/x") == DENIED and access.receive(b"a/1/y") == 1 | MAY_RETAIN
 
 
 def test_own_rules_come_first():
     access = find({"topic": "a", "allow": False}, {"topic": "b"}, own=rules({"topic": "a"}, {"topic": "b", "qos": 0}))
-    assert access.publish(b"a", 0) == ALLOWED and access.publish(b"b", 0) == RETAIN
+    assert access.publish(b"a", 0) == ALLOWED and access.publish(b"b", 0) == MAY_RETAIN
     assert find({"topic": "a"}, own=[]).publish(b"a", 0) == ALLOWED
 
 

@@ -25,7 +25,10 @@ class Sink:
     def close(self, abort, told):
         pass
 
-    def hold(self, held):
+    def pause_reading(self):
+        pass
+
+    def resume_reading(self):
         pass
 
 

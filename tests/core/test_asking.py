@@ -3,13 +3,14 @@
 from disk import Disk, restart
 from harness import VERSIONS, World
 from port.core import TYPE_CHECKING
+from port.core.constants import ALLOWED, DENIED, MAY_PUBLISH, MAY_SUBSCRIBE
 from port.core.wire import codec
 from port.core.wire.codec import AUTH, CONNACK, SUBACK
 from port.core.wire.properties import AUTHENTICATION_DATA, AUTHENTICATION_METHOD, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
 from port.core.limits.listener import Listener
 from port.core.auth.allow_deny import AllowAll, DenyAll
 from port.core.auth.authenticator import PENDING, Authenticator
-from port.core.acl.acl import ALLOWED, DENIED, PUBLISH, SUBSCRIBE, Acl
+from port.core.acl.acl import Acl
 from rights import change, rules, topics, will, world_asking
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def test_subscriptions_are_asked_about_again_before_anything_goes_out():
             other.ping()
             world.broker.publish("a", "late", 1)
             asked = answer_all(authorizer, {b"a": DENIED, b"c/#": DENIED, b"d": DENIED}, ttl)
-            assert asked == [(SUBSCRIBE, topic) for topic in (b"a", b"b/+", b"c/#", b"c/both", b"d")]
+            assert asked == [(MAY_SUBSCRIBE, topic) for topic in (b"a", b"b/+", b"c/#", b"c/both", b"d")]
             again.expect(CONNACK, code=0)
             assert topics(again) == ["b/1", "b/2", "c/both"]
             session = world.session("c")
@@ -312,8 +313,8 @@ def test_the_old_connection_goes_on_until_the_answers_have_come():
     old.unsubscribe("b")
     old.say(codec.SUBSCRIBE, packet_id=9, filters=[(b"c", 1)])
     first, second = authorizer.asked
-    assert second[1:] == (SUBSCRIBE, b"c")
-    second[0].authorized(SUBSCRIBE, b"c", ALLOWED, 60000)
+    assert second[1:] == (MAY_SUBSCRIBE, b"c")
+    second[0].authorized(MAY_SUBSCRIBE, b"c", ALLOWED, 60000)
     old.expect(SUBACK, codes=b"\1")
     authorizer.asked.pop()
     assert {topic for _, topic in answer_all(authorizer, {b"a": DENIED, b"b": DENIED})} == {b"a", b"b"}
@@ -328,11 +329,11 @@ def test_with_a_will_and_answers_that_do_not_last():
     granted(client, authorizer, "a", "b", "c")
     client.lose()
     again = coming_back(world, will=will(b"w"))
-    assert authorizer.answer(ALLOWED, 0) == (PUBLISH, b"w")
+    assert authorizer.answer(ALLOWED, 0) == (MAY_PUBLISH, b"w")
     assert len(answer_all(authorizer, {}, 0)) == 3  # each once, the will not again
     again.expect(CONNACK, code=0)
     again.say(codec.SUBSCRIBE, packet_id=9, filters=[(b"a", 1)])
-    assert authorizer.answer(DENIED) == (SUBSCRIBE, b"a")  # an answer without time to hold counted once
+    assert authorizer.answer(DENIED) == (MAY_SUBSCRIBE, b"a")  # an answer without time to hold counted once
     again.expect(SUBACK, codes=b"\x87")
 
 

@@ -2,9 +2,9 @@
 
 from harness import VERSIONS, refusal
 from port.core import TYPE_CHECKING
+from port.core.constants import ALLOWED, DENIED, MAY_PUBLISH, MAY_RETAIN, MAY_SUBSCRIBE
 from port.core.wire import codec
 from port.core.wire.codec import CONNACK, PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBREC, PUBREL, SUBACK
-from port.core.acl.acl import ALLOWED, DENIED, PUBLISH, RETAIN, SUBSCRIBE
 from port.core.protocol.client_packets import encode
 from rights import change, rules, topics, will, world_asking
 
@@ -27,7 +27,7 @@ def test_a_publish_waits_for_its_answer():
     for version in VERSIONS:
         for verdict, allowed in (
             (ALLOWED, (True, True, True, True)), (DENIED, (False,) * 4), (0, (True, False, False, False)),
-            (1, (True, True, False, False)), (RETAIN, (True, False, False, True)), (2, (True, True, True, False)),
+            (1, (True, True, False, False)), (MAY_RETAIN, (True, False, False, True)), (2, (True, True, True, False)),
         ):  # fmt: skip
             world, authorizer = world_asking()
             seen: "list[Any]" = []
@@ -36,7 +36,7 @@ def test_a_publish_waits_for_its_answer():
             for qos, retain, may in ((0, False, allowed[0]), (1, False, allowed[1]), (2, False, allowed[2]), (0, True, allowed[3])):
                 packet_id = client.send_publish("t%d%d" % (qos, retain), "x", qos, retain=retain)
                 assert client.held and not client.inbox and not seen
-                assert authorizer.answer(verdict) == (PUBLISH, b"t%d%d" % (qos, retain))
+                assert authorizer.answer(verdict) == (MAY_PUBLISH, b"t%d%d" % (qos, retain))
                 assert not client.held and len(seen) == may, (version, verdict, qos, retain)
                 seen.clear()
                 code = 0 if may or version != 5 else 0x87
@@ -64,14 +64,14 @@ def test_others_are_served_and_the_order_is_kept():
     client.feed(data[:-3])
     client.feed(data[-3:])  # this, and what follows, when the broker reads again
     client.say(PINGREQ)
-    assert open_questions(authorizer) == [(PUBLISH, b"t1")] and client.inbox == []
+    assert open_questions(authorizer) == [(MAY_PUBLISH, b"t1")] and client.inbox == []
     other.ping()
     other.send_publish("t1", "other")
     authorizer.asked.reverse()
     authorizer.answer(ALLOWED)
     assert seen == [b"other"] and client.held
     authorizer.answer(ALLOWED)
-    assert open_questions(authorizer) == [(PUBLISH, b"t0")]
+    assert open_questions(authorizer) == [(MAY_PUBLISH, b"t0")]
     authorizer.answer(ALLOWED)
     assert seen[1:] == [b"%d" % i for i in range(1, 6)]
     client.feed(b"")
@@ -90,7 +90,7 @@ def test_an_answer_holds_for_its_time_and_then_is_asked_for_again():
     reader.expect(SUBACK, codes=b"\1")
     for ttl in (0, 500, 5000):
         client.send_publish("t", "x")
-        assert authorizer.answer(ALLOWED, ttl) == (PUBLISH, b"t")
+        assert authorizer.answer(ALLOWED, ttl) == (MAY_PUBLISH, b"t")
         for _ in range(3):
             if ttl:
                 client.send_publish("t", "x")
@@ -141,7 +141,7 @@ def test_nobody_is_asked_about_filters_that_are_too_long():
         client.expect(SUBACK, codes=bytes((refusal(version, 0x8F, 1),)) * 3)
 
 
-# -- SUBSCRIBE --------------------------------------------------------------------------------------
+# -- SUBSCRIBE -------------------------------------------------------------------------------------
 
 
 def test_each_filter_of_a_subscribe_is_asked_for():
@@ -151,7 +151,7 @@ def test_each_filter_of_a_subscribe_is_asked_for():
         subscribe(client, "a", "b/+", "$share/g/c", "a", "d")
         for topic, verdict in ((b"a", 0), (b"b/+", DENIED), (b"c", ALLOWED), (b"d", 1)):
             assert not client.inbox and client.held
-            assert authorizer.answer(verdict) == (SUBSCRIBE, topic)
+            assert authorizer.answer(verdict) == (MAY_SUBSCRIBE, topic)
         client.expect(SUBACK, packet_id=9, codes=bytes((0, refusal(version, 0x87, 1), 1, 0, 1)))
         assert sorted(world.session("c").subscriptions) == [b"$share/g/c", b"a", b"d"]
         assert world.broker.denied_subscriptions == 1 and not client.held
@@ -165,7 +165,7 @@ def test_more_filters_than_are_remembered_and_answers_that_do_not_last():
         subscribe(client, *filters)
         for name in filters:
             world.advance(wait)
-            assert authorizer.answer(DENIED if name == "f3" else ALLOWED, ttl) == (SUBSCRIBE, name.encode())
+            assert authorizer.answer(DENIED if name == "f3" else ALLOWED, ttl) == (MAY_SUBSCRIBE, name.encode())
         assert not authorizer.asked
         client.expect(SUBACK, codes=bytes([0x87 if name == "f3" else 1 for name in filters]))
         subscribe(client, "f0")
@@ -200,13 +200,13 @@ def test_the_will_is_asked_for_at_connect():
             client.connect("c", user=b"u", will=left)
             client.say(codec.PUBLISH, topic=b"t", payload=b"early", qos=0)
             assert client.held and not client.inbox and world.session("c") is None
-            assert authorizer.answer(verdict, 0) == (PUBLISH, b"w")
+            assert authorizer.answer(verdict, 0) == (MAY_PUBLISH, b"w")
             client.expect(CONNACK, code=code)
             if code:
                 assert client.closed and world.session("c") is None
                 continue
             client.feed(b"")
-            assert authorizer.answer(ALLOWED) == (PUBLISH, b"t")
+            assert authorizer.answer(ALLOWED) == (MAY_PUBLISH, b"t")
             world.advance(10000)  # the answer on the will is long forgotten, it is not asked for again
             client.lose()
             assert len(seen) == 1 and not authorizer.asked
@@ -267,9 +267,9 @@ def test_answers_nobody_waits_for_change_nothing():
     identity = authorizer.asked[0][0]
     authorizer.answer(DENIED, 0)
     for topic in (b"t", b"u"):
-        identity.authorized(PUBLISH, topic, ALLOWED, 60000)
+        identity.authorized(MAY_PUBLISH, topic, ALLOWED, 60000)
     client.send_publish("u", "x", 1)
-    assert authorizer.answer(DENIED) == (PUBLISH, b"u")
+    assert authorizer.answer(DENIED) == (MAY_PUBLISH, b"u")
     assert client.inbox.pop()["code"] == 0x87
     identity.authenticated(0x87)  # the time for that is over
     client.ping()
@@ -281,10 +281,10 @@ def test_an_answer_to_another_question_does_not_let_the_packet_pass():
     world.broker.subscribe("#", seen.append)
     client = world.connect("c", user=b"u")
     client.send_publish("t", "x", 1)
-    for action, topic in ((PUBLISH, b"u"), (SUBSCRIBE, b"t"), (PUBLISH, b"#")):
+    for action, topic in ((MAY_PUBLISH, b"u"), (MAY_SUBSCRIBE, b"t"), (MAY_PUBLISH, b"#")):
         identity = authorizer.asked.pop(0)[0]
         identity.authorized(action, topic, ALLOWED, 60000)
-        assert client.held and not seen and open_questions(authorizer) == [(PUBLISH, b"t")]
+        assert client.held and not seen and open_questions(authorizer) == [(MAY_PUBLISH, b"t")]
     authorizer.answer(ALLOWED)
     assert len(seen) == 1
 

@@ -135,13 +135,13 @@ def test_bytes_of_one_address_keep_no_connect_out():
             data = encode({"type": CONNECT, "client_id": b"h%d" % n, "clean_start": True, "user": b"u" * 200}, 5)
             for part in (data[:5], data[5:50], data[50:-1]):
                 honest.feed(part)
-                assert world.broker.expected <= 4000
+                assert world.broker.handshake_bytes <= 4000
             honest.feed(data[-1:])
             assert honest.inbox.pop(0)["code"] == 0, (sent, n)
             honest.disconnect()
         for client in list(world.broker.connections):
             client.lost()
-        assert not world.broker.expected
+        assert not world.broker.handshake_bytes
 
 
 def test_bytes_of_many_addresses_let_nobody_go():
@@ -345,7 +345,7 @@ def check(world):
     kept = [session for session in broker.sessions.values() if session.expiry]
     recount(broker.staying, kept, lambda session: session.conn is None)
     assert broker.staying.count <= broker.options.max_sessions and broker.connected <= broker.options.max_connections
-    assert broker.expected == sum([conn.early for conn in broker.connections])
+    assert broker.handshake_bytes == sum([conn.early for conn in broker.connections])
 
 
 def test_owners_have_what_a_recount_finds():

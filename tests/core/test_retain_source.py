@@ -2,11 +2,11 @@
 
 from disk import Disk, restart
 from harness import VERSIONS, World
+from port.core.constants import ALLOWED
 from port.core.limits.listener import Listener
 from port.core.messages.message import Message
 from port.core.messages.retained import Retained, record
 from port.core.auth.allow_deny import AllowAll
-from port.core.acl.acl import ALLOWED
 from port.core.acl.client_policy import new_acl
 from rights import ALL, Users, change, rules, topics, will, world_asking, world_with
 

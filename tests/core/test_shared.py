@@ -548,7 +548,7 @@ class Member:
         self.out = []
         self.conn = None
         self.inflight = ()
-        self.room = 1
+        self.send_window = 1
         self.broker = self
         self.spent = 0
 

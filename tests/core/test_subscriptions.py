@@ -20,7 +20,7 @@ class Receiver:
 
     def __init__(self, name):
         self.name = name
-        self.family = 4
+        self.fast_version = 4
         self.subscriptions: "dict[bytes, int]" = {}
 
     @property

@@ -164,7 +164,7 @@ def test_connect_timeout():
     world.advance(7000)
     for client in clients:
         assert client.closed and not client.inbox
-    assert not world.broker.connections and not world.broker.expected
+    assert not world.broker.connections and not world.broker.handshake_bytes
     check_served(world)
 
 
@@ -213,7 +213,7 @@ def test_max_connect_size():
         client = world.client(version, address(1))
         client.say(CONNECT, client_id=b"c" * 100, clean_start=True, keep_alive=0, properties={})
         client.expect_close()
-        assert not world.broker.expected and not world.broker.sessions
+        assert not world.broker.handshake_bytes and not world.broker.sessions
         check_served(world)
 
 
@@ -224,12 +224,12 @@ def test_max_connecting_bytes():
         client.feed(b"\x10\xb4\x01\x00")  # 183 bytes in all, which is no room taken
     for client in clients:
         client.feed(bytes(150))
-        assert world.broker.expected <= 400 and not client.closed
+        assert world.broker.handshake_bytes <= 400 and not client.closed
     assert [client.closed for client in clients] == [True] * 4 + [False] * 2
     assert not world.client(5, address(3)).closed
     for client in clients:
         client.lose()
-    assert not world.broker.expected
+    assert not world.broker.handshake_bytes
     check_served(world)
     # Somebody thinks about complete ones.
     for version in VERSIONS:
@@ -237,18 +237,18 @@ def test_max_connecting_bytes():
         world.broker.authenticators.append(Patient())
         first = world.client(version, address(1))
         first.connect("c", user=b"u" * 40, password=b"p" * 100)
-        assert 150 < world.broker.expected < 200 and not first.closed
+        assert 150 < world.broker.handshake_bytes < 200 and not first.closed
         second = world.client(version, address(1))
         second.connect("d", user=b"u" * 40, password=b"p" * 100)
         third = world.client(version, address(1))
         third.connect("e", user=b"u" * 40, password=b"p" * 100)
         assert [client.closed for client in (first, second, third)] == [True, False, False]
-        assert first.expect(CONNACK)["code"] == (QUOTA_EXCEEDED if version == 5 else 3) and world.broker.expected <= 400
+        assert first.expect(CONNACK)["code"] == (QUOTA_EXCEEDED if version == 5 else 3) and world.broker.handshake_bytes <= 400
         second.conn.authenticated(0)
         assert second.expect(CONNACK)["code"] == 0
-        assert 150 < world.broker.expected < 200
+        assert 150 < world.broker.handshake_bytes < 200
         third.conn.authenticated(0x86)
-        assert third.closed and not world.broker.expected
+        assert third.closed and not world.broker.handshake_bytes
 
 
 # -- packets -------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def test_steps_of_enhanced_authentication_are_handled_in_turns():
         one = auth_packet(CONTINUE_AUTHENTICATION)
         begin(client, (auth_packet(RE_AUTHENTICATE) if lets_in else b"") + one * 99)
         assert client.held and client.conn.held and endless.asked < 20
-        assert lets_in or world.broker.expected >= 80 * len(one)
+        assert lets_in or world.broker.handshake_bytes >= 80 * len(one)
         other = world.client(5)
         rounds = 0
         while world.broker.turns:
@@ -56,7 +56,7 @@ def test_steps_of_enhanced_authentication_are_handled_in_turns():
         assert rounds > 5 and endless.asked == 100 + lets_in and not client.held
         assert len(client.inbox) == 100 + lets_in and not other.closed
         client.lose()
-        assert not world.broker.expected and not world.broker.partial_bytes
+        assert not world.broker.handshake_bytes and not world.broker.partial_bytes
 
 
 def test_who_has_a_turn_at_every_tick_is_to_be_let_in_in_time():
@@ -70,7 +70,7 @@ def test_who_has_a_turn_at_every_tick_is_to_be_let_in_in_time():
             world.broker.tick()
     assert client.closed
     world.settle()
-    assert not world.broker.turns and not world.broker.expected
+    assert not world.broker.turns and not world.broker.handshake_bytes
 
 
 def test_properties_count_in_whatever_packet_they_come():

@@ -6,10 +6,11 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
+from port.core.constants import DENIED, MAY_RETAIN
 from port.core.wire.topics import matches
 from port.core.limits import ip_address as address
 from port.core.limits import ip_network as network
-from port.core.acl.acl import DENIED, RETAIN, Acl, covers
+from port.core.acl.acl import Acl, covers
 from port.core.acl.acl_rule import rule
 from topic_strategies import filters, names
 
@@ -76,7 +77,7 @@ def model(own, listed, action, user, client_id, address, applies):
         denies = not table.get("allow", True)
         # What denies every delivery denies the subscription.
         if (action in given or action == "subscribe" and denies and "receive" in given) and applies(topic_filter):
-            return DENIED if denies else table.get("qos", 2) | (RETAIN if table.get("retain", True) else 0)
+            return DENIED if denies else table.get("qos", 2) | (MAY_RETAIN if table.get("retain", True) else 0)
     return DENIED
 
 

@@ -50,7 +50,10 @@ class Side:
     def close(self, abort: bool, told: bool) -> None:
         self.closed = True
 
-    def hold(self, held: bool) -> None:
+    def pause_reading(self) -> None:
+        """Nobody asks."""
+
+    def resume_reading(self) -> None:
         """Nobody asks."""
 
     def certificate(self) -> None:
@@ -101,7 +104,7 @@ class Pair:
         assert list(ours.sessions) == list(others.sessions)
         for client_id, session in ours.sessions.items():
             plain = others.sessions[client_id]
-            for name in ("packet_id", "received", "queued_bytes", "room"):
+            for name in ("packet_id", "received", "queued_bytes", "send_window"):
                 assert getattr(session, name) == getattr(plain, name), name
             assert list(session.inflight) == list(plain.inflight)
             for packet_id, entry in plain.inflight.items():

@@ -27,7 +27,7 @@ class Routes(RuleBasedStateMachine):
         self.router = self.broker.router
         self.sessions = [Session(self.broker, b"%d" % i) for i in range(SESSIONS)]
         for session, family in zip(self.sessions, FAMILIES):
-            session.family = family
+            session.fast_version = family
         self.model: dict[tuple[int, bytes], int] = {}
         self.locals: list[tuple[bytes, LocalSubscriber]] = []
 

@@ -143,8 +143,8 @@ def test_nobody_reads_what_is_said_on_standard_error(tmp_path):
 
 
 def readme(text):
-    """The one block of README that has this text."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    """The one block of the commands' README that has this text."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "port" / "cpython" / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     (found,) = [block for block in blocks if text in block]
     return found
 

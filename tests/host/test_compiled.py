@@ -20,9 +20,9 @@ def test_it_passes_its_tests_when_compiled(tmp_path, tool):
         "from port.core.protocol import connection, handle_publish\n"
         "from port.core.routing import router\n"
         "from port.core.sessions import session\n"
-        "from port.cpython.net import client, epoll, stream\n"
+        "from port.cpython.net import epoll, stream, transport\n"
         "def test_it():\n"
-        "    for module in (broker, connection, message, handle_publish, router, session, client, epoll, stream):\n"
+        "    for module in (broker, connection, message, handle_publish, router, session, epoll, stream, transport):\n"
         f"        assert module.__file__.startswith({str(folder)!r}) and module.__file__.endswith('.so'), module\n"
     )
     command = [

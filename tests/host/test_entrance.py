@@ -19,7 +19,7 @@ import uvloop
 from certificates import certificates  # noqa: F401
 from port.cpython import Server
 from port.cpython import server as server_module
-from port.cpython.net import client, listening_socket
+from port.cpython.net import listening_socket, transport
 from tests.host.drivers import TIMEOUT
 from port.core.auth.allow_deny import AllowAll
 
@@ -443,7 +443,7 @@ def test_the_next_client_is_accepted_whatever_befell_the_one_before(run, monkeyp
     def failing(*args):
         if fails.pop():
             raise KeyError("on purpose")
-        return client.Client(*args)
+        return transport.SocketTransport(*args)
 
     async def work():
         server = Server()

@@ -487,8 +487,8 @@ async def test_async_callbacks_are_taken_away_one_by_one():
     server.on("connect", callback)
     server.on("disconnect", callback)
     server.off("connect", callback)
-    server.tell("connect", "c")
-    server.tell("disconnect", "d", 0)
+    server.emit("connect", "c")
+    server.emit("disconnect", "d", 0)
     while not came:
         await asyncio.sleep(0)
     assert came == ["d"]

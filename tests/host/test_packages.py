@@ -27,11 +27,11 @@ server.listen("127.0.0.1", %d)
 asyncio.run(server.serve())
 """
 SECONDS = 60
-README = (toolchain.ROOT / "README.md").read_text(encoding="utf-8")
+README = (toolchain.ROOT / "port" / "micropython" / "README.md").read_text(encoding="utf-8")
 
 # Bytes of the .mpy files. A board has 100 KB and more of them free; what grows should do so knowingly.
-MOST = {"": 193_000, "without-web": 168_500, "without-store": 173_000, "without-access": 176_500, "without-mqtt5": 186_500,
-        "small": 96_700, "smallest": 81_200}
+MOST = {"": 194_500, "without-web": 170_000, "without-store": 174_500, "without-access": 178_000, "without-mqtt5": 188_000,
+        "small": 97_000, "smallest": 81_500}
 
 
 @pytest.fixture(scope="module")

@@ -100,14 +100,14 @@ class Pair:
     def _entrance(self):
         pair = self
 
-        class Entrance:
+        class ListeningSocket:
             listener = pair.listener
             revoked = None
 
             def client(self, address):
                 return pair.client
 
-        return Entrance()
+        return ListeningSocket()
 
     async def give(self, data, size=1 << 20):
         """To the broker, in pieces."""

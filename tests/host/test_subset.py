@@ -273,3 +273,9 @@ def test_every_room_has_its_place_in_the_order():
     assert found == set(subset_rooms.ROOMS)
     modules = {path.stem for path in (ROOT / "port" / "core").glob("*.py")} - {"__init__"}
     assert modules == {*subset_rooms.BOTTOM, *subset_rooms.TOP}
+
+
+def test_the_core_does_not_await():
+    code = ast.parse("async def f(g):\n    await g")
+    assert [line for line, _ in subset_rooms.check(code, "routing.router")] == [1, 2]
+    assert not list(subset_rooms.check(code, "streams"))

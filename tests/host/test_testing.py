@@ -284,7 +284,7 @@ async def test_anyio(mqtt_broker, anyio_backend):
 
 def examples():
     """README's tests, by the names of their files."""
-    text = "".join((ROOT / file).read_text(encoding="utf-8") for file in ("README.md", "port/public/README.md"))
+    text = "".join((ROOT / file).read_text(encoding="utf-8") for file in ("port/public/README.md",))
     return dict(re.findall(r"^```python\n# (test_\w+\.py)\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
 
 

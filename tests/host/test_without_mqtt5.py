@@ -132,7 +132,8 @@ class Transport:
         self.sent += b"".join([bytes(chunk) for chunk in chunks])
         return len(self.sent)
     def close(self, *_): pass
-    def hold(self, *_): pass
+    def pause_reading(self): pass
+    def resume_reading(self): pass
     def certificate(self): pass
 
 class Disk:

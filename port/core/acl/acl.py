@@ -10,6 +10,7 @@ whose rules come out the same share one. Decisions on topic names are remembered
 """
 
 from port.core import const
+from port.core.constants import ALLOWED, DENIED, MAY_PUBLISH, MAY_RECEIVE, MAY_RETAIN, MAY_SUBSCRIBE, UNDECIDED
 from port.core.wire.topics import has_wildcard, is_shared, levels_match, matches, valid_filter
 from port.core.messages import topic_trie
 from port.core.auth.authenticator import fits, may_be_anonymous
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     Entry = tuple[int, bytes, int]  # actions, topic filter, verdict
     Source = tuple[Optional[bytes], bytes, str, str]  # of a retained message: user name, client id, address, id of the listener
 
-PUBLISH = 1
-SUBSCRIBE = 2
-RECEIVE = 4
 _LONGEST = const(256)  # longest topic name remembered, bytes: what a peer makes up must not fill the memory
 _ALONE = const(1024)  # most topic names remembered for a client that shares its rights with nobody
 _OWN = const(64)  # the same where the rules are made for one client: there may be as many of these as there are clients
@@ -46,12 +44,6 @@ _TRIED = const(3)
 _JUDGED = const(4)
 _WAITING = const(3)
 _FOUND = const(10)
-
-# A verdict: DENIED, or the highest QoS with RETAIN where retained messages may be published.
-RETAIN = 4
-ALLOWED = 6
-DENIED = -1
-UNDECIDED = -2  # the authorizer has to be asked
 
 
 class Rule:
@@ -272,9 +264,9 @@ class Access:
         """The verdict on publishing to a topic name; `now`: ms. An answer just given counts once."""
         verdict = self._publish.get(name)
         if verdict is None:
-            verdict = self._decide(PUBLISH, name)
+            verdict = self._decide(MAY_PUBLISH, name)
             if verdict == UNDECIDED:
-                verdict = self._answered(PUBLISH, name, now)
+                verdict = self._answered(MAY_PUBLISH, name, now)
                 self._fresh.clear()
             else:
                 self._remember_name(self._publish, name, verdict)
@@ -283,7 +275,7 @@ class Access:
     def judge(self, message: "Message", now: int) -> int:
         """The verdict on publishing this very message, with its QoS and RETAIN; `now`: ms."""
         verdict = self.publish(message.name, now)
-        if verdict >= 0 and (message.qos > verdict & 3 or message.retain and not verdict & RETAIN):
+        if verdict >= 0 and (message.qos > verdict & 3 or message.retain and not verdict & MAY_RETAIN):
             return DENIED
         return verdict
 
@@ -296,7 +288,7 @@ class Access:
         """The verdict on being sent what is published to a topic name."""
         verdict = self._receive.get(name)
         if verdict is None:
-            verdict = self._decide(RECEIVE, name)
+            verdict = self._decide(MAY_RECEIVE, name)
             if verdict == UNDECIDED:
                 verdict = ALLOWED  # the authorizer has allowed the subscription it comes through
             self._remember_name(self._receive, name, verdict)
@@ -311,13 +303,13 @@ class Access:
         spent = _LOOKED + (len(topic_filter) >> 9)
         for actions, allowed, verdict in self.entries:
             spent += _TRIED
-            if (actions & SUBSCRIBE or actions & RECEIVE and verdict == DENIED) and covers(allowed, topic_filter):
+            if (actions & MAY_SUBSCRIBE or actions & MAY_RECEIVE and verdict == DENIED) and covers(allowed, topic_filter):
                 found = verdict
                 break
         self.acl.broker.spent += spent
         if found is not None:
             return found
-        return DENIED if self.authorizer is None else self._answered(SUBSCRIBE, topic_filter, now)
+        return DENIED if self.authorizer is None else self._answered(MAY_SUBSCRIBE, topic_filter, now)
 
     def subscribed(self) -> None:
         """The SUBSCRIBE is done."""
@@ -447,8 +439,8 @@ class Acl:
                 self._sources.clear()
             broker.spent += len(self.rules) >> 2
             entries = self._sources[source] = _entries(self.rules, source[0], source[1], source[2])
-        verdict = _first(broker, entries, PUBLISH, name)
-        return verdict is not None and verdict >= 0 and verdict & RETAIN != 0 and qos <= verdict & 3
+        verdict = _first(broker, entries, MAY_PUBLISH, name)
+        return verdict is not None and verdict >= 0 and verdict & MAY_RETAIN != 0 and qos <= verdict & 3
 
 
 def source_of(sender: "Session", message: "Message", old: "Optional[Record]") -> "Optional[Source]":

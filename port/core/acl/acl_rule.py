@@ -1,9 +1,10 @@
 """ACL rules as a configuration has them; port.core.acl.acl has what they come to."""
 
 from port.core import const
+from port.core.constants import DENIED, MAY_RETAIN
 from port.core.wire.topics import valid_filter
 from port.core.limits.ip_network import Network
-from port.core.acl.acl import DENIED, RETAIN, Rule
+from port.core.acl.acl import Rule
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def rule(values: "dict[str, Any]") -> Rule:
         if not isinstance(network, str):
             raise ValueError("address in an ACL rule must be a string, not %r" % (network,))
         network = Network(network)
-    verdict = qos | (RETAIN if retain else 0) if allow else DENIED
+    verdict = qos | (MAY_RETAIN if retain else 0) if allow else DENIED
     entry = (_actions(values.get("actions")), topic, verdict)
     return Rule(entry, _text(values, "user"), _text(values, "client_id"), network)
 

@@ -1,6 +1,7 @@
 """A session that goes on under other rights: its subscriptions are judged by them."""
 
 from port.core import const
+from port.core.constants import ALLOWED, DENIED, MAY_SUBSCRIBE, UNDECIDED
 from port.core.wire.reason_codes import NOT_AUTHORIZED
 from port.core.wire.topics import is_shared, without_share
 from port.core.limits.client_log import denied
@@ -13,11 +14,6 @@ if TYPE_CHECKING:
     from port.core.sessions.session import Session
     from port.core.acl.acl import Access
     from port.core.broker import Broker
-
-_ALLOWED = const(6)  # port.core.acl.acl has these
-_DENIED = const(-1)
-_UNDECIDED = const(-2)
-_SUBSCRIBE = const(2)
 
 # What it costs to judge a subscription besides its rules, and to take one away, in the units of Broker.turn.
 _LOOKED = const(4)
@@ -33,7 +29,7 @@ def take_away(broker: "Broker", session: "Session", filters: "Sequence[bytes]") 
         if group is not None:
             groups[group] = True
         broker.router.remove(session, topic_filter)
-        if session.number:
+        if session.store_id:
             broker.journal.subscription(session, topic_filter, None)
     if session.replay is not None:
         session.replay.drop({topic_filter: True for topic_filter in filters})
@@ -72,10 +68,10 @@ class Judged:
             broker.spent += _LOOKED
             plain = without_share(left[-1])
             verdict = access.subscribe(plain, now)
-            if verdict == _UNDECIDED:
+            if verdict == UNDECIDED:
                 if not self._late:
                     return plain
-                verdict = _ALLOWED
+                verdict = ALLOWED
             access.subscribed()
             self._verdicts[left[-1]] = verdict
             left.pop()
@@ -91,9 +87,9 @@ class Judged:
             options = session.subscriptions.get(topic_filter)
             if options is None:
                 continue  # it has unsubscribed meanwhile
-            if verdict == _DENIED:
+            if verdict == DENIED:
                 broker.denied_subscriptions += 1
-                denied(session, _SUBSCRIBE, topic_filter, NOT_AUTHORIZED)
+                denied(session, MAY_SUBSCRIBE, topic_filter, NOT_AUTHORIZED)
                 lost.append(topic_filter)
             elif limited(options, verdict) != options:
                 broker.subscribe_session(session, topic_filter, limited(options, verdict))

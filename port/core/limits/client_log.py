@@ -49,7 +49,7 @@ def explained(conn: "Connection", code: int, text: str) -> "Optional[str]":
 
 
 def denied(session: "Session", action: int, topic: bytes, code: int, text: str = "") -> None:
-    """Log that something is refused to a client that stays: `action` is acl.PUBLISH, SUBSCRIBE or RECEIVE."""
+    """Log that something is refused to a client that stays: `action` is constants.MAY_PUBLISH, MAY_SUBSCRIBE or MAY_RECEIVE."""
     try:
         from port.core.monitor.refusals import tell
 

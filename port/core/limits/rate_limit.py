@@ -1,6 +1,7 @@
 """How fast one client may send: two token buckets, for messages and for bytes."""
 
 from port.core import const
+from port.core.constants import OPEN, RATE
 from port.core.wire.reason_codes import MESSAGE_RATE_TOO_HIGH, MQTTError
 
 TYPE_CHECKING = const(0)
@@ -8,8 +9,6 @@ if TYPE_CHECKING:
     from port.core.limits.options import Options
     from port.core.protocol.connection import Connection
 
-_OPEN = const(2)  # Connection.state
-_RATE = const(2)  # Connection.held
 
 
 class Rate:
@@ -46,9 +45,9 @@ class Rate:
     def check(self, conn: "Connection", messages: int, size: int) -> None:
         """Take what was sent off the client's allowances; what it has overdrawn it must wait for. May raise MQTTError."""
         broker = conn.broker
-        if conn.state != _OPEN or self.take(conn.options, messages, size, broker.clock()):
+        if conn.state != OPEN or self.take(conn.options, messages, size, broker.clock()):
             return
         broker.rate_limited += 1
         if conn.options.rate_exceeded == "disconnect":
             raise MQTTError(MESSAGE_RATE_TOO_HIGH, "message rate too high")
-        conn.hold(_RATE)
+        conn.hold(RATE)

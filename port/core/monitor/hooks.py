@@ -75,7 +75,7 @@ class Hooks:
         name = getattr(callback, "__name__", callback)  # subset: ok, functions have it, other objects are shown themselves
         self._broker.client_log.line(3, "broker", "%s hook %s failed: %r", event, name, error)
         if event != "error":
-            self._broker.tell("error", None, error)
+            self._broker.emit("error", None, error)
 
     def call(self, event: str, *args: "Any") -> "Any":
         """Call the event's callbacks; the first result that is not None ends the round and is returned.

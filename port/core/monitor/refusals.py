@@ -4,6 +4,7 @@ Loaded by the first refusal. A broker that is installed without it says what it 
 """
 
 from port.core import const
+from port.core.constants import DENIED, MAY_RECEIVE, MAY_RETAIN, MAY_SUBSCRIBE
 from port.core.wire.reason_codes import BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED, QUOTA_EXCEEDED, TOPIC_FILTER_INVALID
 from port.core.wire.topics import is_shared, matches, without_share
 from port.core.limits.client_log import OTHERS, shown
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from port.core.acl.acl import Rule
     from port.core.protocol.connection import Connection
 
-# From port.core.acl.acl, which is there when there is a rule.
-_DENIED = const(-1)
-_RETAIN = const(4)
-_SUBSCRIBE = const(2)
-_RECEIVE = const(4)
 _WARNED = const(-1)  # in place of a level: that an address has had its warning
 _ADDRESSES = const(64)  # as port.core.limits.client_log has it
 # Pairs, not dicts: a firmware has them in its flash.
@@ -137,10 +133,10 @@ def _with_option(code: int, text: str) -> str:
 def tell(session: "Session", action: int, topic: bytes, code: int, text: str) -> None:
     """Log what a client that stays may not do, see port.core.limits.client_log.denied."""
     log = session.broker.client_log
-    level = 0 if action == _RECEIVE else _level(log, host(session.address))
+    level = 0 if action == MAY_RECEIVE else _level(log, host(session.address))
     if _left_out(log, host(session.address), level):  # before anything is looked for: who is refused much must not cost much
         return
-    if action == _SUBSCRIBE:
+    if action == MAY_SUBSCRIBE:
         why = _of_subscription(session, topic, code)
     elif code == QUOTA_EXCEEDED and not text:
         why = _of_retained(session)
@@ -149,7 +145,7 @@ def tell(session: "Session", action: int, topic: bytes, code: int, text: str) ->
     else:
         why = _with_option(code, text)
     if code == NOT_AUTHORIZED and text in _VAGUE:
-        why += ", " + _rule(session, action, without_share(topic) if action == _SUBSCRIBE else topic)
+        why += ", " + _rule(session, action, without_share(topic) if action == MAY_SUBSCRIBE else topic)
     who: "Any" = session.conn or named(session.client_id, session.user, session.address)
     log.line(level, session.address, "%s: %s %s is refused: %s (0x%02x)", who, _said(_DOING, action), shown(topic), why, code)
 
@@ -225,10 +221,10 @@ def _rule(session: "Session", action: int, topic: bytes) -> str:
             if found is not None:
                 number, rule_filter, verdict = found
                 rule = "rule %d of %s (%s)" % (number, where, shown(rule_filter))
-                if verdict == _DENIED:
+                if verdict == DENIED:
                     return "denied by " + rule
-                if action != _SUBSCRIBE:
-                    return "%s allows QoS %d at most%s" % (rule, verdict & 3, "" if verdict & _RETAIN else ", not retained")
+                if action != MAY_SUBSCRIBE:
+                    return "%s allows QoS %d at most%s" % (rule, verdict & 3, "" if verdict & MAY_RETAIN else ", not retained")
                 return "refused by a hook"
         if access.authorizer is not None:
             return "denied by its authorizer"
@@ -250,8 +246,8 @@ def _deciding(session: "Session", action: int, topic: bytes, rules: "Any") -> "O
         if entry is None:
             continue
         actions, rule_filter, verdict = entry
-        if action == _SUBSCRIBE:
-            if covers(rule_filter, topic) and (actions & action or actions & _RECEIVE and verdict == _DENIED):
+        if action == MAY_SUBSCRIBE:
+            if covers(rule_filter, topic) and (actions & action or actions & MAY_RECEIVE and verdict == DENIED):
                 return number, rule_filter, verdict
         elif actions & action and matches(rule_filter, topic):
             return number, rule_filter, verdict

@@ -17,6 +17,7 @@ sends one message at a time, a few a second, never waits.
 """
 
 from port.core import const
+from port.core.constants import CROWDED
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from port.core.protocol.connection import Connection
     from port.core.broker import Broker
 
-_CROWDED = const(16)  # Connection.held
 _BURST = const(32)  # PUBLISH packets that a publisher may send in a second, one at a time, and never wait
 _SECOND = const(1000)  # ms
 _MINUTE = const(60000)  # ms
@@ -205,7 +205,7 @@ class Backpressure:
         self._sent[conn.session] = messages
         if messages < _BURST and not more:
             return False
-        conn.hold(_CROWDED)
+        conn.hold(CROWDED)
         wait = self._waiting.get(session)
         if wait is None:
             wait = self._waiting[session] = _Wait(self, session)
@@ -221,7 +221,7 @@ class Backpressure:
         if wait is None or not self.broker.is_half_full() or not self.waits_for(session):
             self.broker.scarce = None
             return False
-        conn.hold(_CROWDED)
+        conn.hold(CROWDED)
         wait.add(conn)
         return True
 
@@ -288,6 +288,6 @@ class Backpressure:
         wait = self._waiting.get(session)
         if wait is not None:
             self._give_up(wait)
-        if conn.held & _CROWDED:
+        if conn.held & CROWDED:
             for wait in self._waiting.values():
                 wait.leave(conn)

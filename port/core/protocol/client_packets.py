@@ -23,6 +23,7 @@ b"", 0, False, None or no properties.
 """
 
 from port.core import const
+from port.core.constants import NO_LOCAL
 from port.core.wire.codec import (
     AUTH,
     CONNACK,
@@ -76,7 +77,6 @@ if TYPE_CHECKING:
 
     Packet = dict[str, Any]
 
-_NO_LOCAL = const(4)
 
 _ACK_CODES = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
 _RELEASE_CODES = b"\x00\x92"
@@ -412,5 +412,5 @@ def _check_filters(filters: "list[Any]", subscribing: bool, version: int) -> Non
         # [MQTT-3.8.3-5], in MQTT 3.1.1 [MQTT-3-8.3-4]
         if options & 3 == 3 or options & 0x30 == 0x30 or options > (0x3F if version == 5 else 2):
             raise MQTTError(MALFORMED_PACKET, "invalid subscription options 0x%02x" % options)
-        if shared and options & _NO_LOCAL:  # [MQTT-3.8.3-4]
+        if shared and options & NO_LOCAL:  # [MQTT-3.8.3-4]
             raise MQTTError(PROTOCOL_ERROR, "no local on a shared subscription")

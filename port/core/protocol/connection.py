@@ -9,6 +9,7 @@ client, OPEN while a session is attached, CLOSED for ever.
 """
 
 from port.core import const
+from port.core.constants import ASKING, AUTHENTICATING, CLOSED, CROWDED, FULL, NEW, OPEN, RATE, STORING, TURN
 from port.core.wire.codec import (
     AUTH,
     CONNECT,
@@ -55,18 +56,6 @@ if TYPE_CHECKING:
     from port.core.protocol.mqtt5 import MQTT5
     from port.core.broker import Broker
 
-_NEW = const(0)
-_AUTHENTICATING = const(1)
-_OPEN = const(2)
-_CLOSED = const(3)
-
-# Why nothing of a client's is handled for a while, bits of `held`.
-_ASKING = const(1)  # an authenticator or authorizer is thinking
-_RATE = const(2)  # it has sent too fast
-_STORING = const(4)  # it sends faster than the store writes
-_TURN = const(8)  # its turn is over, see Broker.turn
-_CROWDED = const(16)  # it has filled a receiver's queue, see port.core.protocol.backpressure
-_FULL = const(32)  # its own queue is full, and it is to end for that
 
 # What handling a packet costs that is none of the common ones, in the units of Broker.turn.
 _DISPATCHED = const(6)
@@ -95,7 +84,7 @@ class Connection:
     bridge     whether it says it is a bridge to another broker
     seat       its place among those of its listener, or None, see port.core.protocol.listener_places
     early      bytes kept of a client that is not let in yet
-    promised   number of the batch that must be durable before what is in `out` may be sent, see port.core.storage.journal
+    ack_after_batch  number of the batch that must be durable before what is in `out` may be sent, see port.core.storage.journal
     out        packets to send at the next flush
     unfinished a SUBSCRIBE or UNSUBSCRIBE under way, see port.core.protocol.handle_subscribe; packets behind it wait
     """
@@ -103,7 +92,7 @@ class Connection:
     __slots__ = (
         "broker", "listener", "transport", "address", "state", "version", "session", "out",
         "rest", "need", "deadline", "silence", "fast", "granted", "aliases", "problem_information", "max_packet",
-        "identity", "held", "rate", "blocked", "promised", "unfinished", "owner", "before", "after", "early", "gone",
+        "identity", "held", "rate", "blocked", "ack_after_batch", "unfinished", "owner", "before", "after", "early", "gone",
         "bridge", "seat",
     )  # fmt: skip
 
@@ -112,7 +101,7 @@ class Connection:
         self.listener = listener
         self.transport = transport
         self.address = address
-        self.state = _NEW
+        self.state = NEW
         self.version = 0
         self.session: "Optional[Session]" = None
         self.out: "list[Any]" = []
@@ -134,7 +123,7 @@ class Connection:
         self.after: "Any" = None
         self.seat: "Any" = None
         self.early = 0
-        self.promised = 0
+        self.ack_after_batch = 0
         self.gone = ""
         self.unfinished: "Optional[Filters]"
         # What every read asks for; more than one in a line: tools/bundles.py leaves it with the instance, where it is found sooner.
@@ -172,7 +161,7 @@ class Connection:
                 self.broker.large += len(data)
         end = len(data)
         try:
-            at = self._feed(data, data, 0, end) if self.state == _OPEN and not self.held else self.feed(data, data, end)
+            at = self._feed(data, data, 0, end) if self.state == OPEN and not self.held else self.feed(data, data, end)
         except Exception as e:
             self.fault(e)
         else:
@@ -187,9 +176,9 @@ class Connection:
         else:
             self.rest += data
         broker.partial_bytes += len(data)
-        if len(self.rest) > _SMALL and self.state == _OPEN and broker.lacks(0):
+        if len(self.rest) > _SMALL and self.state == OPEN and broker.lacks(0):
             self.fail(MQTTError(QUOTA_EXCEEDED, "no room for the rest of it"))
-        elif self.held == _CROWDED:
+        elif self.held == CROWDED:
             self._look_ahead(self.rest, 0)
 
     def _look_ahead(self, rest: "bytearray", i: int) -> bool:
@@ -198,7 +187,7 @@ class Connection:
         From rest[i] on, as far as the turn goes; the job it leaves then goes on with the rest.
         """
         broker = self.broker
-        if not self._keeps(rest) or self.held != _CROWDED:
+        if not self._keeps(rest) or self.held != CROWDED:
             return False
         end = len(rest)
         others = bytearray()
@@ -226,7 +215,7 @@ class Connection:
                 broker.partial_bytes -= start
                 self.rest = rest = others
             if len(rest) >= _AHEAD:
-                self.transport.hold(True)
+                self.transport.pause_reading()
             if broker.spent >= broker.turn:
                 broker.give_turn(lambda: self._look_ahead(rest, i - start))
         return False
@@ -244,7 +233,7 @@ class Connection:
         """Something came that is not a whole packet."""
         if self.silence and not self.held:
             self.deadline = 0
-        elif self.state != _OPEN and self.rest is not None:
+        elif self.state != OPEN and self.rest is not None:
             try:
                 self.expect(len(self.rest))
             except MQTTError as e:
@@ -258,12 +247,12 @@ class Connection:
         filled anew. What it raises is for `fault`: it ends the connection, not the broker.
         """
         # To mypyc a bytearray is bytes, too, and these it indexes without a call.
-        if self.state == _OPEN:
+        if self.state == OPEN:
             return 0 if self.held else self._feed(data, view, 0, end)  # type: ignore[arg-type]
         at = end
-        if self.state != _CLOSED:
+        if self.state != CLOSED:
             at = 0 if self.held else self._handshake(data, view, end)  # type: ignore[arg-type]
-        return self._feed(data, view, at, end) if self.state == _OPEN and not self.held else at  # type: ignore[arg-type]
+        return self._feed(data, view, at, end) if self.state == OPEN and not self.held else at  # type: ignore[arg-type]
 
     def fault(self, error: Exception) -> None:
         """End the connection for what handling its packets has raised."""
@@ -421,7 +410,7 @@ class Connection:
                 others += 1
                 self._dispatch(first, bytes(view[at:stop]))
                 names = self.fast
-            if self.state != _OPEN:
+            if self.state != OPEN:
                 i = end
                 break
             if self.held:
@@ -454,19 +443,19 @@ class Connection:
     def _end_turn(self, messages: int, more: bool) -> None:
         """So many PUBLISH packets, and what else was handled with them, are enough for now; `more`: there are more packets."""
         broker = self.broker
-        if self.state == _OPEN and not self.held and not broker.pressure.hold(self, messages, more) and more:
-            self.hold(_TURN)
+        if self.state == OPEN and not self.held and not broker.pressure.hold(self, messages, more) and more:
+            self.hold(TURN)
             broker.give_turn(self.turn)
 
     def tick(self, now: int) -> None:
         """A second has passed for a client that is held: it is read again, or there will be no answer about it."""
-        if self.held & _ASKING and now >= self.deadline:
+        if self.held & ASKING and now >= self.deadline:
             self.broker.auth_timeouts += 1
             self.fail(MQTTError(SERVER_BUSY, "no answer within auth_timeout"))
-        elif self.held & _TURN and self.state != _OPEN and now >= self.deadline:
+        elif self.held & TURN and self.state != OPEN and now >= self.deadline:
             self.close(KEEP_ALIVE_TIMEOUT, "not let in within connect_timeout", True)
-        elif self.held & _RATE and (self.rate is None or self.rate.take(self.options, 0, 0, now)):
-            self.go_on(_RATE)
+        elif self.held & RATE and (self.rate is None or self.rate.take(self.options, 0, 0, now)):
+            self.go_on(RATE)
 
     def _long(self, data: "Buffer", i: int, end: int) -> int:
         """A remaining length of three or four bytes goes to `need`; returns where the body starts, 0 if incomplete."""
@@ -492,19 +481,19 @@ class Connection:
         i = 0
         broker = self.broker
         broker.spent = 0
-        while end > i and self.state != _OPEN:
+        while end > i and self.state != OPEN:
             if broker.spent >= broker.turn and not self.held:
-                self.hold(_TURN)
+                self.hold(TURN)
                 broker.give_turn(self.turn)
             if self.held:  # an authenticator is thinking, or others come first
                 self.expect(end - i)
                 return i
             self.expect(0)
             first = data[i]
-            if self.state == _NEW and first != 0x10:  # [MQTT-3.1.0-1]
+            if self.state == NEW and first != 0x10:  # [MQTT-3.1.0-1]
                 self.close(PROTOCOL_ERROR, "first packet is not a CONNECT")
                 return end
-            if self.state == _AUTHENTICATING and first & 0xF0 not in (0xF0, 0xE0):
+            if self.state == AUTHENTICATING and first & 0xF0 not in (0xF0, 0xE0):
                 raise MQTTError(PROTOCOL_ERROR, "packet before authentication is done")
             at = self._long(data, i, end)
             if not at:
@@ -521,13 +510,13 @@ class Connection:
             body = bytes(view[at:stop])
             i = stop
             broker.packets_received += 1
-            if self.state == _NEW:
+            if self.state == NEW:
                 handle_connect(self, body)
-                if self.state == _AUTHENTICATING:
+                if self.state == AUTHENTICATING:
                     self.expect(0)
             else:
                 self._dispatch(first, body)
-            if self.state == _CLOSED:
+            if self.state == CLOSED:
                 return end
         return i
 
@@ -537,13 +526,13 @@ class Connection:
 
         Raises MQTTError when all such connections together keep too much, and none of another address gives way.
         """
-        if self.state == _AUTHENTICATING:
+        if self.state == AUTHENTICATING:
             size += self.identity.connect.size  # type: ignore[union-attr]
         change = size - self.early
         if change:
             self.early = size
             self.owner.weight += change
-            self.broker.expected += change
+            self.broker.handshake_bytes += change
             self.broker.lighten(self)
 
     # -- held --------------------------------------------------------------------------------
@@ -553,9 +542,9 @@ class Connection:
 
         What has filled a receiver's queue is read a little further, see `_look_ahead`.
         """
-        if self.held in (0, _CROWDED) and why != _CROWDED:
-            self.transport.hold(True)
-        if why == _ASKING:
+        if self.held in (0, CROWDED) and why != CROWDED:
+            self.transport.pause_reading()
+        if why == ASKING:
             self.deadline = self.broker.clock() + self.options.auth_timeout * 1000
         self.held |= why
 
@@ -564,7 +553,7 @@ class Connection:
         if not self.held & why:
             return
         self.held &= ~why
-        if self.held or self.state == _CLOSED:
+        if self.held or self.state == CLOSED:
             return
         if self.unfinished is not None:
             journal = self.broker.journal
@@ -573,31 +562,31 @@ class Connection:
                 self.unfinished.go_on()
             except Exception as e:
                 self.fault(e)
-            if journal is not None and journal.size > before and self.state != _CLOSED:
+            if journal is not None and journal.size > before and self.state != CLOSED:
                 journal.check_backlog(self)
-            if self.held or self.state == _CLOSED:
+            if self.held or self.state == CLOSED:
                 return
         self.read_on()
 
     def read_on(self) -> None:
         """Nothing holds the client any more: handle what has come already."""
         if not self.gone:
-            self.transport.hold(False)
+            self.transport.resume_reading()
         self.take(b"")
         if self.gone and not self.held:
             self.lost(self.gone)
 
     def relieved(self) -> bool:
         """The receiver it has waited for has taken what was queued for it: go on. A job, see Broker.give_turn."""
-        return self._resume(_CROWDED)
+        return self._resume(CROWDED)
 
     def turn(self) -> bool:
         """Others have been served: go on with what came. A job, see Broker.give_turn."""
-        return self._resume(_TURN)
+        return self._resume(TURN)
 
     def stored(self) -> bool:
         """There is room again for what it brings the store: go on. A job, see Broker.give_turn."""
-        return self._resume(_STORING)
+        return self._resume(STORING)
 
     def _resume(self, why: int) -> bool:
         broker = self.broker
@@ -629,7 +618,7 @@ class Connection:
 
     def knows(self, identity: "Identity") -> bool:
         """True while what is decided about this identity concerns the client."""
-        return self.identity is identity and self.state != _CLOSED
+        return self.identity is identity and self.state != CLOSED
 
     # -- packets -------------------------------------------------------------------------
 
@@ -702,7 +691,7 @@ class Connection:
 
     def reply(self, data: bytes) -> None:
         """Put a packet into the outbox, unless the connection was closed by what it answers."""
-        if self.state == _CLOSED:
+        if self.state == CLOSED:
             return
         out = self.out
         if not out:
@@ -747,7 +736,7 @@ class Connection:
         """The host has sent most of what it had; a flush should follow."""
         self.blocked &= ~why
         session = self.session
-        if self.state == _OPEN and not self.blocked and session is not None and session.conn is self:
+        if self.state == OPEN and not self.blocked and session is not None and session.conn is self:
             session.out = self.out
             session.pump()
 
@@ -755,11 +744,11 @@ class Connection:
 
     def fail(self, error: MQTTError) -> None:
         """End the connection for `error`, telling the client as its protocol version allows [MQTT-4.13.1-1]."""
-        if self.state == _CLOSED:
+        if self.state == CLOSED:
             return
         code = error.code
-        self.broker.tell("error", self.session, error)
-        if self.state != _OPEN:
+        self.broker.emit("error", self.session, error)
+        if self.state != OPEN:
             self.refuse(code, error.text)
             return
         if self.version == 5:
@@ -768,9 +757,9 @@ class Connection:
 
     def overflow(self) -> None:
         """Its queue is full: end the connection, but not before what has filled it is done, which may go to others as well."""
-        if not self.held & _FULL:
+        if not self.held & FULL:
             self.broker.give_turn(self._overflown)
-            self.hold(_FULL)
+            self.hold(FULL)
 
     def _overflown(self) -> bool:
         self.fail(MQTTError(QUOTA_EXCEEDED, "queue full"))
@@ -792,10 +781,10 @@ class Connection:
         `code` says why; the will goes out unless the client took it back before. `told`: the last
         packet in the outbox tells the client.
         """
-        if self.state == _CLOSED:
+        if self.state == CLOSED:
             return
-        was_open = self.state == _OPEN
-        self.state = _CLOSED
+        was_open = self.state == OPEN
+        self.state = CLOSED
         broker = self.broker
         self.let_go()
         if self.unfinished is not None:
@@ -805,7 +794,7 @@ class Connection:
         try:
             if self.version == 5 and broker.mqtt5 is not None:  # there may have been no memory to load it
                 broker.mqtt5.close(self)
-            if self.promised > broker.durable:
+            if self.ack_after_batch > broker.durable:
                 broker.journal.closing(self, told)
             if self.out:
                 broker.send(self)
@@ -820,10 +809,10 @@ class Connection:
 
     def lost(self, text: str = "connection lost") -> None:
         """The host found the connection gone. What it has sent before, which may be a DISCONNECT, is handled first."""
-        waits = self.held and not self.held & (_ASKING | _FULL)
-        if waits and self.state == _OPEN and (self.rest is not None or self.unfinished is not None):
+        waits = self.held and not self.held & (ASKING | FULL)
+        if waits and self.state == OPEN and (self.rest is not None or self.unfinished is not None):
             self.gone = text
-            self.transport.hold(True)
+            self.transport.pause_reading()
         else:
             self.close(UNSPECIFIED_ERROR, text, True)
 

@@ -5,6 +5,7 @@ client may come in, at once or later.
 """
 
 from port.core import const
+from port.core.constants import ASKING, AUTHENTICATING, MAY_PUBLISH, MAY_SUBSCRIBE, OPEN, UNDECIDED
 from port.core.wire.codec import Reader, is_utf8, packet
 from port.core.wire.reason_codes import (
     BAD_AUTHENTICATION_METHOD,
@@ -46,19 +47,12 @@ if TYPE_CHECKING:
     from port.core.protocol.connection import Connection
     from port.core.protocol.mqtt5 import MQTT5
 
-_AUTHENTICATING = const(1)
-_OPEN = const(2)
-_ASKING = const(1)  # Connection.held
 _CLEAN_START = const(0x02)
 _WILL = const(0x04)
 _WILL_QOS = const(0x18)
 _WILL_RETAIN = const(0x20)
 _PASSWORD = const(0x40)
 _USER_NAME = const(0x80)
-# From port.core.acl.acl, which is loaded when there is a rule.
-_PUBLISH = const(1)
-_SUBSCRIBE = const(2)
-_UNDECIDED = const(-2)
 _TIGHT = const(2)  # Broker.shortage at which who has a session may come back still
 NO_PLACE = "above owner_share"
 _BRIDGE_STATES = b"$SYS/broker/connection/"  # where mosquitto's bridges have their will
@@ -180,7 +174,7 @@ def handle_connect(conn: "Connection", body: bytes) -> None:
         connect.client_id = broker.new_client_id(conn.options.auto_id_prefix.encode())  # [MQTT-3.1.3-6]
         connect.assigned = True
     _check_length(conn, connect)
-    conn.state = _AUTHENTICATING
+    conn.state = AUTHENTICATING
     if must_wait(identity):
         raise MQTTError(BANNED, "max_auth_failures reached")
     if mqtt5 is None or not mqtt5.authenticates(conn, connect):
@@ -197,7 +191,7 @@ def decided(conn: "Connection", code: int) -> None:
     """The authenticators have decided, or the one that was asked is still thinking. Raises MQTTError."""
     if code == PENDING:
         begin(conn.identity)  # type: ignore[arg-type]
-        conn.hold(_ASKING)
+        conn.hold(ASKING)
     else:
         authenticated(conn, code)
 
@@ -273,8 +267,8 @@ def _may_leave_will(conn: "Connection", will: Message, access: "Optional[Access]
     if connect.may_leave_will:
         return True
     verdict = access.judge(will, conn.broker.clock())
-    if verdict == _UNDECIDED:
-        conn.ask(_PUBLISH, will.name)
+    if verdict == UNDECIDED:
+        conn.ask(MAY_PUBLISH, will.name)
         return False
     if verdict < 0:
         raise MQTTError(NOT_AUTHORIZED, "not authorized for the topic of the will")
@@ -294,7 +288,7 @@ def _may_resume(conn: "Connection", session: "Session", access: "Optional[Access
         judged = connect.judged = Judged(session)
     topic_filter = judged.go_on(access, conn.broker.clock())
     if topic_filter is not None:
-        conn.ask(_SUBSCRIBE, topic_filter)
+        conn.ask(MAY_SUBSCRIBE, topic_filter)
     elif not judged.done:
         from port.core.protocol.pending_auth import wait_turn
 
@@ -305,7 +299,7 @@ def _may_resume(conn: "Connection", session: "Session", access: "Optional[Access
 def authenticated(conn: "Connection", code: int) -> None:
     """The client may come in, or not: attach its session and send CONNACK. Raises MQTTError."""
     broker = conn.broker
-    if conn.state != _AUTHENTICATING:
+    if conn.state != AUTHENTICATING:
         return  # it has gone meanwhile
     identity: Identity = conn.identity  # type: ignore[assignment]
     connect: Connect = identity.connect  # type: ignore[assignment]
@@ -457,7 +451,7 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     identity.connect = None
     session.set_options(options)
     conn.session = session
-    conn.state = _OPEN
+    conn.state = OPEN
     conn.silence = connect.held_to(options) * 1500  # one and a half times the keep alive [MQTT-3.1.2-22]
     conn.deadline = 0
     session.address = conn.address

@@ -1,6 +1,7 @@
 """PUBLISH from a client (clause 3.3): parse, check, hand to the broker, acknowledge."""
 
 from port.core import const
+from port.core.constants import MAY_PUBLISH, UNDECIDED
 from port.core.wire.reason_codes import (
     MALFORMED_PACKET,
     PROTOCOL_ERROR,
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from port.core.protocol.connection import Connection
     from port.core.protocol.mqtt5 import MQTT5
 
-_UNDECIDED = const(-2)  # port.core.acl.acl has these two
-_MAY_PUBLISH = const(1)
 _PUBACK = const(0x40)
 _PUBREC = const(0x50)
 
@@ -61,7 +60,7 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> int:
         if received is None:
             received = sender.received = {}
         limit = sender.options.receive_maximum if version5 else sender.options.max_unreleased
-        if packet_id in received or len(received) >= limit or sender.number:
+        if packet_id in received or len(received) >= limit or sender.store_id:
             return 0
     dirty = broker.dirty
     message = None
@@ -69,14 +68,14 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> int:
     for session in known[1]:
         out = session.out
         # Without room there may be some that `room` does not tell of; where something waits `deliver` sees to that.
-        if session.number or len(session.inflight) >= session.room and (session.room < 0 or not session.has_room()):
+        if session.store_id or len(session.inflight) >= session.send_window and (session.send_window < 0 or not session.has_room()):
             if message is None:
                 message = from_packet(packet, version5)
                 journal = broker.journal
                 serial = 0 if journal is None else journal.serial
                 entry: "Any" = (message, first & 6, None, None, 0)
                 size = message.size()
-            if out is not None or session.number or not session.put_by(entry, size):
+            if out is not None or session.store_id or not session.put_by(entry, size):
                 session.deliver(message, first & 6, None, None, entry)
             continue
         inflight = session.inflight
@@ -183,8 +182,8 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
         broker.router.deliver_quick(message, route)
     else:
         code, text = broker.accept_message(message, session)
-        if code == _UNDECIDED:
-            conn.ask(_MAY_PUBLISH, name)
+        if code == UNDECIDED:
+            conn.ask(MAY_PUBLISH, name)
             return
     if not qos:
         return

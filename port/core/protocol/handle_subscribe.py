@@ -4,6 +4,7 @@ A packet with many filters takes several turns, and waits where an authorizer ha
 """
 
 from port.core import const
+from port.core.constants import MAY_SUBSCRIBE, NO_LOCAL, OPEN, QOS, RETAIN_AS_PUBLISHED, TURN, UNDECIDED
 from port.core.wire.codec import SUBSCRIBE, UNSUBSCRIBE, Reader, packet, u16
 from port.core.wire.reason_codes import (
     MALFORMED_PACKET,
@@ -25,13 +26,6 @@ if TYPE_CHECKING:
     from port.core.sessions.session import Session
     from port.core.protocol.connection import Connection
 
-_QOS = const(3)
-_NO_LOCAL = const(4)
-_RETAIN_AS_PUBLISHED = const(8)
-_UNDECIDED = const(-2)  # port.core.acl.acl has these two
-_SUBSCRIBE = const(2)
-_TURN = const(8)  # Connection.held
-_OPEN = const(2)  # Connection.state
 
 # What a filter costs in the units of Broker.turn: to check it, to make or end a subscription, and if the packet had it already.
 # One more for eight bytes: all of them are looked at.
@@ -110,7 +104,7 @@ class Filters:
                 continue
             topic_filter, options = asked[len(codes)]
             code = self._unsubscribe(topic_filter) if self._identifier < 0 else self._subscribe(topic_filter, options)
-            if code == _UNDECIDED or conn.state != _OPEN:  # a hook may have ended the connection
+            if code == UNDECIDED or conn.state != OPEN:  # a hook may have ended the connection
                 return
             codes.append(code)
         if self._identifier >= 0:
@@ -129,7 +123,7 @@ class Filters:
     def _wait(self) -> None:
         """The turn is over; it goes on with the next one."""
         conn = self._conn
-        conn.hold(_TURN)
+        conn.hold(TURN)
         conn.broker.give_turn(conn.turn)
 
     def _check(self) -> None:
@@ -150,13 +144,13 @@ class Filters:
         if self._identifier >= 0:
             options = reader.u8()
             if conn.version == 3:  # which does not use the other bits
-                options &= _QOS
+                options &= QOS
             # [MQTT-3.8.3-5], and in MQTT 3.1.1 [MQTT-3-8.3-4]
-            if options & _QOS == 3 or options & 0xC0 or options & 0x30 == 0x30 or conn.version != 5 and options > 2:
+            if options & QOS == 3 or options & 0xC0 or options & 0x30 == 0x30 or conn.version != 5 and options > 2:
                 raise MQTTError(MALFORMED_PACKET, "invalid subscription options 0x%02x" % options)
             if conn.bridge and conn.version != 5:  # what it sends there must not come back from here, nor lose its RETAIN
-                options |= _RETAIN_AS_PUBLISHED if is_shared(topic_filter) else _NO_LOCAL | _RETAIN_AS_PUBLISHED
-            if options & _NO_LOCAL and is_shared(topic_filter):  # [MQTT-3.8.3-4]
+                options |= RETAIN_AS_PUBLISHED if is_shared(topic_filter) else NO_LOCAL | RETAIN_AS_PUBLISHED
+            if options & NO_LOCAL and is_shared(topic_filter):  # [MQTT-3.8.3-4]
                 raise MQTTError(PROTOCOL_ERROR, "no local on a shared subscription")
             options |= self._identifier << 8
         mount = conn.session.mount  # type: ignore[union-attr]
@@ -166,7 +160,7 @@ class Filters:
         self._count(_ASKED)
 
     def _subscribe(self, topic_filter: bytes, options: int) -> int:
-        """Make a subscription; returns the reason code, _UNDECIDED while the authorizer is asked."""
+        """Make a subscription; returns the reason code, UNDECIDED while the authorizer is asked."""
         conn = self._conn
         session: "Session" = conn.session  # type: ignore[assignment]
         before = self._made.get(topic_filter)
@@ -179,15 +173,15 @@ class Filters:
         if _is_valid(conn, topic_filter, plain):  # first: rules and authorizers are not asked about what is too long
             access = session.access
             if access is not None and access.authorizer is not None:
-                if access.subscribe(plain, conn.broker.clock()) == _UNDECIDED:
-                    conn.ask(_SUBSCRIBE, plain)
-                    return _UNDECIDED
+                if access.subscribe(plain, conn.broker.clock()) == UNDECIDED:
+                    conn.ask(MAY_SUBSCRIBE, plain)
+                    return UNDECIDED
             conn.broker.spent += _FILTER
             code = _subscribe(conn, session, topic_filter, plain, options)
         else:
             conn.broker.spent += _CHECKED
-        if code > 2 and conn.state == _OPEN:
-            denied(session, _SUBSCRIBE, topic_filter, code)
+        if code > 2 and conn.state == OPEN:
+            denied(session, MAY_SUBSCRIBE, topic_filter, code)
         self._made[topic_filter] = (options, code, new if before is None else before[2])
         if before is None:
             self._count(_MADE)
@@ -202,14 +196,14 @@ class Filters:
             return NO_SUBSCRIPTION_EXISTED
         conn.broker.spent += _FILTER
         self._ended = True
-        conn.broker.tell("unsubscribe", session, topic_filter)
+        conn.broker.emit("unsubscribe", session, topic_filter)
         if topic_filter in session.subscriptions:  # the hook may have ended the session
             conn.broker.unsubscribe_session(session, topic_filter)
         return 0
 
     def _promise(self) -> None:
         """What it is answered with says that the subscriptions are kept."""
-        if self._conn.session.number and min(self._codes) <= 2:  # type: ignore[union-attr]
+        if self._conn.session.store_id and min(self._codes) <= 2:  # type: ignore[union-attr]
             self._conn.broker.journal.wait(self._conn)
 
     def _join(self) -> bool:
@@ -234,7 +228,7 @@ class Filters:
                 continue
             if topic_filter in session.subscriptions:  # it may have lost it again meanwhile
                 self.joining = True
-                conn.broker.replay_retained(session, topic_filter, options & ~_QOS | code)  # [MQTT-3.3.1-9] [MQTT-3.3.1-10]
+                conn.broker.replay_retained(session, topic_filter, options & ~QOS | code)  # [MQTT-3.3.1-9] [MQTT-3.3.1-10]
         return end < len(asked)
 
     def _suback(self) -> None:
@@ -250,7 +244,7 @@ class Filters:
             if conn.version == 4:
                 codes[i] = 0x80
             elif conn.version == 3:  # its SUBACK knows no refusal (MQTT 3.1 section 3.9)
-                codes[i] = min(self._asked[i][1] & _QOS, conn.options.max_qos)
+                codes[i] = min(self._asked[i][1] & QOS, conn.options.max_qos)
         if session.access is not None:
             session.access.subscribed()
         conn.reply(packet(0x90, u16(self._packet_id) + (b"\0" if conn.version == 5 else b"") + bytes(codes)))
@@ -260,7 +254,7 @@ class Filters:
     def _unsuback(self) -> None:
         """Answer an UNSUBSCRIBE [MQTT-3.10.4-4] [MQTT-3.10.4-5]."""
         conn = self._conn
-        if conn.session.number and self._ended:  # type: ignore[union-attr]
+        if conn.session.store_id and self._ended:  # type: ignore[union-attr]
             conn.broker.journal.wait(conn)
         conn.reply(packet(0xB0, u16(self._packet_id) + (b"\0" + bytes(self._codes) if conn.version == 5 else b"")))
 
@@ -310,13 +304,13 @@ def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, plai
         if allowed < 0:
             broker.denied_subscriptions += 1
             return NOT_AUTHORIZED
-    refused = broker.tell("subscribe", session, topic_filter, options)
-    if conn.state != _OPEN:  # the hook has ended the connection, and the session perhaps with it
+    refused = broker.emit("subscribe", session, topic_filter, options)
+    if conn.state != OPEN:  # the hook has ended the connection, and the session perhaps with it
         refused = NOT_AUTHORIZED
     if refused is not None:
         return refused if isinstance(refused, int) and 0x80 <= refused <= 0xFF else NOT_AUTHORIZED
-    qos = min(options & _QOS, limits.max_qos, allowed & _QOS)
-    broker.subscribe_session(session, topic_filter, options & ~_QOS | qos)
+    qos = min(options & QOS, limits.max_qos, allowed & QOS)
+    broker.subscribe_session(session, topic_filter, options & ~QOS | qos)
     return qos
 
 

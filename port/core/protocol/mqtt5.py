@@ -5,6 +5,7 @@ serves MQTT 3.1 and 3.1.1.
 """
 
 from port.core import const
+from port.core.constants import OPEN
 from port.core.wire.codec import AUTH, CONNECT, DISCONNECT, PUBCOMP, PUBLISH, PUBREL, SUBSCRIBE, Reader, packet, u16, u32, varint
 from port.core.wire.properties import (
     ASSIGNED_CLIENT_IDENTIFIER,
@@ -74,7 +75,6 @@ if TYPE_CHECKING:
     # topic alias (-1: none), message expiry interval in s or None, and the properties to forward
     Parsed = tuple[int, "Optional[int]", bytes]
 
-_OPEN = const(2)
 # What a byte of properties costs, and a step of enhanced authentication, in the units of Broker.turn.
 _PARSED = const(2)
 _EXCHANGED = const(40)
@@ -374,7 +374,7 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
     code, answer = authenticator.exchange(identity, data)
     if code != CONTINUE_AUTHENTICATION:
         code = checked_answer(authenticator, code)
-    if code == SUCCESS and conn.state == _OPEN and identity.user != conn.session.user:  # type: ignore[union-attr]
+    if code == SUCCESS and conn.state == OPEN and identity.user != conn.session.user:  # type: ignore[union-attr]
         code = NOT_AUTHORIZED  # the session is nobody else's
     if code >= 0x80:
         failed(conn, code)
@@ -382,11 +382,11 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
     properties: "Properties" = {AUTHENTICATION_METHOD: authenticator.method}
     if answer is not None:
         properties[AUTHENTICATION_DATA] = answer
-    if code == SUCCESS and conn.state != _OPEN:
+    if code == SUCCESS and conn.state != OPEN:
         identity.connect.extra = properties  # type: ignore[union-attr]
         authenticated(conn, code)
         return
-    if conn.state != _OPEN:
+    if conn.state != OPEN:
         begin(identity)
     else:  # a re-authentication goes on, or has come to its end
         identity.renewing = code == CONTINUE_AUTHENTICATION

@@ -1,6 +1,7 @@
 """Authenticators and authorizers that take their time: the client waits, held, until they have answered."""
 
 from port.core import const
+from port.core.constants import ASKING, AUTHENTICATING, CLOSED, OPEN, TURN
 from port.core.wire.reason_codes import NOT_AUTHORIZED, SUCCESS, MQTTError
 from port.core.auth.authenticator import Identity
 from port.core.acl.client_policy import find_access
@@ -12,11 +13,6 @@ if TYPE_CHECKING:
 
     from port.core.protocol.connection import Connection
 
-_AUTHENTICATING = const(1)  # Connection.state
-_OPEN = const(2)
-_CLOSED = const(3)
-_ASKING = const(1)  # Connection.held
-_TURN = const(8)
 _ASKED = const(60)  # what it costs to ask, in the units of Broker.turn
 
 
@@ -25,7 +21,7 @@ def ask(conn: "Connection", action: int, topic: bytes) -> None:
     identity = conn.identity
     broker = conn.broker
     spent = broker.spent
-    conn.hold(_ASKING)
+    conn.hold(ASKING)
     identity.access.authorizer.ask(identity, action, topic)  # type: ignore[union-attr]
     broker.spent = max(broker.spent, spent) + _ASKED  # if it has answered already, a turn has begun in the middle of this one
 
@@ -34,19 +30,19 @@ def wait_turn(conn: "Connection") -> None:
     """Hold a client whose CONNECT takes longer than a turn: it goes on when others have been served."""
 
     def go_on() -> bool:
-        if conn.state == _AUTHENTICATING and conn.held & _TURN:
-            conn.held &= ~_TURN
+        if conn.state == AUTHENTICATING and conn.held & TURN:
+            conn.held &= ~TURN
             _go_on(conn, lambda: SUCCESS)
         return False
 
-    conn.hold(_TURN)
+    conn.hold(TURN)
     conn.broker.give_turn(go_on)
 
 
 def authenticated(conn: "Connection", code: "Optional[int]") -> None:
     """The decision an authenticator had left PENDING: see Identity.authenticated."""
     identity = conn.identity
-    if conn.state != _AUTHENTICATING or not conn.held or identity is None:
+    if conn.state != AUTHENTICATING or not conn.held or identity is None:
         return  # it has gone meanwhile
     _go_on(conn, identity.decide if code is None else lambda: code)
 
@@ -56,27 +52,27 @@ def authorized(conn: "Connection", action: int, topic: bytes, verdict: "Any", tt
     session = conn.session
     identity = conn.identity
     access = session.access if session is not None else identity.access if identity is not None else None
-    if access is None or conn.state == _CLOSED or not conn.held & _ASKING:
+    if access is None or conn.state == CLOSED or not conn.held & ASKING:
         return
     access.answer(action, topic, verdict, conn.broker.clock() + ttl)
-    if conn.state == _AUTHENTICATING:
+    if conn.state == AUTHENTICATING:
         _go_on(conn, lambda: SUCCESS)
     else:
-        conn.go_on(_ASKING)
+        conn.go_on(ASKING)
         conn.broker.flush()
 
 
 def reconsider(conn: "Connection") -> None:
     """Rights and authenticators have changed: whether the client may come in is decided by the new ones."""
     identity = conn.identity
-    if conn.state != _AUTHENTICATING or identity is None or identity.connect is None:
+    if conn.state != AUTHENTICATING or identity is None or identity.connect is None:
         return
     identity.connect.undecided()
     if identity.enhanced:
         if identity.authenticator not in conn.listener.authenticators:
             conn.fail(MQTTError(NOT_AUTHORIZED, "the authentication method is not there any more"))
             return
-    elif conn.held & _ASKING and not identity.current:
+    elif conn.held & ASKING and not identity.current:
         # From the first one on; the answer that is under way is for nobody.
         attempt = identity.attempt
         conn.identity = identity = Identity(conn, identity.connect)
@@ -89,11 +85,11 @@ def reconsider(conn: "Connection") -> None:
 
 def _go_on(conn: "Connection", decide: "Callable[[], int]") -> None:
     """Go on with the CONNECT that was held."""
-    conn.held &= ~_ASKING
+    conn.held &= ~ASKING
     try:
         decided(conn, decide())
     except Exception as e:
         conn.fault(e)
-    if conn.state == _OPEN and not conn.held:
+    if conn.state == OPEN and not conn.held:
         conn.read_on()
     conn.broker.flush()

@@ -1,6 +1,7 @@
 """Rights, options and authenticators of clients that are there already have changed: they are settled anew."""
 
 from port.core import const
+from port.core.constants import DENIED
 from port.core.wire.reason_codes import NOT_AUTHORIZED, MQTTError
 from port.core.wire.topics import without_share
 from port.core.limits.listener import renewed
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from port.core.protocol.connection import Connection
     from port.core.broker import Broker
 
-_DENIED = const(-1)  # port.core.acl.acl has it
 
 
 def set_rules(broker: "Broker", session: "Session", rules: "Optional[list[Rule]]") -> None:
@@ -69,7 +69,7 @@ def _renew(broker: "Broker", session: "Session") -> None:
     identity = None if conn is None else conn.identity
     options = client_options(broker, session.listener, session.user, session.client_id)
     session.set_options(options)
-    broker.settle_family(session)
+    broker.settle_fast_version(session)
     if conn is not None:
         conn.rate = renewed(conn.rate, options, broker.clock())
     own = identity or session.access  # both have rules and authorizer
@@ -94,7 +94,7 @@ def _enforce(broker: "Broker", session: "Session") -> None:
     lost = conn is not None and not still_admitted(conn)
     if access is not None:
         now = broker.clock()
-        filters = [found for found in session.subscriptions if access.subscribe(without_share(found), now) == _DENIED]
+        filters = [found for found in session.subscriptions if access.subscribe(without_share(found), now) == DENIED]
         if filters:
             from port.core.acl.resume_check import take_away
 

@@ -1,6 +1,7 @@
 """From a topic name to its receivers: resolve once, cache, hand each one its copy."""
 
 from port.core import const
+from port.core.constants import NO_LOCAL, QOS, RETAIN_AS_PUBLISHED
 from port.core.wire.reason_codes import MALFORMED_PACKET, TOPIC_NAME_INVALID, MQTTError
 from port.core.wire.topics import has_wildcard, valid_name, without_share
 from port.core.routing.subscriptions import LocalSubscriber, Route, Subscriptions
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     Granted = dict[bytes, tuple[int, tuple[Session, ...]]]
 
-_QOS = const(3)
-_NO_LOCAL = const(4)
-_RETAIN_AS_PUBLISHED = const(8)
 _REMEMBERED = const(512)  # bytes of the longest topic name whose route is cached: the cache is bounded in number
 
 # What it costs in the units of Broker.turn to resolve a name, to distribute a message, and for each of its receivers.
@@ -165,16 +163,16 @@ class Router:
             return self._take_turns(name, 4 + session.version5, route) if once else None
         return self._learn(session, name, route)
 
-    def _take_turns(self, name: bytes, family: int, route: Route) -> "Optional[tuple[Session, ...]]":
+    def _take_turns(self, name: bytes, version: int, route: Route) -> "Optional[tuple[Session, ...]]":
         """Who gets a QoS 0 message as it came, the shared subscription's member included; None where that is not all there is to it."""
         if route.special or route.locals or route.long or len(route.groups) > 1:
             return None
         receivers = []
         for receiver, _ in route.plain:
-            if receiver.family != family:
+            if receiver.fast_version != version:
                 return None
             receivers.append(receiver)
-        member = route.groups[0].turn(name, family)
+        member = route.groups[0].turn(name, version)
         if member is None:
             return None
         receivers.append(member)
@@ -185,14 +183,14 @@ class Router:
         if not route.untried & 1 << i:
             return self.fast[i].get(name)
         route.untried ^= 1 << i
-        family = 4 + i
+        version = 4 + i
         receivers = []
         granted = 2
         for receiver, option in route.plain:
-            if receiver.family != family:
+            if receiver.fast_version != version:
                 return None
             receivers.append(receiver)
-            option &= _QOS
+            option &= QOS
             if option < granted:
                 granted = option
         fast = self.fast[i][name] = self._kept(receivers)
@@ -286,16 +284,16 @@ class Router:
         for session, option in receivers:
             # QoS is the lower of the two [MQTT-3.8.4-8], RETAIN is set only where
             # retain as published asks for it [MQTT-3.3.1-12] [MQTT-3.3.1-13].
-            granted = option & _QOS
+            granted = option & QOS
             flags = (qos if qos < granted else granted) << 1
-            if retain and option & _RETAIN_AS_PUBLISHED:
+            if retain and option & RETAIN_AS_PUBLISHED:
                 flags |= 1
             if flags < 2:
                 session.deliver(message, flags)
                 continue
             if flags != entry[1]:
                 entry = (message, flags, None, None, 0)
-            if session.out is not None or retain or session.number or not session.put_by(entry, size):
+            if session.out is not None or retain or session.store_id or not session.put_by(entry, size):
                 session.deliver(message, flags, None, None, entry)
 
     def deliver_special(
@@ -307,10 +305,10 @@ class Router:
         retain = 0
         identifiers = []
         for option in options:
-            if option & _NO_LOCAL and session is sender:  # [MQTT-3.8.3-3]
+            if option & NO_LOCAL and session is sender:  # [MQTT-3.8.3-3]
                 continue
-            qos = max(qos, option & _QOS)
-            if message.retain and option & _RETAIN_AS_PUBLISHED:
+            qos = max(qos, option & QOS)
+            if message.retain and option & RETAIN_AS_PUBLISHED:
                 retain = 1
             if option >> 8:
                 identifiers.append(option >> 8)

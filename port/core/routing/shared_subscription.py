@@ -1,6 +1,7 @@
 """Shared subscriptions (MQTT 5 clause 4.8.2): each message goes to one member of the group."""
 
 from port.core import const
+from port.core.constants import QOS, RETAIN_AS_PUBLISHED
 from port.core.routing.subscriptions import limited
 
 TYPE_CHECKING = const(0)
@@ -10,8 +11,6 @@ if TYPE_CHECKING:
     from port.core.messages.message import Message
     from port.core.sessions.session import Session
 
-_QOS = const(3)
-_RETAIN_AS_PUBLISHED = const(8)
 _QOS_BITS = const(6)
 
 class SharedGroup:
@@ -95,18 +94,18 @@ class SharedGroup:
         """Hand the message to this member."""
         if session.access is not None:
             options = limited(options, session.access.receive(message.name))
-        qos = min(message.qos, options & _QOS)
-        retain = 1 if options & _RETAIN_AS_PUBLISHED and message.retain else 0
+        qos = min(message.qos, options & QOS)
+        retain = 1 if options & RETAIN_AS_PUBLISHED and message.retain else 0
         identifiers = (options >> 8,) if options >> 8 else None
         session.deliver(message, qos << 1 | retain, identifiers, self)
 
-    def turn(self, name: bytes, family: int) -> "Optional[Session]":
+    def turn(self, name: bytes, version: int) -> "Optional[Session]":
         """Whose turn it is to take a QoS 0 message, without RETAIN, as it came; None where it is nobody's, or in another form."""
         at = self._choose(name, 0, None)
         if at < 0:
             return None
         session, options = self.members[at]
-        if session.family != family or options >> 8:
+        if session.fast_version != version or options >> 8:
             return None
         self._next = at + 1
         return session
@@ -148,11 +147,11 @@ class SharedGroup:
             if session is leaving or session.access is not None and session.access.receive(name) < 0:
                 pass
             elif session.out is not None:
-                if len(session.inflight) < session.room or session.has_room():
+                if len(session.inflight) < session.send_window or session.has_room():
                     return at
                 if best_rank < 2:
                     best, best_rank = at, 2
-            elif min(qos, options & _QOS) or session.keeps_qos0():  # else it would be dropped there
+            elif min(qos, options & QOS) or session.keeps_qos0():  # else it would be dropped there
                 rank = 2 if session.conn is not None else 1
                 if best_rank < rank:
                     best, best_rank = at, rank
@@ -180,7 +179,7 @@ class _Heirs:
                 continue
             if session.out is not None:
                 self._lists[0].append(member)
-            elif options & _QOS or session.keeps_qos0():
+            elif options & QOS or session.keeps_qos0():
                 self._lists[1 if session.conn is not None else 2].append(member)
 
     def take(self, message: "Message") -> bool:
@@ -199,7 +198,7 @@ class _Heirs:
                 if self._next >= len(members):
                     self._next = 0
                 session, options = members[self._next]
-                if members is ready and len(session.inflight) >= session.room and not session.has_room():
+                if members is ready and len(session.inflight) >= session.send_window and not session.has_room():
                     there.append(members.pop(self._next))
                     continue
                 self._next += 1

@@ -10,6 +10,7 @@ above it (bits 8 and up).
 """
 
 from port.core import const
+from port.core.constants import MAY_RECEIVE
 from port.core.wire.reason_codes import NOT_AUTHORIZED
 from port.core.wire.topics import has_wildcard, is_shared, split_share
 from port.core.limits.client_log import denied
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from port.core.sessions.session import Session
 
 _SPECIAL = const(~0xFB)  # no local, a subscription identifier
-_RECEIVE = const(4)  # port.core.acl.acl has it
 _MATCHING = const(64)  # of one session's filters that match a name, so many count, and the one with the highest QoS
 _MATCHED = const(6)  # steps that a subscription counts for which matches
 _WORDS = const(32)  # that a subscription takes beside its filter
@@ -276,7 +276,7 @@ class Subscriptions:
                     verdict = subscriber.access.receive(name)
                     if verdict < 0:
                         if subscriber.broker.debug:
-                            denied(subscriber, _RECEIVE, name, NOT_AUTHORIZED)
+                            denied(subscriber, MAY_RECEIVE, name, NOT_AUTHORIZED)
                         continue
                     options = limited(options, verdict)
                 if subscriber in found:

@@ -72,14 +72,14 @@ class Session:
     expires_at     ms on the broker's clock when an offline session ends, or None
     will, will_at  the will of the last connection as (message, will delay interval in s), and
                    when it is due, ms
-    family         4 (MQTT 3.x) or 5 while plain QoS 0 packets can be passed on as they came;
+    fast_version   4 (MQTT 3.x) or 5 while plain QoS 0 packets can be passed on as they came;
                    -1 when the connection needs its packets made to measure
-    room           while fewer than this are in flight, a QoS 1 or 2 message can go out at once; 0: `has_room` has to be
+    send_window    while fewer than this are in flight, a QoS 1 or 2 message can go out at once; 0: `has_room` has to be
                    asked, -1: something waits, and `pump` is to be called whenever there may be room for it
     counted        small messages in flight count as kept, too
     looked         the identifier that stood first in `inflight` when it was last looked at, 0 for none
     spare          bytes of QoS 0 that may still go to a client without an `out`: one large packet is under way to it, no more
-    number         its number in the store, 0 while it is not kept there
+    store_id       its number in the store, 0 while it is not kept there
     subscription_bytes    see Subscriptions.size_of
     owner, before, after  see port.core.limits.places
     """
@@ -88,10 +88,10 @@ class Session:
     mount: "Optional[Mount]" = None  # see port.core.sessions.mount_point
 
     __slots__ = (
-        "broker", "listener", "options", "access", "client_id", "user", "address", "conn", "out", "family", "version5",
-        "subscriptions", "inflight", "queue", "queued_bytes", "packet_id", "room", "receive_maximum", "received", "expiry",
-        "expires_at", "will", "will_at", "resends", "replay", "max_packet", "aliases", "alias_maximum", "number",
-        "subscription_bytes", "owner", "before", "after", "spare", "counted", "looked",
+        "broker", "listener", "options", "access", "client_id", "user", "address", "conn", "out", "fast_version",
+        "version5", "subscriptions", "inflight", "queue", "queued_bytes", "packet_id", "send_window", "receive_maximum",
+        "received", "expiry", "expires_at", "will", "will_at", "resends", "replay", "max_packet", "aliases", "alias_maximum",
+        "store_id", "subscription_bytes", "owner", "before", "after", "spare", "counted", "looked",
     )  # fmt: skip
 
     def __init__(self, broker: "Broker", client_id: bytes) -> None:
@@ -105,14 +105,14 @@ class Session:
         self.conn: "Optional[Connection]"
         self.access = self.conn = None  # `access` is asked for with each message, see Connection
         self.out: "Optional[list[Any]]" = None
-        self.family = 4
+        self.fast_version = 4
         self.version5 = False
         self.subscriptions: "dict[bytes, int]" = NOTHING
         self.inflight: "dict[int, Any]" = NOTHING  # packet identifier -> bytes or Entry
         self.queue: "Optional[deque[Entry]]" = None
         self.queued_bytes = 0
         self.packet_id = 0
-        self.room = self.spare = self.looked = 0
+        self.send_window = self.spare = self.looked = 0
         self.counted = False
         self.receive_maximum = 65535  # the client's [MQTT-3.3.4-9]
         self.received: "Optional[dict[int, bool]]" = None
@@ -125,7 +125,7 @@ class Session:
         self.max_packet = 0xFFFFFFFF
         self.aliases: "Optional[dict[bytes, int]]" = None
         self.alias_maximum = 0
-        self.number = self.subscription_bytes = 0
+        self.store_id = self.subscription_bytes = 0
         self.owner: "Any" = None
         self.before: "Any" = None
         self.after: "Any" = None
@@ -171,7 +171,7 @@ class Session:
         out = self.out
         if flags < 2:
             broker = self.broker
-            if self.family < 0 and (out is None or self.queue) and self.keeps_qos0():
+            if self.fast_version < 0 and (out is None or self.queue) and self.keeps_qos0():
                 self._put_off(self.own_entry(message, flags, identifiers, group))
                 return
             if self.spare and out is None and message.size() < self.spare:
@@ -199,9 +199,9 @@ class Session:
             else:
                 out.append(head + tail)
         else:
-            if entry is None or self.number:
+            if entry is None or self.store_id:
                 entry = self.own_entry(message, flags, identifiers, group)
-            if (len(self.inflight) < self.room or not self.queue and self.has_room()) and self._may_fly(message):
+            if (len(self.inflight) < self.send_window or not self.queue and self.has_room()) and self._may_fly(message):
                 self._transmit(entry)
                 if self.replay is not None:
                     self.replay.heard(message, True)
@@ -212,7 +212,7 @@ class Session:
         self, message: "Message", flags: int, identifiers: "Optional[tuple[int, ...]]", group: "Optional[SharedGroup]"
     ) -> "Any":
         """An entry of this session alone."""
-        return message, flags, identifiers or (), group, self.broker.journal.new_key() if self.number else 0
+        return message, flags, identifiers or (), group, self.broker.journal.new_key() if self.store_id else 0
 
     def _put_off(self, entry: "Any") -> None:
         """Queue an entry, or drop one."""
@@ -237,7 +237,7 @@ class Session:
         return True
 
     def has_room(self) -> bool:
-        """True when a QoS 1 or 2 message would go out at once and not into the queue; settles `room`."""
+        """True when a QoS 1 or 2 message would go out at once and not into the queue; settles `send_window`."""
         window = self._window()
         self._settle(0 if self.out is None else window)
         return self.out is not None and not self.queue and not self.resends and len(self.inflight) < window
@@ -255,7 +255,7 @@ class Session:
         return size <= self.options.max_inflight_bytes
 
     def _settle(self, room: int) -> None:
-        self.room = -1 if self.waiting() else room
+        self.send_window = -1 if self.waiting() else room
 
     def _window(self) -> int:
         """How many QoS 1 and 2 messages may be in flight; from now on some can be."""
@@ -270,8 +270,8 @@ class Session:
         """
         self.out = None
         self.spare = spare
-        if self.room:
-            self.room = 0
+        if self.send_window:
+            self.send_window = 0
 
     def _form(
         self, message: "Message", flags: int, identifiers: "Optional[tuple[int, ...]]", packet_id: bytes = b""
@@ -315,7 +315,7 @@ class Session:
         while packet_id in inflight:
             packet_id = packet_id + 1 if packet_id < 65535 else 1
         identifier = bytes((packet_id >> 8, packet_id & 255))
-        if not identifiers and message.expires is None and self.family > 0:
+        if not identifiers and message.expires is None and self.fast_version > 0:
             head, tail = message.form(self.version5, flags)
             head += identifier
         else:
@@ -326,7 +326,7 @@ class Session:
             return
         self.packet_id = packet_id
         self.put_in_flight(packet_id, entry)
-        if key and self.number:
+        if key and self.store_id:
             self.broker.journal.sent(self, entry, packet_id)
         self._append(head, tail, flags)
 
@@ -425,7 +425,7 @@ class Session:
 
     def drop(self, entry: "Entry") -> None:
         """An entry is neither in flight nor queued any more: it need not be stored."""
-        if entry[4] and self.number:
+        if entry[4] and self.store_id:
             self.broker.journal.removed(entry)
 
     # -- the queue ---------------------------------------------------------------------
@@ -454,7 +454,7 @@ class Session:
         inflight.clear()
         while self.queue:
             self.drop(self.unqueue())
-        if self.number and self.replay is not None:
+        if self.store_id and self.replay is not None:
             self.replay.forget()
         self.resends = self.replay = self.queue = None
 
@@ -489,8 +489,8 @@ class Session:
             self.drop(self.unqueue())
         self.queue = queue  # it may have been this one that gave way
         self.requeue(entry)
-        if self.room != -1:
-            self.room = -1
+        if self.send_window != -1:
+            self.send_window = -1
         if self.conn is not None:
             broker.pressure.queued(self)
         if entry[4]:
@@ -600,7 +600,7 @@ class Session:
             self.received = {}
         self.received[packet_id] = True
         self.broker.session_bytes += self.broker.identifier
-        if new and self.number:
+        if new and self.store_id:
             self.broker.journal.received(self, packet_id, True)
 
     def pubrels(self, data: "bytes", i: int, end: int) -> int:
@@ -615,7 +615,7 @@ class Session:
             if packet_id in received:
                 del received[packet_id]
                 broker.session_bytes -= broker.identifier
-                if self.number:
+                if self.store_id:
                     self.broker.journal.received(self, packet_id, False)
                     self.broker.journal.wait(self.conn)
             elif not packet_id:
@@ -657,7 +657,7 @@ class Session:
             i += 4
             if end - i < 4 or data[i] != 0x40 or data[i + 1] != 2:
                 break
-        if self.room < 0:
+        if self.send_window < 0:
             self.pump()
         return i
 
@@ -696,7 +696,7 @@ class Session:
                 self.pump()
             return -1
         self.landed(entry)
-        if not entry[4] or not self.number:
+        if not entry[4] or not self.store_id:
             inflight[packet_id] = _RELEASED
         elif entry[0] is not None:
             inflight[packet_id] = self.broker.journal.released(self, entry, packet_id)
@@ -720,7 +720,7 @@ class Session:
             i += 4
             if end - i < 4 or data[i] != 0x70 or data[i + 1] != 2:
                 break
-        if self.room < 0:
+        if self.send_window < 0:
             self.pump()
         return i
 

@@ -220,7 +220,7 @@ class Journal:
             self.failing = True
             # A disk that is full is no fault of ours, which would want a traceback.
             self._broker.log(3, "store: %s", str(error) if isinstance(error, OSError) else error)
-            self._broker.tell("storage", None, error)
+            self._broker.emit("storage", None, error)
         self._failed()
 
     def _committed(self) -> None:

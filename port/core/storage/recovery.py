@@ -41,7 +41,7 @@ def _forget(broker: "Broker") -> None:
     """What was restored before a record could not be is not to stay."""
     for session in list(broker.sessions.values()):
         session.set_will(None)
-        session.number = 0
+        session.store_id = 0
         broker.end_session(session)
     for record in broker.retained.matching(None):
         broker.retained.remove(record[0])

@@ -8,6 +8,7 @@ durable, and with it all that follows to the same client: the order stays.
 """
 
 from port.core import const
+from port.core.constants import STORING
 from port.core.wire.codec import u16, u32
 from port.core.limits.sweep import Sweep
 from port.core.messages.message import LIGHT, Message
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from port.core.broker import Broker
 
 _STORE = const(2)  # Connection.blocked: it has much to send that must wait
-_STORING = const(4)  # Connection.held: it sends faster than the store writes
 _AT_ONCE = const(200)  # parts of a session that are forgotten in one go
 _BATCH = const(10000)  # records that are gathered for a batch before who brings more has to wait
 _OVERHEAD = const(64)  # bytes a record counts for beyond its own
@@ -74,18 +74,18 @@ class SessionJournal(Journal):
     def attached(self, session: "Session") -> None:
         """See Journal.attached."""
         if session.expiry:
-            if not session.number:
+            if not session.store_id:
                 self.numbers += 1
-                session.number = self.numbers
+                session.store_id = self.numbers
             self.session(session)
-        elif session.number:  # it outlived its last connection, but will not outlive this one
+        elif session.store_id:  # it outlived its last connection, but will not outlive this one
             self.forget(session)
         self.will(session)
 
     def session(self, session: "Session") -> None:
         """See Journal.session; told of those that are not kept, too."""
-        if session.number:
-            self.put(SESSION + u32(session.number), session)
+        if session.store_id:
+            self.put(SESSION + u32(session.store_id), session)
 
     def will(self, session: "Session") -> None:
         """See Journal.will. Wills of sessions that are not kept are kept, too."""
@@ -99,13 +99,13 @@ class SessionJournal(Journal):
 
     def forget(self, session: "Session") -> None:
         """See Journal.forget; its will may still have to be sent."""
-        if not session.number:
+        if not session.store_id:
             return
         if session.replay is not None:
             session.replay.forget()
         parts: "list[Any]" = list(session.subscriptions)
         parts.extend(session.received or ())
-        number = session.number
+        number = session.store_id
         if len(parts) > _AT_ONCE:  # records without their session mean nothing, should it end halfway
             self._broker.background(Sweep(self._broker, parts, lambda part: self._forget_part(number, part)).go_on)
         else:
@@ -117,8 +117,8 @@ class SessionJournal(Journal):
                 self.removed(entry)
         for entry in session.queue or ():
             self.removed(entry)
-        self.put(SESSION + u32(session.number), None)
-        session.number = 0
+        self.put(SESSION + u32(session.store_id), None)
+        session.store_id = 0
 
     def _forget_part(self, number: int, part: "Any") -> None:
         """A session has ended that had this subscription, or this packet identifier."""
@@ -132,7 +132,7 @@ class SessionJournal(Journal):
         if options is not None:
             due = session.replay is not None and session.replay.owes(topic_filter)
             value = subscription_value(options | DUE if due else options)
-        self.put(SUBSCRIPTION + u32(session.number) + topic_filter, value)
+        self.put(SUBSCRIPTION + u32(session.store_id) + topic_filter, value)
 
     def replayed(self, session: "Session", sent: "list[bytes]") -> int:
         """A kept session is being sent retained messages: a filter and names, to which more may be added in this batch.
@@ -140,18 +140,18 @@ class SessionJournal(Journal):
         Returns the key for `replay_over`.
         """
         key = self.new_key()
-        self.put(REPLAYED + u32(session.number) + u48(key), sent)
+        self.put(REPLAYED + u32(session.store_id) + u48(key), sent)
         return key
 
     def replay_over(self, session: "Session", key: int) -> None:
         """What `replayed` was told is of no use any more."""
-        record = REPLAYED + u32(session.number) + u48(key)
+        record = REPLAYED + u32(session.store_id) + u48(key)
         if self._records.pop(record, None) is None:
             self.put(record, None)
 
     def received(self, session: "Session", packet_id: int, unreleased: bool) -> None:
         """A QoS 2 message from a kept session was taken in, or released."""
-        self.put(RECEIVED + u32(session.number) + u16(packet_id), b"" if unreleased else None)
+        self.put(RECEIVED + u32(session.store_id) + u16(packet_id), b"" if unreleased else None)
 
     def new_key(self) -> int:
         """The key of a new entry."""
@@ -160,14 +160,14 @@ class SessionJournal(Journal):
 
     def queued(self, session: "Session", entry: "Entry") -> None:
         """An entry waits in the queue of a kept session."""
-        self._entries[entry[4]] = (session.number, 0, entry)
+        self._entries[entry[4]] = (session.store_id, 0, entry)
         self.serial += 1
         self.size += entry[0].size() + _OVERHEAD
 
     def sent(self, session: "Session", entry: "Entry", packet_id: int) -> None:
         """An entry is in flight, or its message has been released."""
         key = entry[4]
-        self._entries[key] = (session.number, packet_id, entry)
+        self._entries[key] = (session.store_id, packet_id, entry)
         self.serial += 1
         message = entry[0]
         if message is not None and key > self._taken_key:
@@ -212,7 +212,7 @@ class SessionJournal(Journal):
         """See Journal.wait."""
         if self.waits and not (self.failing and self.store.on_failure == "degrade"):
             # Where nothing has changed since a batch was taken, there will be none after it to wait for.
-            conn.promised = max(conn.promised, self.batch - (self.serial == self.taken_serial))
+            conn.ack_after_batch = max(conn.ack_after_batch, self.batch - (self.serial == self.taken_serial))
 
     def refusing(self) -> bool:
         """See Journal.refusing."""
@@ -223,8 +223,8 @@ class SessionJournal(Journal):
         out = conn.out
         self._broker.packets_sent += len(out)
         held = self._held.setdefault(conn, [])
-        if not held or held[-1][0] != conn.promised:
-            held.append([conn.promised, [], 0])
+        if not held or held[-1][0] != conn.ack_after_batch:
+            held.append([conn.ack_after_batch, [], 0])
         part = held[-1]
         for chunk in out:
             # What lies in a buffer that is shared does not stay there.
@@ -279,9 +279,9 @@ class SessionJournal(Journal):
 
     def check_backlog(self, conn: "Connection") -> None:
         """See Journal.check_backlog."""
-        if self._is_full() and not conn.held & _STORING:
+        if self._is_full() and not conn.held & STORING:
             self._readers.append(conn)
-            conn.hold(_STORING)
+            conn.hold(STORING)
             self._see_to_readers()
 
     def _is_full(self) -> bool:

@@ -116,7 +116,7 @@ class RestoredSessions(Restored):
             mount = find(broker, reader.binary())
         session = broker.new_session(client_id, mount)
         self._sessions[number] = session
-        session.number = number
+        session.store_id = number
         session.counted = True
         session.expiry = expiry
         session.address = address
@@ -128,7 +128,7 @@ class RestoredSessions(Restored):
             if listener.id == listener_id:
                 session.listener = listener
         session.options = client_options(broker, session.listener, session.user, session.client_id)
-        broker.settle_family(session)
+        broker.settle_fast_version(session)
         _set_access(broker, session, flags & 4 != 0)
         if ends:
             session.expires_at = ends - self._offset
@@ -191,7 +191,7 @@ class RestoredSessions(Restored):
             broker.due[session] = True
         session.set_will((read_message(value, reader.pos, 0), delay))
         session.will_at = due - self._offset if due else broker.clock() + min(delay, session.expiry) * 1000
-        if not due and session.number:
+        if not due and session.store_id:
             self._journal.will(session)
 
 

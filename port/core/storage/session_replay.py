@@ -39,7 +39,7 @@ class KeptReplay(Replay):
             if self._found is None:
                 self._current = None
         super().add(topic_filter, options)
-        if session.number:
+        if session.store_id:
             session.broker.spent += _NOTED
             session.broker.journal.subscription(session, topic_filter, options)
 
@@ -75,7 +75,7 @@ class KeptReplay(Replay):
     def forget(self) -> None:
         """What the current subscription has brought is of no use any more, and is not stored from now on."""
         session = self._session
-        for key in self._keys if session.number else ():
+        for key in self._keys if session.store_id else ():
             session.broker.journal.replay_over(session, key)
         self._before = {}
         self._keys = []
@@ -96,7 +96,7 @@ class KeptReplay(Replay):
         super()._find(topic_filter)
         if self._found is None:
             options = session.subscriptions.get(topic_filter)
-            if session.number and options is not None:
+            if session.store_id and options is not None:
                 session.broker.spent += _NOTED
                 session.broker.journal.subscription(session, topic_filter, options)
         elif self._record is not None and self._record[0] in self._before:
@@ -106,7 +106,7 @@ class KeptReplay(Replay):
         """See Replay._deliver."""
         size = super()._deliver(record, flags, options)
         session = self._session
-        if self._left > 0 and self._left_bytes > 0 and session.number and self._current is not None:
+        if self._left > 0 and self._left_bytes > 0 and session.store_id and self._current is not None:
             journal = session.broker.journal
             self._left -= 1
             self._left_bytes -= len(record[0])

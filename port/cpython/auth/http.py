@@ -31,11 +31,12 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from port.core.constants import ALLOWED, DENIED, MAY_PUBLISH, MAY_SUBSCRIBE, UNDECIDED
 from port.core.wire.reason_codes import SUCCESS
 from port.core.wire.topics import is_shared, without_share
 from port.core.limits.ip_address import is_loopback
 from port.core.auth.authenticator import Identity
-from port.core.acl.acl import ALLOWED, DENIED, PUBLISH, SUBSCRIBE, UNDECIDED, Acl
+from port.core.acl.acl import Acl
 from port.cpython.auth.base import (
     CACHING,
     NEXT,
@@ -200,8 +201,8 @@ class HttpAuthenticator(AsyncAuthenticator):
             if session.access.subscribe(topic, client.broker.clock()) != UNDECIDED or topic_filter not in session.subscriptions:
                 continue
             asked = ClientInfo.of(client, client.user, None)
-            found = await self.ask_within(partial(self._ask_service, asked, SUBSCRIBE, topic))
-            self._rights.put(self._key(asked, SUBSCRIBE, topic), found)
+            found = await self.ask_within(partial(self._ask_service, asked, MAY_SUBSCRIBE, topic))
+            self._rights.put(self._key(asked, MAY_SUBSCRIBE, topic), found)
             if found == DENIED and not client.gone and topic_filter in session.subscriptions:
                 client.broker.unsubscribe_session(session, topic_filter)
                 session.access.purge(session, () if is_shared(topic_filter) else (topic_filter,))
@@ -323,4 +324,4 @@ def _decide(rights: Mapping[str, Any], numbers: str, info: ClientInfo, action: i
     access = Acl(1).find(user, info.client_id.encode(), info.address, rules, None)
     if access is None:
         return DENIED
-    return access.publish(topic, 0) if action == PUBLISH else access.subscribe(topic, 0)
+    return access.publish(topic, 0) if action == MAY_PUBLISH else access.subscribe(topic, 0)

@@ -316,7 +316,7 @@ class Translation:
             place.values = {"type": "websocket", **place.values, "paths": ["*"], "origins": place.values.get("origins", ["*"])}
         elif value == "http_api":
             place.closed = "protocol"
-            raise Lost('a listener of type "http" has pages of its own, see README', closed=True)
+            raise Lost('a listener of type "http" has pages of its own, see port/cpython/README.md', closed=True)
         elif value != "mqtt":
             raise Lost("there is no protocol %s" % value, closed=True)
 

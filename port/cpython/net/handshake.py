@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from port.core.wire.reason_codes import AWAY_BLOCKED, AWAY_CONNECTIONS
 from port.core.limits.ip_address import is_loopback, peer
 from port.cpython.net import proxy_protocol
-from port.cpython.net.client import LINGER
 from port.cpython.net.stream import Receiver
+from port.cpython.net.transport import LINGER
 
 if TYPE_CHECKING:
-    from port.cpython.net.listening_socket import Entrance
+    from port.cpython.net.listening_socket import ListeningSocket
     from port.cpython.server import Server
 
 
@@ -24,7 +24,7 @@ class NewReceiver(Receiver):
 
     __slots__ = ("key", "deadline", "_server", "_entrance", "_address", "_transport", "_inner", "_over")
 
-    def __init__(self, server: Server, entrance: Entrance, address: str, deadline: float) -> None:
+    def __init__(self, server: Server, entrance: ListeningSocket, address: str, deadline: float) -> None:
         """`address`: the peer's, as far as it is known; `deadline`: see Newcomer."""
         self.key = peer(address)
         self.deadline = deadline
@@ -94,7 +94,7 @@ class Proxied(NewReceiver):
 
     __slots__ = ("_held",)
 
-    def __init__(self, server: Server, entrance: Entrance, address: str, deadline: float) -> None:
+    def __init__(self, server: Server, entrance: ListeningSocket, address: str, deadline: float) -> None:
         super().__init__(server, entrance, address, deadline)
         self._held = b""
 

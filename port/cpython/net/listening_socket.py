@@ -22,12 +22,12 @@ from port.core.limits.listener import Listener
 from port.core.config.listener_config import ListenerConfig
 from port.cpython.net.anteroom import Anteroom
 from port.cpython.net.asyncio_protocol import Bridge
-from port.cpython.net.client import Client, InfoClient, WebSocketClient, address_text
 from port.cpython.net.handshake import Proxied
 from port.cpython.net.revocation import Revoked
 from port.cpython.net.stream import Receiver, Stream
 from port.cpython.net.tls import server_context
 from port.cpython.net.tls_stream import Secure
+from port.cpython.net.transport import HttpTransport, SocketTransport, WebSocketTransport, address_text
 
 if TYPE_CHECKING:
     from port.cpython.server import Server
@@ -45,7 +45,7 @@ _OF_CLIENT = tuple(
     )
     if hasattr(errno, name)
 )  # fmt: skip
-_RECEIVERS: dict[str, type[Client | InfoClient]] = {"tcp": Client, "unix": Client, "websocket": WebSocketClient, "http": InfoClient}
+_RECEIVERS: dict[str, type[SocketTransport | HttpTransport]] = {"tcp": SocketTransport, "unix": SocketTransport, "websocket": WebSocketTransport, "http": HttpTransport}
 
 
 class Change:
@@ -66,7 +66,7 @@ class Change:
             raise ValueError("listener %s: tls: %s" % (config.id, e)) from None
 
 
-class Entrance:
+class ListeningSocket:
     """One listener's socket and what stands between it and the broker.
 
     config    as configured
@@ -163,7 +163,7 @@ class Entrance:
 
     # -- who comes --------------------------------------------------------------------------------
 
-    def client(self, address: str) -> Client | InfoClient:
+    def client(self, address: str) -> SocketTransport | HttpTransport:
         """What serves a client of this address."""
         return _RECEIVERS[self.config.type](self._server, self, address)
 

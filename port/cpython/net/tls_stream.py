@@ -15,7 +15,7 @@ from port.cpython.net.tls import words
 
 if TYPE_CHECKING:
     from port.core.wire.codec import Buffer
-    from port.cpython.net.listening_socket import Entrance
+    from port.cpython.net.listening_socket import ListeningSocket
     from port.cpython.server import Server
 
 MAX_HELLO = 16384  # bytes of a ClientHello; OpenSSL takes 128 KiB, and memory for it as soon as it has read the size
@@ -29,7 +29,7 @@ class Secure(NewReceiver):
 
     __slots__ = ("_incoming", "_outgoing", "_tls", "_held", "_begun", "_last", "_most", "_error")
 
-    def __init__(self, server: Server, entrance: Entrance, address: str, deadline: float, context: ssl.SSLContext) -> None:
+    def __init__(self, server: Server, entrance: ListeningSocket, address: str, deadline: float, context: ssl.SSLContext) -> None:
         super().__init__(server, entrance, address, deadline)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()

@@ -1,6 +1,6 @@
 """The main program of a board: Wi-Fi, the broker and what looks after them, from config.json.
 
-    from port.micropython.board.program import run
+    from port.micropython import run
 
     run(led="LED")
 

@@ -2,7 +2,7 @@
 
 from port.core import const
 from port.core.config.listener_config import describe, new_listener
-from port.micropython.net.listening_socket import Entrance
+from port.micropython.net.listening_socket import ListeningSocket
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ def listen(
     return listener
 
 
-def new_entrance(server: "Server", config: "ListenerConfig", listener: "Listener", tls: "Any") -> Entrance:
+def new_entrance(server: "Server", config: "ListenerConfig", listener: "Listener", tls: "Any") -> ListeningSocket:
     """The entrance of a listener as it is configured."""
-    entrance = Entrance(server, config.host, config.port, listener, tls)
+    entrance = ListeningSocket(server, config.host, config.port, listener, tls)
     furnish(entrance, config)
     return entrance
 
 
-def furnish(entrance: Entrance, config: "ListenerConfig") -> None:
+def furnish(entrance: ListeningSocket, config: "ListenerConfig") -> None:
     """Give an entrance what it needs of a configuration beside the address, and nothing else."""
     if config.type == "websocket":
         entrance.paths = config.paths

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from port.core.limits.listener import Listener
-    from port.micropython.net.transport import Link
+    from port.micropython.net.transport import SocketTransport
     from port.micropython.server import Server
 
 _BACKLOG = const(24)  # as many as a board has connections
 _PATIENCE = const(300)  # ms: lwIP keeps what has come before `accept` until its next timer, 250 ms at most
 
 
-class Entrance:
+class ListeningSocket:
     """One listener's socket.
 
     host, port      address it listens on
@@ -98,17 +98,17 @@ class Entrance:
             self._sock.close()
             self._sock = None
 
-    def link(self, sock: "Any") -> "Link":
+    def link(self, sock: "Any") -> "SocketTransport":
         """What serves a new client's socket. The kinds that are not plain MQTT are loaded when they are needed."""
         kind = self.listener.kind
         if kind == "websocket":
-            from port.micropython.net.websocket_transport import WebSocketLink
+            from port.micropython.net.websocket_transport import WebSocketTransport
 
-            return WebSocketLink(self._server, sock, self)
+            return WebSocketTransport(self._server, sock, self)
         if kind == "http":
-            from port.micropython.net.websocket_transport import InfoLink
+            from port.micropython.net.websocket_transport import HttpTransport
 
-            return InfoLink(self._server, sock, self)
-        from port.micropython.net.transport import Link
+            return HttpTransport(self._server, sock, self)
+        from port.micropython.net.transport import SocketTransport
 
-        return Link(self._server, sock)
+        return SocketTransport(self._server, sock)

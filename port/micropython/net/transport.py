@@ -31,7 +31,7 @@ _DEAF = const(-2)
 _BROKEN = const(1)
 
 
-class Link:
+class SocketTransport:
     """The core's Transport on a non-blocking socket.
 
     conn      the core's Connection, None when it was refused or is over
@@ -326,16 +326,22 @@ class Link:
         certificate = getattr(self._sock, "certificate", None)
         return None if certificate is None else certificate()
 
-    def hold(self, held: bool) -> None:
-        """See Transport.hold."""
-        self._held = held
+    def pause_reading(self) -> None:
+        """See Transport.pause_reading."""
+        self._held = True
+        if self._sock is not None and not self._unwatched:
+            self._watch()
+
+    def resume_reading(self) -> None:
+        """See Transport.resume_reading."""
+        self._held = False
         if self._sock is None:
             return
-        if not self._unwatched:
-            self._watch()
-        elif not held:
+        if self._unwatched:
             self._unwatched = False
             self._server.poller.watch(self._sock, self, _POLLIN)
+        else:
+            self._watch()
 
     def _watch(self) -> None:
         events = 0 if self._held else _POLLIN

@@ -5,7 +5,7 @@ import select
 from port.core import const
 from port.core.web.http_pages import InfoConnection, new_visitor
 from port.core.web.websocket import WebSocket, frames
-from port.micropython.net.transport import Link
+from port.micropython.net.transport import SocketTransport
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from port.core.wire.codec import Buffer
     from port.core.limits.listener import Listener
-    from port.micropython.net.listening_socket import Entrance
+    from port.micropython.net.listening_socket import ListeningSocket
     from port.micropython.server import Server
 
 _POLLOUT = select.POLLOUT
-_BROKEN = const(1)  # Link.deadline
+_BROKEN = const(1)  # SocketTransport.deadline
 
 
-class WebSocketLink(Link):
+class WebSocketTransport(SocketTransport):
     """A client that speaks MQTT in the binary frames of a WebSocket (MQTT 5 clause 6).
 
     Frames are looked at for half a turn, so that the packets in them have the rest; what is left waits for the next one.
@@ -29,12 +29,12 @@ class WebSocketLink(Link):
     _busy = False  # the core wants no more for now
     _waits = False  # for its turn
 
-    def __init__(self, server: "Server", sock: "Any", entrance: "Entrance") -> None:
+    def __init__(self, server: "Server", sock: "Any", entrance: "ListeningSocket") -> None:
         super().__init__(server, sock)
         self._web = WebSocket(entrance.paths, entrance.origins, entrance.listener.options.max_packet_size)
 
     def ready(self, events: int) -> None:
-        """See Link.ready."""
+        """See SocketTransport.ready."""
         self._ready(events)
 
     def _read(self) -> None:
@@ -67,7 +67,7 @@ class WebSocketLink(Link):
         if not self._waits:
             self._waits = True
             self._server.give_turn(self._turn)
-            super().hold(True)
+            super().pause_reading()
 
     def _turn(self) -> bool:
         """Others have been served: go on with the frames that are left. A job, see Broker.give_turn."""
@@ -79,19 +79,24 @@ class WebSocketLink(Link):
                 self.failed(e)
             self._server.spent = self._server.turn
             if not self._web.more and not self._busy:
-                super().hold(False)
+                super().resume_reading()
         return False
 
-    def hold(self, held: bool) -> None:
-        """See Link.hold; what has come already is first."""
-        self._busy = held
-        if held or not self._web.more:
-            super().hold(held)
-        else:
+    def pause_reading(self) -> None:
+        """See Transport.pause_reading."""
+        self._busy = True
+        super().pause_reading()
+
+    def resume_reading(self) -> None:
+        """See Transport.resume_reading; what has come already is first."""
+        self._busy = False
+        if self._web.more:
             self._wait()
+        else:
+            super().resume_reading()
 
     def send(self, chunks: "list[Buffer]") -> int:
-        """See Link.send; the size is that of the MQTT packets."""
+        """See SocketTransport.send; the size is that of the MQTT packets."""
         size = 0
         for chunk in chunks:
             size += len(chunk)
@@ -100,7 +105,7 @@ class WebSocketLink(Link):
         return size
 
     def close(self, abort: bool, told: bool) -> None:
-        """See Link.close; a close frame goes before."""
+        """See SocketTransport.close; a close frame goes before."""
         try:
             self._write(self._web.close())
         except (OSError, MemoryError) as e:
@@ -109,22 +114,22 @@ class WebSocketLink(Link):
         super().close(abort and not self._web.closed, told or self._web.closed)
 
 
-class InfoLink(Link):
+class HttpTransport(SocketTransport):
     """Somebody who asks for one of the info pages; there is no MQTT connection."""
 
-    def __init__(self, server: "Server", sock: "Any", entrance: "Entrance") -> None:
+    def __init__(self, server: "Server", sock: "Any", entrance: "ListeningSocket") -> None:
         super().__init__(server, sock)
         self._hosts = entrance.hosts
         self._info: "Optional[InfoConnection]" = None
         self.deadline = server.clock() + entrance.listener.options.connect_timeout * 1000
 
     def begin(self, address: str, listener: "Listener") -> bool:
-        """See Link.begin."""
+        """See SocketTransport.begin."""
         self._info = new_visitor(self._server, listener, address, self, self._hosts)
         return self._info is not None
 
     def ready(self, events: int) -> None:
-        """See Link.ready."""
+        """See SocketTransport.ready."""
         if self.deadline == _BROKEN:
             return
         if events & _POLLOUT and self._ring is not None:

@@ -1,6 +1,6 @@
 """One client: the Receiver of its connection on one side, the core's Transport on the other.
 
-Three kinds: Client for MQTT over TCP, TLS and Unix sockets, WebSocketClient, and InfoClient for
+Three kinds: SocketTransport for MQTT over TCP, TLS and Unix sockets, WebSocketTransport, and HttpTransport for
 the HTTP pages.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from port.core.wire.codec import Buffer
     from port.core.protocol.connection import Connection
     from port.core.broker import Broker
-    from port.cpython.net.listening_socket import Entrance
+    from port.cpython.net.listening_socket import ListeningSocket
     from port.cpython.server import Server
 
 LINGER = 2.0  # seconds a client has to read what is left and to close its side
@@ -45,12 +45,12 @@ class Leaving:
         """There is none."""
 
 
-class Client(Receiver):
+class SocketTransport(Receiver):
     """A client that speaks MQTT on its connection."""
 
     __slots__ = ("_server", "_broker", "_entrance", "_address", "_transport", "_conn", "_paused", "_held", "_lingering")
 
-    def __init__(self, server: Server, entrance: Entrance, address: str) -> None:
+    def __init__(self, server: Server, entrance: ListeningSocket, address: str) -> None:
         """`address`: the peer's."""
         self._server = server
         self._broker: Broker = server  # the same, of a type that is compiled
@@ -204,18 +204,20 @@ class Client(Receiver):
         connection = self._transport.get_extra_info("ssl_object")
         return None if connection is None else connection.getpeercert(True)
 
-    def hold(self, held: bool) -> None:
-        """See Transport.hold."""
-        self._held = held
-        if self._transport.is_closing():  # it may be over, and what came before is still handled
-            return
-        if held:
+    def pause_reading(self) -> None:
+        """See Transport.pause_reading."""
+        self._held = True
+        if not self._transport.is_closing():  # it may be over, and what came before is still handled
             self._transport.pause_reading()
-        elif not self._paused:
+
+    def resume_reading(self) -> None:
+        """See Transport.resume_reading."""
+        self._held = False
+        if not self._paused and not self._transport.is_closing():
             self._transport.resume_reading()
 
 
-class WebSocketClient(Client):
+class WebSocketTransport(SocketTransport):
     """A client that speaks MQTT in the binary frames of a WebSocket (clause 6).
 
     Frames are looked at for half a turn, so that the packets in them have the rest; what is left waits for the next one.
@@ -223,7 +225,7 @@ class WebSocketClient(Client):
 
     __slots__ = ("_socket", "_busy", "_waits", "_lost")
 
-    def __init__(self, server: Server, entrance: Entrance, address: str) -> None:
+    def __init__(self, server: Server, entrance: ListeningSocket, address: str) -> None:
         super().__init__(server, entrance, address)
         config = entrance.config
         self._socket = WebSocket(config.paths, config.origins, entrance.listener.options.max_packet_size)
@@ -251,7 +253,7 @@ class WebSocketClient(Client):
         if not self._waits:
             self._waits = True
             self._broker.give_turn(self._turn)
-            super().hold(True)
+            super().pause_reading()
 
     def _turn(self) -> bool:
         """Others have been served: go on with the frames that are left. A job, see Broker.give_turn."""
@@ -261,18 +263,23 @@ class WebSocketClient(Client):
             self._broker.spent = self._broker.turn
         if not self._socket.more:
             if not self._busy:
-                super().hold(False)
+                super().resume_reading()
             if self._lost:
                 super()._gone(self._lost)
         return False
 
-    def hold(self, held: bool) -> None:
-        """See Transport.hold; what has come already is first."""
-        self._busy = held
-        if held or not self._socket.more:
-            super().hold(held)
-        else:
+    def pause_reading(self) -> None:
+        """See Transport.pause_reading."""
+        self._busy = True
+        super().pause_reading()
+
+    def resume_reading(self) -> None:
+        """See Transport.resume_reading; what has come already is first."""
+        self._busy = False
+        if self._socket.more:
             self._wait()
+        else:
+            super().resume_reading()
 
     def _gone(self, text: str) -> None:
         if self._socket.more:
@@ -293,7 +300,7 @@ class WebSocketClient(Client):
         super().close(abort and not self._socket.closed, told or self._socket.closed)
 
 
-class InfoClient(Receiver):
+class HttpTransport(Receiver):
     """Somebody who asks for one of the info pages; each has one of the listener's places, see port.cpython.net.anteroom.
 
     key, deadline  see Newcomer
@@ -301,7 +308,7 @@ class InfoClient(Receiver):
 
     __slots__ = ("key", "deadline", "_server", "_entrance", "_transport", "_address", "_info")
 
-    def __init__(self, server: Server, entrance: Entrance, address: str) -> None:
+    def __init__(self, server: Server, entrance: ListeningSocket, address: str) -> None:
         self._server = server
         self._entrance = entrance
         self._address = address
