@@ -78,6 +78,7 @@ LOOKED_AT = {
 ELSEWHERE_RUN = [
     example(SERVER, text) for text in ("ucomqtt sub -t", "ucomqtt from-mosquitto", "sudo apt install ./build/ucomqtt")
 ] + [example(PROGRAMS, text) for text in ("# test_paho.py\n", "# test_aiomqtt.py\n", "# test_gmqtt.py\n")]
+ENTRY_POINTS = example(PROGRAMS, "ucomqtt.authenticators")  # tests/host/test_third_party.py has such a package
 # No commands: a drawing, a line of the log, and what tools/firmware says at the end (tests/boards/test_firmware.py).
 DRAWINGS = (example(BUILT, "socket ──► adapter"), example(SERVER, "WARNING tv (user ann)"), example(PICO, "image: .../build"))
 

@@ -6,7 +6,7 @@ from port.core.wire.suggest import unknown
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Sequence
 
 # What a key of [store] must be, and the types of store that have it.
 _STORE: "dict[str, tuple[Any, tuple[str, ...]]]" = {
@@ -48,12 +48,18 @@ class StoreConfig:
     sessions: whether sessions are kept, not only retained messages, type flash only (default false)
     """
 
-    def __init__(self, values: "dict[str, Any]") -> None:
-        """Raises ValueError naming what is wrong; the values of `settings`, all but `type`, are for the store to check."""
+    def __init__(self, values: "dict[str, Any]", others: "Sequence[str]" = ()) -> None:
+        """Raises ValueError naming what is wrong; the values of `settings`, all but `type`, are for the store to check.
+
+        others: further types, whose keys are known to their stores alone
+        """
         self.type: str = values.get("type", "memory")
+        if isinstance(self.type, str) and self.type in others:
+            self.settings: "dict[str, Any]" = {key: values[key] for key in values if key != "type"}
+            return
         if not isinstance(self.type, str) or self.type not in _STORES:
-            raise ValueError("store: type must be one of %s, not %r" % (", ".join(_STORES), self.type))
-        self.settings: "dict[str, Any]" = {}
+            raise ValueError("store: type must be one of %s, not %r" % (", ".join(list(_STORES) + list(others)), self.type))
+        self.settings = {}
         for key in values:
             if key == "type":
                 continue

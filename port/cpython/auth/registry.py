@@ -5,11 +5,13 @@
     users            `users`: a table of user names and hashes as a password file has them
     certificate      `field`: cn, san or subject of the client's certificate becomes the user name
     redis, http, mysql, postgresql, jwt    see the modules of port.cpython.auth
+    others           of packages that are installed, see port.cpython.third_party
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +20,7 @@ from port.core.auth import certificate
 from port.core.auth.authenticator import Authenticator
 from port.core.auth.password_file import parse, table_lines
 from port.core.config.apply_config import make_authenticator
+from port.cpython import third_party
 from port.cpython.auth.passwords import FilePasswords, check_record, read
 
 _BACK_ENDS = {
@@ -37,19 +40,27 @@ def make(entry: dict[str, Any], running: list[Authenticator]) -> Authenticator:
     for authenticator in running:
         if authenticator.name == entry["name"] and getattr(authenticator, "entry", None) == entry:
             return authenticator
-    made = make_authenticator(entry, _TYPES)
-    if entry["type"] in _BACK_ENDS:
+    made = make_authenticator(entry, _types())
+    if entry["type"] in _BACK_ENDS or entry["type"] not in TYPES:
         made.entry = entry  # type: ignore[attr-defined]
     return made
 
 
+def _types() -> dict[str, Callable[[dict[str, Any]], Authenticator]]:
+    found = third_party.types(third_party.AUTHENTICATORS)
+    return {**{kind: partial(third_party.make, third_party.AUTHENTICATORS, kind, Authenticator) for kind in found}, **_TYPES}
+
+
 def explained(kind: str) -> dict[str, str]:
     """What each key of an [[auth]] of this type means."""
-    found = {"name": "what listeners, the log and $SYS call it (default: its type)", "type": "one of %s" % ", ".join(TYPES)}
+    found = {"name": "what listeners, the log and $SYS call it (default: its type)", "type": "one of %s" % ", ".join({**dict.fromkeys(TYPES), **_types()})}
     found.update(_TEXTS.get(kind, {}))
+    settings: Sequence[Any] = ()
     if kind in _BACK_ENDS:
         settings = getattr(import_module("port.cpython.auth." + kind), _BACK_ENDS[kind]).SETTINGS
-        found.update({setting.name: setting.explain().partition(": ")[2] for setting in settings})
+    elif kind in third_party.types(third_party.AUTHENTICATORS):
+        settings = getattr(third_party.load(third_party.AUTHENTICATORS, kind), "SETTINGS", ())
+    found.update({setting.name: setting.explain().partition(": ")[2] for setting in settings})
     return found
 
 

@@ -22,7 +22,7 @@ from port.core.limits.options import NO_LIMIT, TABLE, Options
 from port.core.auth.authenticator import Authenticator
 from port.core.config.config import Config
 from port.core.config.listener_config import LISTENER_KEYS
-from port.cpython import stores
+from port.cpython import stores, third_party
 from port.cpython.auth import registry
 from port.cpython.cli import command as command
 from port.cpython.cli import listing
@@ -295,7 +295,7 @@ def _checked(values: dict[str, Any], running: list[Authenticator]) -> tuple[Conf
         if isinstance(values.get(name), dict):
             raise ConfigError("%s must be a list of tables: [[%s]] in place of [%s]" % (name, name, name))
     try:
-        config = Config(values, False, PROGRAM)
+        config = Config(values, False, PROGRAM, list(third_party.types(third_party.STORES)))
         if config.acl_file:
             config.rules = (config.rules or []) + mosquitto_acl.rules(config.acl_file)
         made = [registry.make(entry, running) for entry in config.auth]

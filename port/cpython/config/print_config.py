@@ -86,6 +86,7 @@ def toml(program: Program) -> str:
             lines += ["# " + text, "%s = %s" % (key, _literal(key, shown[key]))]
         elif "type flash only" not in text:
             lines.append("# %s: %s" % (key, text))
+    lines += ["%s = %s" % (key, _literal(key, value)) for key, value in shown.items() if key not in keys]
     return "\n".join(lines)
 
 

@@ -3,11 +3,13 @@
     memory    nothing outlives the broker
     sqlite    a file, see port.cpython.stores.sqlite
     redis     a Redis server, see port.cpython.stores.redis; needs the extra `redis`
+    others    of packages that are installed, see port.cpython.third_party
 """
 
 from __future__ import annotations
 
 from port.core.config.store_config import StoreConfig
+from port.cpython import third_party
 from port.cpython.stores.writer import WriterStore
 
 TYPES = ("memory", "sqlite", "redis")
@@ -29,6 +31,9 @@ def make(config: StoreConfig | None) -> WriterStore | None:
             from port.cpython.stores.redis import RedisStore
 
             return RedisStore(**config.settings)
+        if config.type in third_party.types(third_party.STORES):
+            made: WriterStore = third_party.make(third_party.STORES, config.type, WriterStore, **config.settings)
+            return made
     except ValueError as e:
         raise ValueError("store: %s" % e) from None
-    raise ValueError("store: type must be one of %s, not %r" % (", ".join(TYPES), config.type))
+    raise ValueError("store: type must be one of %s, not %r" % (", ".join([*TYPES, *third_party.types(third_party.STORES)]), config.type))
