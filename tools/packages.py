@@ -29,8 +29,8 @@ PARTS = {
     "many": ("core/messages/wide_node",),
     "streams": ("core/streams",),
     "extras": (
-        "core/limits/rate_limit", "core/monitor/hooks", "core/monitor/sys_topics", "core/protocol/pending_auth",
-        "core/protocol/reauthorize", "core/routing/shared_subscription",
+        "core/limits/rate_limit", "core/monitor/hooks", "core/monitor/sys_topics", "core/monitor/watchers",
+        "core/protocol/pending_auth", "core/protocol/reauthorize", "core/routing/shared_subscription",
     ),
     "tls": ("core/auth/certificate", "core/auth/certificate_subject", "micropython/net/tls"),
     "mqtt5": ("core/protocol/mqtt5", "core/wire/properties"),

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from port.core.acl.acl import Access, Acl, Rule
     from port.core.monitor.hooks import Hooks
     from port.core.monitor.measures import Measures
+    from port.core.monitor.watchers import Watcher, Watchers
     from port.core.protocol.mqtt5 import MQTT5
     from port.core.storage.store import Store
 
@@ -114,6 +115,7 @@ class Broker:
     client_limits   (user or None, client id or None, {option: value}): options of single clients, the first that
                     fits holds; each may end in `*`
     hooks           see hooks.Hooks, loaded by the first one; None before
+    watchers        see watchers.Watchers, loaded by the first one; None before
     message_hooks   True while one of the two message events has a hook
     """
 
@@ -182,6 +184,7 @@ class Broker:
         self.spent = 0  # of the turn that is under way, see turn
         self.largest_packet = 129  # that some client may send; up to this size it is not asked
         self.hooks: "Optional[Hooks]" = None
+        self.watchers: "Optional[Watchers]" = None
         self.message_hooks = False
         self.sessions: "dict[bytes, Session]" = {}
         # Dicts stand for sets wherever one grows: on MicroPython a set is corrupt once memory has run out at that.
@@ -383,6 +386,8 @@ class Broker:
             self.journal.attached(session)
         self.client_log.line(1, conn.address, "%s: connected, MQTT %d", conn, conn.version)
         self.emit("connect", session)
+        if self.watchers is not None:
+            self.watchers.tell("connected", session)
 
     def settle_fast_version(self, session: Session) -> None:
         """Whether plain QoS 0 packets can go to a session as they came [MQTT-3.1.2-24]."""
@@ -431,6 +436,8 @@ class Broker:
             self.client_log.line(level, conn.address, "%s: %s (0x%02x)", conn, text, code)
             if was_open:
                 self.emit("disconnect", session, code)
+                if self.watchers is not None:
+                    self.watchers.tell("taken_over" if code == SESSION_TAKEN_OVER else "disconnected", session)
                 self._settle_in_turn(session)  # type: ignore[arg-type]
         except MemoryError:
             self.out_of_memory()
@@ -705,6 +712,8 @@ class Broker:
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
             self.session_bytes -= len(session.client_id)
+        if self.watchers is not None:
+            self.watchers.tell("ended", session)
 
     def _remove(self, session: Session, topic_filter: bytes) -> None:
         self.router.remove(session, topic_filter)
@@ -1011,6 +1020,21 @@ class Broker:
             raise ValueError("there is no hook")
         self.hooks.off(event, callback)
         self.router.forget()
+
+    def watch(self, watcher: "Watcher") -> None:
+        """Tell a Watcher of sessions and their filters from now on, see monitor.watchers; of those there are at once."""
+        if self.watchers is None:
+            from port.core.monitor.watchers import Watchers
+
+            self.watchers = Watchers(self)
+        self.watchers.add(watcher)
+
+    def unwatch(self, watcher: "Watcher") -> None:
+        """Tell it no more; ValueError when it was not told."""
+        if self.watchers is None:
+            raise ValueError("no such watcher")
+        if not self.watchers.remove(watcher):
+            self.watchers = None
 
     def emit(self, event: str, *args: "Any") -> "Any":
         """Call the hooks of an event, if there are any; what the first said that said something."""

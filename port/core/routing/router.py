@@ -73,11 +73,20 @@ class Router:
         """Add or change a subscription."""
         self.subscriptions.add(topic_filter, subscriber, options)
         self._changed(topic_filter)
+        if self._broker.watchers is not None:
+            watched = None if subscriber.subscriptions is None else subscriber
+            self._broker.watchers.tell("subscribed", watched, topic_filter, options)
 
     def remove(self, subscriber: "Any", topic_filter: bytes) -> None:
-        """Take a subscription away."""
+        """Take a subscription away, if there is one."""
+        watchers = self._broker.watchers
+        filters = subscriber.subscriptions
+        if filters is not None and topic_filter not in filters:
+            watchers = None
         self.subscriptions.remove(topic_filter, subscriber)
         self._changed(topic_filter)
+        if watchers is not None:
+            watchers.tell("unsubscribed", None if filters is None else subscriber, topic_filter)
 
     def group(self, topic_filter: bytes) -> "Optional[SharedGroup]":
         """The shared subscription with this filter, or None."""
