@@ -88,7 +88,7 @@ def _squeeze(receiver: Session, row: bytes, size: int) -> int:
 
 
 def pass_on(conn: Connection, data: bytes, i: int, at: int, stop: int, end: int) -> int:
-    """What publish.pass_on does, for a row; returns how many messages it has passed on, 0 when it is none.
+    """What handle_publish.pass_on does, for a row; returns how many messages it has passed on, 0 when it is none.
 
     data[i:stop] is the first one, whose body starts at `at`.
     """
@@ -127,7 +127,7 @@ def pass_on(conn: Connection, data: bytes, i: int, at: int, stop: int, end: int)
         return 0
     ranges: list[range] = []
     for session in receivers:
-        # As publish.pass_on has it: the receiver's next identifiers, or where nothing is in flight the sender's.
+        # As handle_publish.pass_on has it: the receiver's next identifiers, or where nothing is in flight the sender's.
         first = session.packet_id + 1 if session.inflight else ids[0]
         own = range(first, first + count)
         if own[-1] > 65535 or not session.inflight.keys().isdisjoint(own):

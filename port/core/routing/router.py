@@ -47,7 +47,7 @@ class Router:
     packet as it came. A name is only there when all its receivers do, no message hook is set, and
     it is within the limits of all clients there have been; and not before somebody has published to it, see `learn`.
     granted: topic name -> (lowest QoS granted as in a PUBLISH's flags, 2 or 4; the same sessions): up to this QoS they take
-    packets as they came, see publish.pass_on.
+    packets as they came, see handle_publish.pass_on.
     """
 
     def __init__(self, broker: "Broker") -> None:
