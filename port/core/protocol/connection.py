@@ -366,19 +366,22 @@ class Connection:
                 stop = session.pubacks(data, i, end)  # type: ignore[union-attr]
                 packets += stop - at >> 2
                 others += stop - i >> 2
-            elif first & 0xF0 == 0x30 and stop < end and broker.scarce is not None and broker.pressure.keep_back(self):
-                pass  # it waits, and the packet comes again
             elif first & 0xF0 == 0x30:
-                if stop < end and rows is not None and not copy:
-                    count = rows.pass_on(self, data, i, at, stop, end)
-                    if count:
-                        packets += count - 1
-                        i += count * (stop - i)
-                        if sent + packets + broker.spent > limit:
-                            over = True
-                            break
-                        continue
-                    rows = None
+                if stop < end:
+                    if broker.scarce is not None and broker.pressure.keep_back(self):
+                        packets -= 1  # it waits, and the packet comes again
+                        self.need = 0
+                        break
+                    if rows is not None and not copy:
+                        count = rows.pass_on(self, data, i, at, stop, end)
+                        if count:
+                            packets += count - 1
+                            i += count * (stop - i)
+                            if sent + packets + broker.spent > limit:
+                                over = True
+                                break
+                            continue
+                        rows = None
                 frame = view[i:stop]
                 if copy:
                     frame = bytes(frame)

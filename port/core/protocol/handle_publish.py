@@ -23,14 +23,10 @@ if TYPE_CHECKING:
 _PUBACK = const(0x40)
 _PUBREC = const(0x50)
 
-# What a message costs that is passed on as it came, and each of its receivers, in the units of Broker.turn.
-_PASSED_ON = const(20)
-_DELIVERED = const(10)
-
 
 def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> int:
     """Handle a QoS 1 or 2 PUBLISH without DUP and RETAIN, whose body of 5 bytes or more starts at packet[at], if its receivers
-    take it as it came; or do nothing and return 0.
+    take it as it came, and return what that costs of the turn; or do nothing and return 0.
 
     Only the packet identifier may differ. Even that stays where it is the receiver's next one, as it is when one client
     publishes what another gets; and where nothing is in flight, when any will do.
@@ -106,7 +102,7 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> int:
         received[packet_id] = True
         broker.session_bytes += broker.identifier
     conn.reply((b"\x40\x02" if received is None else b"\x50\x02") + packet[at : at + 2])
-    return _PASSED_ON + _DELIVERED * len(known[1])
+    return known[2]
 
 
 def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from port.core.protocol.connection import Connection
     from port.core.broker import Broker
 
-    Granted = dict[bytes, tuple[int, tuple[Session, ...]]]
+    Granted = dict[bytes, tuple[int, tuple[Session, ...], int]]
 
 _REMEMBERED = const(512)  # bytes of the longest topic name whose route is cached: the cache is bounded in number
 
@@ -26,6 +26,7 @@ _REMEMBERED = const(512)  # bytes of the longest topic name whose route is cache
 _RESOLVED = const(40)
 _DISTRIBUTED = const(30)
 _DELIVERED = const(10)
+_PASSED_ON = const(20)  # a message that goes out as it came, besides its receivers
 _OPTION = const(3)  # one of several subscriptions of a receiver
 _ROOM = const(16)  # receivers that are cached for each topic name there may be, in all
 _ALIKE = const(8)  # receivers from which on those of several names are kept once where they are the same
@@ -46,8 +47,8 @@ class Router:
     fast: for MQTT 3.x and MQTT 5 publishers, topic name -> the sessions that take a plain QoS 0
     packet as it came. A name is only there when all its receivers do, no message hook is set, and
     it is within the limits of all clients there have been; and not before somebody has published to it, see `learn`.
-    granted: topic name -> (lowest QoS granted as in a PUBLISH's flags, 2 or 4; the same sessions): up to this QoS they take
-    packets as they came, see handle_publish.pass_on.
+    granted: topic name -> (lowest QoS granted as in a PUBLISH's flags, 2 or 4; the same sessions; a message's cost of a turn):
+    up to this QoS they take packets as they came, see handle_publish.pass_on.
     """
 
     def __init__(self, broker: "Broker") -> None:
@@ -152,7 +153,7 @@ class Router:
         access.fast[i][name] = fast
         granted = self.granted[i].get(name)
         if granted is not None and allowed:
-            access.granted[i][name] = (min(granted[0], allowed << 1), fast)
+            access.granted[i][name] = (min(granted[0], allowed << 1), fast, granted[2])
 
     def learn(self, session: "Session", name: bytes, once: bool = False) -> "Optional[tuple[Session, ...]]":
         """What `fast` has for a name that a client publishes to which uses it, found out if need be.
@@ -204,7 +205,7 @@ class Router:
                 granted = option
         fast = self.fast[i][name] = self._kept(receivers)
         if granted and fast:
-            self.granted[i][name] = (granted << 1, fast)
+            self.granted[i][name] = (granted << 1, fast, _PASSED_ON + _DELIVERED * len(fast))
         return fast
 
     def route(self, name: bytes, options: "Options") -> "Optional[Route]":
