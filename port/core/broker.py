@@ -651,16 +651,15 @@ class Broker:
             size *= 2 if len(message.properties) <= LIGHT else 3
         return size + (_MESSAGE + _ENTRY) * self.word
 
-    def lacks_room_for(self, message: Message) -> bool:
-        """True when a message that nobody waits for yet would be above the limit."""
-        return self.lacks(self.weight(message) + self.place)
+    def keep(self, entry: "Any", weight: int = 0) -> None:
+        """A queue or a window has taken an entry in, see sessions.session; those that share its message count that once.
 
-    def keep(self, entry: "Any") -> None:
-        """A queue or a window has taken an entry in, see sessions.session; those that share its message count that once."""
+        `weight`: its message's, where it is known.
+        """
         message = entry[0]
         size = self.slot if is_for_all(entry) else self.place
         if not message.kept:
-            size += self.weight(message)
+            size += weight or self.weight(message)
         message.kept += 1
         self.message_bytes += size
 

@@ -92,10 +92,10 @@ def pass_on(conn: Connection, data: bytes, i: int, at: int, stop: int, end: int)
 
     data[i:stop] is the first one, whose body starts at `at`.
     """
-    if stop - at < 5 or stop - i > LIGHT or data[i] & 9:  # too short or large, or with DUP or RETAIN
+    if stop - at < 5 or data[i] & 9:  # too short, or with DUP or RETAIN
         return 0
     k = at + 2 + (data[at] << 8 | data[at + 1])
-    if k + 2 > stop or not data.startswith(data[i:k], stop):
+    if not k + 2 <= stop <= k + 2 + LIGHT or not data.startswith(data[i:k], stop):
         return 0
     known = conn.granted.get(data[at + 2 : k])
     qos = data[i] & 6

@@ -33,7 +33,7 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> int:
     """
     start = at + 2
     at = start + (packet[at] << 8 | packet[at + 1])
-    if not at + 2 <= len(packet) <= LIGHT:  # large ones are counted and not copied, see Session.put_in_flight
+    if not 0 <= len(packet) - at - 2 <= LIGHT:  # large ones are counted and not copied, see Session.put_in_flight
         return 0
     packet_id = packet[at] << 8 | packet[at + 1]
     if not packet_id:
@@ -66,12 +66,13 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> int:
         # Without room there may be some that `room` does not tell of; where something waits `deliver` sees to that.
         if session.store_id or len(session.inflight) >= session.send_window and (session.send_window < 0 or not session.has_room()):
             if message is None:
-                message = from_packet(packet, version5)
+                message = from_packet(packet, True) if version5 else Message(name, packet[at + 2 :], first >> 1 & 3)
                 journal = broker.journal
                 serial = 0 if journal is None else journal.serial
                 entry: "Any" = (message, first & 6, None, None, 0)
                 size = message.size()
-            if out is not None or session.store_id or not session.put_by(entry, size):
+                alone = len(known[1]) == 1
+            if out is not None or session.store_id or alone or not session.put_by(entry, size):
                 session.deliver(message, first & 6, None, None, entry)
             continue
         inflight = session.inflight

@@ -468,14 +468,15 @@ class Session:
         message = entry[0]
         size = message.size()
         # First, as the largest queue gives way, which may be this one. What others have already takes little more.
-        short = not message.kept and broker.lacks_room_for(message)
+        weight = 0 if message.kept else broker.weight(message)
+        short = weight and broker.lacks(weight + broker.place)
         queue = self.queue
         if queue is None:
             queue = self.queue = deque((), options.max_queued_messages)
         while (
             len(queue) >= options.max_queued_messages
             or self.queued_bytes + size > options.max_queued_bytes
-            or short and broker.lacks_room_for(message)
+            or short and broker.lacks(weight + broker.place)
         ):
             if queue and queue[0][0].expired(broker.clock()):
                 self.drop(self.unqueue())
@@ -488,7 +489,9 @@ class Session:
                 return False
             self.drop(self.unqueue())
         self.queue = queue  # it may have been this one that gave way
-        self.requeue(entry)
+        queue.append(entry)
+        self.queued_bytes += size
+        broker.keep(entry, weight)
         if self.send_window != -1:
             self.send_window = -1
         if self.conn is not None:
