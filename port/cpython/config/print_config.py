@@ -19,17 +19,17 @@ _OPEN = re.compile(r"_file$|^token_in$")  # what only says where a secret is
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]*)(:[0-9]{0,5})?", re.ASCII)
 _FIRST = re.compile(r"[A-Za-z_]\w*=", re.ASCII)  # name of the first value in a query
 _HIDDEN = "***"
-_KINDS = {
+KINDS = {
     "auth": "who may connect. They are asked in their order, each allows, denies, or leaves it to the next; without any see `anonymous`",
     "acl": "who may publish and subscribe to what. The first rule that fits decides, what none allows is denied; without the key all is allowed",
     "client_limits": "options of single clients, the first that fits holds",
 }
-_LIMITS = {
+LIMITS = {
     "user": "whose, or its beginning and `*`; an empty string: clients without a user name (default: everybody)",
     "client_id": "the client id, or its beginning and `*` (default: any)",
     "OPTION": "any option that a listener takes",
 }
-_PROGRAM = (
+PROGRAM_KEYS = (
     ("log_level", "warning", "what is logged: one of %s" % ", ".join(LEVELS)),
     ("log_format", "text", "how it is logged: one of %s (json: one object a line)" % ", ".join(FORMATS)),
     ("loop", "auto", "event loop: one of %s (auto: uvloop when it is installed)" % ", ".join(LOOPS)),
@@ -44,7 +44,7 @@ def toml(program: Program) -> str:
     if len(gathered.files) > 1:
         lines.append("# Read from %s." % printable(", ".join(source.name for source in gathered.files)))
     lines.append("")
-    for name, default, text in _PROGRAM:
+    for name, default, text in PROGRAM_KEYS:
         lines += _line(name, text, gathered, default)
     texts = descriptions(Options)
     for row in TABLE:
@@ -69,11 +69,11 @@ def toml(program: Program) -> str:
         lines += _tables("listener.acl", shown.get("acl", []), [])
     lines += ["", "# [[listener]]: where clients come in; besides these keys it takes any option that is not of the whole broker"]
     lines += ["#   %s: %s" % pair for pair in keys.items()]
-    for kind, text in _KINDS.items():
+    for kind, text in KINDS.items():
         found = values.get(kind, [])
         lines += ["", "# [[%s]]: %s" % (kind, text)]
         if kind != "auth":
-            lines += ["#   %s: %s" % pair for pair in (descriptions(rule) if kind == "acl" else _LIMITS).items()]
+            lines += ["#   %s: %s" % pair for pair in (descriptions(rule) if kind == "acl" else LIMITS).items()]
         elif not found:
             lines += ["#   %s: %s" % pair for pair in registry.explained("").items()]
         lines += _tables(kind, found, [gathered.origin(kind, number) for number in range(len(found))])
