@@ -28,7 +28,8 @@ def _exists(path):
 
 async def _run(broker):
     await broker.start()
-    print("ucomqtt: listening at %s: %s" % (network.LAN().ifconfig()[0], ", ".join(broker.places())))
+    places = ", ".join(["%s:%d" % address for address in broker.addresses])
+    print("ucomqtt: listening at %s: %s" % (network.LAN().ifconfig()[0], places))
     print("ucomqtt: heap %d bytes in use, %d free" % (gc.mem_alloc(), gc.mem_free()))
     await broker.serve()
 

@@ -162,9 +162,10 @@ class Server(Broker):
             self.log(2, "max_connections is %d: this firmware has no more sockets", options.max_connections)
         lwip.share_out(found + len(self.links))
 
-    def places(self) -> "list[str]":
-        """Where it listens, as text."""
-        return [entrance.place() for entrance in self.entrances]
+    @property
+    def addresses(self) -> "list[tuple[str, int]]":
+        """Host and port of each listener."""
+        return [(entrance.host, entrance.port) for entrance in self.entrances]
 
     async def start(self) -> None:
         """Restore what the store has, open the listeners and start the tick.

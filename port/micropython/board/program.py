@@ -208,7 +208,8 @@ class _Board:
             print("ucomqtt: no network yet")
         self._tasks.append(asyncio.create_task(self._wifi.watch()))
         await broker.start()
-        print("ucomqtt: listening at %s: %s" % (self._wifi.address(), ", ".join(broker.places())))
+        places = ", ".join(["%s:%d" % address for address in broker.addresses])
+        print("ucomqtt: listening at %s: %s" % (self._wifi.address(), places))
         if self._settings.get("ntp"):
             self._tasks.append(asyncio.create_task(self._keep_clock(self._settings["ntp"])))
         if self._program is not None:
