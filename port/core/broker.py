@@ -385,9 +385,9 @@ class Broker:
         if self.journal is not None:
             self.journal.attached(session)
         self.client_log.line(1, conn.address, "%s: connected, MQTT %d", conn, conn.version)
-        self.emit("connect", session)
         if self.watchers is not None:
             self.watchers.tell("connected", session)
+        self.emit("connect", session)
 
     def settle_fast_version(self, session: Session) -> None:
         """Whether plain QoS 0 packets can go to a session as they came [MQTT-3.1.2-24]."""
@@ -423,6 +423,8 @@ class Broker:
             self.router.subscriptions.came(session, -1)  # type: ignore[arg-type]
             session.pause()  # type: ignore[union-attr]
             self.pressure.forget(session, conn)  # type: ignore[arg-type]
+            if self.watchers is not None:
+                self.watchers.tell("taken_over" if code == SESSION_TAKEN_OVER else "disconnected", session)
         try:
             if conn.identity is not None:
                 attempt_over(conn.identity, False)
@@ -436,9 +438,8 @@ class Broker:
             self.client_log.line(level, conn.address, "%s: %s (0x%02x)", conn, text, code)
             if was_open:
                 self.emit("disconnect", session, code)
-                if self.watchers is not None:
-                    self.watchers.tell("taken_over" if code == SESSION_TAKEN_OVER else "disconnected", session)
-                self._settle_in_turn(session)  # type: ignore[arg-type]
+                if session.expiry >= 0:  # type: ignore[union-attr] # a hook may have ended it
+                    self._settle_in_turn(session)  # type: ignore[arg-type]
         except MemoryError:
             self.out_of_memory()
 
@@ -711,8 +712,8 @@ class Broker:
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
             self.session_bytes -= len(session.client_id)
-        if self.watchers is not None:
-            self.watchers.tell("ended", session)
+            if self.watchers is not None:
+                self.watchers.tell("ended", session)
 
     def _remove(self, session: Session, topic_filter: bytes) -> None:
         self.router.remove(session, topic_filter)

@@ -62,6 +62,10 @@ if TYPE_CHECKING:
             """See Broker.flush."""
             ...
 
+        def out_of_memory(self) -> None:
+            """See Broker.out_of_memory."""
+            ...
+
         def run_task(self, work: Coroutine[Any, Any, None]) -> Any:
             """Run it as a task, which has `cancel`."""
             ...
@@ -97,35 +101,64 @@ async def serve_stream(
     piece        bytes that are read at a time
     """
     stream = _Stream(server, writer, certificate)
-    conn = stream.conn = server.accept_connection(stream, address, listener)
-    tasks = []
     try:
+        conn = stream.conn = server.accept_connection(stream, address, listener)
         if conn is not None:
             stream.limit = conn.options.outbox_bytes
-            tasks = [server.run_task(stream.write_on()), server.run_task(stream.read_on(reader, piece))]
+            stream.tasks.append(server.run_task(stream.write_on()))
+            stream.tasks.append(server.run_task(stream.read_on(reader, piece)))
             await stream.over.wait()
     finally:
-        for task in tasks:
+        for task in stream.tasks:
             task.cancel()
-        stream.lose("the server has ended it")
-        writer.close()
         try:
-            await writer.wait_closed()
-        except Exception:  # nosec B110 # it is closed, however it ended
-            pass
+            stream.lose("the server has ended it")
+        finally:
+            await _close(server, writer, stream.aborted or not stream.over.is_set())
+
+
+async def _close(server: "Server", writer: "Writer", at_once: bool) -> None:
+    """Close the streams; what CPython's transport has still to write has _PATIENCE to go, or no time at all."""
+    transport: "Any" = getattr(writer, "transport", None)
+    if transport is None:
+        timer = None
+        writer.close()
+    elif at_once:
+        timer = None
+        transport.abort()
+    else:
+        writer.close()
+        timer = server.run_task(_abort(server, transport))
+    try:
+        await writer.wait_closed()
+    except Exception:  # nosec B110 # it is closed, however it ended
+        pass
+    finally:
+        if timer is not None:
+            timer.cancel()
+            transport.abort()
+
+
+async def _abort(server: "Server", transport: "Any") -> None:
+    await server.pause(_PATIENCE)
+    transport.abort()
 
 
 class _Stream:
     """The core's Transport on streams.
 
-    conn   the core's Connection, None when it is over
-    over   set when the streams are to be closed
-    limit  bytes that may be unsent before the client counts as slow
+    conn     the core's Connection, None when it is over
+    over     set when the streams are to be closed
+    limit    bytes that may be unsent before the client counts as slow
+    aborted  True when what is unsent is not to be waited for
+    tasks    those that end with it
     """
 
     def __init__(self, server: "Server", writer: "Writer", certificate: "Any") -> None:
         self.conn: "Optional[Connection]" = None
         self.limit = 0
+        self.aborted = False
+        self.tasks: "list[Any]" = []
         self.over = server.new_event()
         self._server = server
         self._writer = writer
@@ -138,6 +171,7 @@ class _Stream:
         self._large = 0  # bytes of a packet under way that is larger than the limit: what is behind it counts
         self._slow = False
         self._held = False
+        self._lost = False
         self._told: "Optional[bool]" = None  # once it ends, see Transport.close
 
     # -- the tasks ---------------------------------------------------------------------------
@@ -173,15 +207,19 @@ class _Stream:
                 self._chunks = []
                 self._writer.write(data)
                 await self._writer.drain()
-                self._large = 0
+                if len(data) > self.limit:
+                    self._large = 0
                 self._unsent -= len(data)
                 if self._slow and self._unsent <= self.limit >> 2:
                     self._go_on()
             if self._told:
                 await self._server.pause(_LINGER)
         except Exception as e:
+            self.aborted = True
+            self._chunks = []
             self._fail(e)
-        self.over.set()
+        finally:
+            self.over.set()
 
     def _go_on(self) -> None:
         self._slow = False
@@ -193,36 +231,54 @@ class _Stream:
 
     async def _cut(self) -> None:
         await self._server.pause(_PATIENCE)
+        self.aborted = True
         self.over.set()
 
     def _fail(self, error: Exception) -> None:
+        """End the connection for what reading, writing or handling has raised."""
         conn = self.conn
         if conn is not None and not isinstance(error, OSError):
             conn.fault(error)
-            self._server.flush()
+            self._flush()
         else:
             self.lose("connection lost: %r" % error)
-        self._chunks = []
 
     def lose(self, text: str) -> None:
-        """Nothing comes any more."""
+        """Nothing comes any more; what the client is sent from now on would not reach it."""
         conn = self.conn
         self.conn = None
         if conn is not None:
+            self._lost = True
             conn.lost(text)
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
             self._server.flush()
+        except MemoryError:
+            self._server.out_of_memory()
 
     # -- the core's Transport ----------------------------------------------------------------
 
     def send(self, chunks: "list[Buffer]") -> int:
         """See Transport.send."""
         size = 0
+        largest = 0
         for chunk in chunks:
             size += len(chunk)
-            # A view is of a buffer that is used again when this returns.
-            self._chunks.append(chunk if isinstance(chunk, bytes) else bytes(chunk))
-        if not self._unsent and len(chunks) == 1 and size > self.limit:
-            self._large = size
+            largest = max(largest, len(chunk))
+        if self._lost or self.aborted:
+            return size
+        try:
+            for chunk in chunks:
+                # A view is of a buffer that is used again when this returns.
+                self._chunks.append(chunk if isinstance(chunk, bytes) else bytes(chunk))
+        except MemoryError:
+            self.aborted = True
+            self.over.set()
+            return size
+        if not self._large and largest > self.limit:
+            self._large = largest
         self._unsent += size
         behind = self._unsent - self._large
         if behind > self.limit:
@@ -238,6 +294,7 @@ class _Stream:
         """See Transport.close."""
         self.conn = None
         if abort:
+            self.aborted = True
             self.over.set()
         else:
             self._end(told)
@@ -248,7 +305,7 @@ class _Stream:
         self._readable.set()  # what still comes is read and of no interest
         self._more.set()
         if self._unsent:
-            self._server.run_task(self._cut())
+            self.tasks.append(self._server.run_task(self._cut()))
 
     def pause_reading(self) -> None:
         """See Transport.pause_reading."""

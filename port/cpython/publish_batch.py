@@ -95,14 +95,14 @@ def pass_on(conn: Connection, data: bytes, i: int, at: int, stop: int, end: int)
     if stop - at < 5 or data[i] & 9:  # too short, or with DUP or RETAIN
         return 0
     k = at + 2 + (data[at] << 8 | data[at + 1])
-    if not k + 2 <= stop <= k + 2 + LIGHT or not data.startswith(data[i:k], stop):
+    version5 = conn.version == 5
+    if not k + 2 + version5 <= stop <= k + 2 + LIGHT or not data.startswith(data[i:k], stop):
         return 0
     known = conn.granted.get(data[at + 2 : k])
     qos = data[i] & 6
     if known is None or qos > known[0]:
         return 0
     sender: Session = conn.session  # type: ignore[assignment]
-    version5 = conn.version == 5
     size = stop - i
     most = min(_MOST, _BYTES // size)
     if qos == 4:

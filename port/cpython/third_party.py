@@ -13,31 +13,50 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from port.cpython.auth.settings import Setting
+
 AUTHENTICATORS = "ucomqtt.authenticators"
 STORES = "ucomqtt.stores"
+BUILT_IN = (
+    "allow", "deny", "password_file", "users", "certificate", "redis", "http", "mysql", "postgresql", "jwt", "memory", "sqlite", "flash",
+)  # fmt: skip
 
 
 @cache
-def types(group: str) -> dict[str, EntryPoint]:
-    """What is installed, by type."""
-    return {point.name: point for point in entry_points(group=group)}
+def types(group: str) -> dict[str, list[EntryPoint]]:
+    """What is installed, by type, but for the types there are without it."""
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=group):
+        if point.name not in BUILT_IN and point.value not in [other.value for other in found.get(point.name, ())]:
+            found.setdefault(point.name, []).append(point)
+    return found
 
 
 def load(group: str, kind: str) -> Any:
     """The class of a type. Raises ValueError naming what cannot be loaded, and why."""
-    point = types(group)[kind]
+    point, *others = types(group)[kind]
+    if others:
+        raise ValueError("type %s is in more than one package: %s, %s" % (kind, point.value, others[0].value))
     try:
         return point.load()
     except Exception as e:  # whatever the code of others raises
         raise ValueError("type %s is %s, which cannot be loaded: %s: %s" % (kind, point.value, type(e).__name__, e)) from None
 
 
-def make(group: str, kind: str, base: type, *args: Any, **values: Any) -> Any:
-    """An object of a type, which has to be a `base`. Raises ValueError."""
+def settings(group: str, kind: str) -> list[Setting]:
+    """What its class says of its settings. Raises ValueError."""
+    return [setting for setting in getattr(load(group, kind), "SETTINGS", None) or () if isinstance(setting, Setting)]
+
+
+def make(group: str, kind: str, base: type, /, *args: Any, **values: Any) -> Any:
+    """An object of a type, which has to be a `base`. Raises ValueError, OSError."""
+    found = load(group, kind)
     try:
-        made = load(group, kind)(*args, **values)
-    except TypeError as e:
-        raise ValueError("type %s: %s" % (kind, e)) from None
+        made = found(*args, **values)
+    except (ValueError, OSError):
+        raise
+    except Exception as e:  # whatever the code of others raises
+        raise ValueError("type %s: %s: %s" % (kind, type(e).__name__, e)) from None
     if not isinstance(made, base):
         raise ValueError("type %s makes no %s but %r" % (kind, base.__name__, made))
     return made

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from port.micropython.board.program import run
     from port.micropython.flash import FlashStore
 
-__all__ = ("Authenticator", "FlashStore", "Message", "Options", "Server", "run")
+__all__ = ("Authenticator", "Message", "Options", "Server")
 
 
 def __getattr__(name: str) -> "Any":

@@ -326,7 +326,8 @@ class Server(Broker):
                 self.tick()
             except Exception as e:
                 self.failed(e)
-            self.strained = self._unsettled or self._lacking and not self._has_room()
+            room = not self._lacking or self._has_room()
+            self.strained = self._unsettled or not room
 
     def run_task(self, work: "Any") -> "Any":
         """See port.core.streams."""

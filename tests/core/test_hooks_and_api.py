@@ -416,3 +416,36 @@ def test_errors_of_clients_are_not_errors_of_the_broker():
         world.connect("c").feed(data)
     assert len(errors) == 4 and all([isinstance(error, MQTTError) for error in errors])
     assert world.errors() == []
+
+
+def test_a_hook_may_return_the_same_message_again_and_again():
+    world = World()
+    template = Message(b"x", b"")
+
+    def hook(client, message):
+        template.name = b"y"
+        template.payload = message.payload
+        return template
+
+    world.broker.on("message", hook)
+    receiver = world.connect("r")
+    receiver.subscribe("y")
+    sender = world.connect("s")
+    for payload in (b"1", b"2", b"3"):
+        sender.publish("a", payload)
+    assert receiver.payloads() == [b"1", b"2", b"3"]
+
+
+def test_who_subscribes_in_a_hook_gets_that_message():
+    world = World()
+    seen: "list[object]" = []
+
+    def hook(client, message):
+        if not seen:
+            seen.append(world.broker.subscribe("a", lambda message: seen.append(message.payload)))
+
+    world.broker.on("message", hook)
+    sender = world.connect("s")
+    sender.publish("a", b"1")
+    sender.publish("a", b"2")
+    assert seen[1:] == [b"1", b"2"]

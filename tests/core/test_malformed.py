@@ -137,3 +137,16 @@ def test_garbage_of_all_kinds():
     world.broker.publish("alive")
     watcher.expect_message("alive")
     assert len(world.broker.connections) == 1
+
+
+def test_a_publish_without_its_property_length_goes_to_nobody():
+    """Though all of a good one stands before it and the beginning of another behind it, in one read."""
+    world = World()
+    watcher = world.connect("w", 5)
+    watcher.subscribe("a", 1)
+    client = world.connect("c", 5)
+    client.publish("a", b"good", 1)
+    watcher.expect_message("a", b"good", 1)
+    client.feed(raw("32 05 0001 61 0002  32 05 0001 61"))
+    client.expect_close(0x81)
+    watcher.expect_nothing()

@@ -268,3 +268,56 @@ def test_who_is_turned_away():
         assert await other.packets() == [b"\x20\2\0\5"] and await other.over()
 
     asyncio.run(main())
+
+
+def test_what_a_client_would_not_get_any_more_is_not_kept():
+    async def main():
+        server = Server()
+        client = Client(server)
+        await client.packets()
+        client.up.data = SUBSCRIBE
+        await client.packets()
+        (conn,) = server.connections
+        stream: "Any" = conn.transport
+        conn.hold(2)
+        conn.take(b"\xc0\0")  # which waits
+        client.up.ended = True
+        assert await client.over()
+        for _ in range(50):
+            server.publish("a", bytes(10000))
+        assert not stream._chunks and not stream._unsent
+
+    asyncio.run(main())
+
+
+def test_a_large_packet_alone_does_not_make_a_client_slow():
+    async def main():
+        server = Server(outbox_bytes=1024)
+        client = Client(server, room=0)
+        await client.packets()
+        client.up.data = SUBSCRIBE
+        await client.packets()
+        server.publish("a", bytes(4000))
+        server.publish("a", b"small")
+        await turns()
+        server.publish("a", b"more")
+        packets = await client.packets() + await client.packets()
+        assert len(packets[0]) > 4000 and packets[1:] == [b"\x30\x08\0\1asmall", b"\x30\x07\0\1amore"]
+        assert not server.dropped
+        client.task.cancel()
+        await client.over()
+
+    asyncio.run(main())
+
+
+def test_what_handling_has_raised_is_told():
+    async def main():
+        server = Server()
+        client = Client(server, b"")
+        client.up.data = b"\x10\x0e\0\4MQTT\5\2\0\0\0\0\1c"
+        await client.packets()
+        client.up.error = MemoryError()
+        packets = await client.packets()
+        assert packets[-1][:1] == b"\xe0" and await client.over()
+
+    asyncio.run(main())

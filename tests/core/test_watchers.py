@@ -185,3 +185,30 @@ def test_what_a_watcher_raises_goes_no_further():
     world.errors().clear()
     assert "Watcher" in str(raises(TypeError, world.broker.watch, print))
     raises(ValueError, world.broker.unwatch, Log())
+
+
+def test_what_hooks_do_is_told_once_and_in_order():
+    world, log = watched()
+    world.broker.on("connect", lambda session: world.broker.disconnect("c") and None)
+    world.client().connect("c")
+    world.see_off()
+    assert [entry[0] for entry in log.take()] == ["connected", "disconnected", "ended"]
+    world, log = watched()
+    world.broker.on("disconnect", lambda session, code: world.broker.end_client("c") and None)
+    world.connect("c", properties=KEPT).lose()
+    world.see_off()
+    assert [entry[0] for entry in log.take()] == ["connected", "disconnected", "ended"]
+    assert not world.broker.sessions
+
+
+def test_what_the_program_subscribes_to_is_told_as_often_as_it_is_so():
+    world = World()
+    first = world.broker.subscribe("a", print)
+    counted = Counted()
+    world.broker.watch(counted)
+    second = world.broker.subscribe("a", print)
+    world.broker.unsubscribe(first)
+    world.broker.unsubscribe(first)
+    assert counted.told == [("first", b"a")]
+    world.broker.unsubscribe(second)
+    assert counted.told == [("first", b"a"), ("last", b"a")]

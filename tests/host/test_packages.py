@@ -30,8 +30,8 @@ SECONDS = 60
 README = (toolchain.ROOT / "port" / "micropython" / "README.md").read_text(encoding="utf-8")
 
 # Bytes of the .mpy files. A board has 100 KB and more of them free; what grows should do so knowingly.
-MOST = {"": 196_000, "without-web": 171_500, "without-store": 176_000, "without-access": 179_500, "without-mqtt5": 189_500,
-        "small": 98_500, "smallest": 82_000}
+MOST = {"": 197_000, "without-web": 172_500, "without-store": 176_500, "without-access": 180_500, "without-mqtt5": 190_500,
+        "small": 99_000, "smallest": 82_000}
 
 
 @pytest.fixture(scope="module")

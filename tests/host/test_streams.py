@@ -1,11 +1,18 @@
 """What client libraries can do where clients come through asyncio's own streams, on both runtimes: port.core.streams."""
 
+import asyncio
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
+from fuzz_packets import connect as connect_packet
+from fuzz_packets import subscribe
+from port.core import streams
+from port.cpython import Server
 from server_process import RUNTIMES
+from tests.host.drivers import TIMEOUT
 from tests.host.drivers.aiomqtt_client import AioMqtt
 from tests.host.drivers.mqttjs import MqttJs
 from tests.host.drivers.paho import Paho
@@ -45,3 +52,33 @@ def library(request):
     if request.param[0] is MqttJs:
         MqttJs.node = request.getfixturevalue("node")
     return request.param
+
+
+async def test_a_peer_that_never_reads_keeps_nothing(monkeypatch):
+    """Neither its task nor what was to be sent: what a transport of asyncio's holds back has its time, too."""
+    monkeypatch.setattr(streams, "_PATIENCE", 300)
+    server = Server()
+    await server.start()
+    tasks: "list[asyncio.Task[None]]" = []
+
+    async def serve(reader, writer):
+        tasks.append(asyncio.current_task())  # type: ignore[arg-type]
+        await streams.serve_stream(server, reader, writer, "127.0.0.1:1")
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    for told in (True, False):
+        with socket.create_connection(listening.sockets[0].getsockname()) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.sendall(connect_packet(5, b"c") + subscribe(5, 1, [(b"a", 0)]))
+            while "c" not in [str(session.client_id, "ascii") for session in server.sessions.values() if session.subscriptions]:
+                await asyncio.sleep(0.01)
+            server.publish("a", bytes(3000000))
+            await asyncio.sleep(0.05)
+            if told:
+                server.disconnect("c")
+            else:
+                tasks[-1].cancel()
+            await asyncio.wait(tasks, timeout=TIMEOUT)
+            assert all(task.done() for task in tasks) and not server.connections
+    listening.close()
+    await server.stop()

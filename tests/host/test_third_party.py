@@ -19,7 +19,7 @@ from port.cpython.stores.sqlite import SQLiteStore
 class Directory(Authenticator):
     """Lets in whoever's password is his name, backwards."""
 
-    SETTINGS = (Setting("url", "", "where the directory is", required=True),)
+    SETTINGS = (Setting("url", "", "where the directory is", required=True), Setting("api_key", "", "its key", secret=True))
 
     def __init__(self, settings):
         if not settings.get("url", "").startswith("ldap://"):
@@ -36,8 +36,17 @@ class Directory(Authenticator):
 
 
 class Ledger(SQLiteStore):
-    def __init__(self, pages):
+    SETTINGS = (Setting("pages", "", "where it is written"),)
+
+    def __init__(self, pages, base="", ink=""):
         super().__init__(pages)
+
+
+class Broken(Authenticator):
+    SETTINGS = None
+
+    def __init__(self, settings):
+        settings["no such key"]
 
 
 def nothing(settings):
@@ -47,6 +56,8 @@ POINTS = """\
 [ucomqtt.authenticators]
 directory = other_package:Directory
 nothing = other_package:nothing
+broken = other_package:Broken
+users = other_package:Directory
 absent = other_package:Absent
 
 [ucomqtt.stores]
@@ -76,13 +87,17 @@ def test_a_broker_with_both(server_process, tmp_path, variables):
 [[auth]]
 type = "directory"
 url = "ldap://127.0.0.1"
+api_key = "hush"
 
 [store]
 type = "ledger"
+base = "hush"
+ink = "hush"
 pages = "{tmp_path}/ledger.db"
 """)
     assert ask(variables, path, "--check-config").returncode == 0
     shown = ask(variables, path, "--print-config").stdout
+    assert "hush" not in shown
     assert "# where the directory is" in shown and f'pages = "{tmp_path}/ledger.db"' in shown
     for present in (False, True):
         with server_process("cpython", "--config", str(path), variables=variables) as server:
@@ -100,6 +115,8 @@ pages = "{tmp_path}/ledger.db"
     ('[[auth]]\ntype = "directory"\nurl = "http://x"', "auth directory: url must begin with ldap://, not 'http://x'"),
     ('[[auth]]\ntype = "directorry"', "directory"),
     ('[[auth]]\ntype = "nothing"', "auth nothing: type nothing makes no Authenticator but {}"),
+    ('[[auth]]\ntype = "broken"', "auth broken: type broken: KeyError: 'no such key'"),
+    ('[[auth]]\ntype = "users"\nurl = "ldap://x"', "auth users: unknown key url"),
     ('[[auth]]\ntype = "absent"', "auth absent: type absent is other_package:Absent, which cannot be loaded: AttributeError"),
     ('[store]\ntype = "ledger"', "store: type ledger: "),
     ('[store]\ntype = "other"', "store: type must be one of memory, sqlite, redis, flash, ledger, not 'other'"),

@@ -108,7 +108,12 @@ class Hooks:
                     if not isinstance(result, Message):
                         raise TypeError("no Message, None or False: %r" % (result,))
                     message = result
-                if message.name is not name or message.payload is not payload or message.properties is not properties:
+                if (
+                    result is not None
+                    or message.name is not name
+                    or message.payload is not payload
+                    or message.properties is not properties
+                ):
                     message.name = as_bytes(message.name)
                     message.payload = as_bytes(message.payload)
                     message.changed()
@@ -134,10 +139,11 @@ class Hooks:
             broker.drop(DROP_RESERVED_TOPIC)
             return NOT_AUTHORIZED, "clients cannot publish to $ topics"
         name = changed.name
+        generation = broker.router.generation
         changed = self.filter("message", sender, changed)
         if changed is None:
             return SUCCESS, ""
-        if changed.name != name:
+        if changed.name != name or broker.router.generation != generation:  # the hook may have changed who gets it
             route = broker.router.resolve(changed.name)
         return broker.distribute(changed, route, sender)
 

@@ -69,7 +69,8 @@ class FilterWatcher(Watcher):
 
     def unsubscribed(self, subscriber: "Optional[Session]", topic_filter: bytes) -> None:
         """See Watcher."""
-        self._known.pop((subscriber, topic_filter), None)
+        if subscriber is not None and self._known.pop((subscriber, topic_filter), None) is None:
+            return
         count = self._counts.get(topic_filter, 0)
         if count > 1:
             self._counts[topic_filter] = count - 1
@@ -83,7 +84,7 @@ class Watchers:
 
     def __init__(self, broker: "Broker") -> None:
         self._broker = broker
-        self._watchers: "list[Watcher]" = []
+        self._watchers: "tuple[Watcher, ...]" = ()
 
     def add(self, watcher: Watcher) -> None:
         """Tell another one of what there is, and from now on of what comes and goes. Raises TypeError for anything else."""
@@ -91,33 +92,41 @@ class Watchers:
             raise TypeError("watch() takes a Watcher object, not %r" % (watcher,))
         for session in list(self._broker.sessions.values()):
             if session.conn is not None:
-                watcher.connected(session)
+                self._call(watcher, "connected", session, b"", 0)
             for topic_filter in session.subscriptions:
-                watcher.subscribed(session, topic_filter, session.subscriptions[topic_filter])
-        self._watchers.append(watcher)
+                self._call(watcher, "subscribed", session, topic_filter, session.subscriptions[topic_filter])
+        for topic_filter in self._broker.router.locals.values():
+            self._call(watcher, "subscribed", None, topic_filter, 0)
+        self._watchers += (watcher,)
 
     def remove(self, watcher: Watcher) -> bool:
         """Tell it no more; False when there is none left. Raises ValueError when it was not told."""
         if watcher not in self._watchers:
             raise ValueError("no such watcher")
-        self._watchers.remove(watcher)
-        return bool(self._watchers)
+        self._watchers = tuple([other for other in self._watchers if other is not watcher])
+        return len(self._watchers) > 0
 
-    def tell(self, what: str, *args: "Any") -> None:
-        """Call this method of all."""
-        for watcher in list(self._watchers):
+    def tell(self, what: str, subscriber: "Any", topic_filter: bytes = b"", options: int = 0) -> None:
+        """Call this method of all. Raises nothing: what is told is so, whoever hears it."""
+        for watcher in self._watchers:
+            self._call(watcher, what, subscriber, topic_filter, options)
+
+    def _call(self, watcher: Watcher, what: str, subscriber: "Any", topic_filter: bytes, options: int) -> None:
+        try:
             try:
                 if what == "subscribed":
-                    watcher.subscribed(*args)
+                    watcher.subscribed(subscriber, topic_filter, options)
                 elif what == "unsubscribed":
-                    watcher.unsubscribed(*args)
+                    watcher.unsubscribed(subscriber, topic_filter)
                 elif what == "connected":
-                    watcher.connected(*args)
+                    watcher.connected(subscriber)
                 elif what == "disconnected":
-                    watcher.disconnected(*args)
+                    watcher.disconnected(subscriber)
                 elif what == "taken_over":
-                    watcher.taken_over(*args)
+                    watcher.taken_over(subscriber)
                 else:
-                    watcher.ended(*args)
+                    watcher.ended(subscriber)
             except Exception as e:
                 self._broker.crashed(None, e)
+        except MemoryError:
+            self._broker.out_of_memory()

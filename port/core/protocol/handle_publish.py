@@ -71,8 +71,7 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> int:
                 serial = 0 if journal is None else journal.serial
                 entry: "Any" = (message, first & 6, None, None, 0)
                 size = message.size()
-                alone = len(known[1]) == 1
-            if out is not None or session.store_id or alone or not session.put_by(entry, size):
+            if out is not None or session.store_id or not session.put_by(entry, size):
                 session.deliver(message, first & 6, None, None, entry)
             continue
         inflight = session.inflight

@@ -43,6 +43,7 @@ class Router:
 
     generation: goes up when a route may have changed
     routes: topic name -> its route, see `route`
+    locals: in-process subscribers and their filters
     receivers: those that have been cached since all routes were forgotten the last time
     fast: for MQTT 3.x and MQTT 5 publishers, topic name -> the sessions that take a plain QoS 0
     packet as it came. A name is only there when all its receivers do, no message hook is set, and
@@ -56,6 +57,7 @@ class Router:
         self.fast: "tuple[dict[bytes, tuple[Session, ...]], dict[bytes, tuple[Session, ...]]]" = ({}, {})
         self.granted: "tuple[Granted, Granted]" = ({}, {})
         self.routes: "dict[bytes, Route]" = {}
+        self.locals: "dict[LocalSubscriber, bytes]" = {}
         self.receivers = 0
         self._alike: "dict[Any, Any]" = {}  # receivers of several names, by what they are themselves
         self.generation = 0
@@ -97,11 +99,13 @@ class Router:
         """Add an in-process subscriber."""
         subscriber = LocalSubscriber(callback)
         self.add(subscriber, topic_filter, 0)
+        self.locals[subscriber] = topic_filter
         return topic_filter, subscriber
 
     def remove_local(self, handle: "tuple[bytes, LocalSubscriber]") -> None:
-        """Take an in-process subscriber away."""
-        self.remove(handle[1], handle[0])
+        """Take an in-process subscriber away, if it is there."""
+        if self.locals.pop(handle[1], None) is not None:
+            self.remove(handle[1], handle[0])
 
     def _changed(self, topic_filter: bytes) -> None:
         """Forget the routes a changed subscription could alter."""

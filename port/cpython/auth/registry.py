@@ -59,9 +59,16 @@ def explained(kind: str) -> dict[str, str]:
     if kind in _BACK_ENDS:
         settings = getattr(import_module("port.cpython.auth." + kind), _BACK_ENDS[kind]).SETTINGS
     elif kind in third_party.types(third_party.AUTHENTICATORS):
-        settings = getattr(third_party.load(third_party.AUTHENTICATORS, kind), "SETTINGS", ())
+        settings = third_party.settings(third_party.AUTHENTICATORS, kind)
     found.update({setting.name: setting.explain().partition(": ")[2] for setting in settings})
     return found
+
+
+def secrets(kind: str) -> list[str]:
+    """Settings of an [[auth]] of this type that must not be shown, besides those whose name says so."""
+    if kind not in third_party.types(third_party.AUTHENTICATORS):
+        return []
+    return [setting.name for setting in third_party.settings(third_party.AUTHENTICATORS, kind) if setting.secret]
 
 
 def _password_file(settings: dict[str, Any]) -> Authenticator:

@@ -10,6 +10,7 @@ from port.core.limits.options import TABLE, Options
 from port.core.acl.acl_rule import rule
 from port.core.config.listener_config import ListenerConfig
 from port.core.config.store_config import StoreConfig
+from port.cpython import third_party
 from port.cpython.auth import registry
 from port.cpython.config.config_file import FORMATS, LEVELS, LOOPS, Gathered, Program, descriptions, hint
 from port.cpython.config.escape import printable, toml_string
@@ -86,8 +87,21 @@ def toml(program: Program) -> str:
             lines += ["# " + text, "%s = %s" % (key, _literal(key, shown[key]))]
         elif "type flash only" not in text:
             lines.append("# %s: %s" % (key, text))
-    lines += ["%s = %s" % (key, _literal(key, value)) for key, value in shown.items() if key not in keys]
+    lines += _of_others(store)
     return "\n".join(lines)
+
+
+def _of_others(store: StoreConfig) -> list[str]:
+    """The settings of a store of another package: what its class does not call a setting without a secret is hidden."""
+    if store.type not in third_party.types(third_party.STORES):
+        return []
+    known = {setting.name: setting for setting in third_party.settings(third_party.STORES, store.type)}
+    lines = []
+    for key, value in store.settings.items():
+        shown = key in known and not known[key].secret
+        lines += ["# " + known[key].explain().partition(": ")[2]] if key in known else []
+        lines.append("%s = %s" % (key, _literal(key, value if shown else _HIDDEN)))
+    return lines
 
 
 def _from(name: str) -> list[str]:
@@ -106,9 +120,10 @@ def _tables(name: str, tables: list[dict[str, Any]], origins: list[str]) -> list
     for number, table in enumerate(tables):
         lines += ["", *(_from(origins[number]) if origins else []), "[[%s]]" % name]
         texts = registry.explained(str(table.get("type"))) if name == "auth" else {}
+        hidden = registry.secrets(str(table.get("type"))) if name == "auth" else []
         for key, value in table.items():
             lines += ["# " + texts[key]] if key in texts else []
-            lines.append("%s = %s" % (key, _literal(key, value)))
+            lines.append("%s = %s" % (key, _literal(key, _HIDDEN if key in hidden else value)))
         lines += ["# %s: %s" % (key, text) for key, text in texts.items() if key not in table]
     return lines
 
