@@ -169,7 +169,6 @@ def test_visits_leave_nothing_behind(tool, full):
         [tool("micropython"), "-X", "heapsize=2m", "tests/robustness/cycles.py", "100000" if full else "10000"],
         cwd=toolchain.ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     assert done.returncode == 0, done.stdout
-    # Words left on the C stack spare some dead object from collection.
     assert int(done.stdout) < 1024
 
 
