@@ -15,41 +15,15 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from bench_instructions import Transport
 from toolchain import ROOT
 
 if TYPE_CHECKING:
-    from port.core.wire.codec import Buffer
     from port.core.broker import Broker
 
 ROUNDS = 5
 IN_A_READ = 50
 PAYLOAD = b"x" * 16
-
-
-class Transport:
-    """Takes what it is given and acknowledges nothing."""
-
-    def __init__(self) -> None:
-        self.sent = 0
-
-    def send(self, chunks: list[Buffer]) -> int:
-        """See port.core.transport.Transport."""
-        size = sum(len(chunk) for chunk in chunks)
-        self.sent += size
-        return size
-
-    def close(self, abort: bool, told: bool) -> None:
-        """Must not be."""
-        raise AssertionError("the broker closed")
-
-    def pause_reading(self) -> None:
-        """A turn may end."""
-
-    def resume_reading(self) -> None:
-        """The next one begins."""
-
-    def certificate(self) -> None:
-        """There is none."""
 
 
 def _nothing(broker: Broker) -> None:

@@ -17,17 +17,14 @@ from port.cpython.auth.settings import Setting
 
 AUTHENTICATORS = "ucomqtt.authenticators"
 STORES = "ucomqtt.stores"
-BUILT_IN = (
-    "allow", "deny", "password_file", "users", "certificate", "redis", "http", "mysql", "postgresql", "jwt", "memory", "sqlite", "flash",
-)  # fmt: skip
 
 
 @cache
 def types(group: str) -> dict[str, list[EntryPoint]]:
-    """What is installed, by type, but for the types there are without it."""
+    """What is installed, by type; whoever asks takes its own types first."""
     found: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=group):
-        if point.name not in BUILT_IN and point.value not in [other.value for other in found.get(point.name, ())]:
+        if point.value not in [other.value for other in found.get(point.name, ())]:
             found.setdefault(point.name, []).append(point)
     return found
 

@@ -346,11 +346,12 @@ class Server(Broker):
         try:
             if self._reserve is None:
                 self._reserve = bytearray(_RESERVE)
-            for _ in [bytearray(_PIECE) for _ in range(_CLIENT)]:
-                self._lacking = False
+            pieces = [bytearray(_PIECE) for _ in range(_CLIENT)]
         except MemoryError:
-            pass
-        return not self._lacking
+            return False
+        del pieces
+        self._lacking = False
+        return True
 
     def failed(self, error: Exception) -> None:
         """What a tick or a flush raised."""

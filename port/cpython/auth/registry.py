@@ -46,8 +46,12 @@ def make(entry: dict[str, Any], running: list[Authenticator]) -> Authenticator:
     return made
 
 
+def _is_installed(kind: str) -> bool:
+    return kind not in TYPES and kind in third_party.types(third_party.AUTHENTICATORS)
+
+
 def _types() -> dict[str, Callable[[dict[str, Any]], Authenticator]]:
-    found = third_party.types(third_party.AUTHENTICATORS)
+    found = [kind for kind in third_party.types(third_party.AUTHENTICATORS) if kind not in TYPES]
     return {**{kind: partial(third_party.make, third_party.AUTHENTICATORS, kind, Authenticator) for kind in found}, **_TYPES}
 
 
@@ -58,7 +62,7 @@ def explained(kind: str) -> dict[str, str]:
     settings: Sequence[Any] = ()
     if kind in _BACK_ENDS:
         settings = getattr(import_module("port.cpython.auth." + kind), _BACK_ENDS[kind]).SETTINGS
-    elif kind in third_party.types(third_party.AUTHENTICATORS):
+    elif _is_installed(kind):
         settings = third_party.settings(third_party.AUTHENTICATORS, kind)
     found.update({setting.name: setting.explain().partition(": ")[2] for setting in settings})
     return found
@@ -66,7 +70,7 @@ def explained(kind: str) -> dict[str, str]:
 
 def secrets(kind: str) -> list[str]:
     """Settings of an [[auth]] of this type that must not be shown, besides those whose name says so."""
-    if kind not in third_party.types(third_party.AUTHENTICATORS):
+    if not _is_installed(kind):
         return []
     return [setting.name for setting in third_party.settings(third_party.AUTHENTICATORS, kind) if setting.secret]
 

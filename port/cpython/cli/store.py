@@ -21,7 +21,7 @@ from port.core.wire.codec import u32
 from port.core.config.store_config import StoreConfig
 from port.core.storage.records import ENTRY, MESSAGE, RECEIVED, REPLAYED, SESSION, SUBSCRIPTION, WILL, u48
 from port.core.storage.session_records import read_entry
-from port.cpython import stores, third_party
+from port.cpython import stores
 from port.cpython.cli import fail
 from port.cpython.config import config_file
 from port.cpython.config.config_sources import ConfigError
@@ -86,7 +86,7 @@ def _store(args: argparse.Namespace) -> WriterStore:
         table = {"type": "sqlite", "file": args.file}
     else:
         table = config_file.gather(config_file.parser().parse_args(["--config", args.config])).values.get("store", {})
-    store = stores.make(StoreConfig(table, list(third_party.types(third_party.STORES))))
+    store = stores.make(StoreConfig(table, stores.installed()))
     if store is None:
         raise ValueError("%s has no [store]" % args.config)
     store.on_failure = "refuse"  # a damaged file stays where it is

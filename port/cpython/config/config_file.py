@@ -22,7 +22,7 @@ from port.core.limits.options import NO_LIMIT, TABLE, Options
 from port.core.auth.authenticator import Authenticator
 from port.core.config.config import Config
 from port.core.config.listener_config import LISTENER_KEYS
-from port.cpython import stores, third_party
+from port.cpython import stores
 from port.cpython.auth import registry
 from port.cpython.cli import command as command
 from port.cpython.cli import listing
@@ -123,19 +123,36 @@ def descriptions(documented: object) -> dict[str, str]:
     return dict(re.findall(r"^(\w+): (.*)$", text, re.MULTILINE))
 
 
-def hint(row: tuple[Any, ...]) -> str:
-    """Range, unit and default of a row of the options' table, as text."""
+def extent(row: tuple[Any, ...]) -> str:
+    """Range and unit of a row of the options' table, as text; empty for any string."""
     name, _, default, least, most, unit = row
     if isinstance(least, tuple):
-        return "one of %s, default %s" % (", ".join(least), default)
+        return "one of %s" % ", ".join(least)
     if isinstance(default, bool):
-        return "true or false, default %s" % str(default).lower()
+        return "true or false"
     if isinstance(default, tuple):
-        return "some of %s, default all" % ", ".join(map(str, default))
+        return "some of %s" % ", ".join(map(str, default))
     if isinstance(default, str):
-        return 'default "%s"' % default
+        return ""
     others = " or 0" if name in NO_LIMIT else ""
-    return "%d to %d%s%s, default %d" % (least, most, " " + unit if unit else "", others, default)
+    return "%d to %d%s%s" % (least, most, " " + unit if unit else "", others)
+
+
+def shown_default(row: tuple[Any, ...], default: Any) -> str:
+    """A default of a row of the options' table, as text."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, tuple):
+        return "all"
+    if isinstance(default, str) and not isinstance(row[3], tuple):
+        return '"%s"' % default
+    return str(default)
+
+
+def hint(row: tuple[Any, ...]) -> str:
+    """Range, unit and default of a row of the options' table, as text."""
+    found = extent(row)
+    return "%sdefault %s" % (found + ", " if found else "", shown_default(row, row[2]))
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -295,7 +312,7 @@ def _checked(values: dict[str, Any], running: list[Authenticator]) -> tuple[Conf
         if isinstance(values.get(name), dict):
             raise ConfigError("%s must be a list of tables: [[%s]] in place of [%s]" % (name, name, name))
     try:
-        config = Config(values, False, PROGRAM, list(third_party.types(third_party.STORES)))
+        config = Config(values, False, PROGRAM, stores.installed())
         if config.acl_file:
             config.rules = (config.rules or []) + mosquitto_acl.rules(config.acl_file)
         made = [registry.make(entry, running) for entry in config.auth]

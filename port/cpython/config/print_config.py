@@ -10,7 +10,7 @@ from port.core.limits.options import TABLE, Options
 from port.core.acl.acl_rule import rule
 from port.core.config.listener_config import ListenerConfig
 from port.core.config.store_config import StoreConfig
-from port.cpython import third_party
+from port.cpython import stores, third_party
 from port.cpython.auth import registry
 from port.cpython.config.config_file import FORMATS, LEVELS, LOOPS, Gathered, Program, descriptions, hint
 from port.cpython.config.escape import printable, toml_string
@@ -93,7 +93,7 @@ def toml(program: Program) -> str:
 
 def _of_others(store: StoreConfig) -> list[str]:
     """The settings of a store of another package: what its class does not call a setting without a secret is hidden."""
-    if store.type not in third_party.types(third_party.STORES):
+    if store.type not in stores.installed():
         return []
     known = {setting.name: setting for setting in third_party.settings(third_party.STORES, store.type)}
     lines = []

@@ -15,6 +15,11 @@ from port.cpython.stores.writer import WriterStore
 TYPES = ("memory", "sqlite", "redis")
 
 
+def installed() -> list[str]:
+    """The types that other packages bring."""
+    return [kind for kind in third_party.types(third_party.STORES) if kind not in (*TYPES, "flash")]
+
+
 def make(config: StoreConfig | None) -> WriterStore | None:
     """The store of a configuration, not opened yet; None for memory.
 
@@ -31,9 +36,9 @@ def make(config: StoreConfig | None) -> WriterStore | None:
             from port.cpython.stores.redis import RedisStore
 
             return RedisStore(**config.settings)
-        if config.type in third_party.types(third_party.STORES):
+        if config.type in installed():
             made: WriterStore = third_party.make(third_party.STORES, config.type, WriterStore, **config.settings)
             return made
     except ValueError as e:
         raise ValueError("store: %s" % e) from None
-    raise ValueError("store: type must be one of %s, not %r" % (", ".join([*TYPES, *third_party.types(third_party.STORES)]), config.type))
+    raise ValueError("store: type must be one of %s, not %r" % (", ".join([*TYPES, *installed()]), config.type))
