@@ -69,11 +69,11 @@ def drive(stored: bool, messages: int, reads: int) -> None:
     broker.flush()
     data = b"\x30\x15\0\3a/b" + b"x" * 16
     data *= messages
-    before = broker.packets_sent
+    before = broker.counters.packets_sent
     for _ in range(reads):
         publisher.take(data)
         broker.flush()
-    if broker.packets_sent - before != messages * reads:
+    if broker.counters.packets_sent - before != messages * reads:
         raise AssertionError("not all messages were delivered")
 
 

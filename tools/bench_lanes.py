@@ -66,7 +66,7 @@ def run(lane: str, messages: int) -> float:
     for _ in range(ROUNDS):
         broker = Broker(Options(max_inflight=65535), lambda: 0)
         broker.rows = publish_batch
-        broker.turn = 1 << 40
+        broker.turns.limit = 1 << 40
         prepare(broker)
         subscriber, publisher = [broker.accept_connection(Transport(), "127.0.0.1:1") for _ in range(2)]
         if subscriber is None or publisher is None:

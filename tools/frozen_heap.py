@@ -32,7 +32,7 @@ async def main(server, visits):
 
         guard = MemoryGuard(server)
         guard.watch("heap", gc.mem_free, 12288)
-        while server.connections_total < visits or server.connections:
+        while server.counters.connections_total < visits or server.connections:
             guard.look()
             await asyncio.sleep_ms(100)
         await asyncio.sleep_ms(1100)

@@ -134,7 +134,7 @@ class Run:
             self.last.append(data)
             self._input(world, dice, data)
             world.check()
-        self.packets += world.broker.packets_received
+        self.packets += world.broker.counters.packets_received
         world.end()
 
     def _input(self, world: World, dice: Random, data: bytes) -> None:

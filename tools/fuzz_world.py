@@ -236,7 +236,7 @@ class World:
     def settle(self) -> None:
         """Flush, and give turns to all who wait for one."""
         self.broker.flush()
-        while self.broker.turns or self.broker.settling:
+        while self.broker.turns.clients or self.broker.session_registry.settling:
             self.broker.work()
             self.broker.flush()
 
@@ -270,13 +270,13 @@ class World:
             raise Fault("subscription count is %d, not %d" % (broker.router.subscriptions.count, subscriptions))
         if broker.connected > broker.options.max_connections:
             raise Fault("more connections than max_connections")
-        if broker.staying.count > broker.options.max_sessions:
+        if broker.session_registry.staying.count > broker.options.max_sessions:
             raise Fault("more sessions than max_sessions")
         connections = list(broker.connections)
         open_ones = [session.conn for session in broker.sessions.values() if session.conn is not None]
-        _check_places(broker.arriving, [conn for conn in connections if conn not in open_ones], True)
-        _check_places(broker.present, open_ones, True)
-        _check_places(broker.staying, [session for session in broker.sessions.values() if session.expiry], False)
+        _check_places(broker.connection_registry.arriving, [conn for conn in connections if conn not in open_ones], True)
+        _check_places(broker.connection_registry.present, open_ones, True)
+        _check_places(broker.session_registry.staying, [session for session in broker.sessions.values() if session.expiry], False)
         retained = broker.retained
         records = retained.matching(b"#")
         size = 0
@@ -304,7 +304,7 @@ class World:
         for session in list(broker.sessions.values()):
             if session.expiry != 0xFFFFFFFF:
                 raise Fault("session has not expired")
-            broker.end_session(session)
+            broker.session_registry.end(session)
         self.check()
         broker.router.forget()
         for owner in (broker.router, broker.router.subscriptions):
@@ -312,9 +312,9 @@ class World:
                 value = getattr(owner, name)  # subset: ok, names of this object
                 if name[:2] != "__" and name not in ("generation", "_entry", "steps") and isinstance(value, (dict, list, set, int)) and value:
                     raise Fault("%s left: %r" % (name, value))
-        if broker.due:
+        if broker.session_registry.due:
             raise Fault("sessions still due")
-        left = (broker.message_bytes, broker.partial_bytes, broker.session_bytes if not broker.sessions else 0)
+        left = (broker.memory.message_bytes, broker.memory.partial_bytes, broker.memory.session_bytes if not broker.sessions else 0)
         if any(left):
             raise Fault("%d bytes of messages left, %d of packets, %d of sessions" % left)
 

@@ -77,7 +77,7 @@ class Slices:
 
     def figures(self, now: int) -> dict[str, float]:
         """Times in ms, that of one that still runs at `now` among them; how many were over 10 and over 50 ms; the most
-        packets, deliveries and work, in units of Broker.turn, in one.
+        packets, deliveries and work, in units of Turns.limit, in one.
         """
         begun = self.begun
         longest = max(self.longest, now - begun if begun else 0)
@@ -115,15 +115,15 @@ class Meter:
 
         def counted(conn: Connection, *args: Any) -> Any:
             broker = conn.broker
-            packets, deliveries = broker.packets_received, broker.published + broker.dropped
+            packets, deliveries = broker.counters.packets_received, broker.counters.published + broker.counters.dropped
             slices.begun = begin = clock()
             try:
                 return method(conn, *args)
             finally:
                 slices.begun = 0
                 slices.add(clock() - begin)
-                slices.packets = max(slices.packets, broker.packets_received - packets)
-                slices.deliveries = max(slices.deliveries, broker.published + broker.dropped - deliveries)
+                slices.packets = max(slices.packets, broker.counters.packets_received - packets)
+                slices.deliveries = max(slices.deliveries, broker.counters.published + broker.counters.dropped - deliveries)
                 slices.work = max(slices.work, getattr(broker, "spent", 0))
 
         setattr(owner, name, counted if owner is Connection and kind != "turn" else timed)
@@ -164,7 +164,7 @@ class Meter:
             counters["sessions"] = len(server.sessions)
             counters["retained"] = server.retained.count
             counters["turn"] = getattr(server, "turn", 0)
-            counters["kept"] = server.kept() if hasattr(server, "kept") else 0
+            counters["kept"] = server.memory.kept() if hasattr(server, "kept") else 0
         return {"slices": found, "counters": counters, "cpu": time.process_time(), "allocated": allocated(), **resident()}
 
 

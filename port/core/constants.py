@@ -12,7 +12,7 @@ CLOSED = const(3)
 ASKING = const(1)  # an authenticator or authorizer is thinking
 RATE = const(2)  # it has sent too fast
 STORING = const(4)  # it sends faster than the store writes
-TURN = const(8)  # its turn is over, see Broker.turn
+TURN = const(8)  # its turn is over, see Turns.limit
 CROWDED = const(16)  # it has filled a receiver's queue, see port.core.protocol.backpressure
 FULL = const(32)  # its own queue is full, and it is to end for that
 

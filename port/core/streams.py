@@ -16,6 +16,7 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Coroutine, Optional, Protocol
 
+    from port.core.counters import Counters
     from port.core.transport import Transport
     from port.core.wire.codec import Buffer
     from port.core.limits.listener import Listener
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     class Server(Protocol):
         """What is taken of the broker and of its host: both `Server` classes have it."""
 
-        bytes_received: int
+        counters: Counters
         options: Options
 
         def accept_connection(self, transport: Transport, address: str, listener: Optional[Listener]) -> Optional[Connection]:
@@ -184,7 +185,7 @@ class _Stream:
                 data = await reader.read(piece)
                 if not data:
                     break
-                self._server.bytes_received += len(data)
+                self._server.counters.bytes_received += len(data)
                 conn = self.conn
                 if conn is not None:
                     conn.take(data)

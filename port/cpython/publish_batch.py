@@ -72,9 +72,10 @@ def pass_on_qos0(conn: Connection, receivers: tuple[Session, ...], data: bytes, 
             dirty.append(receiver.conn)
         out.append(row)
         sent += 1
-    broker.published0 += sent * count + squeezed
-    broker.dropped += (len(receivers) - sent) * count - squeezed
-    broker.packets_sent += sent * (count - 1)  # as `flush` counts rows
+    counters = broker.counters
+    counters.published0 += sent * count + squeezed
+    counters.dropped += (len(receivers) - sent) * count - squeezed
+    counters.packets_sent += sent * (count - 1)  # as `flush` counts rows
     return count
 
 
@@ -83,7 +84,7 @@ def _squeeze(receiver: Session, row: bytes, size: int) -> int:
     count = min(len(row), receiver.spare) // size
     if count:
         receiver.squeeze(row[: count * size])
-        receiver.broker.packets_sent += count - 1
+        receiver.broker.counters.packets_sent += count - 1
     return count
 
 
@@ -139,7 +140,8 @@ def pass_on(conn: Connection, data: bytes, i: int, at: int, stop: int, end: int)
         if len(new) < count or not received.keys().isdisjoint(ids):
             return 0
         received.update(new)
-        conn.broker.session_bytes += count * conn.broker.identifier
+        memory = conn.broker.memory
+        memory.session_bytes += count * memory.identifier
     broker = conn.broker
     dirty = broker.dirty
     row = data[i:row_end]
@@ -154,13 +156,14 @@ def pass_on(conn: Connection, data: bytes, i: int, at: int, stop: int, end: int)
             dirty.append(session.conn)
         out.append(whole)
     sent = len(receivers)
+    counters = broker.counters
     if qos == 4:
-        broker.received2 += count
-        broker.published2 += sent * count
+        counters.received2 += count
+        counters.published2 += sent * count
     else:
-        broker.received1 += count
-        broker.published1 += sent * count
-    broker.packets_sent += (sent + 1) * (count - 1)  # as `flush` counts rows
+        counters.received1 += count
+        counters.published1 += sent * count
+    counters.packets_sent += (sent + 1) * (count - 1)  # as `flush` counts rows
     conn.reply(bytes(answers))
     return count
 

@@ -116,7 +116,7 @@ class Server(Broker):
         self._committing = False
         self._stopped = asyncio.Event()
         self.sockets = 0
-        self.handshakes = self.PLACES
+        self.connection_registry.handshakes = self.PLACES
         self.anteroom = Anteroom(self.PLACES, self._answer)
         self.most_sockets = 0
         self.spare = file_descriptors.Spare()
@@ -207,18 +207,6 @@ class Server(Broker):
             properties = checked(properties)
         return super().publish(topic, payload, qos, retain, properties, expiry)
 
-    def subscribe_session(self, session: Session, topic_filter: bytes, options: int) -> None:
-        """See Broker.subscribe_session."""
-        super().subscribe_session(session, topic_filter, options)
-        if self.debug:
-            self.client_log.line(0, session.address, "%s: subscribed to %s, QoS %d", session, shown(topic_filter), options & 3)
-
-    def unsubscribe_session(self, session: Session, topic_filter: bytes) -> None:
-        """See Broker.unsubscribe_session."""
-        super().unsubscribe_session(session, topic_filter)
-        if self.debug:
-            self.client_log.line(0, session.address, "%s: unsubscribed from %s", session, shown(topic_filter))
-
     # -- changes -----------------------------------------------------------------------------------
 
     async def change(self, config: Config, made: list[Authenticator]) -> None:
@@ -245,7 +233,7 @@ class Server(Broker):
         self._watch_memory()
         self._fit()
         if any(change.revoked is not None for change in changes.values()):
-            self.background(self._turn_out().__next__)
+            self.turns.background(self._turn_out().__next__)
         for authenticator in old:
             if authenticator not in self.all_authenticators():
                 await _call(authenticator, "close")
@@ -285,7 +273,8 @@ class Server(Broker):
     def make_room(self, address: str) -> bool:
         """Have a connection close that no client needs, of an address above its share, for one of this address."""
         key = peer(address)
-        return self.anteroom.make_room(key) or self.drop_silent(key, self.handshakes)
+        registry = self.connection_registry
+        return self.anteroom.make_room(key) or registry.drop_silent(key, registry.handshakes)
 
     def _fit(self) -> None:
         """Have no more connections than there are file descriptors for."""
@@ -301,7 +290,7 @@ class Server(Broker):
                 text = "max_connections is %d: the system lets this process have %d files open"
                 self.log(2 if found * 5 < options.max_connections * 4 else 1, text, found, file_descriptors.limit())
                 options.max_connections = found
-        self.handshakes = self.anteroom.size = places
+        self.connection_registry.handshakes = self.anteroom.size = places
         for entrance in pages:
             entrance.pages.size = min(places, entrance.listener.options.max_connections)
         self.most_sockets = options.max_connections + kinds * places
@@ -450,11 +439,11 @@ class Server(Broker):
                     self.crashed(None, e)
 
     def _watch_memory(self) -> None:
-        self._guard.watch("clients", self._room, self.memory_limit() // 8, first=3)
+        self._guard.watch("clients", self._room, self.memory.limit() // 8, first=3)
 
     def _room(self) -> int:
-        self.unsent_bytes = 0 if self.served is None else self.served.unsent
-        return self.memory_limit() - self.kept()
+        self.memory.unsent_bytes = 0 if self.served is None else self.served.unsent
+        return self.memory.limit() - self.memory.kept()
 
     def drop_slowest(self) -> bool:
         """See Broker.drop_slowest."""
@@ -499,7 +488,7 @@ class Server(Broker):
         self.work()
         self.flush()  # which may leave something to do
         self._process.slices.add((time.perf_counter_ns() - began) // 1000)
-        self._working = bool(self.turns or self.jobs)
+        self._working = bool(self.turns.clients or self.turns.jobs)
         if self._working:
             asyncio.get_running_loop().call_soon(self._work)
 

@@ -156,7 +156,7 @@ class Server(Broker):
         found = lwip.free(wanted)
         spare = found + len(self.links) - 1 - options.max_connections
         if found < wanted:
-            self.handshakes = max(spare, 0)
+            self.connection_registry.handshakes = max(spare, 0)
         if found < wanted and spare < 0:
             options.max_connections = max(options.max_connections + spare, 1)
             self.log(2, "max_connections is %d: this firmware has no more sockets", options.max_connections)
@@ -261,7 +261,7 @@ class Server(Broker):
 
     def took(self, count: int, start: int) -> None:
         """So many bytes were read to there, behind `start` others."""
-        self.bytes_received += count
+        self.counters.bytes_received += count
         self.fill += start + count
 
     def lose(self, link: "SocketTransport", error: Exception) -> None:
@@ -282,8 +282,11 @@ class Server(Broker):
 
     def flush(self) -> None:
         """See Broker.flush."""
+        if self.large.midway:
+            Broker.flush(self)  # super() would be an object each time
+            return
         self.fill = 0
-        Broker.flush(self)  # super() would be an object each time
+        Broker.flush(self)
         while self._lost:
             link, error = self._lost.pop(0)
             link.drop(error)
@@ -327,7 +330,7 @@ class Server(Broker):
             except Exception as e:
                 self.failed(e)
             room = not self._lacking or self._has_room()
-            self.strained = self._unsettled or not room
+            self.strained = self.session_registry.unsettled or not room
 
     def run_task(self, work: "Any") -> "Any":
         """See port.core.streams."""

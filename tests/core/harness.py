@@ -116,14 +116,14 @@ class World:
     def settle(self):
         """Flush, and give turns to all who wait for one."""
         self.broker.flush()
-        while self.broker.turns:
+        while self.broker.turns.clients:
             self.broker.work()
             self.broker.flush()
 
     def see_off(self):
         """Flush, and see to all whose connections are over."""
         self.broker.flush()
-        while self.broker.settling:
+        while self.broker.session_registry.settling:
             self.broker.work()
             self.broker.flush()
 

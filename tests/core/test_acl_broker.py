@@ -55,7 +55,7 @@ def test_what_may_not_be_published_is_answered_and_goes_nowhere():
                 client.take(7, packet_id, 0)
             client.expect_nothing()
             watcher.expect_nothing()
-        assert world.broker.denied_publishes == world.broker.dropped == count
+        assert world.broker.counters.denied_publishes == world.broker.counters.dropped == count
         assert world.broker.retained.count == 0
         assert not world.session("c").received
         client.publish("ok", "x", 1)
@@ -108,7 +108,7 @@ def test_the_fast_path_sees_what_the_same_chunk_changes():
             kinds = [packet["type"] for packet in client.inbox]
             assert [packet["payload"] for packet in client.inbox if packet["type"] == PUBLISH] == [b"3", b"4"], kinds
             client.inbox.clear()
-        assert world.broker.denied_publishes == 4
+        assert world.broker.counters.denied_publishes == 4
 
 
 def test_the_fast_path_sees_what_others_change():
@@ -140,7 +140,7 @@ def test_the_fast_path_sees_what_others_change():
         change(world, {"topic": "#", "actions": ["subscribe"]}, ALL)
         send(b"7")
         assert reader.payloads() == [b"7", b"7", b"from another", b"from another"]
-        assert world.broker.denied_publishes == 5 * 2 + 4
+        assert world.broker.counters.denied_publishes == 5 * 2 + 4
 
 
 def test_a_hook_that_takes_a_right_takes_it_at_once():
@@ -201,7 +201,7 @@ def test_each_filter_gets_its_own_answer():
         no = [refusal(version, 0x87, qos) for _, qos in asked]
         client.expect(SUBACK, packet_id=1, codes=bytes((1, no[1], no[2], 1, 0, no[5], no[6], 0)))
         assert sorted(world.session("c").subscriptions) == [b"$share/g/b", b"a/+", b"a/1", b"b"]
-        assert world.broker.denied_subscriptions == 4
+        assert world.broker.counters.denied_subscriptions == 4
 
 
 def test_wildcards_and_overlaps_around_a_deny():
@@ -345,4 +345,4 @@ def test_reasons_of_hooks_and_rules():
     client.subscribe("b", code=0x87)
     assert seen == []  # the rules come first
     client.subscribe("a", code=0x87)
-    assert seen == [b"a"] and world.broker.denied_subscriptions == 1
+    assert seen == [b"a"] and world.broker.counters.denied_subscriptions == 1

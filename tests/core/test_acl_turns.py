@@ -26,7 +26,7 @@ def rooms(topic="home/+/room%d/#", **fields):
 def turns(world):
     """Do all turns that are left; how many that took."""
     count = 0
-    while world.broker.turns:
+    while world.broker.turns.clients:
         world.broker.work()
         world.broker.flush()
         count += 1
@@ -47,7 +47,7 @@ def test_each_refusal_of_a_publish_counts_for_the_turn():
                 if what == "dropped by a hook":
                     world.broker.on("message", lambda session, message: False)
                 client, other = world.connect("c", version, user=b"u" if what == "denied" else None), world.connect("o")
-                world.broker.turn = TURN
+                world.broker.turns.limit = TURN
                 name = b"$x" if what == "reserved" else b"home/b"
                 begin(client, publishes([name] * 100, qos, version, b"xx"))
                 assert client.held and served_in_between(other) >= 100 * 40 // (TURN + 400) - 1, (version, what)
@@ -65,7 +65,7 @@ def test_each_rule_that_is_tried_counts_for_the_turn():
     ):
         world = world_with(*rooms())
         client = world.connect("c")
-        world.broker.turn = TURN
+        world.broker.turns.limit = TURN
         begin(client, publishes(names, 1))
         assert client.held and turns(world) >= 20 * RULES * 3 // TURN // 2
         assert [found["code"] for found in client.inbox] == [0x87] * 20
@@ -89,7 +89,7 @@ def test_the_rules_of_receivers_count_for_who_publishes():
         for i in range(20):
             world.connect("c%d" % i, user=b"u").subscribe(topic_filter)
         publisher = world.connect("p", user=b"p")
-        world.broker.turn = TURN
+        world.broker.turns.limit = TURN
         begin(publisher, publishes([b"a/%d" % i for i in range(8)]))
         assert publisher.held and turns(world) == 7  # 20 times 41 rules are more than a turn
 
@@ -99,7 +99,7 @@ def test_the_rules_for_retained_messages_count_for_who_subscribes():
     publisher, client = world.connect("p", user=b"u"), world.connect("c", user=b"u")
     for i in range(20):
         publisher.publish("home/b/%d" % i, "x", retain=True)
-    world.broker.turn = TURN
+    world.broker.turns.limit = TURN
     begin(client, subscribe_packet([b"home/#"]))
     assert turns(world) >= 20 * 2 * RULES * 3 // (TURN + 400)  # those of the source and those of the receiver
     client.inbox.pop(0)
@@ -129,7 +129,7 @@ def test_a_reauthentication_looks_at_subscriptions_where_the_rights_have_changed
         client = world.connect("c", properties=properties)
         for i in range(30):
             client.subscribe("a/%d" % i)
-        world.broker.turn = TURN
+        world.broker.turns.limit = TURN
         begin(client, encode({"type": AUTH, "code": 0x19, "properties": properties}, 5) * 10)
         rounds.append(turns(world))
         for _ in range(10):
@@ -240,7 +240,7 @@ def test_an_authorizer_that_answers_at_once_is_asked_in_turns():
     world, authorizer = world_asking()
     authorizer.ask = lambda client, action, topic: client.authorized(action, topic, 6, 60000)
     client = world.connect("c", user=b"u")
-    world.broker.turn = TURN
+    world.broker.turns.limit = TURN
     begin(client, publishes([b"t/%d" % i for i in range(50)]))
     assert client.held and turns(world) >= 50 * 60 // (TURN + 100)
 
@@ -312,7 +312,7 @@ def world_of_moves():
     other = world.connect("o", user=b"u")
     for topic in ("a/1", "b/1", "a/2"):
         other.publish(topic, "x", 1)
-    world.broker.turn = TURN
+    world.broker.turns.limit = TURN
     return world, other
 
 

@@ -64,7 +64,7 @@ def test_an_authorizer_that_never_answers():
                 assert client.closed
             else:
                 client.expect_close(0x89)
-            assert world.broker.auth_timeouts == 1
+            assert world.broker.counters.auth_timeouts == 1
             authorizer.answer(ALLOWED)
             assert world.session("c") is None and not world.errors()
             other.ping()
@@ -88,7 +88,7 @@ def test_each_answer_has_its_time_and_none_is_needed_after_the_last():
     authorizer.answer(ALLOWED)
     world.advance(100000)
     quiet.ping()
-    assert world.broker.auth_timeouts == 0
+    assert world.broker.counters.auth_timeouts == 0
 
 
 def test_a_listener_has_a_time_of_its_own():
@@ -242,7 +242,7 @@ def test_subscriptions_are_asked_about_again_before_anything_goes_out():
             assert sorted(session.subscriptions) == [b"b/+", b"c/both"] and session.queued_bytes == 0
             world.broker.publish("a", "x", 1)
             world.broker.publish("b/3", "x", 1)
-            assert topics(again) == ["b/3"] and world.broker.denied_subscriptions == 3
+            assert topics(again) == ["b/3"] and world.broker.counters.denied_subscriptions == 3
 
 
 def test_what_was_in_flight_is_not_sent_again_without_the_right():

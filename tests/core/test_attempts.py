@@ -76,7 +76,7 @@ def test_ten_failures_are_free_then_each_doubles_the_wait():
         world.advance(1)
         assert attempt(world, THERE, b"right") == 0  # others do not wait
         assert attempt(world, HERE) == 0x86, wait
-    assert world.broker.auth_failed >= 22
+    assert world.broker.counters.auth_failed >= 22
 
 
 def test_a_success_clears_the_failures():
@@ -115,11 +115,11 @@ def test_who_was_there_before_is_told_so_at_connect():
         assert waiting[0].connack["code"] == code and waiting[0].closed
         other.connect("d", user=b"u", password=b"right")
         assert other.connack["code"] == 0
-        before = world.broker.auth_failed
+        before = world.broker.counters.auth_failed
         world.advance(1000)
         waiting[1].connect("c", user=b"u", password=b"right")  # being refused has not made it longer
         assert waiting[1].connack["code"] == 0
-        assert world.broker.auth_failed == before and world.broker.auth_blocked == 1
+        assert world.broker.counters.auth_failed == before and world.broker.counters.auth_blocked == 1
 
 
 def test_this_machine_does_not_wait():
@@ -127,7 +127,7 @@ def test_this_machine_does_not_wait():
         world = world_with(Users(u="right"), max_auth_failures=1)
         assert [attempt(world, address) for _ in range(20)] == [0x86] * 20
         assert attempt(world, address, b"right") == 0  # somebody else, through the same proxy
-        assert world.broker.auth_failed == 20
+        assert world.broker.counters.auth_failed == 20
 
 
 def test_what_counts_as_a_failure():
@@ -151,7 +151,7 @@ def test_an_authentication_method_nobody_knows_is_a_failure():
         client = world.client(5, HERE)
         client.connect("c", properties=challenge())
         codes.append(client.connack["code"])
-    assert codes == [0x8C, 0x8C, 0x8C, WAIT] and world.broker.auth_failed == 3
+    assert codes == [0x8C, 0x8C, 0x8C, WAIT] and world.broker.counters.auth_failed == 3
 
 
 # -- attempts count when they start -----------------------------------------------------------------------
@@ -180,7 +180,7 @@ def test_sixty_logins_at_once_are_no_more_guesses_than_one_after_the_other():
         assert codes.count(WAIT) + codes.count(None) == 60 and codes[:guesses] == [None] * guesses
         assert not [1 for client in clients if client.conn is not None and not client.closed]
         assert len(later.asked) == len(logins(world, 1)) + guesses - 1  # nor is anybody asked now
-        assert world.broker.auth_failed == guesses
+        assert world.broker.counters.auth_failed == guesses
 
 
 def test_attempts_that_are_not_decided_do_not_count():

@@ -218,7 +218,7 @@ def test_a_pending_client_must_not_wait_for_ever():
         assert not client.closed
         world.advance(2000)
         client.expect(CONNACK, code=code)
-        assert client.closed and world.broker.auth_timeouts == 1
+        assert client.closed and world.broker.counters.auth_timeouts == 1
         client.conn.authenticated(SUCCESS)
         assert world.broker.sessions == {} and not world.broker.connections
 
@@ -460,7 +460,7 @@ def test_nobody_becomes_somebody_else_by_reauthentication():
     client.subscribe("a")
     client.say(AUTH, code=RE_AUTHENTICATE, properties=renewing("bob 1000 #"))
     client.expect_close(0x87)
-    assert world.session("c") is None and world.broker.auth_failed == 1
+    assert world.session("c") is None and world.broker.counters.auth_failed == 1
 
 
 def test_reauthentication_keeps_to_the_method():

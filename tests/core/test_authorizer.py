@@ -49,7 +49,7 @@ def test_a_publish_waits_for_its_answer():
                         client.say(PUBREL, packet_id=packet_id)
                         client.take(PUBCOMP, packet_id, 0)
                 client.expect_nothing()
-            assert world.broker.publishes_received == 4  # each once
+            assert world.broker.counters.publishes_received == 4  # each once
 
 
 def test_others_are_served_and_the_order_is_kept():
@@ -154,7 +154,7 @@ def test_each_filter_of_a_subscribe_is_asked_for():
             assert authorizer.answer(verdict) == (MAY_SUBSCRIBE, topic)
         client.expect(SUBACK, packet_id=9, codes=bytes((0, refusal(version, 0x87, 1), 1, 0, 1)))
         assert sorted(world.session("c").subscriptions) == [b"$share/g/c", b"a", b"d"]
-        assert world.broker.denied_subscriptions == 1 and not client.held
+        assert world.broker.counters.denied_subscriptions == 1 and not client.held
 
 
 def test_more_filters_than_are_remembered_and_answers_that_do_not_last():
@@ -252,7 +252,7 @@ def test_a_client_that_has_gone():
         assert client.closed or leave == "lose"
         client.inbox.clear()
         authorizer.answer(ALLOWED)
-        assert not client.inbox and world.broker.publishes_received == 0
+        assert not client.inbox and world.broker.counters.publishes_received == 0
     client = world.client()
     client.connect("d", user=b"u", will=will(b"w"))
     client.lose()

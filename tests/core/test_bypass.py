@@ -363,13 +363,13 @@ def test_unfinished_packets_of_strangers_take_so_much_memory_and_no_more():
         for i in range(10):
             waiting[i].feed(long[3:-1])
             assert waiting[max(i - 4, 0)].closed == (i > 3) and not waiting[i].closed, i  # the oldest gives way
-            assert world.broker.handshake_bytes <= 1000
+            assert world.broker.connection_registry.handshake_bytes <= 1000
         world.connect("whole").ping()
         waiting[9].feed(long[-1:])
         waiting[9].expect(CONNACK, code=0)
         waiting[8].lose()
         world.advance(12000)
-        assert waiting[6].closed and waiting[7].closed and not world.broker.handshake_bytes
+        assert waiting[6].closed and waiting[7].closed and not world.broker.connection_registry.handshake_bytes
     inside.feed(payload[1500:])
     assert answer(inside) == 0x10
     assert not world.errors()
@@ -394,7 +394,7 @@ def test_what_is_sent_ahead_of_the_answer_takes_so_much_memory_and_no_more():
             asked[i].authenticated(code)
             clients[i].expect(CONNACK, code=code)
             assert len(clients[i].inbox) == (0 if code else 200)
-        assert not world.broker.handshake_bytes
+        assert not world.broker.connection_registry.handshake_bytes
 
 
 def test_user_properties_of_strangers_are_not_kept():

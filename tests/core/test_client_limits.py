@@ -46,7 +46,7 @@ def test_no_packet_is_larger_than_its_receiver_allows():
             for _ in range(3):
                 publisher.publish("t", "x" * 300)  # the harness looks at the size
                 publisher.publish("t", "small")
-            assert receiver.payloads() == [b"small"] * 4 and broker.dropped == 3, how
+            assert receiver.payloads() == [b"small"] * 4 and broker.counters.dropped == 3, how
 
 
 def test_the_smallest_limits_there_are():
@@ -210,7 +210,7 @@ def test_a_queue_takes_the_limits_of_the_connection():
     again = world.connect("c", listener=way_in(world, max_queued_messages=5), clean_start=False, properties=one_by_one)
     for i in range(2, 8):
         world.broker.publish("t", "%d" % i, 1)
-    assert again.payloads() == [b"0", b"1", b"2", b"3", b"4", b"5"] and world.broker.dropped == 2
+    assert again.payloads() == [b"0", b"1", b"2", b"3", b"4", b"5"] and world.broker.counters.dropped == 2
 
 
 def test_a_pattern_for_users_means_nobody_without_a_name():

@@ -368,7 +368,7 @@ def test_too_many_sessions():
 
 def test_too_many_sockets_that_say_nothing():
     world = World(max_connections=4)
-    clients = [world.client(5, "10.0.0.%d:1" % (i // 2)) for i in range(world.broker.handshakes)]
+    clients = [world.client(5, "10.0.0.%d:1" % (i // 2)) for i in range(world.broker.connection_registry.handshakes)]
     assert world.client(5, "10.0.1.1:1").conn is None  # nobody has more than a quarter of the places
     clients[0].lose()
     assert world.client(5, "10.0.1.1:1").conn is not None

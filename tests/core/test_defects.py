@@ -209,7 +209,7 @@ def test_amqtt_has_queues_without_bounds():
     for _ in range(100):
         publisher.publish("t", "x", 1)
     assert len(world.session("s").queue) == 10
-    assert world.broker.dropped == 90
+    assert world.broker.counters.dropped == 90
 
 
 # -- what mqtt_as and umqtt.simple need -----------------------------------------------------

@@ -284,10 +284,10 @@ def test_a_client_whose_output_waits_counts_as_slow():
     client = subscriber(world)
     world.broker.options.outbox_bytes = 1000
     world.broker.publish("a", "x", qos=2)  # waits, and all that follows
-    dropped = world.broker.dropped
+    dropped = world.broker.counters.dropped
     for _ in range(100):
         world.broker.publish("a", bytes(100), qos=0)
-    assert 80 <= world.broker.dropped - dropped <= 95
+    assert 80 <= world.broker.counters.dropped - dropped <= 95
     world.broker.publish("a", "y", qos=1)
     disk.complete_all()
     payloads = client.payloads(False)
@@ -400,9 +400,9 @@ def test_filters_that_are_always_new_wait_for_the_store_as_messages_do():
 def test_a_subscribe_of_many_filters_and_connects_wait_for_the_store_too():
     world, disk = world_with_disk(backlog_bytes=10000)
     client = keeper(world)
-    world.broker.turn = 1000
+    world.broker.turns.limit = 1000
     client.say(SUBSCRIBE, packet_id=1, filters=[(b"%d/" % i + b"x" * 100, 0) for i in range(100)])
-    assert client.held and not world.broker.turns
+    assert client.held and not world.broker.turns.clients
     late = world.client()
     late.connect("late", clean_start=False, properties=KEPT)
     assert late.held and not late.inbox
@@ -429,26 +429,26 @@ def test_what_waits_for_the_store_counts_as_kept_for_its_client():
             subscribe_soon(client, "all")
         disk.complete_all()
         broker = world.broker
-        before = broker.message_bytes
+        before = broker.memory.message_bytes
         weights = [world.session("c%d" % i).weight() for i in range(3)]
         for client in clients:
             subscribe_soon(client, "another")  # what follows waits behind its SUBACK
         for i in range(3):
             broker.publish("own/c%d" % i, bytes(5000))
             broker.publish("own/c%d" % i, bytes(50))
-        assert 15000 < broker.message_bytes - before < 17000
+        assert 15000 < broker.memory.message_bytes - before < 17000
         broker.publish("all", bytes(9000))  # memory has that once
-        assert 24000 < broker.message_bytes - before < 27000
+        assert 24000 < broker.memory.message_bytes - before < 27000
         for i in range(3):
             assert world.session("c%d" % i).weight() - weights[i] > 14000
         clients[0].lose()
-        assert 19000 < broker.message_bytes - before < 21000
+        assert 19000 < broker.memory.message_bytes - before < 21000
         if how == "lost":
             clients[1].lose()
-            assert 14000 < broker.message_bytes - before < 15000
+            assert 14000 < broker.memory.message_bytes - before < 15000
             clients[2].lose()
         disk.complete_all()
-        assert broker.message_bytes == before
+        assert broker.memory.message_bytes == before
         if how == "sent":
             assert [len([packet for packet in client.inbox if packet["type"] == PUBLISH]) for client in clients] == [0, 3, 3]
 
@@ -584,7 +584,7 @@ def test_who_subscribes_to_what_he_has_is_answered():
 def test_a_broker_that_stops_without_memory_for_one_session_sees_to_the_others_and_closes_its_store():
     disk = Disk()
     world = World(store=disk)
-    world.broker.turn = 100
+    world.broker.turns.limit = 100
     broker: "Any" = world.broker
     settle = broker._settle
     failed: "list[Any]" = []
@@ -599,7 +599,7 @@ def test_a_broker_that_stops_without_memory_for_one_session_sees_to_the_others_a
     world.connect("w").subscribe("w")
     for client in clients:  # all at the same instant
         client.conn.lost()
-    waiting = len(world.broker.settling)
+    waiting = len(world.broker.session_registry.settling)
     assert waiting > 1
     try:
         broker._settle = fail_once
@@ -607,5 +607,5 @@ def test_a_broker_that_stops_without_memory_for_one_session_sees_to_the_others_a
         return  # a compiled broker's methods stay what they are
     stored = len(disk.batches)
     world.broker.disconnect_all()
-    assert failed and not world.broker.settling and len(world.broker.sessions) == 1
+    assert failed and not world.broker.session_registry.settling and len(world.broker.sessions) == 1
     assert len(disk.batches) > stored  # the time and the counters

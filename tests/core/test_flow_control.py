@@ -125,14 +125,14 @@ def offline(**options):
 def test_a_full_queue_drops_the_newest():
     world, back = offline(max_queued_messages=3, queue_full="newest")
     publish(world, 5)
-    assert world.broker.dropped == 2
+    assert world.broker.counters.dropped == 2
     assert back().payloads() == [b"0", b"1", b"2"]
 
 
 def test_a_full_queue_drops_the_oldest():
     world, back = offline(max_queued_messages=3, queue_full="oldest")
     publish(world, 5)
-    assert world.broker.dropped == 2
+    assert world.broker.counters.dropped == 2
     assert back().payloads() == [b"2", b"3", b"4"]
 
 
@@ -162,19 +162,19 @@ def test_what_is_in_flight_counts_while_the_client_is_away():
             publisher = world.connect("p", 4)
             publisher.feed(b"".join([encode({"type": PUBLISH, "topic": b"t", "payload": b"x" * 500, "qos": qos, "packet_id": i + 1}, 4)
                                      for i in range(10)]))
-            assert len(client.inbox) == 10 and world.broker.message_bytes < 10 * 500
+            assert len(client.inbox) == 10 and world.broker.memory.message_bytes < 10 * 500
             client.lose()
-            assert world.broker.message_bytes > 10 * 500
+            assert world.broker.memory.message_bytes > 10 * 500
             client = world.connect("c", version, clean_start=False, properties=expiry)
             assert len(client.messages(acknowledge=False)) == 10
             client.lose()
-            assert world.broker.message_bytes > 10 * 500
+            assert world.broker.memory.message_bytes > 10 * 500
             client = world.connect("c", version, clean_start=False, properties=expiry)
-            assert world.broker.message_bytes < 10 * 500
-            assert len(client.messages()) == 10 and world.broker.message_bytes == 0
+            assert world.broker.memory.message_bytes < 10 * 500
+            assert len(client.messages()) == 10 and world.broker.memory.message_bytes == 0
             client.lose()
             world.connect("c", version, clean_start=True)
-            assert world.broker.message_bytes == 0
+            assert world.broker.memory.message_bytes == 0
 
 
 def test_queues_that_fill_each_other_leave_nothing_behind():
@@ -191,7 +191,7 @@ def test_queues_that_fill_each_other_leave_nothing_behind():
                 world.broker.publish("t", payload, 1)
             world.settle()
             assert one.closed and other.closed and world.broker.sessions == {}
-            assert world.broker.message_bytes == 0
+            assert world.broker.memory.message_bytes == 0
 
 
 def test_a_full_queue_may_end_the_publishers_own_connection():
@@ -254,11 +254,11 @@ def test_a_slow_reader_loses_qos_0_and_keeps_qos_1_and_2():
         world.broker.publish("t", "one", 1)
         world.broker.publish("t", "two", 2)
         assert slow.unread() < 1500
-        assert world.broker.dropped > 80
+        assert world.broker.counters.dropped > 80
         slow.go_on_reading()
         got = slow.payloads()
         assert got[-2:] == [b"one", b"two"]
-        assert len(got) == 100 - world.broker.dropped + 2
+        assert len(got) == 100 - world.broker.counters.dropped + 2
         world.broker.publish("t", "again", 0)
         slow.expect_message("t", "again")
 
@@ -286,8 +286,8 @@ def test_a_fast_path_packet_to_a_slow_reader_is_counted_as_dropped():
     publisher = world.connect("p", 4)
     for _ in range(10):
         publisher.publish("t", bytes(100))
-    assert world.broker.dropped == 7
-    assert world.broker.published == 3
+    assert world.broker.counters.dropped == 7
+    assert world.broker.counters.published == 3
 
 
 def test_behind_one_large_packet_there_is_room_for_outbox_bytes():
@@ -303,18 +303,18 @@ def test_behind_one_large_packet_there_is_room_for_outbox_bytes():
             small = encode({"type": PUBLISH, "qos": 0, "retain": False, "dup": False, "topic": b"t", "payload": bytes(40)}, version)
             for _ in range(10):
                 publisher.feed(small * rows)
-            assert world.broker.dropped == (0 if rows == 1 else 100 - 1024 // len(small)), rows
+            assert world.broker.counters.dropped == (0 if rows == 1 else 100 - 1024 // len(small)), rows
             world.broker.publish("t", "program", 0)
             world.broker.publish("t", "one", 1)
             publisher.publish("t", bytes(5000))  # another large one
             publisher.publish("t", bytes(1000))
             assert slow.unread() <= 5020 + 1024
-            assert world.broker.published + world.broker.dropped == 10 * rows + 4
+            assert world.broker.counters.published + world.broker.counters.dropped == 10 * rows + 4
             slow.go_on_reading()
             sizes = [len(payload) for payload in slow.payloads()]
             taken = 10 if rows == 1 else 1024 // len(small)
             assert sizes == [5000] + [40] * taken + [7, 3]
-            assert world.broker.published == len(sizes)
+            assert world.broker.counters.published == len(sizes)
 
 
 def test_there_is_no_spare_room_for_who_has_left():
@@ -328,7 +328,7 @@ def test_there_is_no_spare_room_for_who_has_left():
     publisher = world.connect("p")
     publisher.publish("t", "x")
     world.broker.publish("t", "x", 0)
-    assert world.broker.dropped == 2
+    assert world.broker.counters.dropped == 2
     slow = world.connect("s", clean_start=False, properties=properties)
     publisher.publish("t", "y")
     assert slow.payloads() == [b"y"]
@@ -373,7 +373,7 @@ def test_a_packet_larger_than_the_client_takes_is_not_sent():
             publisher.publish("t", bytes(room), qos)
             publisher.publish("t", bytes(room + 1), qos)  # acknowledged as any other
         assert [len(payload) for payload in subscriber.payloads()] == [room] * 3  # [MQTT-3.1.2-24]
-        assert world.broker.dropped == 3
+        assert world.broker.counters.dropped == 3
         assert world.session("s").inflight == {}
 
 

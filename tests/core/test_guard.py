@@ -82,12 +82,12 @@ def test_who_has_a_session_comes_back_for_what_takes_the_memory():
             away(world, "away%d" % i, 1, "t%d" % i)
         for i, free in enumerate((LEAST - 1, LEAST * 3 // 4 - 1)):
             memory.set(free + 100 * (3 - i))  # what is left beside the messages
-            assert world.broker.shortage == i + 1
+            assert world.broker.memory.shortage == i + 1
             assert refused(world, 5) == 0x97
             back = world.connect("away%d" % i, version, clean_start=False)
             assert back.payloads() == [b"0"]
             back.lose()
-        world.broker.shortage = 3
+        world.broker.memory.shortage = 3
         client = world.client(4)
         client.connect("away2", clean_start=False)
         assert client.connack["code"] == 3
@@ -98,14 +98,14 @@ def test_it_is_looked_at_before_each_new_session_that_stays():
     world = World()
     memory = Memory(world)
     world.connect("kept", 4, clean_start=False).lose()
-    world.broker.look = memory.guard.look
+    world.broker.memory.look = memory.guard.look
     memory.free = LEAST - 1
     world.connect("clean").disconnect()
     world.connect("kept", 4, clean_start=False)
-    assert world.broker.shortage == 0
+    assert world.broker.memory.shortage == 0
     client = world.client(4)
     client.connect("new", clean_start=False)
-    assert client.connack["code"] == 3 and world.broker.shortage == 1
+    assert client.connack["code"] == 3 and world.broker.memory.shortage == 1
 
 
 def test_then_qos_0_is_dropped_and_counted():
@@ -233,13 +233,13 @@ def test_among_many_sessions_the_larger_half_of_the_queues_goes():
     queues = [world.session("c%d" % i) for i in range(5)]
 
     def shed(goal):
-        job = Shedding(world.broker, lambda: world.broker.message_bytes <= goal)
+        job = Shedding(world.broker, lambda: world.broker.memory.message_bytes <= goal)
         while job.go_on():
             pass
         return [len(session.queue or ()) for session in queues]
 
-    before = world.broker.message_bytes
+    before = world.broker.memory.message_bytes
     assert shed(before - 1) in ([0, 30, 14, 49, 5], [40, 0, 14, 49, 5])
     assert shed(before // 2) == [0, 0, 14, 49, 5]
-    assert shed(0) == [0, 0, 0, 0, 0] and world.broker.dropped == 138
+    assert shed(0) == [0, 0, 0, 0, 0] and world.broker.counters.dropped == 138
     assert shed(0) == [0, 0, 0, 0, 0]

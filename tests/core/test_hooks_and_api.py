@@ -195,7 +195,7 @@ def test_a_hook_may_disconnect_the_client_it_is_told_of():
             for clean in (True, False):
                 world = World()
                 world.broker.publish("kept", "x", retain=True)
-                before = world.broker.kept()
+                before = world.broker.memory.kept()
                 client = world.client(version)
                 properties = {SESSION_EXPIRY_INTERVAL: 0 if clean else 100} if version == 5 else {}
                 gone = []
@@ -222,7 +222,7 @@ def test_a_hook_may_disconnect_the_client_it_is_told_of():
                 world.broker.off(event, end)
                 if clean:
                     assert not world.broker.sessions and world.broker.router.subscriptions.count == 0, where
-                    assert world.broker.kept() == before, where
+                    assert world.broker.memory.kept() == before, where
                 else:
                     client = world.connect("c", version, clean_start=False)
                     client.send_publish("t", "x", 2, 5)

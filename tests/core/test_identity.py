@@ -113,7 +113,7 @@ def test_the_first_with_an_opinion_decides():
             session = world.session("c")
             assert (session is None) == (expected != 0)
             assert session is None or session.user == user
-            assert world.broker.auth_failed == (expected != 0)
+            assert world.broker.counters.auth_failed == (expected != 0)
 
 
 def test_a_user_name_nobody_knows_does_not_make_a_client_anonymous():
@@ -269,7 +269,7 @@ def test_a_user_takes_the_place_of_an_anonymous_clients_session():
     world = world_with(ALL, max_sessions=1)
     world.connect("c", clean_start=False, properties=KEEP).disconnect()
     client = world.connect("c", user=b"u", clean_start=False, properties=KEEP)
-    assert world.broker.staying.count == 1
+    assert world.broker.session_registry.staying.count == 1
     other = world.client()
     other.connect("d", user=b"v", clean_start=False, properties=KEEP)
     assert code_of(other) == 0x97
@@ -359,7 +359,7 @@ def test_enhanced_authentication_beside_a_row():
         client.expect(AUTH, code=0x18)
         client.say(AUTH, code=0x18, properties=reversing(answer))
         client.expect(CONNACK, code=code)
-        assert client.closed == (code > 0) and world.broker.auth_failed == (code > 0)
+        assert client.closed == (code > 0) and world.broker.counters.auth_failed == (code > 0)
         world.connect("one", user=b"one", password=b"1").ping()
         other = world.client()
         other.connect("d", properties={AUTHENTICATION_METHOD: b"OTHER"})

@@ -75,7 +75,7 @@ def busy():
     world = World()
     broker = world.broker
     broker.sys.wall = lambda: 1700000000000
-    broker.bytes_received = 4321
+    broker.counters.bytes_received = 4321
     world.connect("gone").disconnect()
     world.connect("away", properties={0x11: 1000}).lose()
     here = world.connect("here")
@@ -120,10 +120,10 @@ def test_system_follows_the_counters():
     world = busy()
     broker = world.broker
     before = dict(system(world))
-    broker.drop(1, 5)
-    broker.bytes_sent += 7
-    broker.packets_received += 9
-    broker.packets_sent += 11
+    broker.counters.drop(1, 5)
+    broker.counters.bytes_sent += 7
+    broker.counters.packets_received += 9
+    broker.counters.packets_sent += 11
     after = dict(system(world))
     for name, change in (("messages_dropped", 5), ("bytes_sent", 7), ("packets_received", 9), ("packets_sent", 11)):
         assert int(after[name]) - int(before[name]) == change, name
@@ -258,13 +258,13 @@ def test_failures_count_and_make_an_address_wait():
     broker = world.broker
     for _ in range(5):
         assert status(world) == 401  # only asked
-    assert broker.auth_failed == 0
+    assert broker.counters.auth_failed == 0
     for _ in range(2):
         for _ in range(2):
             assert status(world, "/", basic(b"ann", b"wrong")) == 401
         assert status(world, "/", basic(b"ann", b"apple")) == 200  # which clears it
     assert [status(world, "/", basic(b"ann", b"wrong")) for _ in range(4)] == [401, 401, 401, 429]
-    assert broker.auth_failed == 7 and broker.auth_blocked == 1
+    assert broker.counters.auth_failed == 7 and broker.counters.auth_blocked == 1
     assert status(world, "/", basic(b"bob", b"wrong")) == 401  # somebody else there does not wait
     assert status(world, "/", basic(b"ann", b"apple")) == 429
     assert status(world, "/", basic(b"ann", b"apple"), "10.0.0.2:1") == 200
@@ -297,7 +297,7 @@ def test_an_authenticator_may_take_its_time():
             row[i].clients[0].authenticated(answers[i])
         assert read(host.data)[0] == code
         row[0].clients[0].authenticated(0)  # answered already
-        assert world.broker.auth_failed == (code > 200) and not world.errors() and not world.broker.connections
+        assert world.broker.counters.auth_failed == (code > 200) and not world.errors() and not world.broker.connections
 
 
 def test_who_has_gone_and_who_is_not_asked_any_more():
@@ -378,7 +378,7 @@ def test_an_address_has_so_many_connections():
     assert new_visitor(broker, listener, "192.0.2.1:3", Host(), ()) is None
     others = [new_visitor(broker, listener, "192.0.2.%d:1" % number, Host(), ()) for number in (2, 3, 4)]
     assert others[2] is None and listener.connected == 3  # so many has the listener
-    assert listener.refused == broker.refused == 2
+    assert listener.refused == broker.counters.refused == 2
     for info in (one, one, others[0]):
         info.lost()
     assert listener.connected == 1

@@ -16,7 +16,7 @@ def test_a_look_up_that_finds_nothing_counts_for_the_turn():
     filters = near_misses(6, 20)
     for topic_filter in filters:
         client.subscribe(topic_filter)
-    world.broker.turn = TURN
+    world.broker.turns.limit = TURN
     names = ["a/" * 26 + "%d" % i for i in range(20)]
     begin(client, b"".join([packet(PUBLISH, topic=name.encode(), payload=b"x", qos=0) for name in names]))
     assert served_in_between(other) >= 15  # no turn has more than one or two of them
@@ -25,9 +25,9 @@ def test_a_look_up_that_finds_nothing_counts_for_the_turn():
     assert router.resolve(names[0].encode()).empty()
     steps = router.subscriptions.steps
     assert len(filters) < steps < 10 * len(filters)
-    world.broker.spent = 0
+    world.broker.turns.spent = 0
     router.resolve(names[0].encode())
-    assert world.broker.spent >= steps
+    assert world.broker.turns.spent >= steps
 
 
 def test_a_walk_that_finds_nothing_counts_for_the_turn():
@@ -36,7 +36,7 @@ def test_a_walk_that_finds_nothing_counts_for_the_turn():
     client, other = world.connect("c"), world.connect("o")
     for i in range(100):
         client.publish("%d/" % i + "a/" * 60 + "b", "x", retain=True)
-    world.broker.turn = TURN
+    world.broker.turns.limit = TURN
     begin(client, subscribe_packet([b"+/" + b"a/" * 60 + b"c"]))
     spent = sum(slices(world))
     assert spent >= 100 * 60 // 4
@@ -103,10 +103,10 @@ def test_the_receivers_of_cached_routes_are_bounded_and_kept_once():
         most = max(most, router.receivers)
         assert len(router.routes) <= 10
     assert most > 100
-    world.broker.spent = 0
+    world.broker.turns.spent = 0
     receivers = router.receivers
     router.forget()
-    assert world.broker.spent >= receivers >> 2 and not router.receivers
+    assert world.broker.turns.spent >= receivers >> 2 and not router.receivers
 
 
 def test_routes_with_many_receivers_are_fewer():

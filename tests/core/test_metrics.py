@@ -53,7 +53,7 @@ def with_listeners(store=None, **options):
     broker = world.broker
     for name, kind in (("lan", "tcp"), ("browser", "websocket"), ("info", "http")):
         broker.add_listener(Listener(name, kind, broker.options, broker.authenticators))
-    broker.measures = Measures()
+    broker.counters.measures = Measures()
     return world
 
 
@@ -82,7 +82,7 @@ def test_what_a_broker_at_rest_tells():
         ('connections_refused_total{listener="lan",reason="connections"}', "0"), ('connects_refused_total{reason="not_authorized"}', "0"),
         ('disconnects_total{reason="session_taken_over"}', "0"), ('disconnects_total{reason="other"}', "0"), ("sessions_limit", "5"),
         ('sessions{state="connected"}', "0"), ("memory_shortage", "0"), ('memory_bytes{use="unsent"}', "0"),
-        ("memory_limit_bytes", str(world.broker.memory_limit())),
+        ("memory_limit_bytes", str(world.broker.memory.limit())),
     ):  # fmt: skip
         assert found["ucomqtt_" + sample] == value, sample
     for sample in found:  # no store, no heap, no authenticator
@@ -201,7 +201,7 @@ def test_drops_have_reasons():
     ):  # fmt: skip
         assert found['ucomqtt_messages_dropped_total{reason="%s"}' % reason] == str(count), reason
     assert found["ucomqtt_queued_messages"] == "2" and found["ucomqtt_retained_messages"] == "1"
-    assert int(found['ucomqtt_memory_bytes{use="messages"}']) == world.broker.message_bytes > 0
+    assert int(found['ucomqtt_memory_bytes{use="messages"}']) == world.broker.memory.message_bytes > 0
 
 
 def test_what_the_rules_deny():
@@ -436,9 +436,9 @@ SESSIONS = 1200  # more than are counted in one go
 def many():
     world = with_listeners(max_sessions=SESSIONS)
     broker = world.broker
-    broker.turn = 512
+    broker.turns.limit = 512
     for i in range(SESSIONS):
-        session = broker.new_session(b"%d" % i)
+        session = broker.session_registry.new(b"%d" % i)
         if not i % 2:
             session.inflight = {1: b"\x32\0"}
     return world
@@ -454,12 +454,12 @@ def test_a_page_is_made_in_slices():
         slices = 1
         assert not host.data
         while broker.work():
-            assert not host.data and broker.spent <= broker.turn + 8
+            assert not host.data and broker.turns.spent <= broker.turns.limit + 8
             slices += 1
-        assert slices >= SESSIONS * 2 // (broker.turn + 8)
+        assert slices >= SESSIONS * 2 // (broker.turns.limit + 8)
         body = host.data.decode().partition("\r\n\r\n")[2]
         inflight = "ucomqtt_inflight_messages %d\n" if target == b"/metrics" else '"inflight": %d,\n'
-        assert inflight % (SESSIONS // 2) in body and not broker.jobs
+        assert inflight % (SESSIONS // 2) in body and not broker.turns.jobs
         assert info.done
 
 
@@ -467,7 +467,7 @@ def test_who_goes_in_between_is_forgotten():
     world = many()
     info, host = connection(world)
     info.receive(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
-    assert world.broker.jobs
+    assert world.broker.turns.jobs
     info.lost()
     while world.broker.work():
         pass

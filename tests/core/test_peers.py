@@ -19,12 +19,12 @@ def test_connections_of_one_address_are_counted():
             for i in range(3):
                 assert world.client(5, same % (50 + i)).conn is None, same
             assert world.client(5, other % 1).conn is not None, other
-            assert world.broker.refused == world.broker.default_listener.refused == 3
+            assert world.broker.counters.refused == world.broker.default_listener.refused == 3
             clients[0].connect("c")
             clients[0].disconnect()
             assert world.client(5, same % 60).conn is not None
             assert world.client(5, same % 61).conn is None
-            assert world.broker.connections_total == limit + 2
+            assert world.broker.counters.connections_total == limit + 2
 
 
 def test_mapped_addresses_are_the_same_as_plain_ones():

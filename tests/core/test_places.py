@@ -79,7 +79,7 @@ def test_the_oldest_of_an_address_above_its_share_gives_way():
         assert world.client(5, here(10 + n)).conn is not None
     assert [n for n in range(16) if clients[n].closed] == [0, 1, 2, 3, 8, 9, 10]
     assert world.client(5, here(30)).conn is None  # nobody is above his share
-    assert world.broker.refused == 1
+    assert world.broker.counters.refused == 1
 
 
 def test_who_is_above_his_share_gives_way_to_himself():
@@ -108,7 +108,7 @@ def test_who_is_being_asked_about_gives_way_and_is_told():
 def test_clients_take_places_from_connections_without_connect():
     """All together are never more than a host has sockets for."""
     world = World(max_connections=20, anonymous="all")
-    world.broker.handshakes = 2
+    world.broker.connection_registry.handshakes = 2
     for n in range(20):
         world.connect("c%d" % n, address=here(n))
         silent = [world.client(5, here(100 + n, k)) for k in range(12)]
@@ -135,13 +135,13 @@ def test_bytes_of_one_address_keep_no_connect_out():
             data = encode({"type": CONNECT, "client_id": b"h%d" % n, "clean_start": True, "user": b"u" * 200}, 5)
             for part in (data[:5], data[5:50], data[50:-1]):
                 honest.feed(part)
-                assert world.broker.handshake_bytes <= 4000
+                assert world.broker.connection_registry.handshake_bytes <= 4000
             honest.feed(data[-1:])
             assert honest.inbox.pop(0)["code"] == 0, (sent, n)
             honest.disconnect()
         for client in list(world.broker.connections):
             client.lost()
-        assert not world.broker.handshake_bytes
+        assert not world.broker.connection_registry.handshake_bytes
 
 
 def test_bytes_of_many_addresses_let_nobody_go():
@@ -225,7 +225,7 @@ def test_clients_of_a_listener_with_a_limit_of_its_own_leave_others_their_share_
         for client in honest + farm[:5] + [moved]:
             client.lose()
         assert not narrow.seats.count and not narrow.seats.owners and not narrow.connected
-        assert world.broker.connected == world.broker.present.count == 19
+        assert world.broker.connected == world.broker.connection_registry.present.count == 19
 
 
 # -- sessions ---------------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ def test_sessions_of_one_owner_keep_nobody_out():
             assert keep(world, "old%d" % n, n, b"o%d" % n if users else None, n % 2 == 0) == 0
         for n in range(200):
             assert keep(world, "x%d" % n, n % 99 if users else 66, mine, n % 3 == 0) == 0
-            assert world.broker.staying.count <= 64
+            assert world.broker.session_registry.staying.count <= 64
         for n in range(10):
             assert keep(world, "new%d" % n, 20 + n, b"n%d" % n if users else None) == 0
             assert world.session("old%d" % n) is not None and world.session("new%d" % n) is not None
@@ -307,12 +307,12 @@ def test_a_store_with_more_sessions_than_may_be_kept():
         assert keep(world, "c%d" % n, n // 5, subscribe=n > 0) == 0
     world.broker.journal.commit()
     again = World(store=disk, max_sessions=6, anonymous="all")
-    assert len(again.broker.sessions) == again.broker.staying.count == 10
+    assert len(again.broker.sessions) == again.broker.session_registry.staying.count == 10
     assert [text for level, text in again.log if level == 2 and "max_sessions" in text and "10" in text]
     assert keep(again, "c3") == 0
     assert keep(again, "new", 7) == 0
     # Both addresses are above their share.
-    assert [again.session(name) for name in ("c0", "c5")].count(None) == 1 and again.broker.staying.count == 10
+    assert [again.session(name) for name in ("c0", "c5")].count(None) == 1 and again.broker.session_registry.staying.count == 10
 
 
 # -- what the counts say ----------------------------------------------------------------------------------
@@ -340,12 +340,12 @@ def recount(places, things, listed):
 def check(world):
     broker = world.broker
     opened = [session.conn for session in broker.sessions.values() if session.conn is not None]
-    recount(broker.arriving, [conn for conn in broker.connections if conn not in opened], lambda thing: True)
-    recount(broker.present, opened, lambda thing: True)
+    recount(broker.connection_registry.arriving, [conn for conn in broker.connections if conn not in opened], lambda thing: True)
+    recount(broker.connection_registry.present, opened, lambda thing: True)
     kept = [session for session in broker.sessions.values() if session.expiry]
-    recount(broker.staying, kept, lambda session: session.conn is None)
-    assert broker.staying.count <= broker.options.max_sessions and broker.connected <= broker.options.max_connections
-    assert broker.handshake_bytes == sum([conn.early for conn in broker.connections])
+    recount(broker.session_registry.staying, kept, lambda session: session.conn is None)
+    assert broker.session_registry.staying.count <= broker.options.max_sessions and broker.connected <= broker.options.max_connections
+    assert broker.connection_registry.handshake_bytes == sum([conn.early for conn in broker.connections])
 
 
 def test_owners_have_what_a_recount_finds():
@@ -360,7 +360,7 @@ def test_owners_have_what_a_recount_finds():
         disk = Disk()
         options = {"max_sessions": 9, "max_connections": 7, "anonymous": "all", "max_connecting_bytes": 300}
         world = world_with(store=disk, **options)
-        world.broker.handshakes = 3
+        world.broker.connection_registry.handshakes = 3
         clients: "list[Any]" = []
         for step in range(400):
             what = dice(12)
@@ -392,7 +392,7 @@ def test_owners_have_what_a_recount_finds():
                     client.lose()
                 world.broker.journal.commit()
                 world = world_with(store=disk, **options)
-                world.broker.handshakes = 3
+                world.broker.connection_registry.handshakes = 3
             check(world)
         assert not world.errors()
 
@@ -480,8 +480,8 @@ def test_bytes_of_what_came_with_connect():
     broker = world.broker
     will = {"topic": b"will", "payload": b"12345", "qos": 0, "retain": False, "properties": {}}
     world.connect("d")
-    one = broker.session_bytes
+    one = broker.memory.session_bytes
     client = world.connect("abc", user=b"user", will=will)
-    assert one == 1 and broker.session_bytes == 1 + 3 + 4 + 5
+    assert one == 1 and broker.memory.session_bytes == 1 + 3 + 4 + 5
     world.connect("abc", user=b"user").lose()
-    assert broker.session_bytes == one and client.closed
+    assert broker.memory.session_bytes == one and client.closed

@@ -114,14 +114,14 @@ def test_pubrels_for_identifiers_nobody_knows():
             for packet_id in known:
                 client.send_publish("t", "x", 2, packet_id=packet_id)
             client.inbox.clear()
-            sent = world.broker.packets_sent
+            sent = world.broker.counters.packets_sent
             client.feed(b"".join([bytes((0x62, 2, 0, packet_id)) for packet_id in row]))
             for packet_id in row:
                 code = 0 if version != 5 or packet_id in known else 0x92
                 client.expect(PUBCOMP, packet_id=packet_id, code=code)
                 known.discard(packet_id)
             client.expect_nothing()
-            assert world.broker.packets_sent == sent + len(row)
+            assert world.broker.counters.packets_sent == sent + len(row)
             if version == 5:
                 client.say(PUBREL, packet_id=9, code=0x92)
                 client.expect(PUBCOMP, packet_id=9, code=0x92)
@@ -730,6 +730,6 @@ def test_large_properties_in_flight_count_and_are_bounded_as_a_payload_is():
         for i in range(4):
             publisher.publish("t", b"%d" % i, qos, properties=properties)
         assert len(world.session("c").inflight) == len(client.inbox) == len(world.session("c").queue) == 2
-        assert world.broker.message_bytes > 4 * 3000
+        assert world.broker.memory.message_bytes > 4 * 3000
         assert client.payloads() == [b"0", b"1", b"2", b"3"]
-        assert not world.broker.message_bytes
+        assert not world.broker.memory.message_bytes

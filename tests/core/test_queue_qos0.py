@@ -40,8 +40,8 @@ def test_who_is_away():
             sender.publish("t", b"%d" % i, i % 3)
         client = keeping(world, "c", version)
         assert [(p["payload"], p["qos"]) for p in client.messages()] == [(b"%d" % i, i % 3) for i in range(9)]
-        assert world.broker.dropped == 0 and world.session("clean") is None
-        assert world.broker.message_bytes == 0 and world.session("c").queued_bytes == 0
+        assert world.broker.counters.dropped == 0 and world.session("clean") is None
+        assert world.broker.memory.message_bytes == 0 and world.session("c").queued_bytes == 0
         sender.publish("t", "now")
         client.expect_message("t", "now")
 
@@ -74,7 +74,7 @@ def test_who_does_not_read():
         client.subscribe("t", 1)
         client.stop_reading()
         publish(world, 0, 100, size=50)
-        assert client.unread() < 1500 and world.broker.dropped == 0
+        assert client.unread() < 1500 and world.broker.counters.dropped == 0
         publish(world, 100, 110, 1)
         publish(world, 110, 120)
         client.go_on_reading()
@@ -127,7 +127,7 @@ def test_the_limits_of_the_queue():
         keeping(world).subscribe("t")
         world.session("c").conn.lost()
         publish(world, 0, 10, size=19)
-        assert world.broker.dropped == 7
+        assert world.broker.counters.dropped == 7
         assert [payload.rstrip(b"\0") for payload in keeping(world).payloads()] == [b"%d" % i for i in left]
 
 
@@ -211,9 +211,9 @@ def test_where_memory_is_short():
     world = World(queue_qos0_messages=True)
     keeping(world).subscribe("t")
     world.session("c").conn.lost()
-    world.broker.shortage = 2
+    world.broker.memory.shortage = 2
     publish(world, 0, 2)
-    assert world.broker.dropped == 2 and not world.session("c").queue
+    assert world.broker.counters.dropped == 2 and not world.session("c").queue
 
 
 def test_a_session_that_ends_with_its_connection():
@@ -223,4 +223,4 @@ def test_a_session_that_ends_with_its_connection():
     client.subscribe("t")
     client.stop_reading()
     publish(world, 0, 100)
-    assert world.broker.dropped > 50 and not world.session("c").queue
+    assert world.broker.counters.dropped > 50 and not world.session("c").queue

@@ -61,7 +61,7 @@ def test_who_is_too_fast_is_read_again_when_it_has_paid():
         client.feed(publishes(client, 10))
         assert not client.held
         client.feed(publishes(client, 35, first=10))  # one read is taken whole
-        assert seen == list(range(45)) and client.held and world.broker.rate_limited == 1
+        assert seen == list(range(45)) and client.held and world.broker.counters.rate_limited == 1
         client.feed(publishes(client, 5, first=45))
         client.say(PINGREQ)
         world.advance(3000)
@@ -71,7 +71,7 @@ def test_who_is_too_fast_is_read_again_when_it_has_paid():
         client.feed(b"")
         assert seen == list(range(50)) and not client.held
         client.expect(13)
-        assert world.broker.rate_limited == 1 and not client.closed
+        assert world.broker.counters.rate_limited == 1 and not client.closed
 
 
 def test_bytes_are_counted_whatever_they_are():
@@ -175,7 +175,7 @@ def test_a_client_that_is_asked_about_and_too_fast():
     authorizer.answer(6)
     assert seen == [0, 1, 2, 3] and client.held  # counted once, 2 too many
     world.advance(1000)
-    assert not client.held and world.broker.rate_limited == 1
+    assert not client.held and world.broker.counters.rate_limited == 1
 
 
 # -- a client that is disconnected --------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def test_who_is_too_fast_can_be_disconnected():
             client.go_on_reading()
             client.inbox = client.inbox[-1:] if version == 5 else []
             client.expect_close(0x96)
-            assert world.broker.rate_limited == 1
+            assert world.broker.counters.rate_limited == 1
 
 
 def test_up_to_the_rate_nobody_is_disconnected():

@@ -452,7 +452,7 @@ def test_many_that_have_expired_go_in_slices():
     assert last >= 3000 - 256
     while world.broker.work():
         world.broker.tick()  # begins no other
-        assert len(world.broker.jobs) == 1
+        assert len(world.broker.turns.jobs) == 1
         assert last - world.broker.retained.count <= 256
         last = world.broker.retained.count
         slices += 1

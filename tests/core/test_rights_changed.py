@@ -310,7 +310,7 @@ def test_sessions_are_not_counted_twice():
         shared = world.broker.acl.shared
         assert sum([access.users for access in shared.values()]) == (len(world.broker.sessions) if tables else 0)
     for session in list(world.broker.sessions.values()):
-        world.broker.end_session(session)
+        world.broker.session_registry.end(session)
     assert world.broker.acl.shared == {} and world.broker.router.subscriptions.count == 0
 
 

@@ -224,7 +224,7 @@ def test_a_session_expires():
     assert world.session("c")
     world.advance(2000)
     assert world.session("c") is None
-    assert world.broker.clients_expired == 1
+    assert world.broker.counters.clients_expired == 1
 
 
 def test_a_session_that_has_expired_is_not_taken_up():
@@ -235,7 +235,7 @@ def test_a_session_that_has_expired_is_not_taken_up():
         world.now += 10000 + late
         client = world.connect("c", clean_start=False, properties={SESSION_EXPIRY_INTERVAL: 10})
         assert client.connack["session_present"] is present
-        assert world.broker.clients_expired == (not present)
+        assert world.broker.counters.clients_expired == (not present)
 
 
 def test_a_session_in_use_does_not_expire():
@@ -325,7 +325,7 @@ def test_many_sessions_leave_nothing_behind():
     assert world.broker.sessions == {} and not world.broker.connections
     subscriptions = world.broker.router.subscriptions
     assert (subscriptions.count, subscriptions._exact, subscriptions._wild) == (0, {}, {})
-    assert not world.broker.due
+    assert not world.broker.session_registry.due
 
 
 def test_puback_before_the_reconnect_counts():

@@ -83,7 +83,7 @@ def test_members_take_turns_whatever_they_speak():
             flood(publisher, 30)
             assert sorted(numbers(other)) == [i // 2 for i in range(60)]
             assert [len(client.messages()) for client in group] == [10] * 3
-            assert world.broker.dropped == 0
+            assert world.broker.counters.dropped == 0
 
 
 def test_members_that_cannot_take_turns_are_passed_over():
@@ -295,7 +295,7 @@ def test_who_leaves_after_his_turn_and_comes_again_takes_nobodys_place():
     one.unsubscribe("$share/g/t")
     one.disconnect()
     two.disconnect()
-    assert not world.broker.kept() and not world.broker.router.subscriptions.count
+    assert not world.broker.memory.kept() and not world.broker.router.subscriptions.count
 
 
 def test_members_come_and_go_in_any_order_with_turns_in_between():
@@ -321,7 +321,7 @@ def test_members_come_and_go_in_any_order_with_turns_in_between():
             assert [len(client.payloads()) for client in there] == [2] * len(there)
     for client in clients:
         client.disconnect()
-    assert not world.broker.kept() and not world.broker.router.subscriptions.count
+    assert not world.broker.memory.kept() and not world.broker.router.subscriptions.count
 
 
 def test_what_a_member_had_goes_to_others_when_its_session_ends():
@@ -382,9 +382,9 @@ def test_what_the_last_member_online_had_goes_to_those_away_in_turn():
         last = members(world, ["last"], properties={RECEIVE_MAXIMUM: 1})[0]
         last.stop_reading()
         publish(world, 100)
-        world.broker.spent = 0
+        world.broker.turns.spent = 0
         last.disconnect()
-        spent.append(world.broker.spent)
+        spent.append(world.broker.turns.spent)
         counts = [len(world.session(b"away%d" % i).queue or ()) for i in range(count)]
         assert sum(counts) == 100 and max(counts) - min(counts) <= 1, counts
     assert spent[1] - spent[0] <= 20
@@ -427,10 +427,10 @@ def test_what_nobody_may_receive_is_not_offered_again():
     for _ in range(21):  # a turn of each
         world.broker.publish("other", "x", 1)
     assert len(world.session("last").queue) == 51
-    world.broker.spent = 0
+    world.broker.turns.spent = 0
     world.connect("last").disconnect()
     assert sum([len(world.session(b"away%d" % i).queue or ()) for i in range(20)]) == 21
-    assert world.broker.spent < 20 * 50, world.broker.spent
+    assert world.broker.turns.spent < 20 * 50, world.broker.turns.spent
 
 
 def test_queues_gone_through_count_for_the_turn():
@@ -445,7 +445,7 @@ def test_queues_gone_through_count_for_the_turn():
             client.subscribe(topic_filter)
         publish(world, 1 + count)
         client.say(UNSUBSCRIBE, packet_id=9, filters=filters, properties={})
-        spent.append(world.broker.spent)
+        spent.append(world.broker.turns.spent)
         assert len(world.session("c").queue or ()) == count
     assert spent[1] - spent[0] >= 20 * 80 // 4, spent
 
@@ -550,6 +550,7 @@ class Member:
         self.inflight = ()
         self.send_window = 1
         self.broker = self
+        self.turns = self
         self.spent = 0
 
 

@@ -56,7 +56,7 @@ def test_sessions_that_expire_while_there_is_no_memory_end():
         world.broker.tick()
     left = len(world.broker.sessions)
     ballast.drop()
-    assert not left and not world.broker.due and not world.broker.message_bytes
+    assert not left and not world.broker.session_registry.due and not world.broker.memory.message_bytes
     assert not world.broker.router.subscriptions.count
     client = world.connect("new")
     client.subscribe("#")
@@ -92,9 +92,9 @@ def test_many_sessions_that_are_due_end_though_a_search_for_them_failed():
     world.log = []
     world.now += 11000
     world.broker.tick()
-    world.broker.jobs.clear()  # as where it has failed
+    world.broker.turns.jobs.clear()  # as where it has failed
     for _ in range(3):
         world.broker.tick()
         while world.broker.work():
             pass
-    assert not world.broker.sessions and not world.broker.due
+    assert not world.broker.sessions and not world.broker.session_registry.due

@@ -172,7 +172,7 @@ def test_what_was_queued_comes_after_the_restart_in_order():
         assert client.payloads() == expected
         client.disconnect()
         assert restart(world).broker.sessions[b"c%d" % version].queue is None
-        world.broker.end_session(world.session("c%d" % version))
+        world.broker.session_registry.end(world.session("c%d" % version))
 
 
 def test_what_was_in_flight_goes_out_again_under_its_identifier():
@@ -279,8 +279,8 @@ def test_a_qos_2_message_sent_again_after_a_restart_is_not_delivered_twice():
     sender = keeper(world, "s")
     sender.send_publish("a", "y", 2, packet_id=7)  # the identifier is free again
     assert keeper(world, "r").payloads() == [b"y"]
-    world.broker.end_session(world.session("r"))
-    world.broker.end_session(world.session("s"))
+    world.broker.session_registry.end(world.session("r"))
+    world.broker.session_registry.end(world.session("s"))
 
 
 # -- retained messages ---------------------------------------------------------------------------
@@ -508,7 +508,7 @@ def test_who_has_suback_gets_retained_messages_after_a_restart():
     client.connect("c", clean_start=False, properties=FEW)
     disk.complete_all()
     client.inbox.clear()
-    world.broker.turn = 300
+    world.broker.turns.limit = 300
     client.conn.take(encode({"type": SUBSCRIBE, "packet_id": 1, "filters": [(name, 1) for name in topics(100)], "properties": {}}, 5))
     while True:
         world.broker.work()
@@ -568,10 +568,10 @@ def test_the_will_of_a_client_that_was_connected_is_sent_after_the_restart():
     watcher.expect_nothing()
     for session in list(world.broker.sessions.values()):
         if session.conn is None:
-            world.broker.end_session(session)
+            world.broker.session_registry.end(session)
     assert 8 not in kinds(world)
     watcher.disconnect()
-    world.broker.end_session(world.session("w"))
+    world.broker.session_registry.end(world.session("w"))
 
 
 def test_a_delayed_will_is_sent_when_it_is_due():
@@ -685,8 +685,8 @@ def test_a_record_that_cannot_be_read_is_set_aside_by_a_broker_that_degrades():
         text = [text for level, text in world.log if level == 3][0]
         assert text.startswith("the store: record %s: " % key.hex()) and "moved to elsewhere" in text
         broker = world.broker
-        assert not broker.sessions and not broker.retained.count and not broker.publishes_received
-        assert not broker.router.subscriptions.bytes and not broker.staying.count and not broker.due
+        assert not broker.sessions and not broker.retained.count and not broker.counters.publishes_received
+        assert not broker.router.subscriptions.bytes and not broker.session_registry.staying.count and not broker.session_registry.due
         client = keeper(world, "away")
         assert not client.connack["session_present"]
         client.subscribe("a", qos=1)

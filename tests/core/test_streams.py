@@ -117,7 +117,7 @@ def test_clients_get_what_others_publish():
         two.up.data = PUBLISH + PUBLISH
         await turns(100)
         assert await one.packets() == [PUBLISH, PUBLISH]
-        assert server.bytes_received == 2 * 15 + len(SUBSCRIBE) + 2 * len(PUBLISH)
+        assert server.counters.bytes_received == 2 * 15 + len(SUBSCRIBE) + 2 * len(PUBLISH)
         one.up.ended = two.up.ended = True
         assert await one.over() and await two.over()
         assert not server.connections
@@ -139,7 +139,7 @@ def test_who_does_not_read_is_sent_no_more_than_fits():
         came = []
         for _ in range(50):
             came += await slow.packets()
-        assert 1024 <= sum([len(packet) for packet in came]) <= 2048 and len(came) + server.dropped == 100
+        assert 1024 <= sum([len(packet) for packet in came]) <= 2048 and len(came) + server.counters.dropped == 100
         server.publish("a", b"again")
         assert await slow.packets() == [b"\x30\x08\0\1aagain"]
         slow.task.cancel()
@@ -244,7 +244,7 @@ def test_the_end_of_the_task_is_the_end_of_the_connection():
         await client.packets()
         client.task.cancel()
         assert await client.over()
-        while server.settling:
+        while server.session_registry.settling:
             server.work()
         server.flush()
         assert await watcher.packets() == [PUBLISH]
@@ -303,7 +303,7 @@ def test_a_large_packet_alone_does_not_make_a_client_slow():
         server.publish("a", b"more")
         packets = await client.packets() + await client.packets()
         assert len(packets[0]) > 4000 and packets[1:] == [b"\x30\x08\0\1asmall", b"\x30\x07\0\1amore"]
-        assert not server.dropped
+        assert not server.counters.dropped
         client.task.cancel()
         await client.over()
 

@@ -69,7 +69,7 @@ def test_the_figures_are_right():
     publisher.publish("r", "x", retain=True)
     world.advance(60000)
     watcher = world.connect("w")
-    before = world.broker.bytes_received
+    before = world.broker.counters.bytes_received
     watcher.subscribe("$SYS/#")
     found = figures(watcher)
     expected = {
@@ -95,16 +95,16 @@ def test_packets_and_bytes_are_counted():
     world = World()
     client = world.connect("c", 4)
     broker = world.broker
-    assert (broker.packets_received, broker.packets_sent, broker.bytes_sent) == (1, 1, 4)
+    assert (broker.counters.packets_received, broker.counters.packets_sent, broker.counters.bytes_sent) == (1, 1, 4)
     client.ping()
-    assert (broker.packets_received, broker.packets_sent, broker.bytes_sent) == (2, 2, 6)
+    assert (broker.counters.packets_received, broker.counters.packets_sent, broker.counters.bytes_sent) == (2, 2, 6)
     client.subscribe("t")
     client.publish("t", "x")  # itself, and as it came
-    assert (broker.packets_received, broker.packets_sent, broker.bytes_sent) == (4, 4, 6 + 5 + 6)
-    assert (broker.publishes_received, broker.published) == (1, 1)
+    assert (broker.counters.packets_received, broker.counters.packets_sent, broker.counters.bytes_sent) == (4, 4, 6 + 5 + 6)
+    assert (broker.counters.publishes_received, broker.counters.published) == (1, 1)
     client.publish("t", "x", 1)
     client.inbox.clear()
-    assert (broker.publishes_received, broker.published, broker.packets_received) == (2, 2, 5)
+    assert (broker.counters.publishes_received, broker.counters.published, broker.counters.packets_received) == (2, 2, 5)
 
 
 def test_each_packet_of_a_row_is_counted():
@@ -113,15 +113,15 @@ def test_each_packet_of_a_row_is_counted():
     publisher = world.connect("p", 4)
     subscriber = world.connect("s", 4)
     subscriber.subscribe("t", 2)
-    sent = broker.packets_sent
+    sent = broker.counters.packets_sent
     publisher.feed(b"".join([b"\x34\x06\0\1t\0" + bytes((n,)) + b"x" for n in range(1, 6)]))
-    assert broker.packets_sent == sent + 10  # PUBLISH and PUBREC
+    assert broker.counters.packets_sent == sent + 10  # PUBLISH and PUBREC
     subscriber.feed(b"".join([b"\x50\2\0" + bytes((n,)) for n in range(1, 6)]))
     publisher.feed(b"".join([b"\x62\2\0" + bytes((n,)) for n in range(1, 6)]))
-    assert broker.packets_sent == sent + 20  # PUBREL and PUBCOMP
+    assert broker.counters.packets_sent == sent + 20  # PUBREL and PUBCOMP
     publisher.feed(b"\x30\4\0\1tx" * 5)
-    assert broker.packets_sent == sent + 25
-    assert broker.published == broker.publishes_received == 10
+    assert broker.counters.packets_sent == sent + 25
+    assert broker.counters.published == broker.counters.publishes_received == 10
 
 
 def test_a_round_every_interval():
@@ -141,15 +141,15 @@ def test_a_round_for_many_is_published_in_slices():
     for client in clients:
         client.subscribe("$SYS/#", options=0x20)
         client.subscribe("$SYS/broker/+/+", options=0x20)
-    broker.turn = 1000
+    broker.turns.limit = 1000
     broker.tick()
-    most = broker.spent
+    most = broker.turns.spent
     assert len(clients[0].inbox) < 10 and most < 3000
     other = world.connect("other")  # served in between, and not counted: the values are those of one moment
     world.advance(20000)  # the next rounds are due, and not begun
     slices = 0
     while broker.work():
-        most = max(most, broker.spent)
+        most = max(most, broker.turns.spent)
         broker.flush()
         slices += 1
         other.ping()

@@ -164,7 +164,7 @@ def test_connect_timeout():
     world.advance(7000)
     for client in clients:
         assert client.closed and not client.inbox
-    assert not world.broker.connections and not world.broker.handshake_bytes
+    assert not world.broker.connections and not world.broker.connection_registry.handshake_bytes
     check_served(world)
 
 
@@ -213,7 +213,7 @@ def test_max_connect_size():
         client = world.client(version, address(1))
         client.say(CONNECT, client_id=b"c" * 100, clean_start=True, keep_alive=0, properties={})
         client.expect_close()
-        assert not world.broker.handshake_bytes and not world.broker.sessions
+        assert not world.broker.connection_registry.handshake_bytes and not world.broker.sessions
         check_served(world)
 
 
@@ -224,12 +224,12 @@ def test_max_connecting_bytes():
         client.feed(b"\x10\xb4\x01\x00")  # 183 bytes in all, which is no room taken
     for client in clients:
         client.feed(bytes(150))
-        assert world.broker.handshake_bytes <= 400 and not client.closed
+        assert world.broker.connection_registry.handshake_bytes <= 400 and not client.closed
     assert [client.closed for client in clients] == [True] * 4 + [False] * 2
     assert not world.client(5, address(3)).closed
     for client in clients:
         client.lose()
-    assert not world.broker.handshake_bytes
+    assert not world.broker.connection_registry.handshake_bytes
     check_served(world)
     # Somebody thinks about complete ones.
     for version in VERSIONS:
@@ -237,18 +237,18 @@ def test_max_connecting_bytes():
         world.broker.authenticators.append(Patient())
         first = world.client(version, address(1))
         first.connect("c", user=b"u" * 40, password=b"p" * 100)
-        assert 150 < world.broker.handshake_bytes < 200 and not first.closed
+        assert 150 < world.broker.connection_registry.handshake_bytes < 200 and not first.closed
         second = world.client(version, address(1))
         second.connect("d", user=b"u" * 40, password=b"p" * 100)
         third = world.client(version, address(1))
         third.connect("e", user=b"u" * 40, password=b"p" * 100)
         assert [client.closed for client in (first, second, third)] == [True, False, False]
-        assert first.expect(CONNACK)["code"] == (QUOTA_EXCEEDED if version == 5 else 3) and world.broker.handshake_bytes <= 400
+        assert first.expect(CONNACK)["code"] == (QUOTA_EXCEEDED if version == 5 else 3) and world.broker.connection_registry.handshake_bytes <= 400
         second.conn.authenticated(0)
         assert second.expect(CONNACK)["code"] == 0
-        assert 150 < world.broker.handshake_bytes < 200
+        assert 150 < world.broker.connection_registry.handshake_bytes < 200
         third.conn.authenticated(0x86)
-        assert third.closed and not world.broker.handshake_bytes
+        assert third.closed and not world.broker.connection_registry.handshake_bytes
 
 
 # -- packets -------------------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ def test_max_packet_size():
         client = world.connect("c", version, address(1))
         client.feed(b"\x30\xff\x7f\x00\x01t")  # refused before it is there
         client.expect_close(0x95)
-        assert not world.broker.partial_bytes
+        assert not world.broker.memory.partial_bytes
         seen.expect_nothing()
         check_served(world)
 
@@ -280,7 +280,7 @@ def test_message_size_limit():
                 for _ in range(3):
                     client.publish("t", payload, qos, code, retain=retain)
             assert seen.payloads() == [b"1234"] * 3 + [b""] * 3, (version, qos)
-            assert world.broker.dropped == 9 and world.broker.retained.count == 0
+            assert world.broker.counters.dropped == 9 and world.broker.retained.count == 0
             assert world.session("c").received in (None, {})  # what was refused need not be released
             check_served(world)
         refused_will = world.client(version, address(3))
@@ -357,7 +357,7 @@ def test_max_session_expiry():
         world.advance(9000)
         assert world.session("away")
         world.advance(3000)
-        assert not world.broker.sessions and not world.broker.kept()
+        assert not world.broker.sessions and not world.broker.memory.kept()
         check_served(world)
 
 
@@ -524,11 +524,11 @@ def test_max_inflight_bytes():
     for version in VERSIONS:
         world, client = reader(version, 6, 1500, max_inflight_bytes=3500)
         assert len(client.inbox) == 2
-        assert world.broker.kept() > 6 * 1500
+        assert world.broker.memory.kept() > 6 * 1500
         assert len(client.messages()) == 6
         check_served(world)
         client.disconnect()
-        assert world.broker.message_bytes == 0
+        assert world.broker.memory.message_bytes == 0
     _, client = reader(5, 2, 5000, max_inflight_bytes=3500)
     assert len(client.inbox) == 1  # one is always sent
     assert len(client.messages()) == 2
@@ -548,7 +548,7 @@ def test_max_queued_messages():
     for version in VERSIONS:
         for policy, left in (("newest", b"012"), ("oldest", b"456")):
             world, session = queue(version, 7, 1, max_queued_messages=3, queue_full=policy)
-            assert len(session.queue) == 3 and world.broker.dropped == 4
+            assert len(session.queue) == 3 and world.broker.counters.dropped == 4
             back = world.connect("away", version, address(2), **persistent(version))
             assert b"".join([payload[:1] for payload in back.payloads()]) == left
             check_served(world)
@@ -561,13 +561,13 @@ def test_max_queued_messages():
 def test_zero_queues_as_much_as_there_is_memory_for():
     for version in VERSIONS:
         world, session = queue(version, 200, 1, max_queued_messages=0, max_memory=100000, max_packet_size=128)
-        assert len(session.queue) == 200 and not world.broker.dropped
+        assert len(session.queue) == 200 and not world.broker.counters.dropped
         back = world.connect("away", version, address(2), **persistent(version))
         assert len(back.payloads()) == 200
         world, session = queue(version, 200, 30, max_queued_messages=0, max_queued_bytes=3500, max_memory=100000, max_packet_size=128)
-        assert 0 < session.queued_bytes <= 3500 and len(session.queue) + world.broker.dropped == 200
+        assert 0 < session.queued_bytes <= 3500 and len(session.queue) + world.broker.counters.dropped == 200
         world, session = queue(version, 400, 30, max_queued_messages=0, max_queued_bytes=0, max_memory=65536, max_packet_size=128)
-        assert world.broker.kept() <= 65536 and world.broker.dropped > 0
+        assert world.broker.memory.kept() <= 65536 and world.broker.counters.dropped > 0
         check_served(world)
 
 
@@ -587,7 +587,7 @@ def test_max_queued_bytes():
     for version in VERSIONS:
         world, session = queue(version, 10, 100, max_queued_bytes=350)
         assert 0 < session.queued_bytes <= 350
-        assert len(session.queue) + world.broker.dropped == 10
+        assert len(session.queue) + world.broker.counters.dropped == 10
         check_served(world)
 
 
@@ -602,7 +602,7 @@ def test_outbox_bytes():
         for _ in range(50):
             publisher.publish("q0", bytes(30))
         unread = client.unread()
-        assert 256 <= unread < 512 and 0 < world.broker.dropped < 50
+        assert 256 <= unread < 512 and 0 < world.broker.counters.dropped < 50
         for _ in range(5):
             publisher.publish("q1", bytes(30), 1)
         assert client.unread() == unread and len(world.session("slow").queue) == 3
@@ -695,8 +695,8 @@ def test_max_memory():
         for k in range(10):
             for i in range(10):
                 publisher.publish("t/%d" % i, bytes(900), 1)
-                assert world.broker.kept() <= 20000
-        assert world.broker.dropped > 0
+                assert world.broker.memory.kept() <= 20000
+        assert world.broker.counters.dropped > 0
         publisher.subscribe("new/" + "x" * 2000, code=QUOTA_EXCEEDED if version == 5 else 0x80)
         partial = world.connect("partial", version, address(1))
         partial.feed(b"\x30\xf4\x26\x00\x01t" + bytes(4900))
@@ -707,10 +707,10 @@ def test_max_memory():
         publisher.publish("live", "x", 1)
         seen.expect_message("live", b"x", 1)  # who reads is served as before
         for session in sessions:
-            world.broker.end_session(session)
+            world.broker.session_registry.end(session)
         seen.disconnect()
         publisher.disconnect()
-        assert world.broker.kept() == 0
+        assert world.broker.memory.kept() == 0
         check_served(world)
 
 

@@ -94,20 +94,20 @@ def test_a_name_that_is_too_long_is_refused_with_an_alias_as_without():
 def test_names_behind_aliases_count_until_the_connection_ends():
     world = World()
     client = world.connect("c")
-    before = world.broker.kept()
+    before = world.broker.memory.kept()
     client.publish("x" * 100, properties={TOPIC_ALIAS: 1})
     client.publish("", properties={TOPIC_ALIAS: 1})
-    one = world.broker.kept() - before
+    one = world.broker.memory.kept() - before
     assert one > 100
     client.publish("x" * 100, properties={TOPIC_ALIAS: 1})
-    assert world.broker.kept() - before == one
+    assert world.broker.memory.kept() - before == one
     client.publish("y" * 80, properties={TOPIC_ALIAS: 1})
-    assert world.broker.kept() - before == one - 20
+    assert world.broker.memory.kept() - before == one - 20
     client.publish("x" * 100, properties={TOPIC_ALIAS: 2})
-    assert world.broker.kept() - before == 2 * one - 20
+    assert world.broker.memory.kept() - before == 2 * one - 20
     assert world.session("c").weight() >= 2 * one - 20
     client.lose()
-    assert not world.broker.kept()
+    assert not world.broker.memory.kept()
 
 
 def test_an_alias_there_is_no_room_for_ends_the_connection():
@@ -117,13 +117,13 @@ def test_an_alias_there_is_no_room_for_ends_the_connection():
     client = world.connect("c")
     for i in range(3):
         client.publish("%d" % i * 900, properties={TOPIC_ALIAS: 1 + i})
-        assert world.broker.kept() <= 4096
+        assert world.broker.memory.kept() <= 4096
     client.send_publish("3" * 900, properties={TOPIC_ALIAS: 4})
     client.expect_close(0x97)
     other.publish("", properties={TOPIC_ALIAS: 1})
     other.ping()
     other.lose()
-    assert not world.broker.kept()
+    assert not world.broker.memory.kept()
 
 
 # -- from the broker ------------------------------------------------------------------------
@@ -223,19 +223,19 @@ def test_names_the_broker_has_given_aliases_count_until_the_connection_ends():
     world = World(outbound_topic_aliases=10)
     client = world.connect("s", properties={TOPIC_ALIAS_MAXIMUM: 10, MAXIMUM_PACKET_SIZE: 200, SESSION_EXPIRY_INTERVAL: 100})
     client.subscribe("#")
-    before = world.broker.kept()
+    before = world.broker.memory.kept()
     for topic in ("x" * 50, "x" * 50, "y" * 30):
         world.broker.publish(topic)
-    two = world.broker.kept() - before
+    two = world.broker.memory.kept() - before
     assert two > 80 and world.session("s").weight() >= two
     world.broker.publish("z", bytes(300))  # too large: the client does not hear of the alias
-    assert world.broker.kept() - before == two
+    assert world.broker.memory.kept() - before == two
     client.lose()
-    assert world.broker.kept() == before
+    assert world.broker.memory.kept() == before
     client = world.connect("s", clean_start=False, properties={TOPIC_ALIAS_MAXIMUM: 10, SESSION_EXPIRY_INTERVAL: 100})
-    assert world.broker.kept() == before
+    assert world.broker.memory.kept() == before
     world.broker.publish("x" * 50)
     other = world.connect("s", clean_start=False)  # takes the session over
-    assert client.closed and world.broker.kept() == before
+    assert client.closed and world.broker.memory.kept() == before
     world.broker.publish("x" * 50)
     other.expect_message("x" * 50, properties={})

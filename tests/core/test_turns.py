@@ -28,7 +28,7 @@ ONE = encode({"type": PUBLISH, "topic": b"t", "payload": b"x", "qos": 1, "packet
 
 def world_of_turns(**options):
     world = World(**options)
-    world.broker.turn = TURN
+    world.broker.turns.limit = TURN
     return world
 
 
@@ -49,10 +49,10 @@ def subscribe_packet(filters, packet_id=7, options=0):
 
 def slices(world):
     """What is spent in each slice until all turns are done."""
-    found = [world.broker.spent]
-    while world.broker.turns:
+    found = [world.broker.turns.spent]
+    while world.broker.turns.clients:
         world.broker.work()
-        found.append(world.broker.spent)
+        found.append(world.broker.turns.spent)
         world.broker.flush()
     return found
 
@@ -61,11 +61,11 @@ def served_in_between(other):
     """Do all turns that are left, none of them long, the client `other` being served between them; how many rounds that took."""
     broker = other.world.broker
     rounds = 0
-    while broker.turns:
+    while broker.turns.clients:
         begin(other, packet(PINGREQ))
         other.expect(PINGRESP)
         broker.work()
-        assert broker.spent <= TURN + 400
+        assert broker.turns.spent <= TURN + 400
         broker.flush()
         rounds += 1
     return rounds
@@ -95,7 +95,7 @@ def test_turns_go_round():
     clients = [world.connect("c%d" % i) for i in range(4)]
     for client in clients:
         begin(client, packet(PINGREQ) * 400)
-    while world.broker.turns:
+    while world.broker.turns.clients:
         world.broker.work()
         world.broker.flush()
         done = [len(client.inbox) for client in clients]
@@ -124,7 +124,7 @@ def test_a_client_that_goes_while_it_waits_for_its_turn():
     begin(client, subscribe_packet([b"f%d" % i for i in range(30)]))
     client.lose()
     world.settle()
-    assert not world.broker.turns and not world.broker.partial_bytes and not world.broker.router.subscriptions.count
+    assert not world.broker.turns.clients and not world.broker.memory.partial_bytes and not world.broker.router.subscriptions.count
 
 
 def test_a_subscribe_of_many_filters_takes_turns_and_is_answered_once():
@@ -235,14 +235,14 @@ def spent_by(client):
     """What is spent in each turn until all are done, its own and those of what is sent to it; nobody else waits for one."""
     broker = client.world.broker
     found = []
-    while broker.turns:
-        job = broker.turns.pop(0)
-        broker.spent = 0
+    while broker.turns.clients:
+        job = broker.turns.clients.pop(0)
+        broker.turns.spent = 0
         if client.conn.held & 8:
             client.conn.go_on(8)  # `turn` would leave the whole of it as spent
         elif job():
-            broker.turns.append(job)
-        found.append(broker.spent)
+            broker.turns.clients.append(job)
+        found.append(broker.turns.spent)
         broker.flush()
     return found
 
@@ -253,19 +253,19 @@ def test_many_filters_take_turns_while_retained_messages_wait():
     client, first = waiting_for_ack(world)
     world.broker.publish("f/007", "x", 1, retain=True)
     noted: "list[bytes]" = []
-    note = world.broker.replay_retained
+    note = world.broker.session_registry.replay_retained
 
     def replay_retained(session, topic_filter, options):
         noted.append(topic_filter)
         note(session, topic_filter, options)
 
     try:
-        world.broker.replay_retained = replay_retained  # type: ignore[method-assign]
+        world.broker.session_registry.replay_retained = replay_retained  # type: ignore[method-assign]
     except AttributeError:
         return  # a compiled broker's methods stay what they are
     for packet_id in (7, 8):
         begin(client, subscribe_packet(filters, packet_id, 1))
-        while world.broker.turns:
+        while world.broker.turns.clients:
             noted.clear()
             world.broker.work()
             assert len(noted) <= TURN // 6 + 32  # so many that each counts
@@ -279,7 +279,7 @@ def test_many_filters_take_turns_while_retained_messages_wait():
     begin(client, packet(PUBACK, packet_id=first["packet_id"], code=0))
     spent_by(client)
     assert [message["topic"] for message in client.messages()] == [b"r1", b"f/007"]
-    assert world.session("c").replay is None and not world.broker.partial_bytes
+    assert world.session("c").replay is None and not world.broker.memory.partial_bytes
 
 
 def test_the_search_for_nothing_counts_for_the_turn():
@@ -302,7 +302,7 @@ def test_retained_messages_come_behind_suback_whatever_wakes_them():
     client.conn.pause_writing()
     begin(client, subscribe_packet([b"a/000"], 6))
     begin(client, subscribe_packet(names[1:], 7))
-    while world.broker.turns:
+    while world.broker.turns.clients:
         client.conn.resume_writing()
         world.broker.flush()
         world.broker.work()
@@ -424,7 +424,7 @@ def test_a_burst_waits_for_a_receiver_that_reads():
                 world.settle()
                 assert not publisher.conn.held
             assert [int(packet["payload"]) for packet in got] == list(range(240))
-            assert len([p for p in publisher.inbox if p["type"] == PUBACK]) == 240 and not world.broker.dropped
+            assert len([p for p in publisher.inbox if p["type"] == PUBACK]) == 240 and not world.broker.counters.dropped
 
 
 def wait(world, looks=15, ms=20):
@@ -445,7 +445,7 @@ def test_a_broker_that_is_slow_waits_for_those_it_serves_slowly():
         for _ in range(came):
             subscriber.puback(subscriber.expect(PUBLISH))
         got += came
-    assert got == 300 and not world.broker.dropped and not publisher.conn.held
+    assert got == 300 and not world.broker.counters.dropped and not publisher.conn.held
 
 
 def test_a_receiver_without_progress_does_not_hold_publishers():
@@ -454,7 +454,7 @@ def test_a_receiver_without_progress_does_not_hold_publishers():
     assert publisher.conn.held
     wait(world)
     assert not publisher.conn.held and len(publisher.inbox) == 300
-    assert world.broker.dropped == 300 - 110
+    assert world.broker.counters.dropped == 300 - 110
     publisher.feed(ONE * 300)  # nobody waits for it any more
     assert not publisher.conn.held
     # Until it has taken what is there.
@@ -504,8 +504,8 @@ def test_all_send_to_all_and_wait_for_each_other():
             world.settle()
             if got == [440] * 22:
                 break
-        assert got == [440] * 22 and not world.broker.dropped
-        assert not any([client.conn.held for client in clients]) and world.broker.partial_bytes == 0
+        assert got == [440] * 22 and not world.broker.counters.dropped
+        assert not any([client.conn.held for client in clients]) and world.broker.memory.partial_bytes == 0
 
 
 def test_who_waits_is_read_no_further_than_that():
@@ -523,10 +523,10 @@ def test_who_waits_is_read_no_further_than_that():
     client.feed(packet(PINGREQ)[:1])
     while not client.held:
         client.feed((packet(PINGREQ) * 10)[1:] + packet(PINGREQ)[:1])
-    assert 1024 <= world.broker.partial_bytes <= 1024 + 20 and len(client.inbox) == first - 1  # in order, and later
-    kept = world.broker.partial_bytes
+    assert 1024 <= world.broker.memory.partial_bytes <= 1024 + 20 and len(client.inbox) == first - 1  # in order, and later
+    kept = world.broker.memory.partial_bytes
     wait(world)
-    assert not client.conn.held and not client.held and world.broker.partial_bytes == 1
+    assert not client.conn.held and not client.held and world.broker.memory.partial_bytes == 1
     assert client.inbox[-1]["type"] == PINGRESP and len(client.inbox) > kept // 8
 
 
@@ -539,40 +539,40 @@ def test_rows_count_for_their_turn():
         publisher = world.connect("p", version)
         rows = [encode({"type": PUBLISH, "topic": topic, "payload": b"x"}, version) * 2 for topic in (b"a", b"b")]
         begin(publisher, b"".join(rows))  # to both somebody has published
-        received = world.broker.packets_received
+        received = world.broker.counters.packets_received
         begin(publisher, b"".join(rows) * 25)
         most = 2 * (TURN // 20)
-        assert world.broker.turns
-        while world.broker.turns:
-            assert world.broker.packets_received - received <= most
-            received = world.broker.packets_received
+        assert world.broker.turns.clients
+        while world.broker.turns.clients:
+            assert world.broker.counters.packets_received - received <= most
+            received = world.broker.counters.packets_received
             world.broker.work()
             world.broker.flush()
-        assert world.broker.publishes_received == 104 and world.broker.published == 104 * 20
+        assert world.broker.counters.publishes_received == 104 and world.broker.counters.published == 104 * 20
 
 
 def test_what_comes_while_one_waits_is_searched_in_turns():
     """For acknowledgements, wherever they are: they are taken out, and all else is handled when the client goes on."""
     world, receiver, publisher = receiver_and_publisher()
     conn = publisher.conn
-    world.broker.turn = TURN
+    world.broker.turns.limit = TURN
     conn.hold(16)  # as if a receiver's queue were full
     ping, ack = packet(PINGREQ), b"\x40\2\0\7"
-    world.broker.spent = 0
+    world.broker.turns.spent = 0
     conn.take(ping * 1000 + ack + ping * 1000 + ack)
-    assert TURN <= world.broker.spent < TURN + 100 and len(world.broker.turns) == 1
-    received = world.broker.packets_received
+    assert TURN <= world.broker.turns.spent < TURN + 100 and len(world.broker.turns.clients) == 1
+    received = world.broker.counters.packets_received
     slices = 0
-    while world.broker.turns:
-        world.broker.spent = 0
-        world.broker.turns.pop(0)()
-        assert world.broker.spent < TURN + 100
+    while world.broker.turns.clients:
+        world.broker.turns.spent = 0
+        world.broker.turns.clients.pop(0)()
+        assert world.broker.turns.spent < TURN + 100
         slices += 1
-    assert slices == 5 and world.broker.packets_received == received + 2
-    assert conn.held == 16 and bytes(conn.rest) == ping * 2000 and world.broker.partial_bytes == 4000
+    assert slices == 5 and world.broker.counters.packets_received == received + 2
+    assert conn.held == 16 and bytes(conn.rest) == ping * 2000 and world.broker.memory.partial_bytes == 4000
     conn.go_on(16)
     world.settle()
-    assert len(publisher.inbox) == 2000 and not world.broker.partial_bytes
+    assert len(publisher.inbox) == 2000 and not world.broker.memory.partial_bytes
 
 
 def test_what_comes_while_one_waits_is_checked():
@@ -583,7 +583,7 @@ def test_what_comes_while_one_waits_is_checked():
         client.feed(ONE * 70)
         assert client.conn.held
         client.feed(wrong)
-        assert client.closed and world.broker.partial_bytes == 0
+        assert client.closed and world.broker.memory.partial_bytes == 0
 
 
 def test_there_is_an_end_to_waiting_in_vain():
@@ -677,7 +677,7 @@ def test_many_who_send_a_little_at_a_time_wait_together():
             got += len(subscriber.messages())
             world.settle()
     got += len(subscriber.messages())
-    assert got == sent and not world.broker.dropped
+    assert got == sent and not world.broker.counters.dropped
 
 
 def test_large_messages_in_flight_are_bounded_in_bytes():
@@ -699,7 +699,7 @@ def test_large_messages_in_flight_are_bounded_in_bytes():
         assert seen == [b"%d" % i for i in range(7)]
         world.broker.publish("t", "x" * 100000, 1)  # larger than what is allowed goes alone
         assert len(subscriber.messages()) == 1
-        assert not world.broker.message_bytes
+        assert not world.broker.memory.message_bytes
 
 
 def test_many_copies_of_a_large_message_are_not_piled_up():
@@ -724,8 +724,8 @@ def test_the_memory_of_all_clients_has_a_limit():
         publisher.publish("t2", "honest", 1)
         for _ in range(100):  # the largest queue gives way, not those of others
             publisher.publish("t0", "x" * 500, 1)
-            assert world.broker.kept() <= 20000
-        assert world.broker.dropped
+            assert world.broker.memory.kept() <= 20000
+        assert world.broker.counters.dropped
         world.now += 1000
         publisher.subscribe("x" * 1000)
         world.broker.publish("r", "x" * 1000, retain=True)
@@ -733,7 +733,7 @@ def test_the_memory_of_all_clients_has_a_limit():
         for i in (1, 2):
             assert world.connect("c%d" % i, 4, clean_start=False).payloads() == [b"honest"]
         world.connect("c0", 4).lose()
-        assert world.broker.message_bytes == 0
+        assert world.broker.memory.message_bytes == 0
 
 
 def test_what_cannot_give_way_is_refused_at_the_limit_of_memory():
@@ -745,7 +745,7 @@ def test_what_cannot_give_way_is_refused_at_the_limit_of_memory():
         if client.expect(SUBACK)["codes"] == b"\x97":
             break
         made += 1
-    assert 20 < made < 100 and world.broker.kept() <= 20000
+    assert 20 < made < 100 and world.broker.memory.kept() <= 20000
     client.publish("r", "x" * 400, 1, code=0x97, retain=True)
     assert world.broker.retained.count < 1
     client.unsubscribe(b"000/" + b"x" * 196)
@@ -761,10 +761,10 @@ def test_a_message_that_many_wait_for_is_counted_once():
         client.subscribe("t", 1)
         client.lose()
     world.connect("p").publish("t", "x" * 5000, 1)
-    assert 5000 < world.broker.message_bytes < 13000
+    assert 5000 < world.broker.memory.message_bytes < 13000
     for i in range(20):
         world.connect("c%d" % i, 4).lose()
-    assert world.broker.message_bytes == 0
+    assert world.broker.memory.message_bytes == 0
 
 
 def test_subscriptions_are_bounded_in_bytes_and_shared_ones_in_number():
@@ -816,14 +816,14 @@ def test_many_jobs_take_turns_and_no_longer_than_one():
     def job(number, slices):
         def go_on():
             done.append(number)
-            broker.spent += broker.turn // 2
+            broker.turns.spent += broker.turns.limit // 2
             slices[0] -= 1
             return slices[0] > 0
 
         return go_on
 
     for number in range(6):
-        broker.background(job(number, [2]))
+        broker.turns.background(job(number, [2]))
     assert broker.work() and len(done) == 2
     while broker.work():
         pass

@@ -44,10 +44,10 @@ def test_steps_of_enhanced_authentication_are_handled_in_turns():
         one = auth_packet(CONTINUE_AUTHENTICATION)
         begin(client, (auth_packet(RE_AUTHENTICATE) if lets_in else b"") + one * 99)
         assert client.held and client.conn.held and endless.asked < 20
-        assert lets_in or world.broker.handshake_bytes >= 80 * len(one)
+        assert lets_in or world.broker.connection_registry.handshake_bytes >= 80 * len(one)
         other = world.client(5)
         rounds = 0
-        while world.broker.turns:
+        while world.broker.turns.clients:
             before = endless.asked
             world.broker.work()
             assert endless.asked - before < 20
@@ -56,7 +56,7 @@ def test_steps_of_enhanced_authentication_are_handled_in_turns():
         assert rounds > 5 and endless.asked == 100 + lets_in and not client.held
         assert len(client.inbox) == 100 + lets_in and not other.closed
         client.lose()
-        assert not world.broker.handshake_bytes and not world.broker.partial_bytes
+        assert not world.broker.connection_registry.handshake_bytes and not world.broker.memory.partial_bytes
 
 
 def test_who_has_a_turn_at_every_tick_is_to_be_let_in_in_time():
@@ -70,7 +70,7 @@ def test_who_has_a_turn_at_every_tick_is_to_be_let_in_in_time():
             world.broker.tick()
     assert client.closed
     world.settle()
-    assert not world.broker.turns and not world.broker.handshake_bytes
+    assert not world.broker.turns.clients and not world.broker.connection_registry.handshake_bytes
 
 
 def test_properties_count_in_whatever_packet_they_come():
@@ -88,7 +88,7 @@ def test_properties_count_in_whatever_packet_they_come():
         world = World()
         client = world.connect("c")
         begin(client, packet(kind, properties=properties, **fields))
-        assert world.broker.spent >= 2 * 500, kind
+        assert world.broker.turns.spent >= 2 * 500, kind
     world = world_of_turns()
     client = world.connect("c")
     begin(client, packet(PUBREL, packet_id=9, code=0, properties=properties) * 20)

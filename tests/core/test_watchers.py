@@ -109,7 +109,7 @@ def test_the_end_of_a_session_takes_all_its_filters():
     log.take()
     client.lose()
     world.advance(12000)
-    while world.broker.jobs:
+    while world.broker.turns.jobs:
         world.broker.work()
     told = log.take()
     assert ("ended", b"c") in told and len([entry for entry in told if entry[0] == "-"]) == 300

@@ -262,14 +262,14 @@ def with_wills(world, count, receivers, **fields):
 def test_wills_of_many_that_vanish_at_once_go_out_in_slices():
     world = World()
     watchers, clients = with_wills(world, 60, 25)
-    world.broker.spent = 0
+    world.broker.turns.spent = 0
     vanish(world, clients)
-    assert world.broker.spent <= world.broker.turn + 1000 and not world.broker.connected - 25
+    assert world.broker.turns.spent <= world.broker.turns.limit + 1000 and not world.broker.connected - 25
     slices = 0
     going = True
     while going:
         going = world.broker.work()
-        assert world.broker.spent <= world.broker.turn + 1000
+        assert world.broker.turns.spent <= world.broker.turns.limit + 1000
         world.broker.flush()
         slices += 1
     assert slices > 2
@@ -282,8 +282,8 @@ def test_who_comes_back_before_it_is_seen_to_finds_what_the_end_of_the_connectio
     world = World()
     watchers, clients = with_wills(world, 60, 25)
     vanish(world, clients)
-    assert world.broker.settling
-    for client_id in sorted([session.client_id for session in world.broker.settling])[:5]:
+    assert world.broker.session_registry.settling
+    for client_id in sorted([session.client_id for session in world.broker.session_registry.settling])[:5]:
         client = world.connect(client_id, clean_start=False)
         assert not client.connack["session_present"]
     while world.broker.work():
@@ -296,9 +296,9 @@ def test_a_broker_that_stops_sends_all_wills_before():
     world = World()
     watchers, clients = with_wills(world, 60, 25)
     vanish(world, clients)
-    assert world.broker.settling
+    assert world.broker.session_registry.settling
     world.broker.disconnect_all()
-    assert not world.broker.settling and not world.broker.sessions
+    assert not world.broker.session_registry.settling and not world.broker.sessions
     assert world.broker.router.subscriptions.count == 0
 
 
@@ -307,7 +307,7 @@ def test_wills_of_many_go_out_in_the_order_in_which_their_clients_went():
     watchers, clients = with_wills(world, 60, 25)
     clients.reverse()
     vanish(world, clients)
-    assert world.broker.settling
+    assert world.broker.session_registry.settling
     while world.broker.work():
         pass
     world.broker.flush()
@@ -324,7 +324,7 @@ def test_delayed_wills_of_many_go_out_in_their_order():
     for i in range(210):
         will = {"topic": b"will/%d" % i, "payload": b"gone", "properties": {WILL_DELAY_INTERVAL: 1}}
         world.connect("c%d" % i, will=will, properties=properties).lose()
-    waiting = [session.will[0].name for session in world.broker.due if session.will is not None]
+    waiting = [session.will[0].name for session in world.broker.session_registry.due if session.will is not None]
     assert len(waiting) == 210
     world.advance(2000)
     while world.broker.work():
@@ -361,7 +361,7 @@ def test_sessions_that_no_memory_is_left_for_to_wait_are_seen_to_by_the_next_tic
             if which == "line":
                 world.broker._to_settle = full
             else:
-                world.broker.settling = full
+                world.broker.session_registry.settling = full
         except TypeError:
             return  # a compiled broker takes nothing but lists and dicts there
         vanish(world, clients)
@@ -369,7 +369,7 @@ def test_sessions_that_no_memory_is_left_for_to_wait_are_seen_to_by_the_next_tic
         if which == "line":
             world.broker._to_settle = []
         else:
-            world.broker.settling = {}
+            world.broker.session_registry.settling = {}
         world.advance(1000)
         while world.broker.work():
             pass
@@ -392,6 +392,6 @@ def test_wills_that_are_due_at_once_go_out_in_slices():
     world.broker.tick()
     assert 0 < len(watchers[0].inbox) < 60
     while world.broker.work():
-        assert world.broker.spent <= world.broker.turn + 1000
+        assert world.broker.turns.spent <= world.broker.turns.limit + 1000
     world.broker.flush()
     assert topics(watchers[0]) == ALL_WILLS

@@ -71,12 +71,12 @@ def test_what_is_not_acknowledged_in_time_counts():
     for version in VERSIONS:
         world = World(**LIMITS)
         client = holding(world, "c", version, 5)
-        assert not world.broker.message_bytes
+        assert not world.broker.memory.message_bytes
         seconds(world, 3)
-        assert world.broker.message_bytes >= 5 * 300
+        assert world.broker.memory.message_bytes >= 5 * 300
         for packet_id in sorted(world.session("c").inflight):
             client.feed(bytes((0x40, 2, packet_id >> 8, packet_id & 255)))
-        assert not world.broker.message_bytes
+        assert not world.broker.memory.message_bytes
         seconds(world, 2)
         assert not world.session("c").counted
 
@@ -86,9 +86,9 @@ def test_the_time_in_which_it_does_not_count_is_that_in_which_others_wait():
     world = World(receiver_patience=10000, **LIMITS)
     holding(world, "c", 4, 5)
     seconds(world, 9)
-    assert not world.broker.message_bytes
+    assert not world.broker.memory.message_bytes
     seconds(world, 12)
-    assert world.broker.message_bytes >= 5 * 300
+    assert world.broker.memory.message_bytes >= 5 * 300
 
 
 def test_what_is_acknowledged_in_turn_does_not_count():
@@ -98,7 +98,7 @@ def test_what_is_acknowledged_in_turn_does_not_count():
     world.broker.publish("t", "x", 1)
     for _ in range(10):
         seconds(world, 1)
-        assert not world.broker.message_bytes
+        assert not world.broker.memory.message_bytes
         world.broker.publish("t", "x", 1)
         world.broker.flush()
         client.puback(client.expect(PUBLISH))
@@ -108,17 +108,17 @@ def test_what_goes_out_while_others_are_stuck_counts_soon_and_comes_off_again():
     world = World(**LIMITS)
     client = holding(world, "c", 4, 3)
     seconds(world, 3)
-    before = world.broker.message_bytes
+    before = world.broker.memory.message_bytes
     other = world.connect("o", 4, GREEDY)
     for _ in range(3):
         other.publish("t/c", bytes(300), 1)
     seconds(world, 2)
-    assert world.broker.message_bytes > before
+    assert world.broker.memory.message_bytes > before
     client.lose()
     work(world)
     client = world.connect("c", 4, GREEDY, clean_start=False)
     assert len(client.messages()) == 6
-    assert not world.broker.message_bytes
+    assert not world.broker.memory.message_bytes
 
 
 def test_sessions_of_who_keeps_most_end_when_memory_is_short():
@@ -129,7 +129,7 @@ def test_sessions_of_who_keeps_most_end_when_memory_is_short():
             hold(world, clients[i], "greedy%d" % i)
             clients[i].lose()
         assert served(world) == 3
-        assert world.broker.kept() <= MEMORY
+        assert world.broker.memory.kept() <= MEMORY
         left = [name for name in world.broker.sessions if name.startswith(b"greedy")]
         assert 1 < len(left) < 8
         assert [text for level, text in world.log if level == 2 and "its session ends" in text]
@@ -145,12 +145,12 @@ def test_clients_of_who_keeps_most_are_disconnected_when_memory_is_short():
     gone = [client for client in clients if client.closed]
     assert 1 < len(gone) < 12
     assert gone[0].inbox[-1]["type"] == DISCONNECT and gone[0].inbox[-1]["code"] == 0x97
-    assert world.broker.kept() <= MEMORY
+    assert world.broker.memory.kept() <= MEMORY
     for client in clients:
         client.lose()
     world.advance(2000000)
     work(world)
-    assert not world.broker.message_bytes
+    assert not world.broker.memory.message_bytes
 
 
 def test_nobody_gives_way_who_has_no_more_than_his_share():
@@ -161,7 +161,7 @@ def test_nobody_gives_way_who_has_no_more_than_his_share():
             hold(world, clients[i], "c%d" % i)
             clients[i].lose()
         seconds(world, 1)
-        assert world.broker.kept() > MEMORY or share < 50
+        assert world.broker.memory.kept() > MEMORY or share < 50
         assert (len(world.broker.sessions) == 8) is (share > 50)
 
 
@@ -180,7 +180,7 @@ def test_the_queue_of_who_has_no_more_than_his_share_stays():
         work(world)
         if k % 3 == 0:
             seconds(world, 1)
-    assert world.broker.dropped > 50 and world.broker.kept() <= 60000
+    assert world.broker.counters.dropped > 50 and world.broker.memory.kept() <= 60000
     assert len(world.session("honest").queue) == 10
 
 
@@ -197,7 +197,7 @@ def full_of_small_queues(world):
         world.broker.publish("t", bytes(900), 1)
     for i in range(90):
         world.broker.publish("t/greedy%d" % i, bytes(900), 1)
-        if world.broker.dropped:
+        if world.broker.counters.dropped:
             return
     raise AssertionError("there is room for all")
 
@@ -222,8 +222,8 @@ def weighed(call):
 def test_everybody_is_weighed_once_however_many_queues_give_way_at_once():
     world = World(max_memory=130000, max_packet_size=2000, max_queued_messages=10, anonymous="all")
     assert weighed(lambda: full_of_small_queues(world)) == 91
-    assert world.broker.dropped > 5 and world.broker.kept() <= 130000 * 7 // 8 + 1500
-    assert world.broker.spent > 91
+    assert world.broker.counters.dropped > 5 and world.broker.memory.kept() <= 130000 * 7 // 8 + 1500
+    assert world.broker.turns.spent > 91
     assert len(world.session("honest").queue) == 5
 
 
@@ -239,9 +239,9 @@ def test_nobody_is_weighed_at_once_where_that_takes_long():
         for client in readers + [publisher]:
             client.inbox.clear()
     assert weighed(lambda: full_of_small_queues(world)) == 0
-    assert world.broker.dropped == 1
+    assert world.broker.counters.dropped == 1
     work(world)
-    assert world.broker.dropped > 5 and len(world.session("honest").queue) == 5
+    assert world.broker.counters.dropped > 5 and len(world.session("honest").queue) == 5
 
 
 def test_queues_of_others_stay_where_wills_take_the_memory():
@@ -260,7 +260,7 @@ def test_queues_of_others_stay_where_wills_take_the_memory():
             if version == 5:
                 client.lose()
             seconds(world, 1)
-        assert world.broker.kept() <= 60000 and not world.broker.dropped
+        assert world.broker.memory.kept() <= 60000 and not world.broker.counters.dropped
         assert len(world.session("honest").queue) == 10
 
 
@@ -280,45 +280,45 @@ def test_sessions_that_end_with_many_filters_free_memory_later_and_nobody_pays_f
             world.settle()
         client.lose()
         seconds(world, 1)
-    assert len(world.session("honest").queue) == 20 and not world.broker.dropped
+    assert len(world.session("honest").queue) == 20 and not world.broker.counters.dropped
     assert 4 <= len(world.broker.sessions) < 6
-    assert not world.broker.ended and world.broker.kept() <= 300000
+    assert not world.broker.session_registry.ended and world.broker.memory.kept() <= 300000
 
 
 def test_identifiers_of_unreleased_messages_count():
     world = World(**LIMITS)
     client = world.connect("c", 4, GREEDY, clean_start=False)
-    before = world.broker.kept()
+    before = world.broker.memory.kept()
     for packet_id in range(1, 21):
         client.feed(encode({"type": PUBLISH, "topic": b"t", "qos": 2, "packet_id": packet_id, "properties": {}, "payload": b""}, 4))
-    counted = world.broker.kept() - before
+    counted = world.broker.memory.kept() - before
     assert counted >= 20 * 24
     client.feed(b"".join([bytes((0x62, 2, 0, packet_id)) for packet_id in range(1, 11)]))
-    assert world.broker.kept() - before == counted // 2
+    assert world.broker.memory.kept() - before == counted // 2
     client.lose()
-    assert world.broker.kept() - before == counted // 2
+    assert world.broker.memory.kept() - before == counted // 2
     world.connect("c", 4, GREEDY).disconnect()
-    assert not world.broker.kept()
+    assert not world.broker.memory.kept()
 
 
 def test_what_short_filters_of_a_packet_take_counts():
     for version in (4, 5):
         world = World(max_packet_size=100000, max_filters=2000, max_subscriptions=2000, max_memory=10000000)
         broker = world.broker
-        broker.turn = 400
+        broker.turns.limit = 400
         client = world.connect("c", version)
-        before = broker.partial_bytes
+        before = broker.memory.partial_bytes
         filters = [(b"%c%c" % (97 + i // 26, 97 + i % 26), 0) for i in range(600)]
         data = encode({"type": SUBSCRIBE, "packet_id": 1, "properties": {}, "filters": filters}, version)
         client.conn.take(data)
         most = 0
-        while broker.turns:
-            most = max(most, broker.partial_bytes)
+        while broker.turns.clients:
+            most = max(most, broker.memory.partial_bytes)
             broker.work()
         broker.flush()
-        assert most - before > 600 * 20 * broker.word
+        assert most - before > 600 * 20 * broker.memory.word
         client.expect(SUBACK, codes=b"\0" * 600)
-        assert broker.partial_bytes == before
+        assert broker.memory.partial_bytes == before
         client.lose()
 
 
@@ -326,9 +326,9 @@ def test_a_packet_with_many_filters_counts_until_it_is_answered():
     for how in ("answered", "lost"):
         world = World(max_packet_size=100000, max_filters=2000, max_subscriptions=2000)
         client = world.connect("c", 4)
-        before = world.broker.kept()
+        before = world.broker.memory.kept()
         client.conn.take(encode({"type": SUBSCRIBE, "packet_id": 1, "properties": {}, "filters": [(b"%04d/same" % (i % 7), 0) for i in range(2000)]}, 4))
-        assert world.broker.kept() >= before + 2 * 2000 * 10
+        assert world.broker.memory.kept() >= before + 2 * 2000 * 10
         if how == "lost":
             client.lose()
         world.settle()
@@ -336,4 +336,4 @@ def test_a_packet_with_many_filters_counts_until_it_is_answered():
         if how == "answered":
             client.unsubscribe("0000/same")
             client.lose()
-        assert not world.broker.kept()
+        assert not world.broker.memory.kept()

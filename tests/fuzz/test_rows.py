@@ -67,7 +67,7 @@ class Pair:
         self.brokers = [Broker(Options(**options), lambda: 1000, self._log, Disk() if stored else None) for _ in range(2)]
         for broker in self.brokers:
             broker.sys.wall = lambda: 1000000
-            broker.turn = 1 << 30  # with rows more is done in a turn, and batches of records end elsewhere
+            broker.turns.limit = 1 << 30  # with rows more is done in a turn, and batches of records end elsewhere
             if stored:
                 broker.open_store()
         self.brokers[0].rows = publish_batch
@@ -125,7 +125,7 @@ def shown(entry: tuple[Message | None, int, object, object, int]) -> object:
 def settle(broker: Broker) -> None:
     """Flush, and give turns to all who wait for one: with rows more is done in one."""
     broker.flush()
-    while broker.turns:
+    while broker.turns.clients:
         broker.work()
         broker.flush()
 

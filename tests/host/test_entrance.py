@@ -200,8 +200,8 @@ def test_as_many_as_the_host_accepts_at_once_may_be_without_connect(run):
         server.listen("127.0.0.1", 0)
         async with server:
             sockets = [socket.create_connection(server.addresses[0], TIMEOUT) for _ in range(15)]
-            await until(lambda: len(server.connections) + server.refused == 15)
-            assert not server.refused
+            await until(lambda: len(server.connections) + server.counters.refused == 15)
+            assert not server.counters.refused
             for sock in sockets:
                 sock.close()
 
@@ -541,7 +541,7 @@ def test_without_file_descriptors_nobody_waits(run, monkeypatch, epoll):
         with FileLimit(6):
             for sock in crowd:
                 sock.connect(("127.0.0.1", proxy))
-            await until(lambda: len(server.anteroom) + server.refused >= 12)  # some are in, the others have been closed
+            await until(lambda: len(server.anteroom) + server.counters.refused >= 12)  # some are in, the others have been closed
             for sock in honest:  # its place and its descriptor
                 sock.connect(("127.0.0.1", plain))
                 sock.sendall(CONNECT)

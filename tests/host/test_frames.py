@@ -101,7 +101,7 @@ def test_frames_come_in_turns_and_none_is_lost(monkeypatch, ends):
         will: list[Any] = []
         server = Server(anonymous="all")
         server.listen("127.0.0.1", 0, type="websocket")
-        server.turn = 1000  # units: a hundred frames in half of it
+        server.turns.limit = 1000  # units: a hundred frames in half of it
         await server.start()
         server.subscribe("t", got.append)
         server.subscribe("w", will.append)

@@ -191,7 +191,7 @@ async def test_both_ways(pair, size):
     both.client.transport.write(b"and more")
     assert both.heard(len(MUCH) + 8) == MUCH + b"and more"
     both.secure.connection_lost(None)
-    assert both.client.over and both.server.refused == 0
+    assert both.client.over and both.server.counters.refused == 0
 
 
 async def test_what_a_read_brings_is_handed_on_whole(pair):
@@ -259,11 +259,11 @@ async def test_what_is_no_handshake(pair, hello, reason):
     await both.give(hello, 1)
     while not both.wire.ended:
         await asyncio.sleep(0)
-    assert both.wire.ended == "half" and both.server.refused == 1 and reason in lines[-1]
+    assert both.wire.ended == "half" and both.server.counters.refused == 1 and reason in lines[-1]
     assert len(both.server.anteroom) == 1  # it may read the alert
     both.secure.receive(MUCH)
     both.server.anteroom.expire(asyncio.get_running_loop().time() + 5)
-    assert both.wire.ended == "aborted" and both.server.refused == 1 and not len(both.server.anteroom)
+    assert both.wire.ended == "aborted" and both.server.counters.refused == 1 and not len(both.server.anteroom)
 
 
 async def test_asked_for_another_handshake_again_and_again(certificates):  # noqa: F811

@@ -30,7 +30,7 @@ async def main(port, path):
     await broker.start()
     guard = MemoryGuard(broker)
     guard.watch("heap", heap_left, LEAST)
-    broker.look = guard.look
+    broker.memory.look = guard.look
     while True:
         if broker.strained:
             guard.relieve()

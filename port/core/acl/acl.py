@@ -12,6 +12,7 @@ whose rules come out the same share one. Decisions on topic names are remembered
 from port.core import const
 from port.core.constants import ALLOWED, DENIED, MAY_PUBLISH, MAY_RECEIVE, MAY_RETAIN, MAY_SUBSCRIBE, UNDECIDED
 from port.core.wire.topics import has_wildcard, is_shared, levels_match, matches, valid_filter
+from port.core.limits.turns import Turns
 from port.core.messages import topic_trie
 from port.core.auth.authenticator import fits, may_be_anonymous
 from port.core.acl.client_policy import rules_of
@@ -37,7 +38,7 @@ _FEW = const(8)  # sessions with the same rights, of which one that leaves takes
 _ANSWERS = const(1024)  # most answers of an authorizer that are remembered for a client
 _SOURCES = const(32)  # publishers of retained messages whose rules are remembered
 
-# What it costs in the units of Broker.turn to look through rules, for each of them, to judge a retained message, and one that
+# What it costs in the units of Turns.limit to look through rules, for each of them, to judge a retained message, and one that
 # waits for a client; and to put a filter where names find it.
 _LOOKED = const(2)
 _TRIED = const(3)
@@ -127,7 +128,7 @@ class _Came:
         for topic_filter in filters:
             if has_wildcard(topic_filter) and not is_shared(topic_filter):
                 topic_trie.put(root, (topic_filter,))
-                self._session.broker.spent += _FOUND
+                self._session.broker.turns.spent += _FOUND
         return root
 
     def through_lost(self, name: bytes) -> bool:
@@ -145,7 +146,7 @@ class _Came:
 
     def _matches(self, root: "Any", name: bytes) -> bool:
         found: "list[Any]" = []
-        self._session.broker.spent += topic_trie.matching_filters(root, name, found)
+        self._session.broker.turns.spent += topic_trie.matching_filters(root, name, found)
         return bool(found)
 
 
@@ -160,8 +161,8 @@ def _entries(rules: "Sequence[Rule]", user: "Optional[bytes]", client_id: bytes,
     return tuple(entries)
 
 
-def _first(broker: "Any", entries: "Sequence[Entry]", action: int, name: bytes) -> "Optional[int]":
-    """The verdict of the first that says something about this, None when there is none; counted for the turn of `broker`."""
+def _first(turns: "Turns", entries: "Sequence[Entry]", action: int, name: bytes) -> "Optional[int]":
+    """The verdict of the first that says something about this, None when there is none; the work counts in `turns`."""
     found = None
     spent = _LOOKED + (len(name) >> 9)
     levels = name.split(b"/") if len(name) <= _LONGEST and not name.startswith(b"$") else None  # of others there may be too many
@@ -172,7 +173,7 @@ def _first(broker: "Any", entries: "Sequence[Entry]", action: int, name: bytes) 
         ):
             found = verdict
             break
-    broker.spent += spent
+    turns.spent += spent
     return found
 
 
@@ -306,7 +307,7 @@ class Access:
             if (actions & MAY_SUBSCRIBE or actions & MAY_RECEIVE and verdict == DENIED) and covers(allowed, topic_filter):
                 found = verdict
                 break
-        self.acl.broker.spent += spent
+        self.acl.turns.spent += spent
         if found is not None:
             return found
         return DENIED if self.authorizer is None else self._answered(MAY_SUBSCRIBE, topic_filter, now)
@@ -325,7 +326,7 @@ class Access:
         came = _Came(session, lost) if lost else None
         refused: "list[Any]" = []
         queue: "Any" = session.queue or ()
-        session.broker.spent += _WAITING * len(queue)
+        session.broker.turns.spent += _WAITING * len(queue)
         for entry in queue:
             name = entry[0].name
             if self.receive(name) < 0 or came is not None and entry[3] is None and came.through_lost(name):
@@ -351,7 +352,7 @@ class Access:
             shared[0][3].hand_over(shared, session)
 
     def _decide(self, action: int, name: bytes) -> int:
-        verdict = _first(self.acl.broker, self.entries, action, name)
+        verdict = _first(self.acl.turns, self.entries, action, name)
         if verdict is None:
             return DENIED if self.authorizer is None else UNDECIDED
         return verdict
@@ -385,25 +386,19 @@ def _remember(decisions: "dict[Any, Any]", topic: "Any", verdict: "Any", room: i
     decisions[topic] = verdict
 
 
-class _Nobody:
-    """Stands for a broker where what it costs counts for nobody."""
-
-    spent = 0
-
-
 class Acl:
     """An ordered list of rules, and the Access objects made of it.
 
     rules   None: there are none, and clients may do everything unless they have rules of their own
     room    topic names each Access remembers
-    broker  whose `spent` has what it costs to go through the rules, see Broker.turn
+    turns   whose `spent` has what it costs to go through the rules
     shared  the Access objects in use by their entries
     """
 
-    def __init__(self, room: int, broker: "Optional[Broker]" = None) -> None:
+    def __init__(self, room: int, turns: "Optional[Turns]" = None) -> None:
         self.rules: "Optional[list[Rule]]" = None
         self.room = room
-        self.broker: "Any" = broker or _Nobody()
+        self.turns = turns or Turns(None, 0)
         self.shared: "dict[Any, Access]" = {}
         self._sources: "dict[Any, tuple[Entry, ...]]" = {}
 
@@ -429,7 +424,7 @@ class Acl:
         self.shared = {}
         self._sources = {}
 
-    def allows(self, broker: "Broker", source: "Source", name: bytes, qos: int) -> bool:
+    def allows(self, source: "Source", name: bytes, qos: int) -> bool:
         """Whether the rules there are now allow its source to publish a retained message."""
         if self.rules is None:
             return True
@@ -437,9 +432,9 @@ class Acl:
         if entries is None:
             if len(self._sources) >= _SOURCES:
                 self._sources.clear()
-            broker.spent += len(self.rules) >> 2
+            self.turns.spent += len(self.rules) >> 2
             entries = self._sources[source] = _entries(self.rules, source[0], source[1], source[2])
-        verdict = _first(broker, entries, MAY_PUBLISH, name)
+        verdict = _first(self.turns, entries, MAY_PUBLISH, name)
         return verdict is not None and verdict >= 0 and verdict & MAY_RETAIN != 0 and qos <= verdict & 3
 
 
@@ -464,7 +459,7 @@ def may_still(broker: "Broker", record: "Record", source: "Source") -> bool:
     for candidate in broker.listeners:
         if candidate.id == source[3]:
             listener = candidate
-    broker.spent += _JUDGED
+    broker.turns.spent += _JUDGED
     for authenticator in listener.authenticators:
         if authenticator.knows(source[0]):
             break
@@ -472,4 +467,4 @@ def may_still(broker: "Broker", record: "Record", source: "Source") -> bool:
         if source[0] is not None or not may_be_anonymous(listener, source[2]):
             return False
     acl = rules_of(broker, listener)
-    return acl is None or acl.allows(broker, source, record[0], record[2] & 3)
+    return acl is None or acl.allows(source, record[0], record[2] & 3)

@@ -26,7 +26,7 @@ def new_acl(broker: "Broker", rules: "Optional[Sequence[Rule]]" = None) -> "Acl"
     """A list of rules, or a place for those of single clients; the module is loaded when the first one is wanted."""
     from port.core.acl.acl import Acl
 
-    acl = Acl(broker.options.route_cache, broker)
+    acl = Acl(broker.options.route_cache, broker.turns)
     acl.replace(None if rules is None else list(rules))
     return acl
 
@@ -38,7 +38,7 @@ def client_options(broker: "Broker", listener: "Listener", user: "Optional[bytes
         if fits(limits[0], user) and fits(limits[1], client_id):
             options = listener.limited(limits[2])
             break
-    broker.allow_for(options)
+    broker.session_registry.allow_for(options)
     return options
 
 

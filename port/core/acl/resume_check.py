@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from port.core.acl.acl import Access
     from port.core.broker import Broker
 
-# What it costs to judge a subscription besides its rules, and to take one away, in the units of Broker.turn.
+# What it costs to judge a subscription besides its rules, and to take one away, in the units of Turns.limit.
 _LOOKED = const(4)
 _REMOVED = const(60)
 
 
 def take_away(broker: "Broker", session: "Session", filters: "Sequence[bytes]") -> None:
-    """What Broker.unsubscribe_session does, for many at once: what waits in the session is looked through once."""
+    """What SessionRegistry.unsubscribe does, for many at once: what waits in the session is looked through once."""
     groups: "Any" = {}
     for topic_filter in filters:
-        broker.spent += _REMOVED
+        broker.turns.spent += _REMOVED
         group = broker.router.group(topic_filter)
         if group is not None:
             groups[group] = True
@@ -65,7 +65,7 @@ class Judged:
                 self._late = True
                 self.done = not left
                 continue
-            broker.spent += _LOOKED
+            broker.turns.spent += _LOOKED
             plain = without_share(left[-1])
             verdict = access.subscribe(plain, now)
             if verdict == UNDECIDED:
@@ -75,7 +75,7 @@ class Judged:
             access.subscribed()
             self._verdicts[left[-1]] = verdict
             left.pop()
-            if broker.spent > broker.turn:
+            if broker.turns.spent > broker.turns.limit:
                 break
         return None
 
@@ -88,10 +88,10 @@ class Judged:
             if options is None:
                 continue  # it has unsubscribed meanwhile
             if verdict == DENIED:
-                broker.denied_subscriptions += 1
+                broker.counters.denied_subscriptions += 1
                 denied(session, MAY_SUBSCRIBE, topic_filter, NOT_AUTHORIZED)
                 lost.append(topic_filter)
             elif limited(options, verdict) != options:
-                broker.subscribe_session(session, topic_filter, limited(options, verdict))
+                broker.session_registry.subscribe(session, topic_filter, limited(options, verdict))
         take_away(broker, session, lost)
         return [topic_filter for topic_filter in lost if not is_shared(topic_filter)]

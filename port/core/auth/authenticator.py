@@ -190,7 +190,7 @@ class Identity:
 
     def _answered(self) -> None:
         """The authenticator that was asked has answered."""
-        measures = self.broker.measures
+        measures = self.broker.counters.measures
         if measures is not None and self.authenticator is not None:
             measures.answered(self.authenticator, (self.broker.clock() - self.since) * 1000)
 

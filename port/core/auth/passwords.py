@@ -204,7 +204,7 @@ class PasswordAuthenticator(Authenticator):
             client.authenticated(SERVER_BUSY)
             return False
 
-        client.broker.background(tell)
+        client.broker.turns.background(tell)
 
     def _begin(self, check: "tuple[Identity, bytes, str, bytes]") -> None:
         self.start(*check)
@@ -228,7 +228,7 @@ class PasswordAuthenticator(Authenticator):
             self.done(client, user, record, password, code)
             return False
 
-        client.broker.background(go_on)
+        client.broker.turns.background(go_on)
 
     def done(self, client: "Identity", user: bytes, record: str, password: bytes, code: int) -> None:
         """The password has been checked against `record`; with a user nobody has, that counts for nothing.

@@ -146,10 +146,10 @@ def new_listener(broker: "Broker", config: "ListenerConfig", made: "Made") -> Li
     listener = Listener(config.id, config.type, broker.options, authenticators, acl_of(broker, config), config.overrides)
     listener.place = config.place()
     listener.mount = mount_of(broker, config)
-    if config.type == "http" and broker.measures is None:
+    if config.type == "http" and broker.counters.measures is None:
         from port.core.monitor.measures import Measures
 
-        broker.measures = Measures()
+        broker.counters.measures = Measures()
     return broker.add_listener(listener)
 
 

@@ -47,7 +47,7 @@ class Rate:
         broker = conn.broker
         if conn.state != OPEN or self.take(conn.options, messages, size, broker.clock()):
             return
-        broker.rate_limited += 1
+        broker.counters.rate_limited += 1
         if conn.options.rate_exceeded == "disconnect":
             raise MQTTError(MESSAGE_RATE_TOO_HIGH, "message rate too high")
         conn.hold(RATE)

@@ -8,11 +8,11 @@ if TYPE_CHECKING:
 
     from port.core.broker import Broker
 
-_LOOKED = const(2)  # what it costs to look at one, in the units of Broker.turn; `look` adds what it does
+_LOOKED = const(2)  # what it costs to look at one, in the units of Turns.limit; `look` adds what it does
 
 
 class Sweep:
-    """Calls `look(item)` for each of `items`, then `done()`; a job is its `go_on`, see Broker.background."""
+    """Calls `look(item)` for each of `items`, then `done()`; a job is its `go_on`, see Turns.background."""
 
     __slots__ = ("_broker", "_items", "_look", "_done")
 
@@ -31,9 +31,9 @@ class Sweep:
         broker = self._broker
         items = self._items
         while items:
-            if broker.spent > broker.turn:
+            if broker.turns.spent > broker.turns.limit:
                 return True
-            broker.spent += _LOOKED
+            broker.turns.spent += _LOOKED
             self._look(items.pop())
         if self._done is not None:
             self._done()

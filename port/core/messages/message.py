@@ -40,7 +40,7 @@ class Message:
                 message expiry interval and subscription identifiers
     expires     when the message expires on the broker's clock, ms, or None
     clients     None, or the client ids (bytes) a hook redirected the message to
-    kept        how many queues and windows have it, see Broker.keep
+    kept        how many queues and windows have it, see Memory.keep
     heavy       True when payload and properties are more than LIGHT
     """
 

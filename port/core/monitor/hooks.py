@@ -123,7 +123,7 @@ class Hooks:
         return message
 
     def accept(self, message: "Message", sender: "Session") -> "tuple[int, str]":
-        """Take in a message from a client, which the message hooks may change or drop, see Broker.accept_message."""
+        """Take in a message from a client, which the message hooks may change or drop, see MessageIntake.accept."""
         broker = self._broker
         changed = self.filter("process_message", sender, message)
         if changed is None:
@@ -136,7 +136,7 @@ class Hooks:
             self._failed("process_message", changed, e)  # it is not the client's fault
             return SUCCESS, ""
         if route is None:
-            broker.drop(DROP_RESERVED_TOPIC)
+            broker.counters.drop(DROP_RESERVED_TOPIC)
             return NOT_AUTHORIZED, "clients cannot publish to $ topics"
         name = changed.name
         generation = broker.router.generation
@@ -145,7 +145,7 @@ class Hooks:
             return SUCCESS, ""
         if changed.name != name or broker.router.generation != generation:  # the hook may have changed who gets it
             route = broker.router.resolve(changed.name)
-        return broker.distribute(changed, route, sender)
+        return broker.intake.distribute(changed, route, sender)
 
     def redirect(self, message: "Message", route: "Route", sender: "Optional[Session]") -> None:
         """A hook has chosen the clients: of the subscribers, only they get the message."""

@@ -35,7 +35,7 @@ def drop_queues(broker: "Broker", most: "Optional[int]") -> int:
         left -= 1 + len(broker.sessions[client_id].inflight)
     if most is not None and left < SLICE - _LOOKS:
         return 0
-    broker.spent += SLICE - left
+    broker.turns.spent += SLICE - left
     try:
         return _drop_by_owner(broker, most, left)
     except MemoryError:
@@ -56,7 +56,7 @@ def _drop_by_owner(broker: "Broker", most: "Optional[int]", left: int) -> int:
     for owner in queues:
         queues[owner].sort(key=_rank)
     count = 0
-    while not count if most is None else broker.kept() > most:
+    while not count if most is None else broker.memory.kept() > most:
         line = _find_line(queues, _above(broker, weights))
         if not line or count and left < 0:
             break
@@ -108,7 +108,7 @@ class Shedding:
         self._steps = self._work()
 
     def go_on(self) -> bool:
-        """Do a slice; False when it is done. See Broker.background."""
+        """Do a slice; False when it is done. See Turns.background."""
         self._left = SLICE
         for _ in self._steps:
             return True
@@ -171,16 +171,16 @@ class Shedding:
         conn = session.conn
         if conn is not None:
             conn.fail(MQTTError(QUOTA_EXCEEDED, "memory is short, and so much is kept for nobody else"))
-            if session.conn is not None or broker.find_session(session.client_id) is not session:
+            if session.conn is not None or broker.session_registry.find(session.client_id) is not session:
                 return  # it is over soon, or ended with its connection
         text = "%s: memory is short, and so much is kept for nobody else: its session ends"
         broker.client_log.line(2, session.address, text, shown(session.client_id))
-        broker.end_session(session)
+        broker.session_registry.end(session)
 
 
 def _above(broker: "Broker", weights: "dict[Any, int]") -> "Any":
     """The owner who keeps most, if that is more than his share, or None."""
-    most = part(broker.memory_limit(), broker.options.owner_share)
+    most = part(broker.memory.limit(), broker.options.owner_share)
     found = None
     for key in weights:
         if weights[key] > most:
@@ -200,7 +200,7 @@ def _queue_size(session: "Session") -> int:
 
 def _drop_queue(broker: "Broker", session: "Session") -> int:
     count = len(session.queue or ())
-    broker.drop(DROP_MEMORY, count)
+    broker.counters.drop(DROP_MEMORY, count)
     while session.queue:
         session.drop(session.unqueue())
     session.queue = None

@@ -1,6 +1,6 @@
 """What is counted and timed for port.core.monitor.metrics alone.
 
-It is there where a listener has info pages; elsewhere Broker.measures is None. Nothing here is asked for with each message.
+It is there where a listener has info pages; elsewhere Counters.measures is None. Nothing here is asked for with each message.
 """
 
 from port.core import const
@@ -48,7 +48,7 @@ class Measures:
     """The figures of one broker.
 
     received messages of QoS 0 received, as last told
-    drops    messages not delivered, by reason, see port.core.wire.reason_codes; what is left of Broker.dropped has the reason 0
+    drops    messages not delivered, by reason, see port.core.wire.reason_codes; what is left of Counters.dropped has the reason 0
     ends     connections that are over, by reason code, and 256 more for those of clients that had been let in
     entered  by listener: connections on which a CONNECT was waited for
     away     by listener and reason: connections turned away before that

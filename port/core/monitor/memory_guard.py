@@ -3,7 +3,7 @@
     guard = MemoryGuard(broker)
     guard.watch("heap", gc.mem_free, 12288)
     guard.look()  # about once a second
-    broker.look = guard.look  # and before each new session that stays, where a second is too long
+    broker.memory.look = guard.look  # and before each new session that stays, where a second is too long
 
 There are three steps, each with what the ones before it do:
 
@@ -58,7 +58,7 @@ class MemoryGuard:
         while step == _LAST and self.relieve():
             step = self._find_step()
         broker = self._broker
-        before = broker.shortage
+        before = broker.memory.shortage
         if step == before:
             return
         if (step > 1) != (before > 1):
@@ -67,7 +67,7 @@ class MemoryGuard:
                 broker.on("message", _seen)
             else:
                 broker.off("message", _seen)
-        broker.shortage = step
+        broker.memory.shortage = step
         free = ", ".join(["%s %d" % (name, free()) for name, free, _, _, _ in self._gauges])
         broker.log(2 if step else 1, "memory: step %d of 3, bytes free: %s", step, free)
 
@@ -76,8 +76,8 @@ class MemoryGuard:
         for _, free, least, last, first in self._gauges:
             left = free()
             step = _step(left, least)
-            if step < self._broker.shortage:
-                step = min(_step(left - least // 8, least), self._broker.shortage)
+            if step < self._broker.memory.shortage:
+                step = min(_step(left - least // 8, least), self._broker.memory.shortage)
             if step >= first:
                 found = max(found, min(step, last))
         return found
@@ -92,7 +92,7 @@ class MemoryGuard:
         return count > 0 or self._broker.drop_slowest()
 
     def _figures(self) -> "list[tuple[str, Any]]":
-        found: "list[tuple[str, Any]]" = [("memory/step", self._broker.shortage), ("memory/dropped", self.dropped)]
+        found: "list[tuple[str, Any]]" = [("memory/step", self._broker.memory.shortage), ("memory/dropped", self.dropped)]
         for name, free, _, _, _ in self._gauges:
             found.append(("memory/%s/free" % name, free()))
         return found

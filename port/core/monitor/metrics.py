@@ -26,7 +26,7 @@ _UNTYPED = const(3)
 
 # Of what follows the first are told while they are 0, too.
 _USUAL = const(4)
-# By the reasons that Broker.turn_away is given.
+# By the reasons that ConnectionRegistry.turn_away is given.
 _AWAY = ("handshake", "connections", "address", "blocked", "anonymous", "proxy", "files", "gave_way", "timeout", "stopping")
 # By the places in Measures.drops.
 _DROPS = ("not_reading", "queue_full", "too_large", "memory", "not_authorized", "reserved_topic", "retained_full")
@@ -62,7 +62,7 @@ def page(broker: "Broker", open_metrics: bool) -> "Iterator[str]":
 
 def families(broker: "Broker") -> "Iterator[Family]":
     """All there are; those without samples are not on the page."""
-    measures = Measures() if broker.measures is None else broker.measures
+    measures = Measures() if broker.counters.measures is None else broker.counters.measures
     earlier = broker.sys.earlier or {}
     extras = {}
     for extra in broker.sys.extras:
@@ -98,26 +98,26 @@ def _by_qos(counts: "tuple[int, ...]") -> "list[Sample]":
 
 
 def _traffic(broker: "Broker", measures: "Measures", earlier: "dict[str, int]") -> "Iterator[Family]":
-    count = broker.bytes_received - earlier.get("bytes_received", 0)
+    count = broker.counters.bytes_received - earlier.get("bytes_received", 0)
     yield ("ucomqtt_received_bytes_total", _COUNTER, (), "Bytes received from MQTT clients"), _one(count)
-    count = broker.bytes_sent - earlier.get("bytes_sent", 0)
+    count = broker.counters.bytes_sent - earlier.get("bytes_sent", 0)
     yield ("ucomqtt_sent_bytes_total", _COUNTER, (), "Bytes sent to MQTT clients"), _one(count)
-    count = broker.packets_received - earlier.get("packets_received", 0)
+    count = broker.counters.packets_received - earlier.get("packets_received", 0)
     yield ("ucomqtt_packets_received_total", _COUNTER, (), "MQTT packets received"), _one(count)
-    count = broker.packets_sent - earlier.get("packets_sent", 0)
+    count = broker.counters.packets_sent - earlier.get("packets_sent", 0)
     yield ("ucomqtt_packets_sent_total", _COUNTER, (), "MQTT packets sent"), _one(count)
-    count = broker.publishes_received - earlier.get("publishes_received", 0) - broker.received1 - broker.received2
+    count = broker.counters.publishes_received - earlier.get("publishes_received", 0) - broker.counters.received1 - broker.counters.received2
     # What came with a packet that broke the protocol is in the sum only in part, and a counter must not go back.
     measures.received = max(measures.received, count)
-    samples = _by_qos((measures.received, broker.received1, broker.received2))
+    samples = _by_qos((measures.received, broker.counters.received1, broker.counters.received2))
     yield ("ucomqtt_messages_received_total", _COUNTER, ("qos",), "PUBLISH packets received"), samples
-    samples = _by_qos((broker.published0 - earlier.get("published", 0), broker.published1, broker.published2))
+    samples = _by_qos((broker.counters.published0 - earlier.get("published", 0), broker.counters.published1, broker.counters.published2))
     yield ("ucomqtt_messages_sent_total", _COUNTER, ("qos",), "PUBLISH packets sent"), samples
     drops = list(measures.drops)
-    drops[0] = broker.dropped - earlier.get("dropped", 0) - sum(drops)
+    drops[0] = broker.counters.dropped - earlier.get("dropped", 0) - sum(drops)
     samples = [((_DROPS[i],), drops[i]) for i in range(len(drops))]
     yield ("ucomqtt_messages_dropped_total", _COUNTER, ("reason",), "Messages that one receiver did not get, or nobody"), samples
-    yield ("ucomqtt_rate_limited_total", _COUNTER, (), "Times a client sent faster than it may"), _one(broker.rate_limited)
+    yield ("ucomqtt_rate_limited_total", _COUNTER, (), "Times a client sent faster than it may"), _one(broker.counters.rate_limited)
 
 
 def _connections(broker: "Broker", measures: "Measures") -> "Iterator[Family]":
@@ -136,7 +136,7 @@ def _connections(broker: "Broker", measures: "Measures") -> "Iterator[Family]":
             samples.append(((name, version), measures.clients.get((name, level), 0)))
     yield ("ucomqtt_clients_connected", _GAUGE, ("listener", "version"), "Clients connected"), samples
     text = "Most clients connected at a time, in earlier runs, too, where there is a store"
-    yield ("ucomqtt_clients_connected_max", _GAUGE, (), text), _one(broker.clients_maximum)
+    yield ("ucomqtt_clients_connected_max", _GAUGE, (), text), _one(broker.counters.clients_maximum)
     yield ("ucomqtt_clients_limit", _GAUGE, (), "Clients that may be connected"), _one(broker.options.max_connections)
     samples = [((name,), connected[name]) for name in connected]
     yield ("ucomqtt_listener_connections", _GAUGE, ("listener",), "Connections of a listener's clients, or visitors"), samples
@@ -172,13 +172,13 @@ def _ends(measures: "Measures", codes: "tuple[int, ...]", base: int) -> "list[Sa
 
 
 def _authentication(broker: "Broker", measures: "Measures", earlier: "dict[str, int]") -> "Iterator[Family]":
-    count = broker.auth_failed - earlier.get("auth_failed", 0)
+    count = broker.counters.auth_failed - earlier.get("auth_failed", 0)
     yield ("ucomqtt_auth_failures_total", _COUNTER, (), "Refusals by authentication"), _one(count)
     text = "Clients about whom there was no answer in time"
-    yield ("ucomqtt_auth_timeouts_total", _COUNTER, (), text), _one(broker.auth_timeouts)
+    yield ("ucomqtt_auth_timeouts_total", _COUNTER, (), text), _one(broker.counters.auth_timeouts)
     text = "Attempts not even looked at after too many failures"
-    yield ("ucomqtt_auth_blocked_total", _COUNTER, (), text), _one(broker.auth_blocked)
-    samples = (("publish",), broker.denied_publishes), (("subscribe",), broker.denied_subscriptions)
+    yield ("ucomqtt_auth_blocked_total", _COUNTER, (), text), _one(broker.counters.auth_blocked)
+    samples = (("publish",), broker.counters.denied_publishes), (("subscribe",), broker.counters.denied_subscriptions)
     yield ("ucomqtt_acl_denied_total", _COUNTER, ("action",), "Messages and subscriptions that no rule allowed"), samples
 
     found: "dict[tuple[str, str], int]" = {}  # those that have no name of their own may share one
@@ -212,7 +212,7 @@ def _kept(broker: "Broker", earlier: "dict[str, int]") -> "Iterator[Family]":
     yield ("ucomqtt_sessions", _GAUGE, ("state",), "Sessions"), samples
     text = "Sessions that may outlive their connections"
     yield ("ucomqtt_sessions_limit", _GAUGE, (), text), _one(broker.options.max_sessions)
-    count = broker.clients_expired - earlier.get("clients_expired", 0)
+    count = broker.counters.clients_expired - earlier.get("clients_expired", 0)
     yield ("ucomqtt_sessions_expired_total", _COUNTER, (), "Sessions that expired"), _one(count)
     yield ("ucomqtt_subscriptions", _GAUGE, (), "Subscriptions"), _one(broker.router.subscriptions.count)
     yield ("ucomqtt_retained_messages", _GAUGE, (), "Retained messages"), _one(broker.retained.count)
@@ -223,16 +223,16 @@ def _kept(broker: "Broker", earlier: "dict[str, int]") -> "Iterator[Family]":
 
 def _memory(broker: "Broker", extras: "dict[str, Any]") -> "Iterator[Family]":
     samples = (
-        (("messages",), broker.message_bytes), (("partial_packets",), broker.partial_bytes), (("unsent",), broker.unsent_bytes),
-        (("sessions",), broker.session_bytes), (("retained",), broker.retained.bytes),
+        (("messages",), broker.memory.message_bytes), (("partial_packets",), broker.memory.partial_bytes), (("unsent",), broker.memory.unsent_bytes),
+        (("sessions",), broker.memory.session_bytes), (("retained",), broker.retained.bytes),
         (("subscriptions",), broker.router.subscriptions.bytes),
     )  # fmt: skip
     text = "What is kept for clients; messages: in queues, and in flight to those who are away"
     yield ("ucomqtt_memory_bytes", _GAUGE, ("use",), text), samples
     text = "What may be kept for clients, max_memory"
-    yield ("ucomqtt_memory_limit_bytes", _GAUGE, (), text), _one(broker.memory_limit())
+    yield ("ucomqtt_memory_limit_bytes", _GAUGE, (), text), _one(broker.memory.limit())
     text = "0: memory suffices; 1: no new clients; 2: no QoS 0 either; 3: queues are dropped"
-    yield ("ucomqtt_memory_shortage", _GAUGE, (), text), _one(broker.shortage)
+    yield ("ucomqtt_memory_shortage", _GAUGE, (), text), _one(broker.memory.shortage)
     free = [((figure[7:-5],), extras[figure]) for figure in extras if figure.startswith("memory/") and figure.endswith("/free")]
     yield ("ucomqtt_memory_free_bytes", _GAUGE, ("memory",), "What is free of a memory that is watched"), free
     used = [((), extras["heap/current"])] if "heap/current" in extras else []

@@ -98,7 +98,7 @@ def _said(pairs: "tuple[tuple[int, str], ...]", number: int) -> str:
 def reason(conn: "Connection", code: int, text: str) -> str:
     """Why a connection ends, with what has decided about a CONNECT where `text` does not say that."""
     identity = conn.identity
-    if code == QUOTA_EXCEEDED and conn.broker.shortage:
+    if code == QUOTA_EXCEEDED and conn.broker.memory.shortage:
         return "memory is short"
     if code < 0x80 or text not in _VAGUE:
         return _with_option(code, text)
@@ -180,7 +180,7 @@ def _of_retained(session: "Session") -> str:
     option = "max_retained_bytes or retained_share"
     if retained.count >= retained.max_count:
         option = "max_retained_messages"
-    elif session.broker.lacks(0):
+    elif session.broker.memory.lacks(0):
         option = "max_memory"
     elif retained.share < 100 and holder.count >= part(retained.max_count - retained.count + holder.count, retained.share):
         option = "retained_share"

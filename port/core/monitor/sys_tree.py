@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 _FEW = const(1000)  # sessions that are looked at all at once
-_COUNTED = const(2)  # what it costs to look at one, in the units of Broker.turn
+_COUNTED = const(2)  # what it costs to look at one, in the units of Turns.limit
 
 
 class SysInfo:
@@ -80,19 +80,19 @@ class SysInfo:
             return
         self._due = now + interval
         broker = self._broker
-        if self._job in broker.jobs:  # the last one is still under way
+        if self._job in broker.turns.jobs:  # the last one is still under way
             return
         self._steps = self._round()
         if self._go_on():
-            broker.background(self._job)
+            broker.turns.background(self._job)
 
     def _go_on(self) -> bool:
-        """A job, see Broker.background."""
+        """A job, see Turns.background."""
         broker = self._broker
         steps = self._steps
         self._steps = None  # should it fail
         for _ in steps or ():
-            if broker.spent > broker.turn:
+            if broker.turns.spent > broker.turns.limit:
                 self._steps = steps
                 return True
         return False
@@ -102,7 +102,7 @@ class SysInfo:
         broker = self._broker
         if len(broker.sessions) > _FEW:
             for _ in self.count():
-                broker.spent += _COUNTED
+                broker.turns.spent += _COUNTED
                 yield
         try:
             from port.core.monitor.sys_topics import publish

@@ -45,7 +45,7 @@ def is_crowded(session: "Session", part: int) -> bool:
         return False
     if len(queue) * part >= options.max_queued_messages or session.queued_bytes * part >= options.max_queued_bytes:
         return True
-    return session.broker.is_half_full()
+    return session.broker.memory.is_half_full()
 
 
 def _owner(conn: "Connection") -> "Any":
@@ -128,7 +128,7 @@ class _Wait:
         return self.idle < _IDLE and self.slow < _SLOW and self.pressure.is_patient(session)
 
     def next(self) -> bool:
-        """Let one publisher go on. A job, see Broker.give_turn."""
+        """Let one publisher go on. A job, see Turns.give."""
         lines = self.lines
         if lines:
             line = lines.pop(0)
@@ -169,7 +169,7 @@ class Backpressure:
             # Of several receivers the one that needs longest: meanwhile the others take what they have.
             if self.crowded is None or len(session.queue or ()) >= len(self.crowded.queue or ()):
                 self.crowded = session
-            self.broker.spent += self.broker.turn
+            self.broker.turns.spent += self.broker.turns.limit
 
     def waits_for(self, session: "Session") -> bool:
         """True when a receiver has too much to take, and is worth waiting for."""
@@ -195,7 +195,7 @@ class Backpressure:
         session = self.crowded
         self.crowded = None
         # What was crowded by something else than this turn has not ended it.
-        if session is None or self.broker.spent < self.broker.turn or not self.waits_for(session):
+        if session is None or self.broker.turns.spent < self.broker.turns.limit or not self.waits_for(session):
             return False
         now = self.broker.clock()
         if now - self._since >= _SECOND:
@@ -210,7 +210,7 @@ class Backpressure:
         if wait is None:
             wait = self._waiting[session] = _Wait(self, session)
         wait.add(conn)
-        if self.broker.is_half_full():
+        if self.broker.memory.is_half_full():
             self.broker.scarce = session
         return True
 
@@ -218,7 +218,7 @@ class Backpressure:
         """Memory was scarce, and there is more than one message: let the publisher wait for the receiver that others wait for."""
         session: "Session" = self.broker.scarce  # type: ignore[assignment]
         wait = self._waiting.get(session)
-        if wait is None or not self.broker.is_half_full() or not self.waits_for(session):
+        if wait is None or not self.broker.memory.is_half_full() or not self.waits_for(session):
             self.broker.scarce = None
             return False
         conn.hold(CROWDED)
@@ -231,7 +231,7 @@ class Backpressure:
             self._late.pop(session, None)
         wait = self._waiting.get(session)
         if wait is not None and not wait.eased and not is_crowded(session, 4):
-            self.broker.give_turn(wait.next)
+            self.broker.turns.give(wait.next)
             wait.ease()
 
     def over(self, wait: _Wait) -> None:
@@ -277,7 +277,7 @@ class Backpressure:
         del self._waiting[wait.session]
         for line in wait.lines:
             for conn in line[1:]:
-                self.broker.give_turn(conn.relieved)
+                self.broker.turns.give(conn.relieved)
         wait.lines = []
 
     def forget(self, session: "Session", conn: "Connection") -> None:

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from port.core.broker import Broker
 
 
-# What handling a packet costs that is none of the common ones, in the units of Broker.turn.
+# What handling a packet costs that is none of the common ones, in the units of Turns.limit.
 _DISPATCHED = const(6)
 _ROW = const(6)  # and a row of alike packets, besides its receivers and bytes
 
@@ -158,7 +158,7 @@ class Connection:
             data = bytes(rest)
             self.let_go()
             if len(data) >= WHOLE:
-                self.broker.large += len(data)
+                self.broker.large.bytes += len(data)
         end = len(data)
         try:
             at = self._feed(data, data, 0, end) if self.state == OPEN and not self.held else self.feed(data, data, end)
@@ -175,8 +175,8 @@ class Connection:
             self.rest = bytearray(data)
         else:
             self.rest += data
-        broker.partial_bytes += len(data)
-        if len(self.rest) > _SMALL and self.state == OPEN and broker.lacks(0):
+        broker.memory.partial_bytes += len(data)
+        if len(self.rest) > _SMALL and self.state == OPEN and broker.memory.lacks(0):
             self.fail(MQTTError(QUOTA_EXCEEDED, "no room for the rest of it"))
         elif self.held == CROWDED:
             self._look_ahead(self.rest, 0)
@@ -189,12 +189,13 @@ class Connection:
         broker = self.broker
         if not self._keeps(rest) or self.held != CROWDED:
             return False
+        turns = broker.turns
         end = len(rest)
         others = bytearray()
         start = 0
         try:
-            while end - i > 1 and self._keeps(rest) and broker.spent < broker.turn:
-                broker.spent += 1
+            while end - i > 1 and self._keeps(rest) and turns.spent < turns.limit:
+                turns.spent += 1
                 at = self._long(rest, i, end)
                 stop = at + self.need
                 if not at or stop > end:
@@ -202,7 +203,7 @@ class Connection:
                 if rest[i] >> 4 in (PUBACK, PUBREC, PUBCOMP):
                     others += rest[start:i]
                     start = stop
-                    broker.packets_received += 1
+                    broker.counters.packets_received += 1
                     self._dispatch(rest[i], bytes(rest[at:stop]))
                 i = stop
         except Exception as e:
@@ -212,12 +213,12 @@ class Connection:
             if start:
                 others += rest[start:]
                 start = end - len(others)
-                broker.partial_bytes -= start
+                broker.memory.partial_bytes -= start
                 self.rest = rest = others
             if len(rest) >= _AHEAD:
                 self.transport.pause_reading()
-            if broker.spent >= broker.turn:
-                broker.give_turn(lambda: self._look_ahead(rest, i - start))
+            if turns.spent >= turns.limit:
+                turns.give(lambda: self._look_ahead(rest, i - start))
         return False
 
     def _keeps(self, rest: "Any") -> bool:
@@ -226,7 +227,7 @@ class Connection:
     def let_go(self) -> None:
         """Nothing of an incomplete packet is kept any more."""
         if self.rest is not None:
-            self.broker.partial_bytes -= len(self.rest)
+            self.broker.memory.partial_bytes -= len(self.rest)
             self.rest = None
 
     def heard(self) -> None:
@@ -277,8 +278,9 @@ class Connection:
         if session.access is not None:  # type: ignore[union-attr]
             broker.router.use(session.access)  # type: ignore[union-attr]
         packets = others = sent = 0  # others: those that are no PUBLISH; sent: copies of what went out as it came
-        limit = broker.turn
-        broker.spent = 0
+        turns = broker.turns
+        limit = turns.limit
+        turns.spent = 0
         over = False  # the turn
         rows = broker.rows
         journal = broker.journal
@@ -325,9 +327,9 @@ class Connection:
                 ):
                     fast = names.get(name)
                     if fast is None:
-                        limit += broker.spent
+                        limit += turns.spent
                         fast = broker.router.learn(session, name, True)  # type: ignore[arg-type]
-                        limit -= broker.spent
+                        limit -= turns.spent
                         rows = None
                 if fast is not None:
                     if stop < end and rows is not None and not copy:
@@ -349,7 +351,7 @@ class Connection:
                             out.append(frame)
                         elif out is None:
                             if not receiver.spare or not receiver.squeeze(frame):
-                                broker.dropped += 1
+                                broker.counters.dropped += 1
                                 sent -= 1
                                 limit -= 1
                         else:
@@ -377,7 +379,7 @@ class Connection:
                         if count:
                             packets += count - 1
                             i += count * (stop - i)
-                            if sent + packets + broker.spent > limit:
+                            if sent + packets + turns.spent > limit:
                                 over = True
                                 break
                             continue
@@ -403,7 +405,7 @@ class Connection:
                     others += stop - i >> 2
                 else:
                     others += 1
-                    broker.spent += _DISPATCHED
+                    turns.spent += _DISPATCHED
                     self._pubrec(data[at] << 8 | data[at + 1], SUCCESS)
             elif size == 2 and first == 0x70:
                 stop = session.pubcomps(data, i, end)  # type: ignore[union-attr]
@@ -424,16 +426,17 @@ class Connection:
                     packets -= 1
                 break
             i = stop
-            if sent + packets + broker.spent > limit:
+            if sent + packets + turns.spent > limit:
                 over = True
                 break
         else:
             self.need = 0
             if i < end and data[i] < 16:
                 raise MQTTError(PROTOCOL_ERROR, "packet type 0")
-        broker.packets_received += packets
-        broker.publishes_received += packets - others
-        broker.published0 += sent
+        counters = broker.counters
+        counters.packets_received += packets
+        counters.publishes_received += packets - others
+        counters.published0 += sent
         if self.rate is not None:
             self.rate.check(self, packets - others, i - start)
         if over:
@@ -448,12 +451,12 @@ class Connection:
         broker = self.broker
         if self.state == OPEN and not self.held and not broker.pressure.hold(self, messages, more) and more:
             self.hold(TURN)
-            broker.give_turn(self.turn)
+            broker.turns.give(self.turn)
 
     def tick(self, now: int) -> None:
         """A second has passed for a client that is held: it is read again, or there will be no answer about it."""
         if self.held & ASKING and now >= self.deadline:
-            self.broker.auth_timeouts += 1
+            self.broker.counters.auth_timeouts += 1
             self.fail(MQTTError(SERVER_BUSY, "no answer within auth_timeout"))
         elif self.held & TURN and self.state != OPEN and now >= self.deadline:
             self.close(KEEP_ALIVE_TIMEOUT, "not let in within connect_timeout", True)
@@ -483,11 +486,12 @@ class Connection:
         """Handle what comes before the connection is open: CONNECT, then AUTH if that is asked for."""
         i = 0
         broker = self.broker
-        broker.spent = 0
+        turns = broker.turns
+        turns.spent = 0
         while end > i and self.state != OPEN:
-            if broker.spent >= broker.turn and not self.held:
+            if turns.spent >= turns.limit and not self.held:
                 self.hold(TURN)
-                broker.give_turn(self.turn)
+                turns.give(self.turn)
             if self.held:  # an authenticator is thinking, or others come first
                 self.expect(end - i)
                 return i
@@ -512,7 +516,7 @@ class Connection:
                 return i
             body = bytes(view[at:stop])
             i = stop
-            broker.packets_received += 1
+            broker.counters.packets_received += 1
             if self.state == NEW:
                 handle_connect(self, body)
                 if self.state == AUTHENTICATING:
@@ -535,8 +539,9 @@ class Connection:
         if change:
             self.early = size
             self.owner.weight += change
-            self.broker.handshake_bytes += change
-            self.broker.lighten(self)
+            registry = self.broker.connection_registry
+            registry.handshake_bytes += change
+            registry.lighten(self)
 
     # -- held --------------------------------------------------------------------------------
 
@@ -580,15 +585,15 @@ class Connection:
             self.lost(self.gone)
 
     def relieved(self) -> bool:
-        """The receiver it has waited for has taken what was queued for it: go on. A job, see Broker.give_turn."""
+        """The receiver it has waited for has taken what was queued for it: go on. A job, see Turns.give."""
         return self._resume(CROWDED)
 
     def turn(self) -> bool:
-        """Others have been served: go on with what came. A job, see Broker.give_turn."""
+        """Others have been served: go on with what came. A job, see Turns.give."""
         return self._resume(TURN)
 
     def stored(self) -> bool:
-        """There is room again for what it brings the store: go on. A job, see Broker.give_turn."""
+        """There is room again for what it brings the store: go on. A job, see Turns.give."""
         return self._resume(STORING)
 
     def _resume(self, why: int) -> bool:
@@ -598,7 +603,8 @@ class Connection:
         except MemoryError:
             broker.out_of_memory()
             self.close(UNSPECIFIED_ERROR, "out of memory", True)
-        broker.spent = broker.turn  # what goes out as it came is not counted there
+        turns = broker.turns
+        turns.spent = turns.limit  # what goes out as it came is not counted there
         return False
 
     def authenticated(self, code: "Optional[int]") -> None:
@@ -627,7 +633,7 @@ class Connection:
 
     def _dispatch(self, first: int, body: bytes) -> None:
         kind = first >> 4
-        self.broker.spent += _DISPATCHED + (len(body) >> 4)
+        self.broker.turns.spent += _DISPATCHED + (len(body) >> 4)
         if kind in (0, CONNECT, 2):  # a second CONNECT [MQTT-3.1.0-2], a CONNACK, a reserved type
             raise MQTTError(PROTOCOL_ERROR, "packet type %d not allowed here" % kind)
         if kind == AUTH and self.version == 5:
@@ -707,7 +713,7 @@ class Connection:
         if end - i > 4:
             packets = bytearray(packets)
             size = end - i
-            self.broker.packets_sent += (size >> 2) - 1  # `flush` counts it as one
+            self.broker.counters.packets_sent += (size >> 2) - 1  # `flush` counts it as one
             i = 4
             while i < size:
                 packets[i] = head[0]
@@ -761,7 +767,7 @@ class Connection:
     def overflow(self) -> None:
         """Its queue is full: end the connection, but not before what has filled it is done, which may go to others as well."""
         if not self.held & FULL:
-            self.broker.give_turn(self._overflown)
+            self.broker.turns.give(self._overflown)
             self.hold(FULL)
 
     def _overflown(self) -> bool:
@@ -803,7 +809,7 @@ class Connection:
                 broker.send(self)
             self.transport.close(abort, told)
         finally:
-            broker.detach(self, code, text, was_open)
+            broker.connection_registry.detach(self, code, text, was_open)
             if self.seat is not None:
                 leave(self.seat)
                 self.seat = None

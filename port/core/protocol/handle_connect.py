@@ -53,7 +53,7 @@ _WILL_QOS = const(0x18)
 _WILL_RETAIN = const(0x20)
 _PASSWORD = const(0x40)
 _USER_NAME = const(0x80)
-_TIGHT = const(2)  # Broker.shortage at which who has a session may come back still
+_TIGHT = const(2)  # Memory.shortage at which who has a session may come back still
 NO_PLACE = "above owner_share"
 _BRIDGE_STATES = b"$SYS/broker/connection/"  # where mosquitto's bridges have their will
 _NO_MQTT_5 = b"\x20\x03\x00\x84\x00"  # CONNACK in MQTT 5: Unsupported Protocol Version
@@ -171,7 +171,7 @@ def handle_connect(conn: "Connection", body: bytes) -> None:
             raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id is empty")
         if not conn.options.allow_zero_length_clientid:
             raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "empty client id")
-        connect.client_id = broker.new_client_id(conn.options.auto_id_prefix.encode())  # [MQTT-3.1.3-6]
+        connect.client_id = broker.session_registry.new_client_id(conn.options.auto_id_prefix.encode())  # [MQTT-3.1.3-6]
         connect.assigned = True
     _check_length(conn, connect)
     conn.state = AUTHENTICATING
@@ -209,7 +209,7 @@ def must_wait(identity: Identity) -> bool:
     who = _who(identity) if broker.attempts.addresses else None
     if who is None or not broker.attempts.wait(who, broker.clock()):
         return False
-    broker.auth_blocked += 1
+    broker.counters.auth_blocked += 1
     return True
 
 
@@ -223,7 +223,7 @@ def begin(identity: Identity) -> None:
 
 def failed(conn: "Connection", code: int) -> None:
     """Authentication has come to `code`: count it, and remember who does not know the password."""
-    conn.broker.auth_failed += 1
+    conn.broker.counters.auth_failed += 1
     if code in (BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED, BAD_AUTHENTICATION_METHOD):
         begin(conn.identity)  # type: ignore[arg-type]
         attempt_over(conn.identity, True)  # type: ignore[arg-type]
@@ -328,10 +328,10 @@ def authenticated(conn: "Connection", code: int) -> None:
     answer = b"" if conn.version != 5 else broker.mqtt5.connack(conn, connect)  # type: ignore[union-attr]
     if len(answer) + 5 > conn.max_packet:
         raise MQTTError(PACKET_TOO_LARGE, "maximum packet size %d is too small" % conn.max_packet)
-    session = broker.find_session(connect.client_id)
-    if session in broker.due:  # its time, or that of its will, may have come since the last tick [MQTT-3.1.3-9]
-        broker.end_if_due(session)
-        session = broker.find_session(connect.client_id)
+    session = broker.session_registry.find(connect.client_id)
+    if session in broker.session_registry.due:  # its time, or that of its will, may have come since the last tick [MQTT-3.1.3-9]
+        broker.session_registry.end_if_due(session)
+        session = broker.session_registry.find(connect.client_id)
     afresh = connect.clean_start
     if session is not None and session.user != identity.user:
         _check_owner(conn, session)
@@ -343,8 +343,8 @@ def authenticated(conn: "Connection", code: int) -> None:
         raise MQTTError(SERVER_UNAVAILABLE, "sessions cannot be stored")
     if session is not None and not afresh and not _may_resume(conn, session, identity.access):
         return
-    if session is None and connect.expiry and broker.look is not None:
-        broker.look()
+    if session is None and connect.expiry and broker.memory.look is not None:
+        broker.memory.look()
     replaced = None if session is None else session.conn
     key = conn.owner.key if identity.user is None else (identity.user,)
     elsewhere = replaced is None or replaced.listener is not conn.listener
@@ -354,8 +354,8 @@ def authenticated(conn: "Connection", code: int) -> None:
 
         room = make_seat(conn, key, options.max_connections)
     if replaced is None and room:
-        give_way(conn, broker.present, broker.connected, key, broker.options.max_connections)
-    short = broker.shortage > (0 if session is None else _TIGHT)
+        give_way(conn, broker.connection_registry.present, broker.connected, key, broker.options.max_connections)
+    short = broker.memory.shortage > (0 if session is None else _TIGHT)
     if (replaced is None and (short or broker.connected >= broker.options.max_connections)) or (
         elsewhere and conn.listener.connected >= options.max_connections
     ):
@@ -366,23 +366,23 @@ def authenticated(conn: "Connection", code: int) -> None:
     serial = 0 if broker.journal is None else broker.journal.serial
     if session is not None and session.conn is not None:
         session.conn.fail(MQTTError(SESSION_TAKEN_OVER, "session taken over"))  # [MQTT-3.1.4-3]
-        session = broker.find_session(connect.client_id)
+        session = broker.session_registry.find(connect.client_id)
     if session is not None and afresh:  # [MQTT-3.1.4-4]
         if session.user != identity.user:
             broker.client_log.line(2, conn.address, "%s: the session of a client without a user name ends", conn)
-        broker.end_session(session)
+        broker.session_registry.end(session)
         session = None
     present = session is not None
     if session is None:
-        session = broker.new_session(connect.client_id, mount)
+        session = broker.session_registry.new(connect.client_id, mount)
     _open(conn, session, connect)
     if session.expiry:
-        broker.staying.enter(session, key)
+        broker.session_registry.staying.enter(session, key)
     else:
         leave(session)
     flags = 1 if present and conn.version != 3 else 0  # [MQTT-3.2.2-2] [MQTT-3.2.2-3]
     conn.reply(packet(0x20, bytes((flags, 0)) + answer))
-    broker.attach(conn, session, key)
+    broker.connection_registry.attach(conn, session, key)
     if conn.listener.overrides is not None:
         from port.core.protocol.listener_places import take_seat
 
@@ -421,7 +421,7 @@ def _may_have(pattern: str, user: "Optional[bytes]", client_id: bytes) -> bool:
 def give_way(conn: "Connection", places: "Places", taken: int, key: "Any", most: int) -> None:
     """When `most` places are taken, the last to come of an owner above his share gives way to `key` if he is below his."""
     broker = conn.broker
-    if broker.shortage or taken < most:
+    if broker.memory.shortage or taken < most:
         return
     owner = places.find(key, most, broker.options.owner_share)
     own = places.owners.get(key)
@@ -434,14 +434,14 @@ def _make_place(conn: "Connection", key: "Any") -> None:
     without subscriptions before the others. Raises MQTTError when there is none."""
     broker = conn.broker
     most = broker.options.max_sessions
-    if broker.staying.count >= most:
-        owner = broker.staying.find(key, most, broker.options.owner_share)
+    if broker.session_registry.staying.count >= most:
+        owner = broker.session_registry.staying.find(key, most, broker.options.owner_share)
         if owner is None:
             raise MQTTError(QUOTA_EXCEEDED, "max_sessions reached")
         session: "Session" = owner.after
         text = "%s: the session of %s ends, there are too many"
         broker.client_log.line(2, conn.address, text, conn, shown(session.client_id))
-        broker.end_session(session)
+        broker.session_registry.end(session)
 
 
 def _open(conn: "Connection", session: "Session", connect: Connect) -> None:

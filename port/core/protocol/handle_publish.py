@@ -91,16 +91,16 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> int:
         out.append(whole)  # type: ignore[union-attr]
         published += 1
     if received is None:
-        broker.received1 += 1
-        broker.published1 += published
+        broker.counters.received1 += 1
+        broker.counters.published1 += published
     else:
-        broker.received2 += 1
-        broker.published2 += published
+        broker.counters.received2 += 1
+        broker.counters.published2 += published
     if message is not None and journal is not None and journal.serial != serial:
         journal.wait(conn)
     if received is not None:
         received[packet_id] = True
-        broker.session_bytes += broker.identifier
+        broker.memory.session_bytes += broker.memory.identifier
     conn.reply((b"\x40\x02" if received is None else b"\x50\x02") + packet[at : at + 2])
     return known[2]
 
@@ -158,7 +158,7 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
     if qos == 2 and session.received:
         limit = options.receive_maximum if version5 else options.max_unreleased
         if session.was_received(packet_id, limit):  # sent again: it has been handed on [MQTT-4.3.3-10]
-            broker.received2 += 1
+            broker.counters.received2 += 1
             conn.acknowledge(_PUBREC, packet_id, 0)
             return
     payload = packet[at:]
@@ -177,16 +177,16 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
         code, text = SUCCESS, ""
         broker.router.deliver_quick(message, route)
     else:
-        code, text = broker.accept_message(message, session)
+        code, text = broker.intake.accept(message, session)
         if code == UNDECIDED:
             conn.ask(MAY_PUBLISH, name)
             return
     if not qos:
         return
     if qos == 1:
-        broker.received1 += 1
+        broker.counters.received1 += 1
     else:
-        broker.received2 += 1
+        broker.counters.received2 += 1
         if code < 0x80:
             session.note_received(packet_id)
             code = 0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from port.core.protocol.connection import Connection
 
 
-# What a filter costs in the units of Broker.turn: to check it, to make or end a subscription, and if the packet had it already.
+# What a filter costs in the units of Turns.limit: to check it, to make or end a subscription, and if the packet had it already.
 # One more for eight bytes: all of them are looked at.
 _CHECKED = const(12)
 _FILTER = const(140)
@@ -68,19 +68,19 @@ class Filters:
         size = reader.left()
         if size > _LITTLE:
             self.bytes = 2 * size  # the packet, and its filters one by one
-            conn.broker.partial_bytes += self.bytes
+            conn.broker.memory.partial_bytes += self.bytes
 
     def _count(self, words: int) -> None:
         """So many words more are kept of it, unless it is over."""
         conn = self._conn
         if conn.unfinished is self:
-            size = words * conn.broker.word
+            size = words * conn.broker.memory.word
             self.bytes += size
-            conn.broker.partial_bytes += size
+            conn.broker.memory.partial_bytes += size
 
     def over(self) -> None:
         """It is answered, or its connection is gone."""
-        self._conn.broker.partial_bytes -= self.bytes
+        self._conn.broker.memory.partial_bytes -= self.bytes
         self._conn.unfinished = None
 
     def go_on(self) -> None:
@@ -95,7 +95,7 @@ class Filters:
         conn.unfinished = self
         checking = self._reader.left() or not asked  # [MQTT-3.8.3-2] [MQTT-3.10.3-2]
         while checking or len(codes) < len(asked):
-            if broker.spent > broker.turn:
+            if broker.turns.spent > broker.turns.limit:
                 self._wait()
                 return
             if checking:
@@ -111,7 +111,7 @@ class Filters:
             if not self._joined:
                 self._promise()
             while self._join():
-                if broker.spent > broker.turn:
+                if broker.turns.spent > broker.turns.limit:
                     self._wait()
                     return
         self.over()
@@ -124,7 +124,7 @@ class Filters:
         """The turn is over; it goes on with the next one."""
         conn = self._conn
         conn.hold(TURN)
-        conn.broker.give_turn(conn.turn)
+        conn.broker.turns.give(conn.turn)
 
     def _check(self) -> None:
         """Read a filter and see whether one may ask for it."""
@@ -134,10 +134,10 @@ class Filters:
         broker = conn.broker
         if len(asked) >= conn.options.max_filters:
             raise MQTTError(QUOTA_EXCEEDED, "more than %d topic filters" % len(asked))
-        if asked and not len(asked) % _LOOK and broker.lacks(0):
+        if asked and not len(asked) % _LOOK and broker.memory.lacks(0):
             raise MQTTError(QUOTA_EXCEEDED, "no room for the rest of the topic filters")
         topic_filter = reader.string()
-        broker.spent += _CHECKED + (len(topic_filter) >> _BYTES)
+        broker.turns.spent += _CHECKED + (len(topic_filter) >> _BYTES)
         if not is_shared(topic_filter) and not valid_filter(topic_filter):
             raise MQTTError(MALFORMED_PACKET, "invalid topic filter")
         options = 0
@@ -165,7 +165,7 @@ class Filters:
         session: "Session" = conn.session  # type: ignore[assignment]
         before = self._made.get(topic_filter)
         if before is not None and before[0] == options:
-            conn.broker.spent += _AGAIN
+            conn.broker.turns.spent += _AGAIN
             return before[1]
         plain = without_share(topic_filter)
         new = topic_filter not in session.subscriptions
@@ -176,10 +176,10 @@ class Filters:
                 if access.subscribe(plain, conn.broker.clock()) == UNDECIDED:
                     conn.ask(MAY_SUBSCRIBE, plain)
                     return UNDECIDED
-            conn.broker.spent += _FILTER
+            conn.broker.turns.spent += _FILTER
             code = _subscribe(conn, session, topic_filter, plain, options)
         else:
-            conn.broker.spent += _CHECKED
+            conn.broker.turns.spent += _CHECKED
         if code > 2 and conn.state == OPEN:
             denied(session, MAY_SUBSCRIBE, topic_filter, code)
         self._made[topic_filter] = (options, code, new if before is None else before[2])
@@ -192,13 +192,13 @@ class Filters:
         conn = self._conn
         session: "Session" = conn.session  # type: ignore[assignment]
         if topic_filter not in session.subscriptions:
-            conn.broker.spent += _AGAIN
+            conn.broker.turns.spent += _AGAIN
             return NO_SUBSCRIPTION_EXISTED
-        conn.broker.spent += _FILTER
+        conn.broker.turns.spent += _FILTER
         self._ended = True
         conn.broker.emit("unsubscribe", session, topic_filter)
         if topic_filter in session.subscriptions:  # the hook may have ended the session
-            conn.broker.unsubscribe_session(session, topic_filter)
+            conn.broker.session_registry.unsubscribe(session, topic_filter)
         return 0
 
     def _promise(self) -> None:
@@ -218,7 +218,7 @@ class Filters:
         while self._joined < end:
             topic_filter = asked[self._joined][0]
             self._joined += 1
-            conn.broker.spent += 1
+            conn.broker.turns.spent += 1
             made = self._made.pop(topic_filter, None)
             if made is None:  # the packet had it before
                 continue
@@ -228,7 +228,7 @@ class Filters:
                 continue
             if topic_filter in session.subscriptions:  # it may have lost it again meanwhile
                 self.joining = True
-                conn.broker.replay_retained(session, topic_filter, options & ~QOS | code)  # [MQTT-3.3.1-9] [MQTT-3.3.1-10]
+                conn.broker.session_registry.replay_retained(session, topic_filter, options & ~QOS | code)  # [MQTT-3.3.1-9] [MQTT-3.3.1-10]
         return end < len(asked)
 
     def _suback(self) -> None:
@@ -292,7 +292,7 @@ def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, plai
     """Make one subscription to a valid filter: the granted QoS or the reason code of a refusal."""
     broker = conn.broker
     limits = conn.options
-    if is_shared(topic_filter) and not (limits.shared_subscriptions and broker.can_share()):
+    if is_shared(topic_filter) and not (limits.shared_subscriptions and broker.session_registry.can_share()):
         return SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
     if has_wildcard(plain) and not limits.wildcard_subscriptions:
         return WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
@@ -302,7 +302,7 @@ def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, plai
     if session.access is not None:
         allowed = session.access.subscribe(plain, broker.clock())
         if allowed < 0:
-            broker.denied_subscriptions += 1
+            broker.counters.denied_subscriptions += 1
             return NOT_AUTHORIZED
     refused = broker.emit("subscribe", session, topic_filter, options)
     if conn.state != OPEN:  # the hook has ended the connection, and the session perhaps with it
@@ -310,7 +310,7 @@ def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, plai
     if refused is not None:
         return refused if isinstance(refused, int) and 0x80 <= refused <= 0xFF else NOT_AUTHORIZED
     qos = min(options & QOS, limits.max_qos, allowed & QOS)
-    broker.subscribe_session(session, topic_filter, options & ~QOS | qos)
+    broker.session_registry.subscribe(session, topic_filter, options & ~QOS | qos)
     return qos
 
 
@@ -322,7 +322,7 @@ def _has_room(session: "Session", topic_filter: bytes) -> bool:
     if (
         len(session.subscriptions) >= limits.max_subscriptions
         or session.subscription_bytes + size > limits.max_subscription_bytes
-        or session.broker.lacks(size)
+        or session.broker.memory.lacks(size)
     ):
         return False
     owner = session.owner_key()

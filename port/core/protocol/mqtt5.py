@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     # topic alias (-1: none), message expiry interval in s or None, and the properties to forward
     Parsed = tuple[int, "Optional[int]", bytes]
 
-# What a byte of properties costs, and a step of enhanced authentication, in the units of Broker.turn.
+# What a byte of properties costs, and a step of enhanced authentication, in the units of Turns.limit.
 _PARSED = const(2)
 _EXCHANGED = const(40)
 _CACHED_SIZE = const(256)  # longest property block worth remembering, bytes
@@ -96,7 +96,7 @@ class MQTT5:
         """The properties of a packet from a client, which take time."""
         start = reader.pos
         properties = decode(reader, kind, self._broker.options.max_user_properties)
-        self._broker.spent += _PARSED * (reader.pos - start)
+        self._broker.turns.spent += _PARSED * (reader.pos - start)
         return properties
 
     # -- CONNECT and CONNACK -----------------------------------------------------------------
@@ -277,7 +277,7 @@ class MQTT5:
     def resolve_alias(self, conn: "Connection", alias: int, name: bytes) -> bytes:
         """The topic name behind a topic alias, or note the alias of a name (clause 3.3.2.3.4).
 
-        What is noted counts as kept, see Broker.session_bytes; the connection ends where there is no room for it.
+        What is noted counts as kept, see Memory.session_bytes; the connection ends where there is no room for it.
         """
         if not 0 < alias <= conn.options.topic_alias_maximum:  # [MQTT-3.3.2-8] [MQTT-3.3.2-9]
             raise MQTTError(TOPIC_ALIAS_INVALID, "topic alias %d" % alias)
@@ -293,11 +293,11 @@ class MQTT5:
             return before
         check_name(name, conn.options)  # here, as what a rule denies or is dropped otherwise is looked at no further
         broker = conn.broker
-        size = len(name) - len(before) if before else len(name) + broker.identifier
-        if size > 0 and broker.lacks(size):
+        size = len(name) - len(before) if before else len(name) + broker.memory.identifier
+        if size > 0 and broker.memory.lacks(size):
             raise MQTTError(QUOTA_EXCEEDED, "no room for topic alias %d" % alias)
         aliases[alias] = name
-        broker.session_bytes += size
+        broker.memory.session_bytes += size
         return name
 
     def close(self, conn: "Connection") -> None:
@@ -306,12 +306,12 @@ class MQTT5:
         aliases = conn.aliases
         if aliases is not None:  # on a board what has not been set takes memory to be set
             for alias in aliases:
-                broker.session_bytes -= len(aliases[alias]) + broker.identifier
+                broker.memory.session_bytes -= len(aliases[alias]) + broker.memory.identifier
             conn.aliases = None
         session = conn.session
         if session is not None and session.conn is conn and session.aliases is not None:
             for name in session.aliases:
-                broker.session_bytes -= len(name) + broker.identifier
+                broker.memory.session_bytes -= len(name) + broker.memory.identifier
             session.aliases = None
 
     def form(
@@ -332,7 +332,7 @@ class MQTT5:
             known = alias > 0
             if not known and len(aliases) < session.alias_maximum:
                 alias = aliases[message.name] = len(aliases) + 1
-                session.broker.session_bytes += len(message.name) + session.broker.identifier
+                session.broker.memory.session_bytes += len(message.name) + session.broker.memory.identifier
         if not alias and not identifiers and message.expires is None:
             head, tail = message.form(True, flags)
             return head + packet_id, tail
@@ -370,7 +370,7 @@ class MQTT5:
 def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
     identity: "Identity" = conn.identity  # type: ignore[assignment]
     authenticator: "Authenticator" = identity.authenticator  # type: ignore[assignment]
-    conn.broker.spent += _EXCHANGED
+    conn.broker.turns.spent += _EXCHANGED
     code, answer = authenticator.exchange(identity, data)
     if code != CONTINUE_AUTHENTICATION:
         code = checked_answer(authenticator, code)

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
     from port.core.protocol.connection import Connection
 
-_ASKED = const(60)  # what it costs to ask, in the units of Broker.turn
+_ASKED = const(60)  # what it costs to ask, in the units of Turns.limit
 
 
 def ask(conn: "Connection", action: int, topic: bytes) -> None:
     """Ask the authorizer, and hold what the client sends until it has answered."""
     identity = conn.identity
     broker = conn.broker
-    spent = broker.spent
+    spent = broker.turns.spent
     conn.hold(ASKING)
     identity.access.authorizer.ask(identity, action, topic)  # type: ignore[union-attr]
-    broker.spent = max(broker.spent, spent) + _ASKED  # if it has answered already, a turn has begun in the middle of this one
+    broker.turns.spent = max(broker.turns.spent, spent) + _ASKED  # if it has answered already, a turn has begun in the middle of this one
 
 
 def wait_turn(conn: "Connection") -> None:
@@ -36,7 +36,7 @@ def wait_turn(conn: "Connection") -> None:
         return False
 
     conn.hold(TURN)
-    conn.broker.give_turn(go_on)
+    conn.broker.turns.give(go_on)
 
 
 def authenticated(conn: "Connection", code: "Optional[int]") -> None:

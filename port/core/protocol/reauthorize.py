@@ -69,7 +69,7 @@ def _renew(broker: "Broker", session: "Session") -> None:
     identity = None if conn is None else conn.identity
     options = client_options(broker, session.listener, session.user, session.client_id)
     session.set_options(options)
-    broker.settle_fast_version(session)
+    broker.session_registry.settle_fast_version(session)
     if conn is not None:
         conn.rate = renewed(conn.rate, options, broker.clock())
     own = identity or session.access  # both have rules and authorizer

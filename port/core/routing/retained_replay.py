@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _QOS_BITS = const(6)
 
-# In the units of Broker.turn: what a message costs to find and send, $SYS. A step of the search costs one.
+# In the units of Turns.limit: what a message costs to find and send, $SYS. A step of the search costs one.
 _SENT = const(32)
 _FIGURES = const(400)
 _ADDED = const(6)  # to take note of a subscription
@@ -60,7 +60,7 @@ class Replay:
             one[1] = options
         self._heard.clear()  # what came before this subscription does not stand for what it brings [MQTT-3.8.4-3]
         self._heard_bytes = 0
-        self._session.broker.spent += _ADDED
+        self._session.broker.turns.spent += _ADDED
 
     def drop(self, lost: "Sequence[bytes]") -> None:
         """The session has lost these subscriptions."""
@@ -70,7 +70,7 @@ class Replay:
                 self._stop()
         line = self._line
         if len(line) > 2 * len(self._due) + _SLACK:
-            self._session.broker.spent += len(line) >> 2
+            self._session.broker.turns.spent += len(line) >> 2
             self._line = [one for one in line if self._is_due(one)]
 
     def _is_due(self, one: "list[Any]") -> bool:
@@ -99,10 +99,10 @@ class Replay:
         if self._asleep:
             self._asleep = False
             if self.turn():
-                self._session.broker.give_turn(self.turn)
+                self._session.broker.turns.give(self.turn)
 
     def turn(self) -> bool:
-        """Send as much as there is room and time for; False when there is no more of either. A job, see Broker.give_turn."""
+        """Send as much as there is room and time for; False when there is no more of either. A job, see Turns.give."""
         try:
             return self._go_on()
         except Exception as e:
@@ -118,7 +118,7 @@ class Replay:
         room = session.options.outbox_bytes
         now = broker.clock()
         while session.replay is self and session.out is not None:
-            if room <= 0 or broker.spent > broker.turn:
+            if room <= 0 or broker.turns.spent > broker.turns.limit:
                 return True
             if self._current is None:
                 packet = session.conn.unfinished  # type: ignore[union-attr]
@@ -147,7 +147,7 @@ class Replay:
     def _deliver(self, record: "Any", flags: int, options: int) -> int:
         """Send a message; about how many bytes that takes."""
         message = retained_message(record)
-        self._session.broker.spent += _SENT
+        self._session.broker.turns.spent += _SENT
         self._sending = True
         self._session.deliver(message, flags, (options >> 8,) if options >> 8 else None)
         self._sending = False
@@ -156,7 +156,7 @@ class Replay:
     def _next(self) -> None:
         """Take the first in line; it is the current one then, unless it is not due any more."""
         line = self._line
-        self._session.broker.spent += 1 + (len(line) >> 10)
+        self._session.broker.turns.spent += 1 + (len(line) >> 10)
         one = line.pop(0)
         if self._is_due(one):
             del self._due[one[0]]
@@ -170,11 +170,11 @@ class Replay:
         try:
             self._record = next(self._found)
         except StopIteration:
-            broker.spent += _SEARCHED + (len(topic_filter) >> 4)
+            broker.turns.spent += _SEARCHED + (len(topic_filter) >> 4)
             self._stop()
             return
         if self._record is None:
-            broker.spent += broker.retained.walked
+            broker.turns.spent += broker.retained.walked
 
     def _search(self, topic_filter: bytes) -> "Iterator[Any]":
         """What a filter matches, and None from time to time."""
@@ -182,13 +182,13 @@ class Replay:
         for record in broker.retained.walk(topic_filter):
             yield record
         if topic_filter.startswith(b"$"):
-            broker.spent += _FIGURES
+            broker.turns.spent += _FIGURES
             for record in broker.sys.matching(topic_filter):
                 yield record
 
     def _flags(self, record: "Any", options: int) -> int:
         """The flags of the PUBLISH for a message, 0 when the session may not have it."""
-        if not self._session.broker.may_replay(record):
+        if not self._session.broker.intake.may_replay(record):
             return 0
         access = self._session.access
         if access is not None:

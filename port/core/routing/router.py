@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _REMEMBERED = const(512)  # bytes of the longest topic name whose route is cached: the cache is bounded in number
 
-# What it costs in the units of Broker.turn to resolve a name, to distribute a message, and for each of its receivers.
+# What it costs in the units of Turns.limit to resolve a name, to distribute a message, and for each of its receivers.
 _RESOLVED = const(40)
 _DISTRIBUTED = const(30)
 _DELIVERED = const(10)
@@ -53,7 +53,7 @@ class Router:
     """
 
     def __init__(self, broker: "Broker") -> None:
-        self.subscriptions = Subscriptions(broker.word)
+        self.subscriptions = Subscriptions(broker.memory.word)
         self.fast: "tuple[dict[bytes, tuple[Session, ...]], dict[bytes, tuple[Session, ...]]]" = ({}, {})
         self.granted: "tuple[Granted, Granted]" = ({}, {})
         self.routes: "dict[bytes, Route]" = {}
@@ -121,7 +121,7 @@ class Router:
 
     def forget(self) -> None:
         """Forget all cached routes."""
-        self._broker.spent += len(self.routes) + self.receivers >> 2
+        self._broker.turns.spent += len(self.routes) + self.receivers >> 2
         self.receivers = 0
         self.routes.clear()
         _clear(self)
@@ -260,7 +260,7 @@ class Router:
     def resolve(self, name: bytes) -> Route:
         """The route of any valid topic name, not cached."""
         route = self.subscriptions.route(name)
-        self._broker.spent += _RESOLVED + self.subscriptions.steps
+        self._broker.turns.spent += _RESOLVED + self.subscriptions.steps
         return route
 
     def distribute(self, message: "Message", route: Route, sender: "Optional[Session]") -> bool:
@@ -269,12 +269,12 @@ class Router:
             self._broker.hooks.redirect(message, route, sender)  # type: ignore[union-attr]
             return not route.empty()
         self.deliver_plain(message, route.plain)
-        self._broker.spent += _DELIVERED * (route.size() - len(route.plain))
+        self._broker.turns.spent += _DELIVERED * (route.size() - len(route.plain))
         for session, options in route.special:
             self.deliver_special(message, session, options, sender)
         for group in route.groups:
             group.deliver(message)
-            self._broker.send_large()
+            self._broker.large.send()
         for subscriber in route.locals:
             self.call_local(subscriber, message)
         return not route.empty()
@@ -284,13 +284,13 @@ class Router:
         if route.plain:
             self.deliver_plain(message, route.plain)
         if route.locals:
-            self._broker.spent += _DISTRIBUTED + _DELIVERED * len(route.locals)
+            self._broker.turns.spent += _DISTRIBUTED + _DELIVERED * len(route.locals)
             for subscriber in route.locals:
                 self.call_local(subscriber, message)
 
     def deliver_plain(self, message: "Message", receivers: "Sequence[tuple[Session, int]]") -> None:
         """One copy for each session that has one matching filter and nothing special."""
-        self._broker.spent += _DISTRIBUTED + _DELIVERED * len(receivers)
+        self._broker.turns.spent += _DISTRIBUTED + _DELIVERED * len(receivers)
         qos = message.qos
         retain = message.retain
         size = message.size()
@@ -314,7 +314,7 @@ class Router:
         self, message: "Message", session: "Session", options: "tuple[int, ...]", sender: "Optional[Session]"
     ) -> None:
         """One copy, whatever number of filters match: highest QoS, all identifiers [MQTT-3.3.4-2]."""
-        self._broker.spent += _OPTION * len(options)
+        self._broker.turns.spent += _OPTION * len(options)
         qos = -1
         retain = 0
         identifiers = []

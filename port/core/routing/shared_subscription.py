@@ -140,7 +140,7 @@ class SharedGroup:
         at = self._next
         for looked in range(count):
             if looked & 3 == 3:  # which a member that has room spares the others
-                members[0][0].broker.spent += 1
+                members[0][0].broker.turns.spent += 1
             if at >= count:
                 at = 0
             session, options = members[at]
@@ -172,7 +172,7 @@ class _Heirs:
         self._lists: "list[list[tuple[Session, int]]]" = [[], [], []]
         self._next = 0
         self._refused: "dict[tuple[bytes, bool], bool]" = {}  # topic name and whether it was QoS 0, of what nobody took
-        leaving.broker.spent += len(group.members) >> 2
+        leaving.broker.turns.spent += len(group.members) >> 2
         for member in group.members:
             session, options = member
             if session is leaving:
@@ -203,10 +203,10 @@ class _Heirs:
                     continue
                 self._next += 1
                 if session.access is not None and session.access.receive(message.name) < 0:
-                    broker.spent += 1
+                    broker.turns.spent += 1
                     continue
                 if session.out is None and not message.qos and not session.keeps_qos0():
-                    broker.spent += 1
+                    broker.turns.spent += 1
                     continue  # it would be dropped there
                 self._group.give(message, session, options)
                 return True
@@ -224,7 +224,7 @@ def _take(session: "Session", groups: "dict[SharedGroup, bool]", sent: bool) -> 
     broker = session.broker
     inflight = session.inflight
     if sent:
-        broker.spent += len(inflight) >> 2
+        broker.turns.spent += len(inflight) >> 2
         for packet_id in inflight:
             if _is_through(inflight[packet_id], groups):
                 break
@@ -236,13 +236,13 @@ def _take(session: "Session", groups: "dict[SharedGroup, bool]", sent: bool) -> 
             taken.append(entry)
             session.land(packet_id, entry)
     queue: "Any" = session.queue or ()
-    broker.spent += len(queue) >> 2
+    broker.turns.spent += len(queue) >> 2
     for entry in queue:
         if entry[3] in groups:
             break
     else:
         return taken
-    broker.spent += len(queue) >> 1
+    broker.turns.spent += len(queue) >> 1
     for _ in range(len(queue)):
         entry = queue[0]
         if entry[3] in groups:

@@ -196,7 +196,7 @@ class Subscriptions:
         """
         groups = self._groups
         if groups:
-            session.broker.spent += len(session.subscriptions) >> 2
+            session.broker.turns.spent += len(session.subscriptions) >> 2
             for topic_filter in session.subscriptions:
                 group = groups.get(topic_filter)
                 if group is not None:

@@ -47,7 +47,7 @@ _QOS_BITS = const(6)
 _RELEASED = (None, 4, None, None, 0)
 _DUP = const(8)
 _ROW = const(8192)  # bytes of acknowledgements that are handled in one go
-_QUEUED = const(10)  # what it costs to queue a message, in the units of Broker.turn
+_QUEUED = const(10)  # what it costs to queue a message, in the units of Turns.limit
 _COUNTED = const(8)  # and to begin or end to count one in flight
 
 # What a session has whose client has not subscribed or been sent anything yet; never changed.
@@ -143,9 +143,9 @@ class Session:
         """Another will, or none."""
         broker = self.broker
         if self.will is not None:
-            broker.session_bytes -= self.will[0].size()
+            broker.memory.session_bytes -= self.will[0].size()
         if will is not None:
-            broker.session_bytes += will[0].size()
+            broker.memory.session_bytes += will[0].size()
         self.will = will
 
     def set_options(self, options: "Options") -> None:
@@ -177,10 +177,10 @@ class Session:
             if self.spare and out is None and message.size() < self.spare:
                 self.spare -= message.size()
                 out = self.conn.out  # type: ignore[union-attr] # there is one while there is something to spare
-            if out is None or broker.shortage > 1 and not message.name.startswith(b"$"):  # see guard.MemoryGuard
-                broker.dropped += 1
-                if out is not None and broker.measures is not None:
-                    broker.measures.drops[DROP_MEMORY] += 1
+            if out is None or broker.memory.shortage > 1 and not message.name.startswith(b"$"):  # see guard.MemoryGuard
+                broker.counters.dropped += 1
+                if out is not None and broker.counters.measures is not None:
+                    broker.counters.measures.drops[DROP_MEMORY] += 1
                 if self.replay is not None:
                     self.replay.heard(message, False)
                 return
@@ -191,11 +191,11 @@ class Session:
                 return
             if not out:
                 broker.dirty.append(self.conn)
-            broker.published0 += 1
+            broker.counters.published0 += 1
             if self.replay is not None:
                 self.replay.heard(message, True)
             if size > LIGHT:
-                broker.append_large(out, head, tail)
+                broker.large.append(out, head, tail)
             else:
                 out.append(head + tail)
         else:
@@ -222,7 +222,7 @@ class Session:
 
     def keeps_qos0(self) -> bool:
         """Whether QoS 0 waits for the client as QoS 1 and 2 do, see Options.queue_qos0_messages."""
-        return self.options.queue_qos0_messages and self.expiry > 0 and self.broker.shortage < 2
+        return self.options.queue_qos0_messages and self.expiry > 0 and self.broker.memory.shortage < 2
 
     def squeeze(self, packets: "Any") -> bool:
         """Send QoS 0 packets, as they came, behind the large one that is under way; False where there is no room for them."""
@@ -283,12 +283,12 @@ class Session:
         return head + packet_id, tail
 
     def _too_large(self, message: "Message") -> None:
-        self.broker.drop(DROP_TOO_LARGE)
+        self.broker.counters.drop(DROP_TOO_LARGE)
         if self.aliases:
             # The client never saw the packet that would have told it the alias. No further one is given:
             # they are numbered by how many there are.
             if self.aliases.pop(message.name, 0):
-                self.broker.session_bytes -= len(message.name) + self.broker.identifier
+                self.broker.memory.session_bytes -= len(message.name) + self.broker.memory.identifier
             self.alias_maximum = len(self.aliases)
 
     def _append(self, head: bytes, tail: bytes, flags: int = 0) -> None:
@@ -298,13 +298,13 @@ class Session:
         if not out:
             broker.dirty.append(self.conn)
         if len(tail) > LIGHT:
-            broker.append_large(out, head, tail)
+            broker.large.append(out, head, tail)
         else:
             out.append(head + tail)
         if flags & 4:
-            broker.published2 += 1
+            broker.counters.published2 += 1
         elif flags:
-            broker.published1 += 1
+            broker.counters.published1 += 1
 
     def _transmit(self, entry: "Any") -> None:
         """Send a QoS 1 or 2 message under a new packet identifier [MQTT-2.2.1-4]."""
@@ -335,7 +335,7 @@ class Session:
         self.inflight[packet_id] = entry
         message = entry[0]
         if message is not None and (self.counted or message.heavy):
-            self.broker.keep(entry)
+            self.broker.memory.keep(entry)
 
     def count_in_flight(self, counted: bool) -> None:
         """While the client is away small messages in flight count, too, and what they came with in one read is not kept.
@@ -348,9 +348,9 @@ class Session:
         for entry in entries:
             if entry[0] is not None and not entry[0].heavy:
                 if counted:
-                    self.broker.keep(entry)
+                    self.broker.memory.keep(entry)
                 else:
-                    self.broker.let_go(entry)
+                    self.broker.memory.let_go(entry)
         self.counted = counted
 
     def seems_stuck(self) -> bool:
@@ -368,7 +368,7 @@ class Session:
         if self.conn is None:
             return
         stuck = self.looked in self.inflight
-        self.broker.spent += len(self.inflight) * (1 if stuck is self.counted else _COUNTED)
+        self.broker.turns.spent += len(self.inflight) * (1 if stuck is self.counted else _COUNTED)
         self.count_in_flight(stuck)
         if stuck:
             for packet_id in self.inflight:
@@ -381,22 +381,22 @@ class Session:
         if self.will is not None:
             size += self.will[0].size()
         if self.received:
-            size += len(self.received) * broker.identifier
+            size += len(self.received) * broker.memory.identifier
         conn = self.conn
         if conn is not None:
             size += len(conn.rest or b"") + (0 if conn.unfinished is None else conn.unfinished.bytes)
             for alias in conn.aliases or ():
-                size += len(conn.aliases[alias]) + broker.identifier  # type: ignore[index]
+                size += len(conn.aliases[alias]) + broker.memory.identifier  # type: ignore[index]
             if broker.journal is not None:
                 size += broker.journal.weight(conn)
         for name in self.aliases or ():
-            size += len(name) + broker.identifier
+            size += len(name) + broker.memory.identifier
         for packet_id in self.inflight:
             entry = self.inflight[packet_id]
             if type(entry) is bytes:
                 size += len(entry)
             elif entry[0] is not None:
-                size += broker.weight(entry[0])
+                size += broker.memory.weight(entry[0])
         return size
 
     def sent(self, packet_id: int) -> "Entry":
@@ -408,7 +408,7 @@ class Session:
                 entry = rows.packet(entry, packet_id)
             entry = self.inflight[packet_id] = (from_packet(entry, self.version5), entry[0] & _QOS_BITS, (), None, 0)
             if self.counted:
-                self.broker.keep(entry)
+                self.broker.memory.keep(entry)
         return entry  # type: ignore[no-any-return]
 
     def land(self, packet_id: int, entry: "Entry") -> None:
@@ -421,7 +421,7 @@ class Session:
         """The message of an entry is not in flight any more; None: only the identifier was left."""
         message = entry[0]
         if message is not None and (self.counted or message.heavy):
-            self.broker.let_go(entry)
+            self.broker.memory.let_go(entry)
 
     def drop(self, entry: "Entry") -> None:
         """An entry is neither in flight nor queued any more: it need not be stored."""
@@ -434,14 +434,14 @@ class Session:
         """Take the oldest entry out of the queue."""
         entry: "Any" = self.queue.popleft()  # type: ignore[union-attr]
         self.queued_bytes -= entry[0].size()
-        self.broker.let_go(entry)
+        self.broker.memory.let_go(entry)
         return entry
 
     def requeue(self, entry: "Any") -> None:
         """Put an entry behind the others, whatever the limits: it was in the queue before, or in the store."""
         self.queue.append(entry)  # type: ignore[union-attr]
         self.queued_bytes += entry[0].size()
-        self.broker.keep(entry)
+        self.broker.memory.keep(entry)
 
     def forget(self) -> None:
         """Nothing is in flight, queued, or to be sent again any more."""
@@ -462,26 +462,26 @@ class Session:
         """Put an entry behind the others, or drop one as `queue_full` says; False when it is the one dropped."""
         options = self.options
         broker = self.broker
-        broker.spent += _QUEUED
+        broker.turns.spent += _QUEUED
         if self.expiry < 0:  # it has ended since the receivers of the message were found
             return False
         message = entry[0]
         size = message.size()
         # First, as the largest queue gives way, which may be this one. What others have already takes little more.
-        weight = 0 if message.kept else broker.weight(message)
-        short = weight and broker.lacks(weight + broker.place)
+        weight = 0 if message.kept else broker.memory.weight(message)
+        short = weight and broker.memory.lacks(weight + broker.memory.place)
         queue = self.queue
         if queue is None:
             queue = self.queue = deque((), options.max_queued_messages)
         while (
             len(queue) >= options.max_queued_messages
             or self.queued_bytes + size > options.max_queued_bytes
-            or short and broker.lacks(weight + broker.place)
+            or short and broker.memory.lacks(weight + broker.memory.place)
         ):
             if queue and queue[0][0].expired(broker.clock()):
                 self.drop(self.unqueue())
                 continue
-            broker.drop(DROP_MEMORY if short else DROP_QUEUE_FULL)
+            broker.counters.drop(DROP_MEMORY if short else DROP_QUEUE_FULL)
             if options.queue_full == "disconnect" and self.conn is not None:
                 self.conn.overflow()
                 return False
@@ -491,7 +491,7 @@ class Session:
         self.queue = queue  # it may have been this one that gave way
         queue.append(entry)
         self.queued_bytes += size
-        broker.keep(entry, weight)
+        broker.memory.keep(entry, weight)
         if self.send_window != -1:
             self.send_window = -1
         if self.conn is not None:
@@ -518,14 +518,14 @@ class Session:
         if len(queue) >= options.max_queued_messages or total > options.max_queued_bytes:
             if options.queue_full == "oldest" or queue[0][0].expires is not None:
                 return False
-            broker.drop(DROP_QUEUE_FULL)
+            broker.counters.drop(DROP_QUEUE_FULL)
             return True
         if not message.kept:
             return False
         queue.append(entry)
         self.queued_bytes = total
         message.kept += 1
-        broker.message_bytes += broker.slot
+        broker.memory.message_bytes += broker.memory.slot
         return True
 
     def waiting(self) -> "Any":
@@ -602,7 +602,7 @@ class Session:
         if self.received is None:
             self.received = {}
         self.received[packet_id] = True
-        self.broker.session_bytes += self.broker.identifier
+        self.broker.memory.session_bytes += self.broker.memory.identifier
         if new and self.store_id:
             self.broker.journal.received(self, packet_id, True)
 
@@ -617,7 +617,7 @@ class Session:
             packet_id = data[i + 2] << 8 | data[i + 3]
             if packet_id in received:
                 del received[packet_id]
-                broker.session_bytes -= broker.identifier
+                broker.memory.session_bytes -= broker.memory.identifier
                 if self.store_id:
                     self.broker.journal.received(self, packet_id, False)
                     self.broker.journal.wait(self.conn)

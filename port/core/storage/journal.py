@@ -193,7 +193,7 @@ class Journal:
         now = broker.clock()
         if now >= self._counters_due:
             self._counters_due = now + _ROUND
-            self._counters = totals_value([getattr(broker, name) for name in TOTALS])  # subset: ok, names come from TOTALS
+            self._counters = totals_value([getattr(broker.counters, name) for name in TOTALS])  # subset: ok, names come from TOTALS
         wall = broker.sys.wall()
         self._wall = wall - now
         self._beat = now + self.store.heartbeat * 1000
@@ -203,7 +203,7 @@ class Journal:
     def _done(self, error: "Optional[Exception]") -> None:
         """The store has written a batch, or could not."""
         if error is None:
-            measures = self._broker.measures
+            measures = self._broker.counters.measures
             if measures is not None and self._batch:
                 measures.stored((self._broker.clock() - self._began) * 1000)
             self._busy = False

@@ -42,7 +42,7 @@ def _forget(broker: "Broker") -> None:
     for session in list(broker.sessions.values()):
         session.set_will(None)
         session.store_id = 0
-        broker.end_session(session)
+        broker.session_registry.end(session)
     for record in broker.retained.matching(None):
         broker.retained.remove(record[0])
     _set_totals(broker, [0] * len(TOTALS))
@@ -53,7 +53,7 @@ def _set_totals(broker: "Broker", values: "list[int]") -> None:
     for i in range(min(len(TOTALS), len(values))):
         name = TOTALS[i]
         earlier[name] = values[i]
-        setattr(broker, "published0" if name == "published" else name, values[i])  # subset: ok, names come from TOTALS
+        setattr(broker.counters, "published0" if name == "published" else name, values[i])  # subset: ok, names come from TOTALS
 
 
 def _restore(broker: "Broker", store: "Store") -> None:

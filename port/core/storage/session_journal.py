@@ -107,7 +107,7 @@ class SessionJournal(Journal):
         parts.extend(session.received or ())
         number = session.store_id
         if len(parts) > _AT_ONCE:  # records without their session mean nothing, should it end halfway
-            self._broker.background(Sweep(self._broker, parts, lambda part: self._forget_part(number, part)).go_on)
+            self._broker.turns.background(Sweep(self._broker, parts, lambda part: self._forget_part(number, part)).go_on)
         else:
             for part in parts:
                 self._forget_part(number, part)
@@ -221,7 +221,7 @@ class SessionJournal(Journal):
     def hold(self, conn: "Connection") -> None:
         """Keep what is in the outbox until it may be sent."""
         out = conn.out
-        self._broker.packets_sent += len(out)
+        self._broker.counters.packets_sent += len(out)
         held = self._held.setdefault(conn, [])
         if not held or held[-1][0] != conn.ack_after_batch:
             held.append([conn.ack_after_batch, [], 0])
@@ -243,7 +243,7 @@ class SessionJournal(Journal):
             self._shared[id(chunk)] = others + 1
             if others:
                 return
-        self._broker.message_bytes += len(chunk) + _CHUNK
+        self._broker.memory.message_bytes += len(chunk) + _CHUNK
 
     def _let_go_of(self, chunks: "list[bytes]") -> None:
         """The opposite of `_count`."""
@@ -256,7 +256,7 @@ class SessionJournal(Journal):
                 if others:
                     continue
                 del shared[id(chunk)]
-            self._broker.message_bytes -= len(chunk) + _CHUNK
+            self._broker.memory.message_bytes -= len(chunk) + _CHUNK
 
     def weight(self, conn: "Connection") -> int:
         """See Journal.weight."""
@@ -291,12 +291,12 @@ class SessionJournal(Journal):
         return len(self._entries) + len(self._records) > _BATCH and not self.failing
 
     def _write(self) -> bool:
-        """A job, see Broker.background."""
+        """A job, see Turns.background."""
         self.commit()
         return False
 
     def _read_on(self) -> bool:
-        """A job, see Broker.give_turn: read those again who had to stop, one after the other, as far as there is room."""
+        """A job, see Turns.give: read those again who had to stop, one after the other, as far as there is room."""
         if self._readers and not self._is_full():
             self._readers.pop(0).stored()
         return self._readers != [] and not self._is_full()
@@ -305,10 +305,10 @@ class SessionJournal(Journal):
         """If somebody had to stop: let them go on when there is room, or make some; it may be a while before a batch is due."""
         broker = self._broker
         if self._readers and not self._is_full():
-            if self._reader not in broker.turns:
-                broker.give_turn(self._reader)
+            if self._reader not in broker.turns.clients:
+                broker.turns.give(self._reader)
         elif self._readers and not self._busy:
-            broker.background(self._writer)
+            broker.turns.background(self._writer)
 
     def flushed(self) -> None:
         """See Journal.flushed: begin a batch if somebody may be waiting for it."""
@@ -325,7 +325,7 @@ class SessionJournal(Journal):
             while held and held[0][0] <= broker.durable:
                 chunks = held.pop(0)[1]
                 self._let_go_of(chunks)
-                broker.bytes_sent += conn.transport.send(chunks)
+                broker.counters.bytes_sent += conn.transport.send(chunks)
             if not held:
                 del self._held[conn]
                 if conn.blocked & _STORE:

@@ -91,13 +91,13 @@ class RestoredSessions(Restored):
             if self._messages[message_key] not in self._journal.refs:
                 self._journal.put(MESSAGE + u48(message_key), None)
         most = broker.options.max_sessions
-        if broker.staying.count > most:
-            broker.log(2, "the store has %d sessions, above max_sessions, which is %d: they are kept", broker.staying.count, most)
+        if broker.session_registry.staying.count > most:
+            broker.log(2, "the store has %d sessions, above max_sessions, which is %d: they are kept", broker.session_registry.staying.count, most)
         for number in sorted(self._sessions):  # how long each client has been away is not kept: the oldest session goes first
             session = self._sessions[number]
-            broker.staying.offer(session, not session.subscriptions)
+            broker.session_registry.staying.offer(session, not session.subscriptions)
             if session.expires_at is not None or session.will_at is not None:
-                broker.due[session] = True
+                broker.session_registry.due[session] = True
 
     def _make_session(self, number: int, value: bytes) -> None:
         broker = self._broker
@@ -114,7 +114,7 @@ class RestoredSessions(Restored):
             from port.core.sessions.mount_point import find
 
             mount = find(broker, reader.binary())
-        session = broker.new_session(client_id, mount)
+        session = broker.session_registry.new(client_id, mount)
         self._sessions[number] = session
         session.store_id = number
         session.counted = True
@@ -128,7 +128,7 @@ class RestoredSessions(Restored):
             if listener.id == listener_id:
                 session.listener = listener
         session.options = client_options(broker, session.listener, session.user, session.client_id)
-        broker.settle_fast_version(session)
+        broker.session_registry.settle_fast_version(session)
         _set_access(broker, session, flags & 4 != 0)
         if ends:
             session.expires_at = ends - self._offset
@@ -136,7 +136,7 @@ class RestoredSessions(Restored):
             session.expires_at = broker.clock() + expiry * 1000
             self._journal.session(session)
         if expiry:
-            broker.staying.enter(session, peer(session.address) if session.user is None else (session.user,))
+            broker.session_registry.staying.enter(session, peer(session.address) if session.user is None else (session.user,))
 
     def _add_part(self, key: bytes, value: bytes) -> None:
         session = self._sessions.get(_session_number(key))
@@ -186,9 +186,9 @@ class RestoredSessions(Restored):
         session = broker.sessions.get(client_id)
         self._journal.wills[client_id] = True
         if session is None:  # that of a session which ended with its connection
-            session = broker.new_session(client_id)
+            session = broker.session_registry.new(client_id)
             session.expires_at = broker.clock()
-            broker.due[session] = True
+            broker.session_registry.due[session] = True
         session.set_will((read_message(value, reader.pos, 0), delay))
         session.will_at = due - self._offset if due else broker.clock() + min(delay, session.expiry) * 1000
         if not due and session.store_id:

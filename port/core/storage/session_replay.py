@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from port.core.sessions.session import Session
 
 _NAME = const(64)  # bytes
-_NOTED = const(8)  # to tell the journal, in the units of Broker.turn
+_NOTED = const(8)  # to tell the journal, in the units of Turns.limit
 
 
 class KeptReplay(Replay):
@@ -40,7 +40,7 @@ class KeptReplay(Replay):
                 self._current = None
         super().add(topic_filter, options)
         if session.store_id:
-            session.broker.spent += _NOTED
+            session.broker.turns.spent += _NOTED
             session.broker.journal.subscription(session, topic_filter, options)
 
     def restore(self, topic_filter: bytes, options: int) -> None:
@@ -97,7 +97,7 @@ class KeptReplay(Replay):
         if self._found is None:
             options = session.subscriptions.get(topic_filter)
             if session.store_id and options is not None:
-                session.broker.spent += _NOTED
+                session.broker.turns.spent += _NOTED
                 session.broker.journal.subscription(session, topic_filter, options)
         elif self._record is not None and self._record[0] in self._before:
             self._record = None

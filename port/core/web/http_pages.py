@@ -6,7 +6,7 @@
 /healthz  "ok"; whoever asks from this machine is told
 /metrics  for Prometheus, see port.core.monitor.metrics
 
-A page is made in slices, see Broker.turn, so that nobody waits while many clients are counted.
+A page is made in slices, see Turns.limit, so that nobody waits while many clients are counted.
 
 Which requests are answered: those for an IP address, `localhost`, the machine's own name, or one of the listener's `hosts`;
 others get 421. A page from elsewhere could otherwise read them, once its own name leads here (DNS rebinding).
@@ -54,12 +54,12 @@ def new_visitor(
     elif not may_ask(listener, address):
         why, reason = "not one of those who may be anonymous", AWAY_ANONYMOUS
     else:
-        peer = broker.peers.enter(address, listener.options)
+        peer = broker.connection_registry.peers.enter(address, listener.options)
         if peer is not None:
             listener.connected += 1
             return InfoConnection(broker, listener, address, host, names, peer)
         why, reason = "max_connections_per_address reached", AWAY_ADDRESS
-    broker.turn_away(listener, address, why, reason)
+    broker.connection_registry.turn_away(listener, address, why, reason)
     return None
 
 
@@ -79,7 +79,7 @@ class _Credentials:
 
 
 _GET = (b"GET", b"HEAD")
-# What a piece of a page costs, in the units of Broker.turn; an empty one stands for a client that was counted.
+# What a piece of a page costs, in the units of Turns.limit; an empty one stands for a client that was counted.
 _PIECE = const(8)
 _COUNTED = const(2)
 
@@ -138,7 +138,7 @@ class InfoConnection:
         if self.identity is not None:
             attempt_over(self.identity, False)
         if self._peer is not None:
-            self.broker.peers.leave(self._peer)
+            self.broker.connection_registry.peers.leave(self._peer)
             self._peer = None
             self.listener.connected -= 1
 
@@ -175,12 +175,12 @@ class InfoConnection:
             raise HTTPError(405, "only GET and HEAD", (("Allow", "GET, HEAD"),))
         kind, self._pieces = page(self.broker, request)
         self._fields = (("Content-Type", kind), ("Cache-Control", "no-store"))
-        self.broker.spent = 0
+        self.broker.turns.spent = 0
         if self._go_on_with_page():
-            self.broker.background(self._go_on_with_page)
+            self.broker.turns.background(self._go_on_with_page)
 
     def _go_on_with_page(self) -> bool:
-        """A job, see Broker.background."""
+        """A job, see Turns.background."""
         broker = self.broker
         try:
             for piece in self._pieces or ():
@@ -188,8 +188,8 @@ class InfoConnection:
                     return False
                 if piece:
                     self._found.append(piece.encode())
-                broker.spent += _PIECE if piece else _COUNTED
-                if broker.spent > broker.turn:
+                broker.turns.spent += _PIECE if piece else _COUNTED
+                if broker.turns.spent > broker.turns.limit:
                     return True
             found = self._found  # it is not joined: a board has no room for that
             start = head(200, self._fields, sum([len(piece) for piece in found]))
@@ -270,21 +270,21 @@ def _system_pieces(broker: "Broker") -> "Iterator[str]":
         ("started", max(now - figures["uptime"], 0)),
         ("time", now),
         ("uptime", figures["uptime"]),
-        ("bytes_received", broker.bytes_received),
-        ("bytes_sent", broker.bytes_sent),
+        ("bytes_received", broker.counters.bytes_received),
+        ("bytes_sent", broker.counters.bytes_sent),
         ("clients_connected", figures["clients/connected"]),
         ("clients_disconnected", figures["clients/disconnected"]),
         ("clients_maximum", figures["clients/maximum"]),
         ("clients_total", figures["clients/total"]),
-        ("messages_received", broker.publishes_received),
-        ("messages_sent", broker.published),
-        ("messages_dropped", broker.dropped),
+        ("messages_received", broker.counters.publishes_received),
+        ("messages_sent", broker.counters.published),
+        ("messages_dropped", broker.counters.dropped),
         ("retained", figures["messages/retained/count"]),
         ("inflight", figures["messages/inflight"]),
         ("inflight_dropped", 0),
         ("subscriptions", figures["subscriptions/count"]),
-        ("packets_received", broker.packets_received),
-        ("packets_sent", broker.packets_sent),
+        ("packets_received", broker.counters.packets_received),
+        ("packets_sent", broker.counters.packets_sent),
         ("memory_alloc", figures.get("heap/current", 0)),
         ("threads", figures.get("threads", 1)),
     )

@@ -48,7 +48,7 @@ _BLOCK = const(512)  # bytes unmasked at a time: what boards can spare
 _LARGE_BLOCK = const(4096)  # of payload so large that there is no want of memory
 _LARGE = const(16384)
 
-_FRAME = const(5)  # what a frame costs in the units of Broker.turn, whatever is in it
+_FRAME = const(5)  # what a frame costs in the units of Turns.limit, whatever is in it
 
 
 class WebSocket:
@@ -80,7 +80,7 @@ class WebSocket:
     def receive(self, data: "Buffer", turn: int = 0x3FFFFFFF) -> bytes:
         """Take what came from the socket; return the bytes of MQTT it held, also when it closed the connection.
 
-        `turn`: what it may take, in the units of Broker.turn; what is left then waits for the next call.
+        `turn`: what it may take, in the units of Turns.limit; what is left then waits for the next call.
         """
         self.more = False
         if self.closed:

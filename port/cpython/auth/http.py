@@ -204,7 +204,7 @@ class HttpAuthenticator(AsyncAuthenticator):
             found = await self.ask_within(partial(self._ask_service, asked, MAY_SUBSCRIBE, topic))
             self._rights.put(self._key(asked, MAY_SUBSCRIBE, topic), found)
             if found == DENIED and not client.gone and topic_filter in session.subscriptions:
-                client.broker.unsubscribe_session(session, topic_filter)
+                client.broker.session_registry.unsubscribe(session, topic_filter)
                 session.access.purge(session, () if is_shared(topic_filter) else (topic_filter,))
                 self.expel(client)
             yield

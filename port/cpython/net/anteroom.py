@@ -27,7 +27,7 @@ class Newcomer(Protocol):
     deadline: float
 
     def give_way(self, why: str, reason: int) -> None:
-        """Close now; the place is free already. `why` and `reason`: see Broker.turn_away."""
+        """Close now; the place is free already. `why` and `reason`: see ConnectionRegistry.turn_away."""
 
     def step(self) -> None:
         """Take the step that was asked for, see Anteroom.later. Must not raise."""

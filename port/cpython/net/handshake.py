@@ -48,7 +48,7 @@ class NewReceiver(Receiver):
     def _turn_away(self, why: str, reason: int = 0) -> None:
         if not self._over:
             self._over = True
-            self._server.turn_away(self._entrance.listener, self._address, why, reason)
+            self._server.connection_registry.turn_away(self._entrance.listener, self._address, why, reason)
 
     def _refuse(self, why: str, reason: int = 0) -> None:
         """Close, but so that what was written arrives: a socket closed with something unread sends a reset, which overtakes."""
@@ -117,7 +117,7 @@ class Proxied(NewReceiver):
         self._held = b""
         size, told = header
         address = _told(told, self._address)
-        if self._server.peers.blocked(address, self._server.clock()):
+        if self._server.connection_registry.peers.blocked(address, self._server.clock()):
             self._address = address
             self._refuse("max_auth_failures reached", AWAY_BLOCKED)
             return

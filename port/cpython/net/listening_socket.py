@@ -178,7 +178,7 @@ class ListeningSocket:
         try:
             refusal = self._refusal(address)
             if refusal is not None:
-                server.turn_away(self.listener, address, *refusal)
+                server.connection_registry.turn_away(self.listener, address, *refusal)
                 sock.close()
                 return
             loop = asyncio.get_running_loop()
@@ -194,11 +194,12 @@ class ListeningSocket:
             sock.close()
 
     def _refusal(self, address: str) -> tuple[str, int] | None:
-        """Why a new connection is not worth a byte, see Broker.turn_away; None when it is."""
+        """Why a new connection is not worth a byte, see ConnectionRegistry.turn_away; None when it is."""
         server = self._server
         if self._trusted and not _is_in(address, self._trusted):
             return "not one of trusted_proxies", AWAY_PROXY
-        if self.tls is not None and not self.config.proxy_protocol and server.peers.blocked(address, server.clock()):
+        peers = server.connection_registry.peers
+        if self.tls is not None and not self.config.proxy_protocol and peers.blocked(address, server.clock()):
             return "max_auth_failures reached", AWAY_BLOCKED
         if server.open_sockets >= server.most_sockets and not server.make_room(address):
             return "max_connections reached", AWAY_CONNECTIONS
@@ -243,7 +244,7 @@ class ListeningSocket:
             asyncio.get_running_loop().call_soon(server.spare.take)  # when who gives way has closed
             self._serve(sock, peer)
             return True
-        server.turn_away(self.listener, address, "no file descriptor is left", AWAY_FILES)
+        server.connection_registry.turn_away(self.listener, address, "no file descriptor is left", AWAY_FILES)
         sock.close()
         return server.spare.take()
 

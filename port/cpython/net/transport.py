@@ -81,7 +81,7 @@ class SocketTransport(Receiver):
             self._transport.abort()
 
     def receive(self, data: bytes) -> None:
-        self._broker.bytes_received += len(data)
+        self._broker.counters.bytes_received += len(data)
         conn = self._conn
         if conn is not None:
             conn.take(data)
@@ -146,7 +146,7 @@ class SocketTransport(Receiver):
         """See Transport.send."""
         if len(chunks) == 1:
             data = chunks[0]
-        elif self._broker.large:
+        elif self._broker.large.bytes:
             return self._send_large(chunks)
         else:
             data = b"".join(chunks)
@@ -235,7 +235,7 @@ class WebSocketTransport(SocketTransport):
 
     def receive(self, data: bytes) -> None:
         web = self._socket
-        payload = web.receive(data, self._broker.turn >> 1)
+        payload = web.receive(data, self._broker.turns.limit >> 1)
         if web.out:
             self._transport.write(web.out)
             web.out = b""
@@ -252,15 +252,15 @@ class WebSocketTransport(SocketTransport):
     def _wait(self) -> None:
         if not self._waits:
             self._waits = True
-            self._broker.give_turn(self._turn)
+            self._broker.turns.give(self._turn)
             super().pause_reading()
 
     def _turn(self) -> bool:
-        """Others have been served: go on with the frames that are left. A job, see Broker.give_turn."""
+        """Others have been served: go on with the frames that are left. A job, see Turns.give."""
         self._waits = False
         if not self._busy and self._socket.more:
             self.receive(b"")
-            self._broker.spent = self._broker.turn
+            self._broker.turns.spent = self._broker.turns.limit
         if not self._socket.more:
             if not self._busy:
                 super().resume_reading()
@@ -329,7 +329,7 @@ class HttpTransport(Receiver):
     def give_way(self, why: str, reason: int) -> None:
         """See Newcomer."""
         if self._info is None or not self._info.done:
-            self._server.turn_away(self._entrance.listener, self._address, why, reason)
+            self._server.connection_registry.turn_away(self._entrance.listener, self._address, why, reason)
         if self._info is not None:
             self._info.lost()
         self._transport.abort()

@@ -226,7 +226,7 @@ class _Board:
             guard.watch("idf", lambda: _idf_left(esp32), self._settings.get("idf_memory", 16384), 2)
         except ImportError:
             pass
-        broker.look = guard.look
+        broker.memory.look = guard.look
         lasts = time.ticks_ms()
         lasted = False
         while True:

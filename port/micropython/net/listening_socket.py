@@ -66,7 +66,8 @@ class ListeningSocket:
         """
         server = self._server
         now = server.clock()
-        if now - self._accepted < _PATIENCE and server.arriving.count >= server.most_arriving():
+        registry = server.connection_registry
+        if now - self._accepted < _PATIENCE and registry.arriving.count >= registry.most_arriving():
             asyncio.create_task(self._wait())
             server.poller.change(self._sock, 0)  # there was memory for who changes it back
             return

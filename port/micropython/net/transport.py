@@ -79,7 +79,7 @@ class SocketTransport:
             return
         count = self._sock.readinto(server.buffer)
         if count:
-            server.bytes_received += count
+            server.counters.bytes_received += count
             at = conn.feed(server.buffer, server.view, count)
             if at < count:
                 conn.keep(server.view[at:count])

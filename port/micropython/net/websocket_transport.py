@@ -52,7 +52,7 @@ class WebSocketTransport(SocketTransport):
 
     def _unframe(self, data: "Buffer") -> None:
         web = self._web
-        payload = web.receive(data, self._server.turn >> 1)
+        payload = web.receive(data, self._server.turns.limit >> 1)
         if web.out:
             self._write(web.out)
             web.out = b""
@@ -66,18 +66,18 @@ class WebSocketTransport(SocketTransport):
     def _wait(self) -> None:
         if not self._waits:
             self._waits = True
-            self._server.give_turn(self._turn)
+            self._server.turns.give(self._turn)
             super().pause_reading()
 
     def _turn(self) -> bool:
-        """Others have been served: go on with the frames that are left. A job, see Broker.give_turn."""
+        """Others have been served: go on with the frames that are left. A job, see Turns.give."""
         self._waits = False
         if self.conn is not None and not self._busy:
             try:
                 self._unframe(b"")
             except Exception as e:
                 self.failed(e)
-            self._server.spent = self._server.turn
+            self._server.turns.spent = self._server.turns.limit
             if not self._web.more and not self._busy:
                 super().resume_reading()
         return False

@@ -268,7 +268,7 @@ class _Base:
         sender = server.sessions.get(client.client_id, client)
         found = server.hooks.filter("message", sender, message)  # type: ignore[union-attr] # there are ours
         if found is not None and not found.expired(server.clock()):
-            server.distribute(found, server.router.resolve(found.name), sender)
+            server.intake.distribute(found, server.router.resolve(found.name), sender)
             server.flush()
 
     def _record(self, client: Any, message: _Message) -> None:

@@ -1,0 +1,342 @@
+"""Sessions from their beginning to their end: made, settled when their connection is over, ended when their time has come."""
+
+from binascii import hexlify
+
+from port.core import const
+from port.core.constants import UNDECIDED
+from port.core.wire.reason_codes import DROP_MEMORY, SUCCESS, MQTTError
+from port.core.limits.client_log import shown
+from port.core.limits.options import Options
+from port.core.limits.places import Places, leave
+from port.core.limits.sweep import Sweep
+from port.core.sessions.session import Session
+from port.core.acl import client_policy
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from port.core.sessions.mount_point import Mount
+    from port.core.broker import Broker
+
+_NEVER = 0xFFFFFFFF
+# What it costs to end a session and to remove a subscription, in the units of Turns.limit.
+_ENDED = const(100)
+_REMOVED = const(60)
+_FEW = const(200)  # sessions or subscriptions that are dealt with at once
+
+
+def _is_due(session: Session, now: int) -> bool:
+    """Whether the will of a session that is away is to be sent, or the session to end."""
+    will_at = session.will_at
+    expires_at = session.expires_at
+    return will_at is not None and will_at <= now or expires_at is not None and expires_at <= now
+
+
+class SessionRegistry:
+    """The life of the sessions in Broker.sessions.
+
+    staying         places of the sessions that outlive their connections
+    due             sessions with a will or an expiry to come
+    ended           sessions that are over, whose subscriptions are still being taken away
+    settling        sessions whose connection is over, and what becomes of them is still to be seen to
+    unsettled       True when there are offline sessions that ought to be in `due`, or ended
+    largest_packet  bytes that some client may send; a receiver that takes them is not asked for each packet
+    """
+
+    # Dicts stand for sets wherever one grows: on MicroPython a set is corrupt once memory has run out at that.
+
+    def __init__(self, broker: "Broker", options: Options) -> None:
+        self._broker = broker
+        self.staying = Places(options.max_sessions, options.owner_share)
+        self.due: "dict[Session, bool]" = {}
+        self.ended: "dict[Session, bool]" = {}
+        self.settling: "dict[Session, bool]" = {}
+        self.unsettled = False
+        self.largest_packet = 129
+        self._to_settle: "list[Session]" = []  # those in `settling`, and perhaps some that are settled, in their order
+        self._settler: "Any" = self._settle_some
+        self._settled = 0  # what that has cost since the last slice of work in the background, in the units of Turns.limit
+        self._ending: "Any" = None  # the job that looks for sessions that are due, the last one there was
+
+    def served(self) -> None:
+        """Others have been served: sessions may be settled at once again, see `settle_in_turn`."""
+        self._settled = 0
+
+    def settle_all(self) -> None:
+        """Settle the sessions that are left, however long it takes: the broker stops."""
+        while self.settling:
+            self._broker.turns.spent = 0
+            try:
+                self._settle_some()
+            except MemoryError:
+                pass  # the session it was about is off the line, the others' wills and records are not given up for it
+
+    def new_client_id(self, prefix: bytes) -> bytes:
+        """A client id nobody has, nor can guess: who knew it could take over the session of an anonymous client."""
+        while True:
+            client_id = prefix + hexlify(self._broker.random(8))
+            if client_id not in self._broker.sessions:
+                return client_id
+
+    def settle_fast_version(self, session: Session) -> None:
+        """Whether plain QoS 0 packets can go to a session as they came [MQTT-3.1.2-24]."""
+        waits = session.options.queue_qos0_messages and session.expiry  # where the fast path would drop
+        plain = session.max_packet >= self.largest_packet and not session.alias_maximum and session.mount is None and not waits
+        version = -1 if not plain else 5 if session.version5 else 4
+        if session.fast_version != version:
+            session.fast_version = version
+            if session.subscriptions:
+                self._broker.router.forget()
+
+    def allow_for(self, options: Options) -> None:
+        """Some client has these options: what takes the fast path, unchecked, must be right for all clients."""
+        self._broker.router.limit_names(options)
+        if options.max_packet_size > self.largest_packet:
+            self.largest_packet = options.max_packet_size
+            for session in self._broker.sessions.values():
+                if session.conn is not None:
+                    self.settle_fast_version(session)
+
+    def settle_in_turn(self, session: Session) -> None:
+        """See to a session whose connection is over: at once, or where many end at the same time in the background."""
+        broker = self._broker
+        if self._settled <= broker.turns.limit and not self.settling:
+            before = broker.turns.spent
+            self._settle(session)
+            self._settled += broker.turns.spent - before + _ENDED
+            return
+        if session.expiry:
+            self.staying.offer(session, not session.subscriptions)
+        self._to_settle.append(session)
+        self.settling[session] = True  # last: without memory for that the session is settled with the next tick
+        broker.turns.background(self._settler)
+
+    def _settle_some(self) -> bool:
+        """A job, see background."""
+        broker = self._broker
+        line = self._to_settle
+        while line:
+            if broker.turns.spent > broker.turns.limit:
+                return True
+            broker.turns.spent += _ENDED
+            session = line.pop(0)
+            if self.settling.pop(session, False):
+                self._settle(session)
+        return False
+
+    def find(self, client_id: bytes) -> "Optional[Session]":
+        """The session of a client as the end of its last connection has left it, or None."""
+        session = self._broker.sessions.get(client_id)
+        if session is not None and self.settling.pop(session, False):
+            self._settle(session)
+            session = self._broker.sessions.get(client_id)
+        return session
+
+    def _settle(self, session: Session) -> None:
+        """What becomes of a session whose connection is over."""
+        broker = self._broker
+        now = broker.clock()
+        if not session.expiry:
+            self.end(session)
+            return
+        self.staying.offer(session, not session.subscriptions)
+        self._hand_back(session, False)
+        session.count_in_flight(True)
+        if session.expiry != _NEVER:
+            session.expires_at = now + session.expiry * 1000
+        will = session.will
+        if will is not None:
+            delay = min(will[1], session.expiry)
+            if delay:
+                session.will_at = now + delay * 1000
+            else:
+                self._publish_will(session)
+        if session.expires_at is not None or session.will_at is not None:
+            self.due[session] = True
+        if session.access is not None:
+            session.access.rest(session.will is None)
+        if broker.journal is not None:
+            broker.journal.session(session)
+            broker.journal.will(session)
+
+    def new(self, client_id: bytes, mount: "Optional[Mount]" = None) -> Session:
+        """Make a session and keep it."""
+        broker = self._broker
+        session = Session(broker, client_id) if mount is None else mount.session(broker, client_id)
+        broker.sessions[client_id] = session
+        broker.memory.session_bytes += len(client_id)
+        return session
+
+    def end(self, session: Session) -> None:
+        """End a session that has no connection: its will goes out, its state goes [MQTT-4.1.0-2]."""
+        self.settling.pop(session, None)
+        self._hand_back(session, True)
+        session.forget()  # early: this gives memory back, which what follows may need
+        session.expiry = -1  # nothing is queued for it any more
+        if self._broker.journal is not None:
+            self._broker.journal.forget(session)
+        self._broker.memory.session_bytes -= len(session.received or ()) * self._broker.memory.identifier
+        session.received = None
+        filters = list(session.subscriptions)
+        if len(filters) > _FEW:  # what comes for them meanwhile is forgotten at the end
+            self.ended[session] = True
+
+            def done() -> None:
+                session.forget()
+                del self.ended[session]
+
+            self._broker.turns.background(Sweep(self._broker, filters, lambda topic_filter: self._remove(session, topic_filter), done).go_on)
+        else:
+            for topic_filter in filters:
+                self._remove(session, topic_filter)
+        self._publish_will(session)
+        client_policy.set_access(self._broker, session, None)
+        # Last: if memory runs out before, it can be tried again.
+        self.due.pop(session, None)
+        leave(session)
+        if self._broker.sessions.get(session.client_id) is session:
+            del self._broker.sessions[session.client_id]
+            self._broker.memory.session_bytes -= len(session.client_id)
+            if self._broker.watchers is not None:
+                self._broker.watchers.tell("ended", session)
+
+    def _remove(self, session: Session, topic_filter: bytes) -> None:
+        self._broker.router.remove(session, topic_filter)
+        self._broker.turns.spent += _REMOVED
+
+    def _hand_back(self, session: Session, ended: bool) -> None:
+        """What a leaving member of shared subscriptions had not acknowledged goes to the others."""
+        groups: "Any" = None  # a dict where there are some: there may be no memory for an empty one
+        self._broker.turns.spent += len(session.subscriptions) >> 2
+        for topic_filter in session.subscriptions:
+            group = self._broker.router.group(topic_filter)
+            if group is not None and (ended or group.has_others(session)):
+                groups = groups or {}
+                groups[group] = True
+        for group in groups or ():
+            group.leave(session, True, groups, not ended)
+            break
+
+    def _publish_will(self, session: Session) -> None:
+        broker = self._broker
+        will = session.will
+        session.set_will(None)
+        session.will_at = None
+        if broker.journal is not None:
+            broker.journal.will(session)
+        if will is None:
+            return
+        message = will[0]
+        if message.expires is not None:
+            message.expires += broker.clock()
+        try:
+            access = session.access
+            # What the authorizer allowed at CONNECT it need not be asked again.
+            if access is None or broker.intake.may_publish(message, session, access) in (SUCCESS, UNDECIDED):
+                broker.intake.take_in(message, session, access)
+        except MQTTError as e:  # a hook has given it an impossible topic
+            broker.crashed(None, e)
+        except MemoryError:
+            broker.out_of_memory()
+            broker.counters.drop(DROP_MEMORY)
+
+    def subscribe(self, session: Session, topic_filter: bytes, options: int) -> None:
+        """Make or change a subscription; filter and options are valid [MQTT-3.8.4-3]."""
+        if session.subscriptions.get(topic_filter) == options:
+            return
+        self._broker.router.add(session, topic_filter, options)
+        if session.store_id:
+            self._broker.journal.subscription(session, topic_filter, options)
+        if self._broker.debug:
+            text = "%s: subscribed to %s, QoS %d"
+            self._broker.client_log.line(0, session.address, text, session, shown(topic_filter), options & 3)
+
+    def unsubscribe(self, session: Session, topic_filter: bytes) -> None:
+        """Take a subscription away; nothing new is sent for it [MQTT-3.10.4-2]."""
+        broker = self._broker
+        group = broker.router.group(topic_filter)
+        broker.router.remove(session, topic_filter)
+        if session.replay is not None:
+            session.replay.drop((topic_filter,))
+        if group is not None:
+            # What was sent stays with it [MQTT-3.10.4-3].
+            group.leave(session, session.conn is None)
+        if session.store_id:
+            broker.journal.subscription(session, topic_filter, None)
+        if broker.debug:
+            broker.client_log.line(0, session.address, "%s: unsubscribed from %s", session, shown(topic_filter))
+
+    def can_share(self) -> bool:
+        """Whether there are shared subscriptions; a broker can be installed without them."""
+        try:
+            import port.core.routing.shared_subscription  # noqa: F401
+        except ImportError:
+            return False
+        return True
+
+    def replay_retained(self, session: Session, topic_filter: bytes, options: int) -> None:
+        """A new subscription is to get the retained messages it matches: the session's `pump` sends them, after those of others."""
+        if session.replay is None:
+            if session.store_id:
+                from port.core.storage.session_replay import KeptReplay
+
+                session.replay = KeptReplay(session)
+            else:
+                from port.core.routing.retained_replay import Replay
+
+                session.replay = Replay(session)
+        session.replay.add(topic_filter, options)
+
+    def end_due(self, now: int) -> None:
+        """Send the wills and end the sessions whose time has come. Of few it takes no memory to find them."""
+        due = self.due
+        if len(due) > _FEW:
+            self._end_more()
+            return
+        while True:
+            if self._broker.turns.spent > self._broker.turns.limit:
+                self._end_more()
+                return
+            for session in due:
+                if _is_due(session, now):
+                    break
+            else:
+                return
+            self._end_one(session, now)
+
+    def _end_more(self) -> None:
+        broker = self._broker
+        if self._ending not in broker.turns.jobs:
+            self._ending = Sweep(broker, list(self.due), self.end_if_due).go_on
+            broker.turns.background(self._ending)
+
+    def end_if_due(self, session: Session) -> None:
+        """Send the will of a session that is away, and end it, as far as it is time for that."""
+        now = self._broker.clock()
+        if session in self.due and _is_due(session, now):
+            self._end_one(session, now)
+
+    def _end_one(self, session: Session, now: int) -> None:
+        self._broker.turns.spent += _ENDED
+        if session.will_at is not None and session.will_at <= now:
+            self._publish_will(session)
+            if session.expires_at is None:
+                self.due.pop(session, None)
+        if session.expires_at is not None and session.expires_at <= now:
+            self._broker.counters.clients_expired += 1
+            self.end(session)
+
+    def settle_rest(self, now: int) -> None:
+        """Settle the sessions for which memory did not suffice when they began or their connections ended."""
+        if self._to_settle:
+            self._broker.turns.background(self._settler)
+        if not self.unsettled:
+            return
+        for session in list(self._broker.sessions.values()):
+            # Those that are settled wait for their end, or have none and no will.
+            if session.conn is not None or session in self.due or session in self.settling:
+                continue
+            if session.will or session.expiry != _NEVER:
+                self._settle(session)
+        self.unsettled = False
