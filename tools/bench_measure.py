@@ -149,7 +149,7 @@ def measure(
             kind = "kept" if load.kept else type(load).__name__
             own = load.scaled(scale * broker.shares.get(kind, broker.share))
             results[load.name][broker.name] = Figures(own.amount)
-            if not load.needs & broker.memory.lacks:
+            if not load.needs & broker.lacks:
                 runs.append((own, broker))
     with contextlib.ExitStack() as stack:
         started: dict[tuple[str, str], tuple[int, int]] = {}

@@ -120,7 +120,7 @@ def speed(scale: float) -> Iterator[Row]:
     """Messages a second and round trips, at full speed and with --slow."""
     for slow in (False, True):
         said = "--slow" if slow else "full speed"
-        with Board(slow=slow) as board, Swarm(board.port) as swarm:
+        with Board(slow=slow) as board, Swarm(board.port, True) as swarm:
             for qos in (0, 1):
                 traffic = loops(swarm, 1, qos, b"one")
                 trips = [traffic.run(1, 1) * 1000 for _ in range(int(1000 * scale))]
@@ -147,7 +147,7 @@ def _ring(swarm: Swarm, count: int) -> Traffic:
 
 def clients(scale: float) -> Iterator[Row]:
     """As many clients as lwIP has connections for, with two subscriptions each, exchanging QoS 1."""
-    with Board() as board, Swarm(board.port) as swarm:
+    with Board() as board, Swarm(board.port, True) as swarm:
         swarm.leave(*_ring(swarm, MOST_CLIENTS).clients)  # what is loaded by the first one is there
         before = swarm.settled_heap()
         traffic = _ring(swarm, MOST_CLIENTS)
@@ -176,7 +176,7 @@ def memory(scale: float) -> Iterator[Row]:
 def stock(scale: float) -> Iterator[Row]:
     """As few connections as a stock Pico W has: how many are served, and what the next one hears."""
     refused = 0
-    with Board(pcbs=STOCK_PCBS) as board, Swarm(board.port) as swarm:
+    with Board(pcbs=STOCK_PCBS) as board, Swarm(board.port, True) as swarm:
         traffic = loops(swarm, STOCK_PCBS - 1, 1, b"stock")
         for i in range(int(50 * scale) + 1):
             late = swarm.open(connect(5, b"late-%d" % i))
@@ -194,7 +194,7 @@ def stock(scale: float) -> Iterator[Row]:
 
 def cable(scale: float) -> Iterator[Row]:
     """The network cable pulled and put back, for less and for more than the clients' keep alive."""
-    with Board() as board, Swarm(board.port) as swarm:
+    with Board() as board, Swarm(board.port, True) as swarm:
         _lost(board, swarm)  # what is loaded by the first one is there
         before = swarm.settled_heap()
         traffic = loops(swarm, 8, 1, b"cable")
@@ -280,14 +280,14 @@ def visits(scale: float) -> Iterator[Row]:
 
 def board_visits(scale: float) -> Iterator[Row]:
     """A tenth of that on the virtual board, with lwIP's connections."""
-    with Board() as board, Swarm(board.port) as swarm:
+    with Board() as board, Swarm(board.port, True) as swarm:
         yield from _visits(swarm, int(VISITS / 10 * scale), "virtual board")
         expect(not board.trouble(), board.trouble())
 
 
 def day(scale: float) -> Iterator[Row]:
     """A day of the board's own time, which passes some hundred times faster: see tools/board_day.py."""
-    with Board(fast=True) as board, Swarm(board.port) as swarm:
+    with Board(fast=True) as board, Swarm(board.port, True) as swarm:
         yield from Day(swarm).run(int(DAY * scale))
         expect(not board.trouble(), board.trouble())
 
@@ -295,7 +295,7 @@ def day(scale: float) -> Iterator[Row]:
 def burst(scale: float) -> Iterator[Row]:
     """22 clients that all publish at once to all, an hour, half of it with the lwIP of a stock Pico W."""
     for roomy in (False, True):
-        with Board(roomy=roomy, doors=BURST_CLIENTS) as board, Swarm(board.port) as swarm:
+        with Board(roomy=roomy, doors=BURST_CLIENTS) as board, Swarm(board.port, True) as swarm:
             yield f"lwIP as on a Pico W with {'the firmware of boards/rpi-pico-w' if roomy else 'stock firmware'}", ""
             yield from bursts(board, swarm, int(BURST_TURNS * scale) + 1)
             expect(not board.trouble(), board.trouble())

@@ -33,7 +33,7 @@ PARTS = {
         "core/protocol/pending_auth", "core/protocol/reauthorize", "core/routing/shared_subscription",
     ),
     "tls": ("core/auth/certificate", "core/auth/certificate_subject", "micropython/net/tls"),
-    "mqtt5": ("core/protocol/mqtt5", "core/wire/properties"),
+    "mqtt5": ("core/protocol/mqtt5", "core/protocol/property_reader", "core/wire/properties"),
     "words": ("core/monitor/refusals",),
     "config": (
         "core/auth/allow_deny", "core/checks", "core/config/apply_config", "core/config/arguments", "core/config/config",

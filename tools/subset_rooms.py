@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 # From the bottom to the top. Of the files of port/core itself some stand at the bottom, beside wire, some at the top.
 ROOMS = ("wire", "limits", "messages", "routing", "sessions", "auth", "acl", "config", "monitor", "protocol", "storage", "web")
-BOTTOM = ("checks", "constants", "counters", "transport")
+BOTTOM = ("checks", "constants", "transport")
 TOP = ("broker", "streams")
 
 AWAITS = "streams"

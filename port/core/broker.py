@@ -8,7 +8,6 @@ never waits.
 from port.core import const
 
 # In this order imports do not nest deep: a board has little stack.
-from port.core.counters import Counters
 from port.core.wire.reason_codes import ADMINISTRATIVE_ACTION, NO_MATCHING_SUBSCRIBERS, SERVER_SHUTTING_DOWN, MQTTError
 from port.core.wire.topics import valid_filter, valid_name
 from port.core.limits.client_log import ClientLog
@@ -21,6 +20,7 @@ from port.core.messages.retained import Retained, expired, retained_message
 from port.core.routing.router import Router
 from port.core.sessions.session import Session
 from port.core.acl import client_policy
+from port.core.monitor.counters import Counters
 from port.core.monitor.memory import Memory
 from port.core.monitor.sys_tree import SysInfo
 from port.core.protocol.backpressure import Backpressure

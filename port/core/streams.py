@@ -16,11 +16,11 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Coroutine, Optional, Protocol
 
-    from port.core.counters import Counters
     from port.core.transport import Transport
     from port.core.wire.codec import Buffer
     from port.core.limits.listener import Listener
     from port.core.limits.options import Options
+    from port.core.monitor.counters import Counters
     from port.core.protocol.connection import Connection
 
     class Reader(Protocol):

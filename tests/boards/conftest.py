@@ -50,7 +50,7 @@ def swarm_of():
     swarms = []
 
     def make(board):
-        swarms.append(Swarm(board.port))
+        swarms.append(Swarm(board.port, True))
         return swarms[-1]
 
     yield make

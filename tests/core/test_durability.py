@@ -586,7 +586,7 @@ def test_a_broker_that_stops_without_memory_for_one_session_sees_to_the_others_a
     world = World(store=disk)
     world.broker.turns.limit = 100
     broker: "Any" = world.broker
-    settle = broker._settle
+    settle = broker.session_registry._settle
     failed: "list[Any]" = []
 
     def fail_once(session):
@@ -602,7 +602,7 @@ def test_a_broker_that_stops_without_memory_for_one_session_sees_to_the_others_a
     waiting = len(world.broker.session_registry.settling)
     assert waiting > 1
     try:
-        broker._settle = fail_once
+        broker.session_registry._settle = fail_once
     except (AttributeError, TypeError):
         return  # a compiled broker's methods stay what they are
     stored = len(disk.batches)

@@ -359,7 +359,7 @@ def test_sessions_that_no_memory_is_left_for_to_wait_are_seen_to_by_the_next_tic
         full: "Any" = Full()
         try:
             if which == "line":
-                world.broker._to_settle = full
+                world.broker.session_registry._to_settle = full
             else:
                 world.broker.session_registry.settling = full
         except TypeError:
@@ -367,7 +367,7 @@ def test_sessions_that_no_memory_is_left_for_to_wait_are_seen_to_by_the_next_tic
         vanish(world, clients)
         assert len(world.broker.sessions) > 25
         if which == "line":
-            world.broker._to_settle = []
+            world.broker.session_registry._to_settle = []
         else:
             world.broker.session_registry.settling = {}
         world.advance(1000)

@@ -179,7 +179,7 @@ async def test_work_that_a_flush_gives_is_done_once_in_a_turn_of_the_event_loop(
             super().flush()
             if self.left:
                 self.left -= 1
-                self.give_turn(lambda: False)
+                self.turns.give(lambda: False)
 
         def work(self):
             self.calls += 1

@@ -7,6 +7,7 @@ Packets are (first byte, body).
 from __future__ import annotations
 
 import errno
+import random
 import select
 import socket
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import fuzz_packets
 
 PATIENCE = 60.0  # seconds without any progress after which something is called lost
+SOURCES = (10000, 32000)  # ports of clients of a board
 PER_ADDRESS = 5000  # connections from each source address: the system has some 28,000 ports for each
 
 
@@ -92,11 +94,14 @@ class Client:
 class Swarm:
     """Clients of one broker, served by one epoll object; also a context manager."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, distinct: bool = False) -> None:
+        """`distinct`: no client has the port of another that has left less than minutes ago, as lwIP wants it: to a client whose
+        address and port it saw less than two minutes ago it does not answer."""
         self.port = port
         self.clients: list[Client] = []
         self._epoll = select.epoll()
         self._by_number: dict[int, Client] = {}
+        self._source = random.randrange(*SOURCES) if distinct else 0
 
     def __enter__(self) -> Swarm:
         return self
@@ -109,11 +114,13 @@ class Swarm:
     def open(self, first: bytes = b"", port: int = 0) -> Client:
         """A new client that sends `first` as soon as it can; it is not waited for.
 
-        `port`: another door of the same broker. Behind them two clients from the same port would be one to the broker.
+        `port`: another door of the same broker.
         """
         sock = socket.socket()
         sock.setblocking(False)
-        if port or len(self.clients) >= PER_ADDRESS:
+        if self._source:
+            self._bind(sock)
+        elif len(self.clients) >= PER_ADDRESS:
             sock.bind(("127.0.0.%d" % (1 + len(self.clients) // PER_ADDRESS), 0))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -126,6 +133,17 @@ class Swarm:
         self._by_number[sock.fileno()] = client
         self._epoll.register(sock, select.EPOLLIN | select.EPOLLOUT)
         return client
+
+    def _bind(self, sock: socket.socket) -> None:
+        """To the next port that nobody has."""
+        while True:
+            self._source = self._source + 1 if self._source < SOURCES[1] else SOURCES[0]
+            try:
+                sock.bind(("127.0.0.1", self._source))
+                return
+            except OSError as e:
+                if e.errno != errno.EADDRINUSE:
+                    raise
 
     def connect(self, client_id: bytes, version: int = 4, **more: Any) -> Client:
         """A client that was accepted."""

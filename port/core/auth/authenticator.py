@@ -12,13 +12,64 @@ from port.core.limits.ip_address import is_loopback
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Optional, Protocol
 
     from port.core.limits.listener import Listener
+    from port.core.sessions.session import Session
     from port.core.acl.acl import Access, Rule
-    from port.core.protocol.connection import Connection
-    from port.core.protocol.handle_connect import Connect
     from port.core.broker import Broker
+
+    class Certified(Protocol):
+        """The end of a connection that knows the peer's certificate."""
+
+        def certificate(self) -> "Optional[dict[str, Any]]":
+            """See port.core.transport.Transport."""
+            ...
+
+    class Peer(Protocol):
+        """What an Identity is about: a connection of any kind, be it MQTT's or HTTP's."""
+
+        @property
+        def broker(self) -> Broker:
+            """The broker."""
+            ...
+
+        @property
+        def listener(self) -> Listener:
+            """The way it came in."""
+            ...
+
+        @property
+        def transport(self) -> Certified:
+            """Its end of the network connection."""
+            ...
+
+        @property
+        def address(self) -> str:
+            """The peer as text, `host:port`."""
+            ...
+
+        @property
+        def client_id(self) -> bytes:
+            """The client id, UTF-8; empty where there is none."""
+            ...
+
+        @property
+        def session(self) -> "Optional[Session]":
+            """The session, None before there is one, and where there never is."""
+            ...
+
+        def knows(self, identity: "Identity") -> bool:
+            """True while what is decided about this identity concerns the connection."""
+            ...
+
+        def authenticated(self, code: "Optional[int]") -> None:
+            """See Identity.authenticated."""
+            ...
+
+        def authorized(self, action: int, topic: bytes, verdict: Any, ttl: int) -> None:
+            """See Identity.authorized."""
+            ...
 
 PENDING = -1
 
@@ -98,8 +149,10 @@ def checked_answer(authenticator: "Any", code: "Any") -> int:
 
 
 class Identity:
-    """Who a client is: what it said in CONNECT, and what authentication made of that.
+    """Who a client is: what it said of itself, and what authentication made of that.
 
+    conn           the connection it is about
+    credentials    user name and password as the client gave them, until it is let in; then None
     user           user name as bytes, or None; the one vouched for once the client is let in
     certificate    None, or {"cn": str or None, "san": [str, ...], "der": bytes} of a verified client certificate
     rules          ACL rules for this client alone, or None; see port.core.acl.acl
@@ -115,20 +168,20 @@ class Identity:
     """
 
     __slots__ = (
-        "since", "conn", "user", "certificate", "rules", "authorizer", "expires_at", "authenticator", "auth_state",
-        "connect", "asked", "renewing", "access", "options", "attempt",
+        "since", "conn", "credentials", "user", "certificate", "rules", "authorizer", "expires_at", "authenticator", "auth_state",
+        "asked", "renewing", "access", "options", "attempt",
     )  # fmt: skip
 
-    def __init__(self, conn: "Connection", connect: "Connect") -> None:
+    def __init__(self, conn: "Peer", user: "Optional[bytes]", password: "Optional[bytes]") -> None:
         self.conn = conn
-        self.user = connect.user
+        self.credentials: "Optional[tuple[Optional[bytes], Optional[bytes]]]" = (user, password)
+        self.user = user
         self.certificate: "Any" = conn.transport.certificate()
         self.rules: "Optional[list[Rule]]" = None
         self.authorizer: "Any" = None
         self.expires_at: "Optional[int]" = None
         self.authenticator: "Optional[Authenticator]" = None
         self.auth_state: "Any" = None
-        self.connect: "Optional[Connect]" = connect  # until the client is let in
         self.asked = -1  # which of the authenticators was asked last
         self.renewing = False  # a re-authentication is under way
         self.access: "Optional[Access]" = None
@@ -160,6 +213,12 @@ class Identity:
     def broker(self) -> "Broker":
         """The broker, for its clock and log."""
         return self.conn.broker
+
+    @property
+    def said_user(self) -> "Optional[bytes]":
+        """The user the client says it is, until it is let in; then the one vouched for."""
+        credentials = self.credentials
+        return self.user if credentials is None else credentials[0]
 
     @property
     def gone(self) -> bool:
@@ -196,13 +255,13 @@ class Identity:
 
     def decide(self) -> int:
         """Ask the authenticators, from the next one on; a reason code, or PENDING."""
-        connect = self.connect
+        credentials = self.credentials
         authenticators = self.conn.listener.authenticators
-        while connect is not None and self.asked + 1 < len(authenticators):
+        while credentials is not None and self.asked + 1 < len(authenticators):
             self.asked += 1
             self.authenticator = authenticators[self.asked]
             self.since = self.broker.clock()
-            code = self.authenticator.authenticate(self, connect.user, connect.password)
+            code = self.authenticator.authenticate(self, credentials[0], credentials[1])
             if code == PENDING:
                 return PENDING
             if code is not None:
@@ -214,3 +273,47 @@ class Identity:
             return BAD_USER_NAME_OR_PASSWORD
         self.user = None  # nobody has vouched for it
         return SUCCESS if may_be_anonymous(self.listener, self.address) else NOT_AUTHORIZED
+
+    # -- attempts, see port.core.limits.login_attempts ---------------------------------------------
+
+    def must_wait(self) -> bool:
+        """Whether the client is not even asked for its password, which is counted."""
+        broker = self.broker
+        who = self._who() if broker.attempts.addresses else None
+        if who is None or not broker.attempts.wait(who, broker.clock()):
+            return False
+        broker.counters.auth_blocked += 1
+        return True
+
+    def begin_attempt(self) -> None:
+        """It takes time to find out whether the client may come in: the attempt counts already."""
+        if self.attempt is None:
+            who = self._who()
+            if who is not None:
+                self.attempt = self.broker.attempts.begin(who, self.broker.clock())
+
+    def failed(self, code: int) -> None:
+        """Authentication has come to `code`: count it, and remember a client that does not know the password."""
+        self.broker.counters.auth_failed += 1
+        if code in (BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED, BAD_AUTHENTICATION_METHOD):
+            self.begin_attempt()
+            self.end_attempt(True)
+
+    def succeeded(self) -> None:
+        """Authentication has let the client in."""
+        self.end_attempt(False)
+        if self.listener.authenticators:
+            who = self._who()
+            if who is not None:
+                self.broker.attempts.succeed(who)
+
+    def end_attempt(self, failed: bool) -> None:
+        """An attempt that may have begun has failed. Or it has not, it is not decided, or its end was not heard: it does not count."""
+        begun = self.attempt
+        if begun is not None:
+            self.attempt = None
+            self.broker.attempts.over(begun, self.broker.clock(), failed)
+
+    def _who(self) -> "Any":
+        """What `attempts` knows a client by that tries to come in, or again."""
+        return self.broker.attempts.find(self.address, self.said_user, self.client_id)

@@ -74,8 +74,8 @@ def named(client_id: bytes, user: "Optional[bytes]", address: str) -> str:
 
 def user_of_client(conn: "Connection") -> str:
     """See port.core.limits.client_log.user_of: the user that it says it is, until it is let in."""
-    connect = None if conn.identity is None else conn.identity.connect
-    user = connect.user if connect is not None else None if conn.session is None else conn.session.user
+    identity = conn.identity
+    user = identity.said_user if identity is not None else None if conn.session is None else conn.session.user
     return _of_user(user)
 
 
@@ -103,7 +103,7 @@ def reason(conn: "Connection", code: int, text: str) -> str:
     if code < 0x80 or text not in _VAGUE:
         return _with_option(code, text)
     said = words(code)
-    if identity is None or identity.connect is None:
+    if identity is None or conn.connect is None:
         return said
     authenticator = identity.authenticator
     if authenticator is not None:

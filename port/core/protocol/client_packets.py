@@ -62,12 +62,14 @@ from port.core.wire.reason_codes import (
     MALFORMED_PACKET,
     PROTOCOL_ERROR,
     TOPIC_ALIAS_INVALID,
+    UNSUPPORTED_PROTOCOL_VERSION,
     MQTTError,
 )
 from port.core.wire.topics import has_wildcard, is_shared, split_share, valid_filter, valid_name
 from port.core.limits.options import Options
-from port.core.protocol.handle_connect import Connect
-from port.core.protocol.mqtt5 import MQTT5
+from port.core.limits.turns import Turns
+from port.core.protocol.connect_packet import Connect
+from port.core.protocol.property_reader import PropertyReader
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     Packet = dict[str, Any]
 
 
+_PROPERTIES = PropertyReader(Options(max_user_properties=10000000), Turns(None, 0))  # without a limit
 _ACK_CODES = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
 _RELEASE_CODES = b"\x00\x92"
 # Reason codes each packet type may carry in MQTT 5 (clause 2.4).
@@ -96,25 +99,6 @@ _CODES = {
     AUTH: b"\x00\x18\x19",
 }
 _CODES_3 = {CONNACK: b"\x00\x01\x02\x03\x04\x05", SUBACK: b"\x00\x01\x02\x80"}  # MQTT 3.1's SUBACK: not 0x80
-
-
-class _Peer:
-    """What `connect.Connect` needs of a connection: a place for the version it finds, and a broker that knows MQTT 5."""
-
-    def __init__(self) -> None:
-        self.version = 0
-        self.bridge = False
-        self.broker = self
-        self.options = Options(max_user_properties=10000000)  # no limit
-        self.spent = 0
-        self.mqtt5 = MQTT5(self)  # type: ignore[arg-type]
-
-    def reply(self, data: bytes) -> None:
-        """See Connection.reply; what follows is raised."""
-
-    def find_mqtt5(self) -> MQTT5:
-        """See Broker.find_mqtt5."""
-        return self.mqtt5
 
 
 def decode(data: bytes, version: int) -> "Packet":
@@ -212,10 +196,12 @@ def _flags(kind: int) -> int:
 
 
 def _decode_connect(body: bytes, packet: "Packet") -> None:
-    peer = _Peer()
-    connect = Connect(body, peer)  # type: ignore[arg-type]
-    packet["version"] = peer.version
-    packet["bridge"] = peer.bridge
+    connect = Connect(body)
+    if not connect.version:
+        raise MQTTError(UNSUPPORTED_PROTOCOL_VERSION, "%r level %d" % (connect.protocol, connect.level))
+    connect.read(_PROPERTIES if connect.version == 5 else None)
+    packet["version"] = connect.version
+    packet["bridge"] = connect.bridge
     packet["clean_start"] = connect.clean_start
     packet["keep_alive"] = connect.keep_alive
     packet["client_id"] = connect.client_id

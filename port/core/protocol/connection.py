@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from port.core.limits.rate_limit import Rate
     from port.core.sessions.session import Session
     from port.core.auth.authenticator import Identity
+    from port.core.protocol.connect_packet import Connect
     from port.core.protocol.handle_subscribe import Filters
     from port.core.protocol.mqtt5 import MQTT5
     from port.core.broker import Broker
@@ -74,6 +75,7 @@ class Connection:
     address    peer as text, `host:port`
     version    protocol level: 3, 4 or 5; 0 before CONNECT
     listener   the way it came in
+    connect    its CONNECT, until it is let in
     identity   who it is: from CONNECT on, and while open where its listener has authenticators
     held       not 0 while none of its packets are handled
     blocked    not 0 while it counts as slow
@@ -93,7 +95,7 @@ class Connection:
         "broker", "listener", "transport", "address", "state", "version", "session", "out",
         "rest", "need", "deadline", "silence", "fast", "granted", "aliases", "problem_information", "max_packet",
         "identity", "held", "rate", "blocked", "ack_after_batch", "unfinished", "owner", "before", "after", "early", "gone",
-        "bridge", "seat",
+        "bridge", "seat", "connect",
     )  # fmt: skip
 
     def __init__(self, broker: "Broker", listener: "Listener", transport: "Transport", address: str) -> None:
@@ -115,6 +117,7 @@ class Connection:
         self.problem_information = True
         self.bridge = False
         self.max_packet = 0xFFFFFFFF
+        self.connect: "Optional[Connect]" = None
         self.identity: "Optional[Identity]" = None
         self.rate: "Optional[Rate]"
         self.blocked = 0
@@ -135,7 +138,7 @@ class Connection:
         """UTF-8, empty before CONNECT."""
         if self.session is not None:
             return self.session.client_id
-        connect = None if self.identity is None else self.identity.connect
+        connect = self.connect
         return b"" if connect is None else connect.client_id
 
     @property
@@ -534,7 +537,7 @@ class Connection:
         Raises MQTTError when all such connections together keep too much, and none of another address gives way.
         """
         if self.state == AUTHENTICATING:
-            size += self.identity.connect.size  # type: ignore[union-attr]
+            size += self.connect.size  # type: ignore[union-attr]
         change = size - self.early
         if change:
             self.early = size
@@ -814,7 +817,7 @@ class Connection:
                 leave(self.seat)
                 self.seat = None
             if self.identity is not None:
-                self.identity = None  # it knows the connection: neither would go before the cycle collector comes
+                self.connect = self.identity = None  # it knows the connection: neither would go before the cycle collector comes
 
     def lost(self, text: str = "connection lost") -> None:
         """The host found the connection gone. What it has sent before, which may be a DISCONNECT, is handled first."""

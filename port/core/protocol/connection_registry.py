@@ -26,7 +26,7 @@ from port.core.limits.sweep import Sweep
 from port.core.sessions.session import Session
 from port.core.acl import client_policy
 from port.core.protocol.connection import Connection
-from port.core.protocol.handle_connect import NO_PLACE, attempt_over
+from port.core.protocol.handle_connect import NO_PLACE
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class ConnectionRegistry:
                 broker.watchers.tell("taken_over" if code == SESSION_TAKEN_OVER else "disconnected", session)
         try:
             if conn.identity is not None:
-                attempt_over(conn.identity, False)
+                conn.identity.end_attempt(False)
             measures = broker.counters.measures
             if measures is not None:
                 measures.went(conn, code, was_open)

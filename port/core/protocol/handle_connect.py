@@ -33,6 +33,7 @@ from port.core.messages.message import Message
 from port.core.routing.router import check_name
 from port.core.auth.authenticator import PENDING, Identity
 from port.core.acl.client_policy import client_options, find_access, set_access
+from port.core.protocol.connect_packet import Connect
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -47,123 +48,39 @@ if TYPE_CHECKING:
     from port.core.protocol.connection import Connection
     from port.core.protocol.mqtt5 import MQTT5
 
-_CLEAN_START = const(0x02)
-_WILL = const(0x04)
-_WILL_QOS = const(0x18)
-_WILL_RETAIN = const(0x20)
-_PASSWORD = const(0x40)
-_USER_NAME = const(0x80)
 _TIGHT = const(2)  # Memory.shortage at which who has a session may come back still
 NO_PLACE = "above owner_share"
 _BRIDGE_STATES = b"$SYS/broker/connection/"  # where mosquitto's bridges have their will
 _NO_MQTT_5 = b"\x20\x03\x00\x84\x00"  # CONNACK in MQTT 5: Unsupported Protocol Version
 
 
-class Connect:
-    """A parsed CONNECT packet.
-
-    will          Message or None; `will_delay` in s
-    expiry        session expiry interval asked for, s; MQTT 3.x asks for none or for ever
-    properties    of MQTT 5, decoded; empty for MQTT 3.x
-    assigned      True when the broker made up the client id
-    size          bytes it came in
-    """
-
-    def __init__(self, body: bytes, conn: "Connection") -> None:
-        """Parse; sets conn.version as soon as it is known. Raises MQTTError."""
-        reader = Reader(body)
-        self.size = reader.end
-        protocol = reader.binary()
-        level = reader.u8()
-        conn.bridge = level > 127  # a custom of mosquitto's
-        _check_protocol(conn, protocol, level & 0x7F)
-        version = conn.version
-        flags = reader.u8()
-        if version == 3:  # where bit 0 is not used, nor what a will that is not there would be like
-            flags &= ~1 if flags & _WILL else ~(1 | _WILL_QOS | _WILL_RETAIN)
-        if flags & 1:  # [MQTT-3.1.2-3]
-            raise MQTTError(MALFORMED_PACKET, "reserved connect flag set")
-        self.clean_start = flags & _CLEAN_START != 0
-        self.keep_alive = reader.u16()
-        self.expiry = 0 if self.clean_start else 0xFFFFFFFF
-        self.properties: "Properties" = {}
-        mqtt5 = conn.broker.mqtt5 if version == 5 else None
-        if mqtt5 is not None:
-            mqtt5.read_connect(self, reader)
-        self.client_id = _client_id(reader)
-        self.assigned = False
-        self.undecided()
-        self.extra: "Optional[Properties]" = None  # what authentication adds to the CONNACK
-        self.will: "Optional[Message]" = None
-        self.will_delay = 0
-        qos = (flags & _WILL_QOS) >> 3
-        if flags & _WILL:
-            self._read_will(reader, mqtt5, qos, flags & _WILL_RETAIN != 0)
-        elif flags & (_WILL_QOS | _WILL_RETAIN):  # [MQTT-3.1.2-11] [MQTT-3.1.2-13]
-            raise MQTTError(MALFORMED_PACKET, "will flags without a will")
-        if flags & _PASSWORD and not flags & _USER_NAME and version != 5:  # 3.1.1 [MQTT-3.1.2-22]
-            raise MQTTError(MALFORMED_PACKET, "password without a user name")
-        self.user: "Optional[bytes]" = reader.string() if flags & _USER_NAME and (version != 3 or reader.left()) else None
-        # MQTT 3.1 allows the flags without what they announce, as clients of its predecessor had it.
-        self.password: "Optional[bytes]" = reader.binary() if flags & _PASSWORD and (version != 3 or reader.left()) else None
-        if reader.left():
-            raise MQTTError(MALFORMED_PACKET, "CONNECT too long")
-
-    def undecided(self) -> None:
-        """The authorizer's answers so far count no more."""
-        self.may_leave_will = False
-        self.judged: "Optional[Judged]" = None  # the subscriptions of the session to be resumed
-
-    def held_to(self, options: "Options") -> int:
-        """The keep alive in force, s. An MQTT 5 client is told a shorter one than its own; others may be inactive no longer, either."""
-        longest = options.max_keep_alive
-        return longest if longest and not 0 < self.keep_alive <= longest else self.keep_alive
-
-    def _read_will(self, reader: Reader, mqtt5: "Optional[MQTT5]", qos: int, retain: bool) -> None:
-        if qos == 3:  # [MQTT-3.1.2-12]
-            raise MQTTError(MALFORMED_PACKET, "will QoS 3")
-        # Until the will is published, `expires` holds the interval itself, ms.
-        properties, expires = (b"", None) if mqtt5 is None else mqtt5.read_will(self, reader)
-        name = reader.string()
-        payload = reader.binary()
-        if not valid_name(name):
-            raise MQTTError(MALFORMED_PACKET, "invalid will topic")
-        self.will = Message(name, payload, qos, retain, properties, expires)
-
-
-def _check_protocol(conn: "Connection", protocol: bytes, level: int) -> None:
-    if protocol != b"MQTT" and protocol != b"MQIsdp":  # [MQTT-3.1.2-1]
-        raise MQTTError(MALFORMED_PACKET, "unknown protocol")
-    known = level == 3 if protocol == b"MQIsdp" else level == 4 or level == 5
-    known = known and level in conn.options.accept_protocol_versions
-    if level == 3 or level == 4:
-        conn.version = level if known else 4
-    elif known and conn.broker.find_mqtt5() is not None:
+def _settle_version(conn: "Connection", connect: Connect) -> None:
+    """Speak the version that the client asked for. Raises MQTTError where that is not to be [MQTT-3.1.2-2]."""
+    version = connect.version if connect.version in conn.options.accept_protocol_versions else 0
+    if connect.level == 3 or connect.level == 4:
+        conn.version = version or 4
+    elif version and conn.broker.find_mqtt5() is not None:
         conn.version = 5
     else:
         conn.reply(_NO_MQTT_5)
-        known = False
-    if not known:  # [MQTT-3.1.2-2]
-        raise MQTTError(UNSUPPORTED_PROTOCOL_VERSION, "%s level %d" % (str(protocol, "utf-8"), level))
-
-
-def _client_id(reader: Reader) -> bytes:
-    client_id = reader.binary()
-    if not is_utf8(client_id):  # [MQTT-3.1.3-4]
-        raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "client id is not valid UTF-8")
-    return client_id
+        version = 0
+    if not version:
+        raise MQTTError(UNSUPPORTED_PROTOCOL_VERSION, "%s level %d" % (str(connect.protocol, "utf-8"), connect.level))
 
 
 def handle_connect(conn: "Connection", body: bytes) -> None:
     """Handle the first packet of a connection [MQTT-3.1.4-1] [MQTT-3.1.4-2]."""
     broker = conn.broker
-    connect = Connect(body, conn)
+    connect = Connect(body)
+    conn.bridge = connect.bridge
+    _settle_version(conn, connect)
+    mqtt5 = broker.mqtt5 if conn.version == 5 else None
+    connect.read(mqtt5)
     mount = conn.listener.mount
     if connect.will is not None and mount is not None:
         connect.will.name = mount.name(connect.will.name)
-    connect.user = connect.user or None  # an empty name is nobody's
-    conn.identity = identity = Identity(conn, connect)
-    mqtt5 = broker.mqtt5 if conn.version == 5 else None
+    conn.connect = connect
+    conn.identity = identity = Identity(conn, connect.user or None, connect.password)  # an empty name is nobody's
     if mqtt5 is not None:
         mqtt5.begin(conn, connect)
     if not connect.client_id:
@@ -175,7 +92,7 @@ def handle_connect(conn: "Connection", body: bytes) -> None:
         connect.assigned = True
     _check_length(conn, connect)
     conn.state = AUTHENTICATING
-    if must_wait(identity):
+    if identity.must_wait():
         raise MQTTError(BANNED, "max_auth_failures reached")
     if mqtt5 is None or not mqtt5.authenticates(conn, connect):
         decided(conn, identity.decide())
@@ -190,60 +107,10 @@ def _check_length(conn: "Connection", connect: Connect) -> None:
 def decided(conn: "Connection", code: int) -> None:
     """The authenticators have decided, or the one that was asked is still thinking. Raises MQTTError."""
     if code == PENDING:
-        begin(conn.identity)  # type: ignore[arg-type]
+        conn.identity.begin_attempt()  # type: ignore[union-attr]
         conn.hold(ASKING)
     else:
         authenticated(conn, code)
-
-
-def _who(identity: Identity) -> "Any":
-    """What port.core.limits.login_attempts knows somebody by who tries to come in, or again."""
-    connect = identity.connect
-    user = identity.user if connect is None else connect.user
-    return identity.broker.attempts.find(identity.address, user, identity.client_id)
-
-
-def must_wait(identity: Identity) -> bool:
-    """Whether somebody is not even asked for his password, which is counted."""
-    broker = identity.broker
-    who = _who(identity) if broker.attempts.addresses else None
-    if who is None or not broker.attempts.wait(who, broker.clock()):
-        return False
-    broker.counters.auth_blocked += 1
-    return True
-
-
-def begin(identity: Identity) -> None:
-    """It takes time to find out whether somebody may come in: the attempt counts already."""
-    if identity.attempt is None:
-        who = _who(identity)
-        if who is not None:
-            identity.attempt = identity.broker.attempts.begin(who, identity.broker.clock())
-
-
-def failed(conn: "Connection", code: int) -> None:
-    """Authentication has come to `code`: count it, and remember who does not know the password."""
-    conn.broker.counters.auth_failed += 1
-    if code in (BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED, BAD_AUTHENTICATION_METHOD):
-        begin(conn.identity)  # type: ignore[arg-type]
-        attempt_over(conn.identity, True)  # type: ignore[arg-type]
-
-
-def succeeded(identity: Identity) -> None:
-    """Authentication has let somebody in."""
-    attempt_over(identity, False)
-    if identity.listener.authenticators:
-        who = _who(identity)
-        if who is not None:
-            identity.broker.attempts.succeed(who)
-
-
-def attempt_over(identity: Identity, failed: bool) -> None:
-    """An attempt that may have begun has failed; or it has not, it is not decided, or nobody has heard how: it does not count."""
-    begun = identity.attempt
-    if begun is not None:
-        identity.attempt = None
-        identity.broker.attempts.over(begun, identity.broker.clock(), failed)
 
 
 def _check_will(will: Message, options: "Options") -> None:
@@ -263,7 +130,7 @@ def _may_leave_will(conn: "Connection", will: Message, access: "Optional[Access]
     """False while the authorizer is being asked. Raises MQTTError when the will is not allowed."""
     if access is None:
         return True
-    connect: Connect = conn.identity.connect  # type: ignore[union-attr, assignment]
+    connect: Connect = conn.connect  # type: ignore[assignment]
     if connect.may_leave_will:
         return True
     verdict = access.judge(will, conn.broker.clock())
@@ -280,7 +147,7 @@ def _may_resume(conn: "Connection", session: "Session", access: "Optional[Access
     """Judge the subscriptions of a session that was another connection's; False while that takes turns, or is asked for."""
     if access is None or access is session.access:
         return True
-    connect: Connect = conn.identity.connect  # type: ignore[union-attr, assignment]
+    connect: Connect = conn.connect  # type: ignore[assignment]
     judged = connect.judged
     if judged is None or judged.session is not session:
         from port.core.acl.resume_check import Judged
@@ -302,11 +169,11 @@ def authenticated(conn: "Connection", code: int) -> None:
     if conn.state != AUTHENTICATING:
         return  # it has gone meanwhile
     identity: Identity = conn.identity  # type: ignore[assignment]
-    connect: Connect = identity.connect  # type: ignore[assignment]
+    connect: Connect = conn.connect  # type: ignore[assignment]
     if code != SUCCESS:
-        failed(conn, code)
+        identity.failed(code)
         raise MQTTError(code, "connection refused")
-    succeeded(identity)
+    identity.succeeded()
     identity.user = identity.user or None
     if conn.listener.options.use_username_as_clientid:
         if identity.user is None:
@@ -448,7 +315,7 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     """Settle what this connection's CONNECT asked for on connection and session."""
     identity: Identity = conn.identity  # type: ignore[assignment]
     options = identity.options
-    identity.connect = None
+    conn.connect = identity.credentials = None
     session.set_options(options)
     conn.session = session
     conn.state = OPEN

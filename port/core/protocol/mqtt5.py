@@ -6,7 +6,7 @@ serves MQTT 3.1 and 3.1.1.
 
 from port.core import const
 from port.core.constants import OPEN
-from port.core.wire.codec import AUTH, CONNECT, DISCONNECT, PUBCOMP, PUBLISH, PUBREL, SUBSCRIBE, Reader, packet, u16, u32, varint
+from port.core.wire.codec import AUTH, DISCONNECT, PUBCOMP, PUBLISH, PUBREL, SUBSCRIBE, Reader, packet, u16, u32, varint
 from port.core.wire.properties import (
     ASSIGNED_CLIENT_IDENTIFIER,
     AUTHENTICATION_DATA,
@@ -19,7 +19,6 @@ from port.core.wire.properties import (
     REQUEST_PROBLEM_INFORMATION,
     REQUEST_RESPONSE_INFORMATION,
     RESPONSE_INFORMATION,
-    RESPONSE_TOPIC,
     RETAIN_AVAILABLE,
     SERVER_KEEP_ALIVE,
     SERVER_REFERENCE,
@@ -31,9 +30,6 @@ from port.core.wire.properties import (
     TOPIC_ALIAS_MAXIMUM,
     USER_PROPERTY,
     WILDCARD_SUBSCRIPTION_AVAILABLE,
-    WILL,
-    WILL_DELAY_INTERVAL,
-    decode,
     encode,
     encode_all,
 )
@@ -54,10 +50,10 @@ from port.core.wire.reason_codes import (
     USE_ANOTHER_SERVER,
     MQTTError,
 )
-from port.core.wire.topics import has_wildcard
 from port.core.routing.router import check_name
 from port.core.auth.authenticator import checked_answer
-from port.core.protocol.handle_connect import authenticated, begin, failed
+from port.core.protocol.handle_connect import authenticated
+from port.core.protocol.property_reader import PropertyReader, check_response_topic
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -69,15 +65,13 @@ if TYPE_CHECKING:
     from port.core.sessions.session import Session
     from port.core.auth.authenticator import Authenticator, Identity
     from port.core.protocol.connection import Connection
-    from port.core.protocol.handle_connect import Connect
+    from port.core.protocol.connect_packet import Connect
     from port.core.broker import Broker
 
     # topic alias (-1: none), message expiry interval in s or None, and the properties to forward
     Parsed = tuple[int, "Optional[int]", bytes]
 
-# What a byte of properties costs, and a step of enhanced authentication, in the units of Turns.limit.
-_PARSED = const(2)
-_EXCHANGED = const(40)
+_EXCHANGED = const(40)  # what a step of enhanced authentication costs, in the units of Turns.limit
 _CACHED_SIZE = const(256)  # longest property block worth remembering, bytes
 # Reason codes a client may send, MQTT 5 clauses 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1, 3.14.2.1.
 _ACK_CODES = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
@@ -85,34 +79,15 @@ _RELEASE_CODES = b"\x00\x92"
 _DISCONNECT_CODES = b"\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99"
 
 
-class MQTT5:
+class MQTT5(PropertyReader):
     """What a broker asks about a connection or session of MQTT 5. All that reads packets raises MQTTError."""
 
     def __init__(self, broker: "Broker") -> None:
+        super().__init__(broker.options, broker.turns)
         self.cache: "dict[bytes, Parsed]" = {}  # property blocks of PUBLISH packets
         self._broker = broker
 
-    def _decode(self, reader: Reader, kind: int) -> "Properties":
-        """The properties of a packet from a client, which take time."""
-        start = reader.pos
-        properties = decode(reader, kind, self._broker.options.max_user_properties)
-        self._broker.turns.spent += _PARSED * (reader.pos - start)
-        return properties
-
     # -- CONNECT and CONNACK -----------------------------------------------------------------
-
-    def read_connect(self, connect: "Connect", reader: Reader) -> None:
-        """The properties of a CONNECT."""
-        connect.properties = properties = self._decode(reader, CONNECT)
-        connect.expiry = properties.get(SESSION_EXPIRY_INTERVAL, 0)
-
-    def read_will(self, connect: "Connect", reader: Reader) -> "tuple[bytes, Optional[int]]":
-        """The properties of the will in it: (those to forward, message expiry interval in ms)."""
-        properties = self._decode(reader, WILL)
-        _check_response_topic(properties)
-        connect.will_delay = properties.pop(WILL_DELAY_INTERVAL, 0)
-        interval = properties.pop(MESSAGE_EXPIRY_INTERVAL, None)
-        return encode_all(properties), None if interval is None else interval * 1000
 
     def begin(self, conn: "Connection", connect: "Connect") -> None:
         """What counts before the client is let in."""
@@ -177,7 +152,7 @@ class MQTT5:
                 conn.identity.authenticator = authenticator  # type: ignore[union-attr]
                 _exchange(conn, connect.properties.get(AUTHENTICATION_DATA))
                 return True
-        failed(conn, BAD_AUTHENTICATION_METHOD)
+        conn.identity.failed(BAD_AUTHENTICATION_METHOD)  # type: ignore[union-attr]
         raise MQTTError(BAD_AUTHENTICATION_METHOD, "unknown authentication method")  # [MQTT-4.12.0-1]
 
     def auth(self, conn: "Connection", first: int, body: bytes) -> None:
@@ -188,7 +163,7 @@ class MQTT5:
         reader = Reader(body)
         code = reader.u8() if body else SUCCESS
         properties = self.rest(reader, AUTH)
-        under_way = identity.connect is not None or identity.renewing
+        under_way = conn.connect is not None or identity.renewing
         if code != (CONTINUE_AUTHENTICATION if under_way else RE_AUTHENTICATE):
             raise MQTTError(PROTOCOL_ERROR, "reason code 0x%02x in AUTH" % code)
         if properties.get(AUTHENTICATION_METHOD) != identity.authenticator.method:  # type: ignore[union-attr]
@@ -199,7 +174,7 @@ class MQTT5:
 
     def rest(self, reader: Reader, kind: int) -> "Properties":
         """The properties with which a packet ends, or may end."""
-        properties = self._decode(reader, kind) if reader.left() else {}
+        properties = self.decode(reader, kind) if reader.left() else {}
         if reader.left():
             raise MQTTError(MALFORMED_PACKET, "packet too long")
         return properties
@@ -214,7 +189,7 @@ class MQTT5:
 
     def subscribing(self, conn: "Connection", reader: Reader, kind: int) -> int:
         """The properties of a SUBSCRIBE or UNSUBSCRIBE: the subscription identifier, or 0."""
-        properties = self._decode(reader, kind)
+        properties = self.decode(reader, kind)
         identifier: int = properties.get(SUBSCRIPTION_IDENTIFIER, 0) if kind == SUBSCRIBE else 0
         if identifier and not conn.options.subscription_identifiers:
             raise MQTTError(SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, "subscription_identifiers is false")
@@ -252,14 +227,14 @@ class MQTT5:
         start = reader.pos
         if size > _CACHED_SIZE:
             reader.pos = at
-            parsed = _parse(self._decode(reader, PUBLISH), body[start : start + size])
+            parsed = _parse(self.decode(reader, PUBLISH), body[start : start + size])
             return start + size, parsed[0], parsed[1], parsed[2]
         raw = reader.take(size)
         cache = self.cache
         known = cache.get(raw)
         if known is None:
             reader.pos = at
-            known = _parse(self._decode(reader, PUBLISH), raw)
+            known = _parse(self.decode(reader, PUBLISH), raw)
             if len(cache) >= self._broker.options.route_cache:
                 cache.clear()
             cache[raw] = known
@@ -377,17 +352,17 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
     if code == SUCCESS and conn.state == OPEN and identity.user != conn.session.user:  # type: ignore[union-attr]
         code = NOT_AUTHORIZED  # the session is nobody else's
     if code >= 0x80:
-        failed(conn, code)
+        identity.failed(code)
         raise MQTTError(code, "authentication failed")  # [MQTT-4.12.0-4] [MQTT-4.12.1-2]
     properties: "Properties" = {AUTHENTICATION_METHOD: authenticator.method}
     if answer is not None:
         properties[AUTHENTICATION_DATA] = answer
     if code == SUCCESS and conn.state != OPEN:
-        identity.connect.extra = properties  # type: ignore[union-attr]
+        conn.connect.extra = properties  # type: ignore[union-attr]
         authenticated(conn, code)
         return
     if conn.state != OPEN:
-        begin(identity)
+        identity.begin_attempt()
     else:  # a re-authentication goes on, or has come to its end
         identity.renewing = code == CONTINUE_AUTHENTICATION
     conn.reply(packet(0xF0, bytes((code,)) + encode(properties)))  # [MQTT-4.12.0-2]
@@ -401,18 +376,12 @@ def _parse(found: "Properties", raw: bytes) -> "Parsed":
     """The properties of a PUBLISH; `raw` are the same as they came, without their length."""
     if SUBSCRIPTION_IDENTIFIER in found:  # [MQTT-3.3.4-6]
         raise MQTTError(PROTOCOL_ERROR, "subscription identifier from a client")
-    _check_response_topic(found)
+    check_response_topic(found)
     alias = found.pop(TOPIC_ALIAS, -1)
     interval: "Optional[int]" = found.pop(MESSAGE_EXPIRY_INTERVAL, None)
     if alias < 0 and interval is None:
         return alias, interval, raw
     return alias, interval, encode_all(found)
-
-
-def _check_response_topic(properties: "Properties") -> None:
-    topic = properties.get(RESPONSE_TOPIC)
-    if topic is not None and (not topic or has_wildcard(topic)):  # [MQTT-3.3.2-14]
-        raise MQTTError(PROTOCOL_ERROR, "invalid response topic")
 
 
 def _reference(conn: "Connection", code: int, *codes: int) -> "Properties":

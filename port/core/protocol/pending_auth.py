@@ -65,9 +65,10 @@ def authorized(conn: "Connection", action: int, topic: bytes, verdict: "Any", tt
 def reconsider(conn: "Connection") -> None:
     """Rights and authenticators have changed: whether the client may come in is decided by the new ones."""
     identity = conn.identity
-    if conn.state != AUTHENTICATING or identity is None or identity.connect is None:
+    connect = conn.connect
+    if conn.state != AUTHENTICATING or identity is None or connect is None:
         return
-    identity.connect.undecided()
+    connect.undecided()
     if identity.enhanced:
         if identity.authenticator not in conn.listener.authenticators:
             conn.fail(MQTTError(NOT_AUTHORIZED, "the authentication method is not there any more"))
@@ -75,7 +76,7 @@ def reconsider(conn: "Connection") -> None:
     elif conn.held & ASKING and not identity.current:
         # From the first one on; the answer that is under way is for nobody.
         attempt = identity.attempt
-        conn.identity = identity = Identity(conn, identity.connect)
+        conn.identity = identity = Identity(conn, connect.user or None, connect.password)
         identity.attempt = attempt
         _go_on(conn, identity.decide)
         return

@@ -57,7 +57,7 @@ def renew_all(broker: "Broker") -> None:
     for session in sessions:
         _enforce(broker, session)
     for conn in list(broker.connections):
-        if conn.identity is not None and conn.identity.connect is not None:
+        if conn.connect is not None:
             from port.core.protocol.pending_auth import reconsider
 
             reconsider(conn)

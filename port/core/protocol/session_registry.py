@@ -279,9 +279,7 @@ class SessionRegistry:
         """A new subscription is to get the retained messages it matches: the session's `pump` sends them, after those of others."""
         if session.replay is None:
             if session.store_id:
-                from port.core.storage.session_replay import KeptReplay
-
-                session.replay = KeptReplay(session)
+                session.replay = self._broker.journal.new_replay(session)
             else:
                 from port.core.routing.retained_replay import Replay
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from port.core.sessions.session import Entry, Session
     from port.core.protocol.connection import Connection
+    from port.core.storage.session_replay import KeptReplay
     from port.core.storage.store import Record, Store
     from port.core.broker import Broker
 
@@ -133,6 +134,12 @@ class SessionJournal(Journal):
             due = session.replay is not None and session.replay.owes(topic_filter)
             value = subscription_value(options | DUE if due else options)
         self.put(SUBSCRIPTION + u32(session.store_id) + topic_filter, value)
+
+    def new_replay(self, session: "Session") -> "KeptReplay":
+        """Retained messages for new subscriptions of a session that is stored."""
+        from port.core.storage.session_replay import KeptReplay
+
+        return KeptReplay(session)
 
     def replayed(self, session: "Session", sent: "list[bytes]") -> int:
         """A kept session is being sent retained messages: a filter and names, to which more may be added in this batch.

@@ -19,7 +19,6 @@ from port.core import const
 from port.core.wire.reason_codes import AWAY_ADDRESS, AWAY_ANONYMOUS, AWAY_CONNECTIONS, SERVER_BUSY, SERVER_UNAVAILABLE, SUCCESS
 from port.core.limits.ip_address import is_loopback
 from port.core.auth.authenticator import PENDING, Identity, may_be_anonymous
-from port.core.protocol.handle_connect import begin, attempt_over, failed, must_wait, succeeded
 from port.core.web.http import HTTPError, head, leads_here, parse, unauthorized
 
 TYPE_CHECKING = const(0)
@@ -68,16 +67,6 @@ def may_ask(listener: "Listener", address: str) -> bool:
     return bool(listener.authenticators) or is_loopback(address) or may_be_anonymous(listener, address)
 
 
-class _Credentials:
-    """User name and password, as of a CONNECT."""
-
-    def __init__(self, given: "Optional[tuple[bytes, bytes]]") -> None:
-        self.user: "Optional[bytes]" = None
-        self.password: "Optional[bytes]" = None
-        if given is not None:
-            self.user, self.password = given
-
-
 _GET = (b"GET", b"HEAD")
 # What a piece of a page costs, in the units of Turns.limit; an empty one stands for a client that was counted.
 _PIECE = const(8)
@@ -90,8 +79,11 @@ class InfoConnection:
     done  True when it was answered, or is lost
     """
 
+    client_id = b""
+    session = None
+
     __slots__ = (
-        "broker", "listener", "address", "transport", "identity", "client_id", "done", "_names", "_peer", "_held", "_request",
+        "broker", "listener", "address", "transport", "identity", "done", "_names", "_peer", "_held", "_request",
         "_pieces", "_found", "_fields",
     )  # fmt: skip
 
@@ -104,7 +96,6 @@ class InfoConnection:
         self.address = address
         self.transport = host
         self.identity: "Optional[Identity]" = None
-        self.client_id = b""
         self.done = False
         self._names = names
         self._peer = peer
@@ -136,7 +127,7 @@ class InfoConnection:
         """The socket is closed; no answer is wanted any more."""
         self.done = True
         if self.identity is not None:
-            attempt_over(self.identity, False)
+            self.identity.end_attempt(False)
         if self._peer is not None:
             self.broker.connection_registry.peers.leave(self._peer)
             self._peer = None
@@ -145,6 +136,9 @@ class InfoConnection:
     def knows(self, identity: "Identity") -> bool:
         """See Connection.knows."""
         return self.identity is identity and not self.done
+
+    def authorized(self, action: int, topic: bytes, verdict: "Any", ttl: int) -> None:
+        """No ACL holds here: nobody was asked."""
 
     def authenticated(self, code: "Optional[int]") -> None:
         """See Identity.authenticated. Who was asked before a reload, and is not asked now, admits nobody."""
@@ -159,7 +153,7 @@ class InfoConnection:
             if request.path != b"/healthz" or not is_loopback(self.address):
                 code = self._decide(request) if code is None else code
                 if code == PENDING:
-                    begin(self.identity)  # type: ignore[arg-type]
+                    self.identity.begin_attempt()  # type: ignore[union-attr]
                     return
                 self._admit(code)
             self._begin(request)
@@ -215,17 +209,16 @@ class InfoConnection:
         from port.core.monitor.refusals import named
 
         identity = self.identity
-        connect = None if identity is None else identity.connect
-        user = None if connect is None else connect.user
+        user = None if identity is None else identity.said_user
         level = 1 if error.status == 401 and not user or error.status in (404, 405) else 2
         who = named(b"", user, self.address)
         self.broker.client_log.line(level, self.address, "%s: page refused: %s (listener %s)", who, error.told(), self.listener.id)
 
     def _decide(self, request: "Request") -> int:
         if self.identity is None:
-            credentials = _Credentials(request.credentials())
-            identity = Identity(self, credentials)  # type: ignore[arg-type]
-            if credentials.user is not None and must_wait(identity):
+            user, password = request.credentials() or (None, None)
+            identity = Identity(self, user, password)
+            if user is not None and identity.must_wait():
                 raise HTTPError(429, "max_auth_failures reached")
             self.identity = identity
         return self.identity.decide()
@@ -235,10 +228,10 @@ class InfoConnection:
         identity: Identity = self.identity  # type: ignore[assignment]
         if code == SUCCESS:
             if identity.authenticator is not None:
-                succeeded(identity)
+                identity.succeeded()
             return
-        if identity.connect.user is not None:  # type: ignore[union-attr]
-            failed(self, code)  # type: ignore[arg-type]
+        if identity.said_user is not None:
+            identity.failed(code)
         if code in (SERVER_BUSY, SERVER_UNAVAILABLE):
             raise HTTPError(503, "try again later")
         if not self.listener.authenticators:
@@ -250,7 +243,7 @@ class InfoConnection:
         self._pieces = None
         self._found = []
         if self.identity is not None:
-            attempt_over(self.identity, False)
+            self.identity.end_attempt(False)
         self.transport.answer(chunks)
 
 

@@ -44,8 +44,8 @@ def fields(text: str, args: Any) -> dict[str, Any]:
     for mark, value in zip(_MARK.finditer(text), args, strict=False):
         if isinstance(value, (Connection, Session)):
             session = value.session if isinstance(value, Connection) else value
-            connect = value.identity.connect if isinstance(value, Connection) and value.identity is not None else None
-            user = connect.user if connect is not None else None if session is None else session.user
+            identity = value.identity if isinstance(value, Connection) else None
+            user = identity.said_user if identity is not None else None if session is None else session.user
             found.update(client_id=shown(value.client_id) if value.client_id else "", address=value.address, listener=value.listener.id)
             if user:
                 found["user"] = shown(user)
