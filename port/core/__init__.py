@@ -7,8 +7,11 @@ small interfaces (transport, store, log) through which it calls its host.
 
 TYPE_CHECKING = False  # subset: ok, const is made below
 if TYPE_CHECKING:
+    from typing import TypeVar
 
-    def const(value: int) -> int: ...
+    _Number = TypeVar("_Number", bound=int)
+
+    def const(value: _Number) -> _Number: ...
 else:
     try:
         from micropython import const

@@ -407,21 +407,18 @@ class Broker:
     # -- for the host to override: port.core.transport.Host -----------------------------------------
 
     def wake(self, ms: int = 0) -> None:
-        """There is work to do; a host sees to it that `work` is called soon, or in so many ms."""
+        """See Host."""
 
     def commit_soon(self) -> None:
-        """There is something to store; a host may wait until more has come, then it calls `journal.commit`."""
+        """See Host: here it is stored at once."""
         self.journal.commit()
 
     def out_of_memory(self) -> None:
-        """Memory has run out, and a client is disconnected for it; the next tick goes on with what was left undone.
-
-        A host may add that it frees what it has put by for this.
-        """
+        """Memory has run out, and a client is disconnected for it; the next tick goes on with what was left undone. See Host."""
         self.session_registry.unsettled = True
 
     def drop_slowest(self) -> bool:
-        """Memory is short: end the connection of who leaves most unread; False when nobody does. For hosts that know."""
+        """See Host: here nobody knows."""
         return False
 
     def _count(self, size: int) -> bytes:

@@ -2,6 +2,25 @@
 
 from port.core import const
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Literal
+
+    ENTRY_MESSAGE: Literal[0]
+    ENTRY_FLAGS: Literal[1]
+    ENTRY_IDENTIFIERS: Literal[2]
+    ENTRY_GROUP: Literal[3]
+    ENTRY_KEY: Literal[4]
+    RECORD_NAME: Literal[0]
+    RECORD_QOS: Literal[2]
+    RECORD_PAYLOAD: Literal[1]
+    RECORD_PROPERTIES: Literal[3]
+    RECORD_EXPIRES: Literal[4]
+    RECORD_SOURCE: Literal[5]
+    RECORD_HOLDER: Literal[6]
+    WILL_MESSAGE: Literal[0]
+    WILL_DELAY: Literal[1]
+
 # Connection.state: none of its packets came yet; an authenticator thinks or talks to the client; a session is attached; over.
 NEW = const(0)
 AUTHENTICATING = const(1)
@@ -31,3 +50,23 @@ ALLOWED = const(6)  # QoS 2, retained
 QOS = const(3)
 NO_LOCAL = const(4)
 RETAIN_AS_PUBLISHED = const(8)
+
+# Fields of an entry, a message in flight or queued for one receiver: see port.core.sessions.session.
+ENTRY_MESSAGE = const(0)
+ENTRY_FLAGS = const(1)
+ENTRY_IDENTIFIERS = const(2)
+ENTRY_GROUP = const(3)
+ENTRY_KEY = const(4)
+
+# Fields of a retained message's record: see port.core.messages.retained.
+RECORD_NAME = const(0)
+RECORD_PAYLOAD = const(1)
+RECORD_QOS = const(2)
+RECORD_PROPERTIES = const(3)
+RECORD_EXPIRES = const(4)
+RECORD_SOURCE = const(5)
+RECORD_HOLDER = const(6)
+
+# Fields of Session.will.
+WILL_MESSAGE = const(0)
+WILL_DELAY = const(1)  # s

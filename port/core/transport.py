@@ -1,4 +1,4 @@
-"""What a connection needs of its host: types alone, nothing of it is there at run time."""
+"""What a connection and the broker need of their host: types alone, nothing of it is there at run time."""
 
 from port.core import const
 
@@ -32,4 +32,31 @@ if TYPE_CHECKING:
 
         def certificate(self) -> "Optional[dict[str, Any]]":
             """What a verified client certificate says: {"cn": str or None, "san": [str, ...], "der": all of it}; or None."""
+            ...
+
+    class Host(Protocol):
+        """What the broker asks of the program that runs it; Broker has these methods, and a Server overrides them.
+
+        A host calls Broker.open_store at its start, accept_connection for each client, and Connection.take with what a client
+        sends; `flush` after that, `work` when it was woken, `tick` once a second; disconnect_all at its end.
+        """
+
+        def wake(self, ms: int = 0) -> None:
+            """There is work: call `work` soon, or in so many ms, and `flush` after it. Without a host nothing happens."""
+            ...
+
+        def commit_soon(self) -> None:
+            """There is something to store: call `journal.commit`, at once or when more has come."""
+            ...
+
+        def out_of_memory(self) -> None:
+            """Memory has run out: free what was put by for this. Call Broker.out_of_memory, too."""
+            ...
+
+        def drop_slowest(self) -> bool:
+            """Memory is short: end the connection of the client that leaves most unread. False where none does."""
+            ...
+
+        def random(self, size: int) -> bytes:
+            """So many bytes that nobody can guess."""
             ...

@@ -10,7 +10,20 @@ whose rules come out the same share one. Decisions on topic names are remembered
 """
 
 from port.core import const
-from port.core.constants import ALLOWED, DENIED, MAY_PUBLISH, MAY_RECEIVE, MAY_RETAIN, MAY_SUBSCRIBE, UNDECIDED
+from port.core.constants import (
+    ALLOWED,
+    DENIED,
+    ENTRY_GROUP,
+    ENTRY_MESSAGE,
+    MAY_PUBLISH,
+    MAY_RECEIVE,
+    MAY_RETAIN,
+    MAY_SUBSCRIBE,
+    RECORD_NAME,
+    RECORD_QOS,
+    RECORD_SOURCE,
+    UNDECIDED,
+)
 from port.core.wire.topics import has_wildcard, is_shared, levels_match, matches, valid_filter
 from port.core.limits.turns import Turns
 from port.core.messages import topic_trie
@@ -328,8 +341,8 @@ class Access:
         queue: "Any" = session.queue or ()
         session.broker.turns.spent += _WAITING * len(queue)
         for entry in queue:
-            name = entry[0].name
-            if self.receive(name) < 0 or came is not None and entry[3] is None and came.through_lost(name):
+            name = entry[ENTRY_MESSAGE].name
+            if self.receive(name) < 0 or came is not None and entry[ENTRY_GROUP] is None and came.through_lost(name):
                 refused.append(entry)
         if refused:
             gone = 0
@@ -345,11 +358,12 @@ class Access:
                 session.replay.drop(came.lost)
             for packet_id in list(session.inflight):
                 sent = session.sent(packet_id)
-                if sent[0] is not None and sent[3] is None and came.through_lost(sent[0].name):
+                message = sent[ENTRY_MESSAGE]
+                if message is not None and sent[ENTRY_GROUP] is None and came.through_lost(message.name):
                     session.land(packet_id, sent)
-        shared = [entry for entry in refused if entry[3] is not None]
+        shared = [entry for entry in refused if entry[ENTRY_GROUP] is not None]
         if shared:
-            shared[0][3].hand_over(shared, session)
+            shared[0][ENTRY_GROUP].hand_over(shared, session)
 
     def _decide(self, action: int, name: bytes) -> int:
         verdict = _first(self.acl.turns, self.entries, action, name)
@@ -450,7 +464,7 @@ def source_of(sender: "Session", message: "Message", old: "Optional[Record]") ->
     if access is None or access.rules is not None or access.authorizer is not None or access.judge(message, 0) < 0:
         return None
     source = (sender.user, sender.client_id, sender.address, sender.listener.id)
-    return old[5] if old is not None and old[5] == source else source
+    return old[RECORD_SOURCE] if old is not None and old[RECORD_SOURCE] == source else source
 
 
 def may_still(broker: "Broker", record: "Record", source: "Source") -> bool:
@@ -467,4 +481,4 @@ def may_still(broker: "Broker", record: "Record", source: "Source") -> bool:
         if source[0] is not None or not may_be_anonymous(listener, source[2]):
             return False
     acl = rules_of(broker, listener)
-    return acl is None or acl.allows(source, record[0], record[2] & 3)
+    return acl is None or acl.allows(source, record[RECORD_NAME], record[RECORD_QOS] & 3)

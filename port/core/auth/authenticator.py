@@ -308,7 +308,7 @@ class Identity:
                 self.broker.attempts.succeed(who)
 
     def end_attempt(self, failed: bool) -> None:
-        """An attempt that may have begun has failed. Or it has not, it is not decided, or its end was not heard: it does not count."""
+        """End an attempt that may have begun: it has `failed`, or it is undecided or has succeeded and does not count."""
         begun = self.attempt
         if begun is not None:
             self.attempt = None

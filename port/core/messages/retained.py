@@ -8,6 +8,15 @@ broker's own and for what was there before the broker started.
 """
 
 from port.core import const
+from port.core.constants import (
+    RECORD_EXPIRES,
+    RECORD_HOLDER,
+    RECORD_NAME,
+    RECORD_PAYLOAD,
+    RECORD_PROPERTIES,
+    RECORD_QOS,
+    RECORD_SOURCE,
+)
 from port.core.limits.places import part
 from port.core.messages import topic_trie
 from port.core.messages.message import Message
@@ -36,7 +45,9 @@ _SOURCE = const(24)  # and its source
 
 def retained_message(record: "Record") -> Message:
     """The message a record stands for."""
-    return Message(record[0], record[1], record[2] & _QOS, True, record[3], None if record[2] & UNTOLD else record[4])
+    qos = record[RECORD_QOS]
+    expires = None if qos & UNTOLD else record[RECORD_EXPIRES]
+    return Message(record[RECORD_NAME], record[RECORD_PAYLOAD], qos & _QOS, True, record[RECORD_PROPERTIES], expires)
 
 
 def record(
@@ -54,7 +65,8 @@ def record(
 
 def expired(record: "Record", now: int) -> bool:
     """True when the message must not go out any more at `now`, ms on the broker's clock [MQTT-3.3.2-5]."""
-    return record[4] is not None and record[4] <= now
+    expires = record[RECORD_EXPIRES]
+    return expires is not None and expires <= now
 
 
 class Holder:
@@ -108,8 +120,8 @@ class Retained:
 
     def size_of(self, record: "Record") -> int:
         """Bytes a message takes: the trie has its name's levels a second time."""
-        size = 2 * len(record[0]) + len(record[1]) + len(record[3]) + self._entry
-        source = record[5]
+        size = 2 * len(record[RECORD_NAME]) + len(record[RECORD_PAYLOAD]) + len(record[RECORD_PROPERTIES]) + self._entry
+        source = record[RECORD_SOURCE]
         if source is not None:
             size += len(source[0] or b"") + len(source[1]) + len(source[2]) + self._source
         return size
@@ -125,7 +137,7 @@ class Retained:
 
     def put(self, new: "Record") -> bool:
         """Store a record as that of its topic's retained message [MQTT-3.3.1-5]; False when there is no room."""
-        old = self.get(new[0])
+        old = self.get(new[RECORD_NAME])
         more = self.size_of(new)
         if old is None:
             if self.count >= self.max_count:
@@ -135,7 +147,7 @@ class Retained:
         if more > 0:
             if self.bytes + more > self.max_bytes:
                 return False
-            holder = new[6]
+            holder = new[RECORD_HOLDER]
             if holder is not None and self.share < 100:
                 if holder.bytes + more > part(self.max_bytes - self.bytes + holder.bytes, self.share):
                     return False
@@ -148,7 +160,7 @@ class Retained:
         """Take in a record whatever the limits: it was promised before."""
         if Wide is not None and len(self.root) >= _WIDE and isinstance(self.root, dict):
             self.root = Wide(self.root)
-        holder = record[6]
+        holder = record[RECORD_HOLDER]
         if holder is not None and not holder.count:  # first: what follows must not fail halfway for want of memory
             self.holders[holder.key] = holder
         old: "Optional[Record]" = topic_trie.put(self.root, record, Wide)
@@ -157,7 +169,7 @@ class Retained:
             self.version += 1
         else:
             self._count(old, -1)
-        expires = record[4]
+        expires = record[RECORD_EXPIRES]
         if expires is not None:
             if self.due is None or expires < self.due:
                 self.due = expires
@@ -179,7 +191,7 @@ class Retained:
         size = sign * self.size_of(record)
         self.count += sign
         self.bytes += size
-        holder = record[6]
+        holder = record[RECORD_HOLDER]
         if holder is not None:
             holder.count += sign
             holder.bytes += size
@@ -226,11 +238,11 @@ class Retained:
                 steps -= self.walked
                 continue
             steps -= 1
-            expires = record[4]
+            expires = record[RECORD_EXPIRES]
             if expires is None:
                 continue
             if expires <= now:
-                gone.append(record[0])
+                gone.append(record[RECORD_NAME])
             elif self._due is None or expires < self._due:
                 self._due = expires
         for name in gone:

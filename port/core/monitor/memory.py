@@ -1,6 +1,7 @@
 """The bytes that are kept for clients: counted where they are taken and given back, and bounded together by `max_memory`."""
 
 from port.core import const
+from port.core.constants import ENTRY_MESSAGE
 from port.core.messages.message import LIGHT, Message
 from port.core.sessions.session import is_for_all
 from port.core.monitor.load_shedding import MANY, Shedding, drop_queues
@@ -110,7 +111,7 @@ class Memory:
 
         `weight`: its message's, where it is known.
         """
-        message = entry[0]
+        message = entry[ENTRY_MESSAGE]
         size = self.slot if is_for_all(entry) else self.place
         if not message.kept:
             size += weight or self.weight(message)
@@ -119,7 +120,7 @@ class Memory:
 
     def let_go(self, entry: "Any") -> None:
         """The opposite of `keep`."""
-        message = entry[0]
+        message = entry[ENTRY_MESSAGE]
         size = self.slot if is_for_all(entry) else self.place
         message.kept -= 1
         if not message.kept:

@@ -4,7 +4,7 @@ Lane 6 of port/README.md, which all other lanes come down to.
 """
 
 from port.core import const
-from port.core.constants import MAY_PUBLISH, UNDECIDED
+from port.core.constants import MAY_PUBLISH, RECORD_SOURCE, UNDECIDED
 from port.core.wire.reason_codes import (
     DROP_MEMORY,
     DROP_NOT_AUTHORIZED,
@@ -147,7 +147,7 @@ class MessageIntake:
 
     def may_replay(self, found: "Record") -> bool:
         """Whether a retained message may go to new subscriptions, see Options.check_retain_source."""
-        source = found[5]
+        source = found[RECORD_SOURCE]
         if source is None or not self._broker.options.check_retain_source:
             return True
         from port.core.acl.acl import may_still

@@ -3,7 +3,7 @@
 from binascii import hexlify
 
 from port.core import const
-from port.core.constants import UNDECIDED
+from port.core.constants import UNDECIDED, WILL_DELAY, WILL_MESSAGE
 from port.core.wire.reason_codes import DROP_MEMORY, SUCCESS, MQTTError
 from port.core.limits.client_log import shown
 from port.core.limits.options import Options
@@ -147,7 +147,7 @@ class SessionRegistry:
             session.expires_at = now + session.expiry * 1000
         will = session.will
         if will is not None:
-            delay = min(will[1], session.expiry)
+            delay = min(will[WILL_DELAY], session.expiry)
             if delay:
                 session.will_at = now + delay * 1000
             else:
@@ -227,7 +227,7 @@ class SessionRegistry:
             broker.journal.will(session)
         if will is None:
             return
-        message = will[0]
+        message = will[WILL_MESSAGE]
         if message.expires is not None:
             message.expires += broker.clock()
         try:

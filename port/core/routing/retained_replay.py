@@ -4,6 +4,7 @@ They are looked up while they are sent, some at a time, as fast as the client ta
 """
 
 from port.core import const
+from port.core.constants import RECORD_NAME, RECORD_QOS
 from port.core.messages.retained import expired, retained_message
 from port.core.routing.subscriptions import limited
 
@@ -139,7 +140,7 @@ class Replay:
             if flags & _QOS_BITS and (session.queue or not session.has_room()):
                 break  # `pump` wakes it
             self._record = None
-            if flags and not expired(record, now) and record[0] not in self._heard:
+            if flags and not expired(record, now) and record[RECORD_NAME] not in self._heard:
                 room -= self._deliver(record, flags, options)
         self._asleep = True
         return False
@@ -192,9 +193,9 @@ class Replay:
             return 0
         access = self._session.access
         if access is not None:
-            verdict: int = access.receive(record[0])
+            verdict: int = access.receive(record[RECORD_NAME])
             if verdict < 0:
                 return 0
             options = limited(options, verdict)
-        qos: int = record[2] & 3
+        qos: int = record[RECORD_QOS] & 3
         return min(qos, options & 3) << 1 | 1

@@ -1,7 +1,7 @@
 """Shared subscriptions (MQTT 5 clause 4.8.2): each message goes to one member of the group."""
 
 from port.core import const
-from port.core.constants import QOS, RETAIN_AS_PUBLISHED
+from port.core.constants import ENTRY_FLAGS, ENTRY_GROUP, ENTRY_MESSAGE, QOS, RETAIN_AS_PUBLISHED
 from port.core.routing.subscriptions import limited
 
 TYPE_CHECKING = const(0)
@@ -121,10 +121,10 @@ class SharedGroup:
         """Give entries a member had through this group, or others, to other members, see `leave`; the member has them no more."""
         heirs: "dict[SharedGroup, _Heirs]" = {}
         for entry in entries:
-            group = entry[3]
+            group = entry[ENTRY_GROUP]
             if group not in heirs:
                 heirs[group] = _Heirs(group, leaving)
-            if not heirs[group].take(entry[0]) and stays:
+            if not heirs[group].take(entry[ENTRY_MESSAGE]) and stays:
                 leaving.enqueue(leaving.own_entry(*entry[:4]))
 
     def has_others(self, session: "Session") -> bool:
@@ -232,20 +232,20 @@ def _take(session: "Session", groups: "dict[SharedGroup, bool]", sent: bool) -> 
             sent = False
     for packet_id in session.inflight_ids() if sent else ():
         entry = inflight[packet_id]
-        if _is_through(entry, groups) and entry[1] & _QOS_BITS == 2:
+        if _is_through(entry, groups) and entry[ENTRY_FLAGS] & _QOS_BITS == 2:
             taken.append(entry)
             session.land(packet_id, entry)
     queue: "Any" = session.queue or ()
     broker.turns.spent += len(queue) >> 2
     for entry in queue:
-        if entry[3] in groups:
+        if entry[ENTRY_GROUP] in groups:
             break
     else:
         return taken
     broker.turns.spent += len(queue) >> 1
     for _ in range(len(queue)):
         entry = queue[0]
-        if entry[3] in groups:
+        if entry[ENTRY_GROUP] in groups:
             taken.append(entry)
             session.drop(session.unqueue())
         else:  # behind the others, which keep their order so
@@ -255,4 +255,4 @@ def _take(session: "Session", groups: "dict[SharedGroup, bool]", sent: bool) -> 
 
 def _is_through(entry: "Any", groups: "dict[SharedGroup, bool]") -> bool:
     """Whether an entry in flight came through one of the groups."""
-    return type(entry) is not bytes and entry[3] in groups
+    return type(entry) is not bytes and entry[ENTRY_GROUP] in groups

@@ -6,6 +6,7 @@ as it came: who answers below the same mount point answers there. `$SYS` is not 
 """
 
 from port.core import const
+from port.core.constants import ENTRY_MESSAGE
 from port.core.wire.topics import without_share
 from port.core.messages.message import Message
 from port.core.sessions.session import Session
@@ -93,7 +94,7 @@ class MountedSession(Session):
 
     def put_by(self, entry: "Any", size: int) -> bool:
         """See Session.put_by."""
-        return self.sees(entry[0]) and super().put_by(entry, size)
+        return self.sees(entry[ENTRY_MESSAGE]) and super().put_by(entry, size)
 
     def _form(
         self, message: Message, flags: int, identifiers: "Optional[tuple[int, ...]]", packet_id: bytes = b""

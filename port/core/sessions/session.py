@@ -17,6 +17,7 @@ to None when PUBREC has come and PUBREL is out.
 from collections import deque
 
 from port.core import const
+from port.core.constants import ENTRY_FLAGS, ENTRY_GROUP, ENTRY_IDENTIFIERS, ENTRY_KEY, ENTRY_MESSAGE, WILL_MESSAGE
 from port.core.wire.reason_codes import (
     DROP_MEMORY,
     DROP_QUEUE_FULL,
@@ -56,7 +57,7 @@ NOTHING: "dict[Any, Any]" = {}
 
 def is_for_all(entry: "Any") -> bool:
     """True for an entry that is one tuple for all receivers of its message."""
-    return entry[2] is None and entry[3] is None and not entry[4]
+    return entry[ENTRY_IDENTIFIERS] is None and entry[ENTRY_GROUP] is None and not entry[ENTRY_KEY]
 
 
 class Session:
@@ -143,9 +144,9 @@ class Session:
         """Another will, or none."""
         broker = self.broker
         if self.will is not None:
-            broker.memory.session_bytes -= self.will[0].size()
+            broker.memory.session_bytes -= self.will[WILL_MESSAGE].size()
         if will is not None:
-            broker.memory.session_bytes += will[0].size()
+            broker.memory.session_bytes += will[WILL_MESSAGE].size()
         self.will = will
 
     def set_options(self, options: "Options") -> None:
@@ -218,7 +219,7 @@ class Session:
         """Queue an entry, or drop one."""
         taken = self.enqueue(entry)
         if self.replay is not None:
-            self.replay.heard(entry[0], taken)
+            self.replay.heard(entry[ENTRY_MESSAGE], taken)
 
     def keeps_qos0(self) -> bool:
         """Whether QoS 0 waits for the client as QoS 1 and 2 do, see Options.queue_qos0_messages."""
@@ -250,8 +251,8 @@ class Session:
         inflight = self.inflight
         for packet_id in inflight:
             entry = inflight[packet_id]
-            if type(entry) is not bytes and entry[0] is not None and entry[0].heavy:
-                size += len(entry[0].payload) + len(entry[0].properties)
+            if type(entry) is not bytes and entry[ENTRY_MESSAGE] is not None and entry[ENTRY_MESSAGE].heavy:
+                size += len(entry[ENTRY_MESSAGE].payload) + len(entry[ENTRY_MESSAGE].properties)
         return size <= self.options.max_inflight_bytes
 
     def _settle(self, room: int) -> None:
@@ -333,7 +334,7 @@ class Session:
     def put_in_flight(self, packet_id: int, entry: "Any") -> None:
         """An entry is in flight from now on."""
         self.inflight[packet_id] = entry
-        message = entry[0]
+        message = entry[ENTRY_MESSAGE]
         if message is not None and (self.counted or message.heavy):
             self.broker.memory.keep(entry)
 
@@ -346,7 +347,7 @@ class Session:
             return
         entries = [self.sent(packet_id) for packet_id in self.inflight]
         for entry in entries:
-            if entry[0] is not None and not entry[0].heavy:
+            if entry[ENTRY_MESSAGE] is not None and not entry[ENTRY_MESSAGE].heavy:
                 if counted:
                     self.broker.memory.keep(entry)
                 else:
@@ -379,7 +380,7 @@ class Session:
         broker = self.broker
         size = len(self.client_id) + self.subscription_bytes + self.queued_bytes
         if self.will is not None:
-            size += self.will[0].size()
+            size += self.will[WILL_MESSAGE].size()
         if self.received:
             size += len(self.received) * broker.memory.identifier
         conn = self.conn
@@ -395,8 +396,8 @@ class Session:
             entry = self.inflight[packet_id]
             if type(entry) is bytes:
                 size += len(entry)
-            elif entry[0] is not None:
-                size += broker.memory.weight(entry[0])
+            elif entry[ENTRY_MESSAGE] is not None:
+                size += broker.memory.weight(entry[ENTRY_MESSAGE])
         return size
 
     def sent(self, packet_id: int) -> "Entry":
@@ -419,13 +420,13 @@ class Session:
 
     def landed(self, entry: "Entry") -> None:
         """The message of an entry is not in flight any more; None: only the identifier was left."""
-        message = entry[0]
+        message = entry[ENTRY_MESSAGE]
         if message is not None and (self.counted or message.heavy):
             self.broker.memory.let_go(entry)
 
     def drop(self, entry: "Entry") -> None:
         """An entry is neither in flight nor queued any more: it need not be stored."""
-        if entry[4] and self.store_id:
+        if entry[ENTRY_KEY] and self.store_id:
             self.broker.journal.removed(entry)
 
     # -- the queue ---------------------------------------------------------------------
@@ -433,14 +434,14 @@ class Session:
     def unqueue(self) -> "Any":
         """Take the oldest entry out of the queue."""
         entry: "Any" = self.queue.popleft()  # type: ignore[union-attr]
-        self.queued_bytes -= entry[0].size()
+        self.queued_bytes -= entry[ENTRY_MESSAGE].size()
         self.broker.memory.let_go(entry)
         return entry
 
     def requeue(self, entry: "Any") -> None:
         """Put an entry behind the others, whatever the limits: it was in the queue before, or in the store."""
         self.queue.append(entry)  # type: ignore[union-attr]
-        self.queued_bytes += entry[0].size()
+        self.queued_bytes += entry[ENTRY_MESSAGE].size()
         self.broker.memory.keep(entry)
 
     def forget(self) -> None:
@@ -465,7 +466,7 @@ class Session:
         broker.turns.spent += _QUEUED
         if self.expiry < 0:  # it has ended since the receivers of the message were found
             return False
-        message = entry[0]
+        message = entry[ENTRY_MESSAGE]
         size = message.size()
         # First, as the largest queue gives way, which may be this one. What others have already takes little more.
         weight = 0 if message.kept else broker.memory.weight(message)
@@ -496,7 +497,7 @@ class Session:
             self.send_window = -1
         if self.conn is not None:
             broker.pressure.queued(self)
-        if entry[4]:
+        if entry[ENTRY_KEY]:
             broker.journal.queued(self, entry)
         return True
 
@@ -511,7 +512,7 @@ class Session:
         queue = self.queue
         options = self.options
         total = self.queued_bytes + size
-        message = entry[0]
+        message = entry[ENTRY_MESSAGE]
         if not queue:
             return False
         broker = self.broker
@@ -548,14 +549,14 @@ class Session:
             window = self._window()
             while queue and budget > 0 and (len(self.inflight) < window and self._may_fly(queue[0][0]) or queue[0][1] < 2):
                 entry = self.unqueue()
-                message = entry[0]
+                message = entry[ENTRY_MESSAGE]
                 if message.expired(now):
                     self.drop(entry)
-                elif entry[1] < 2:
+                elif entry[ENTRY_FLAGS] < 2:
                     self.drop(entry)
                     budget -= message.size()
                     self.queue = None  # or it would wait behind the others
-                    self.deliver(message, entry[1], entry[2])
+                    self.deliver(message, entry[ENTRY_FLAGS], entry[ENTRY_IDENTIFIERS])
                     self.queue = queue
                 else:
                     budget -= message.size()
@@ -652,7 +653,7 @@ class Session:
                 del self.inflight[packet_id]
             elif entry is not None:
                 entry = self.sent(packet_id)
-                if entry[1] & _QOS_BITS != 2:
+                if entry[ENTRY_FLAGS] & _QOS_BITS != 2:
                     raise MQTTError(PROTOCOL_ERROR, "PUBACK for a QoS 2 message")
                 self.land(packet_id, entry)
             elif not packet_id:
@@ -691,7 +692,7 @@ class Session:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")
             return -1 if code >= 0x80 else PACKET_IDENTIFIER_NOT_FOUND
         entry = self.sent(packet_id)
-        if entry[1] & _QOS_BITS != 4:
+        if entry[ENTRY_FLAGS] & _QOS_BITS != 4:
             raise MQTTError(PROTOCOL_ERROR, "PUBREC for a QoS 1 message")
         if code >= 0x80:
             self.land(packet_id, entry)
@@ -699,9 +700,9 @@ class Session:
                 self.pump()
             return -1
         self.landed(entry)
-        if not entry[4] or not self.store_id:
+        if not entry[ENTRY_KEY] or not self.store_id:
             inflight[packet_id] = _RELEASED
-        elif entry[0] is not None:
+        elif entry[ENTRY_MESSAGE] is not None:
             inflight[packet_id] = self.broker.journal.released(self, entry, packet_id)
         return 0
 
@@ -713,10 +714,10 @@ class Session:
             packet_id = data[i + 2] << 8 | data[i + 3]
             entry = self.inflight.get(packet_id)
             if entry is not None:
-                if entry[0] is not None:  # bytes begin with a number
+                if entry[ENTRY_MESSAGE] is not None:  # bytes begin with a number
                     raise MQTTError(PROTOCOL_ERROR, "PUBCOMP before PUBREC")
                 del self.inflight[packet_id]
-                if entry[4]:
+                if entry[ENTRY_KEY]:
                     self.drop(entry)
             elif not packet_id:
                 raise MQTTError(PROTOCOL_ERROR, "packet identifier 0")

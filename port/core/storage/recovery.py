@@ -4,6 +4,7 @@ port.core.storage.session_recovery does the same for sessions.
 """
 
 from port.core import const
+from port.core.constants import RECORD_EXPIRES, RECORD_NAME, RECORD_SOURCE
 from port.core.wire.reason_codes import MQTTError
 from port.core.storage.records import AWAY, FORMAT, RETAINED, TOTALS, TOTALS_KEY, VERSION, read_retained, read_totals
 
@@ -44,7 +45,7 @@ def _forget(broker: "Broker") -> None:
         session.store_id = 0
         broker.session_registry.end(session)
     for record in broker.retained.matching(None):
-        broker.retained.remove(record[0])
+        broker.retained.remove(record[RECORD_NAME])
     _set_totals(broker, [0] * len(TOTALS))
 
 
@@ -116,8 +117,9 @@ class Restored:
         kind = key[:1]
         if kind == RETAINED:
             record = read_retained(value, key[1:])
-            if record[4] is not None:
-                record = record[:4] + (record[4] - self._offset,) + record[5:]
+            expires = record[RECORD_EXPIRES]
+            if expires is not None:
+                record = record[:RECORD_EXPIRES] + (expires - self._offset,) + record[RECORD_SOURCE:]
             self._broker.retained.load(record)
         elif kind == TOTALS_KEY:
             self._read_totals(read_totals(value))

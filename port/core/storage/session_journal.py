@@ -8,7 +8,7 @@ durable, and with it all that follows to the same client: the order stays.
 """
 
 from port.core import const
-from port.core.constants import STORING
+from port.core.constants import ENTRY_FLAGS, ENTRY_KEY, ENTRY_MESSAGE, STORING
 from port.core.wire.codec import u16, u32
 from port.core.limits.sweep import Sweep
 from port.core.messages.message import LIGHT, Message
@@ -167,29 +167,29 @@ class SessionJournal(Journal):
 
     def queued(self, session: "Session", entry: "Entry") -> None:
         """An entry waits in the queue of a kept session."""
-        self._entries[entry[4]] = (session.store_id, 0, entry)
+        self._entries[entry[ENTRY_KEY]] = (session.store_id, 0, entry)
         self.serial += 1
-        self.size += entry[0].size() + _OVERHEAD
+        self.size += entry[ENTRY_MESSAGE].size() + _OVERHEAD
 
     def sent(self, session: "Session", entry: "Entry", packet_id: int) -> None:
         """An entry is in flight, or its message has been released."""
-        key = entry[4]
+        key = entry[ENTRY_KEY]
         self._entries[key] = (session.store_id, packet_id, entry)
         self.serial += 1
-        message = entry[0]
+        message = entry[ENTRY_MESSAGE]
         if message is not None and key > self._taken_key:
             self.size += message.size() + _OVERHEAD
-        if entry[1] & 4:  # once a client has seen its identifier, that must not be given to another message
+        if entry[ENTRY_FLAGS] & 4:  # once a client has seen its identifier, that must not be given to another message
             self.wait(session.conn)  # type: ignore[arg-type]
 
     def removed(self, entry: "Entry") -> None:
         """An entry is done with, or was dropped."""
-        key = entry[4]
+        key = entry[ENTRY_KEY]
         self._entries.pop(key, None)
         if 0 < key <= self._taken_key:
             self._gone(ENTRY + u48(key))
-            if entry[0] is not None:
-                self._let_go(entry[0])
+            if entry[ENTRY_MESSAGE] is not None:
+                self._let_go(entry[ENTRY_MESSAGE])
 
     def _gone(self, key: bytes) -> None:
         """The record of an entry or a message is to go. It does not count: there are no more of these than were queued."""
@@ -198,9 +198,9 @@ class SessionJournal(Journal):
 
     def released(self, session: "Session", entry: "Entry", packet_id: int) -> "Entry":
         """PUBREC came for an entry: returns what is in flight in its place, only the identifier."""
-        left: "Entry" = (None, entry[1], None, None, entry[4])
-        if entry[4] <= self._taken_key:
-            self._let_go(entry[0])
+        left: "Entry" = (None, entry[ENTRY_FLAGS], None, None, entry[ENTRY_KEY])
+        if entry[ENTRY_KEY] <= self._taken_key:
+            self._let_go(entry[ENTRY_MESSAGE])
         self.sent(session, left, packet_id)
         return left
 
@@ -358,7 +358,7 @@ class SessionJournal(Journal):
         batch = super()._take()
         for key in self._entries:
             number, packet_id, entry = self._entries[key]
-            message = entry[0]
+            message = entry[ENTRY_MESSAGE]
             message_key = 0
             if message is not None:
                 ref = self.refs.get(message)

@@ -1,6 +1,7 @@
 """The records of sessions and what belongs to them, see port.core.storage.records."""
 
 from port.core import const
+from port.core.constants import WILL_DELAY, WILL_MESSAGE
 from port.core.wire.codec import Reader, string, u16, u32, varint
 from port.core.storage.records import message_value, read_u48, u48
 
@@ -99,4 +100,4 @@ def read_entry(data: bytes) -> "tuple[int, int, int, int, Optional[tuple[int, ..
 
 def will_value(will: "tuple[Message, int]", due: int) -> bytes:
     """The delay of a will (4 bytes), when it is due (6; 0 while its client is connected), and its message."""
-    return u32(will[1]) + u48(due) + message_value(will[0], 0)
+    return u32(will[WILL_DELAY]) + u48(due) + message_value(will[WILL_MESSAGE], 0)

@@ -6,6 +6,7 @@ the search once more.
 """
 
 from port.core import const
+from port.core.constants import RECORD_NAME
 from port.core.routing.retained_replay import Replay
 
 TYPE_CHECKING = const(0)
@@ -68,7 +69,7 @@ class KeptReplay(Replay):
         for name in sent[1:]:
             record = self._session.broker.retained.get(name)
             if record is not None:
-                self._before[record[0]] = True
+                self._before[record[RECORD_NAME]] = True
         self._keys.append(key)
         return True
 
@@ -109,10 +110,10 @@ class KeptReplay(Replay):
         if self._left > 0 and self._left_bytes > 0 and session.store_id and self._current is not None:
             journal = session.broker.journal
             self._left -= 1
-            self._left_bytes -= len(record[0])
+            self._left_bytes -= len(record[RECORD_NAME])
             if self._batch != journal.batch:  # what was noted before is a record by now
                 self._batch = journal.batch
                 self._names = [self._current[0]]
                 self._keys.append(journal.replayed(session, self._names))
-            self._names.append(record[0])
+            self._names.append(record[RECORD_NAME])
         return size
