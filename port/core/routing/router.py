@@ -1,7 +1,7 @@
 """From a topic name to its receivers: resolve once, cache, hand each one its copy."""
 
 from port.core import const
-from port.core.constants import NO_LOCAL, QOS, RETAIN_AS_PUBLISHED
+from port.core.constants import ENTRY_FLAGS, NO_LOCAL, QOS, RETAIN_AS_PUBLISHED
 from port.core.wire.reason_codes import MALFORMED_PACKET, TOPIC_NAME_INVALID, MQTTError
 from port.core.wire.topics import has_wildcard, valid_name, without_share
 from port.core.routing.subscriptions import LocalSubscriber, Route, Subscriptions
@@ -305,7 +305,7 @@ class Router:
             if flags < 2:
                 session.deliver(message, flags)
                 continue
-            if flags != entry[1]:
+            if flags != entry[ENTRY_FLAGS]:
                 entry = (message, flags, None, None, 0)
             if session.out is not None or retain or session.store_id or not session.put_by(entry, size):
                 session.deliver(message, flags, None, None, entry)

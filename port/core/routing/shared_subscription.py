@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _QOS_BITS = const(6)
 
+
 class SharedGroup:
     """The sessions that share one `$share/NAME/filter`, served in turn.
 

@@ -479,7 +479,7 @@ class Session:
             or self.queued_bytes + size > options.max_queued_bytes
             or short and broker.memory.lacks(weight + broker.memory.place)
         ):
-            if queue and queue[0][0].expired(broker.clock()):
+            if queue and queue[0][ENTRY_MESSAGE].expired(broker.clock()):
                 self.drop(self.unqueue())
                 continue
             broker.counters.drop(DROP_MEMORY if short else DROP_QUEUE_FULL)
@@ -517,7 +517,7 @@ class Session:
             return False
         broker = self.broker
         if len(queue) >= options.max_queued_messages or total > options.max_queued_bytes:
-            if options.queue_full == "oldest" or queue[0][0].expires is not None:
+            if options.queue_full == "oldest" or queue[0][ENTRY_MESSAGE].expires is not None:
                 return False
             broker.counters.drop(DROP_QUEUE_FULL)
             return True
@@ -547,7 +547,7 @@ class Session:
         queue = self.queue
         if queue:
             window = self._window()
-            while queue and budget > 0 and (len(self.inflight) < window and self._may_fly(queue[0][0]) or queue[0][1] < 2):
+            while queue and budget > 0 and (len(self.inflight) < window and self._may_fly(queue[0][ENTRY_MESSAGE]) or queue[0][ENTRY_FLAGS] < 2):
                 entry = self.unqueue()
                 message = entry[ENTRY_MESSAGE]
                 if message.expired(now):
