@@ -405,7 +405,7 @@ def test_user_properties_of_strangers_are_not_kept():
     for properties in (many, {USER_PROPERTY: [(b"a", b"b")], RECEIVE_MAXIMUM: 5}):
         client = world.client()
         client.say(CONNECT, client_id=b"c", user=b"u", clean_start=True, properties=properties)
-        assert USER_PROPERTY not in thinking.client.connect.properties
+        assert USER_PROPERTY not in thinking.client.conn.connect.properties
         thinking.client.authenticated(0)
         client.expect(CONNACK, code=0)
 

@@ -94,7 +94,7 @@ class Pair:
                 assert one.written == other.written
             else:
                 assert sorted(split(one.written)) == sorted(split(other.written))
-        counted = [getattr(ours, name) - getattr(others, name) for name in COUNTERS]
+        counted = [getattr(ours.counters, name) - getattr(others.counters, name) for name in COUNTERS]
         closed = sum(client.sides[0].closed for client in self.clients)
         if closed == self._closed:
             assert counted == self._counted
