@@ -124,7 +124,7 @@ class Meter:
                 slices.add(clock() - begin)
                 slices.packets = max(slices.packets, broker.counters.packets_received - packets)
                 slices.deliveries = max(slices.deliveries, broker.counters.published + broker.counters.dropped - deliveries)
-                slices.work = max(slices.work, getattr(broker, "spent", 0))
+                slices.work = max(slices.work, broker.turns.spent)
 
         setattr(owner, name, counted if owner is Connection and kind != "turn" else timed)
 
@@ -160,11 +160,11 @@ class Meter:
         counters = {}
         if server is not None:
             for name in ("packets_received", "published", "dropped", "refused", "auth_failed", "connections_total", "connected"):
-                counters[name] = getattr(server, name, 0)
+                counters[name] = getattr(server if name == "connected" else server.counters, name)
             counters["sessions"] = len(server.sessions)
             counters["retained"] = server.retained.count
-            counters["turn"] = getattr(server, "turn", 0)
-            counters["kept"] = server.memory.kept() if hasattr(server, "kept") else 0
+            counters["turn"] = server.turns.limit
+            counters["kept"] = server.memory.kept()
         return {"slices": found, "counters": counters, "cpu": time.process_time(), "allocated": allocated(), **resident()}
 
 

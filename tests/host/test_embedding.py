@@ -149,23 +149,18 @@ async def test_room_for_large_packets_where_max_memory_is_small():
         await asyncio.to_thread(again.disconnect)
 
 
-async def test_a_step_of_the_tick_that_fails_keeps_no_other_from_being_taken():
-    class Broken(Server):
-        broken = False
-
-        def kept(self):
-            if self.broken:
-                raise RuntimeError("cannot count")
-            return super().kept()
+async def test_a_step_of_the_tick_that_fails_keeps_no_other_from_being_taken(monkeypatch):
+    def cannot():
+        raise RuntimeError("cannot count")
 
     logged: list[str] = []
-    server = Broken(log=lambda level, text, *args: logged.append(text % args))
+    server = Server(log=lambda level, text, *args: logged.append(text % args))
     server.listen("127.0.0.1", 0)
     async with server:
         reader, writer = await asyncio.open_connection(*server.addresses[0])
         writer.write(b"\x10\x0d\0\x04MQTT\x04\x02\0\x01\0\x01a")  # a keep alive of one second
         assert await reader.readexactly(4) == b"\x20\x02\0\0"
-        server.broken = True
+        monkeypatch.setattr(server.memory, "kept", cannot)
         assert await asyncio.wait_for(reader.read(), TIMEOUT) == b""
         writer.close()
     assert any("cannot count" in line for line in logged)

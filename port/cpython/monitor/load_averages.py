@@ -31,12 +31,12 @@ class LoadAverages:
 
     def begin(self) -> None:
         """Count from now on: what a store remembers of earlier runs is no load."""
-        self._last = [getattr(self._broker, attribute) for _, attribute in _NAMES]
+        self._last = [getattr(self._broker.counters, attribute) for _, attribute in _NAMES]
 
     def tick(self) -> None:
         """Take the counters in; call it once a second."""
         for i, (_, attribute) in enumerate(_NAMES):
-            count = getattr(self._broker, attribute)
+            count = getattr(self._broker.counters, attribute)
             rate = (count - self._last[i]) * 60
             self._last[i] = count
             for k, weight in enumerate(self._weights):
