@@ -10,6 +10,7 @@ import pytest
 
 from port.core.storage.store import Store
 from port.cpython import Message, Server
+from port.cpython.monitor.load_averages import LoadAverages
 from server_process import environment, free_port
 from tests.host.drivers import TIMEOUT
 from tests.host.drivers.paho import Paho
@@ -150,7 +151,7 @@ async def test_room_for_large_packets_where_max_memory_is_small():
 
 
 async def test_a_step_of_the_tick_that_fails_keeps_no_other_from_being_taken(monkeypatch):
-    def cannot():
+    def cannot(self):
         raise RuntimeError("cannot count")
 
     logged: list[str] = []
@@ -160,7 +161,7 @@ async def test_a_step_of_the_tick_that_fails_keeps_no_other_from_being_taken(mon
         reader, writer = await asyncio.open_connection(*server.addresses[0])
         writer.write(b"\x10\x0d\0\x04MQTT\x04\x02\0\x01\0\x01a")  # a keep alive of one second
         assert await reader.readexactly(4) == b"\x20\x02\0\0"
-        monkeypatch.setattr(server.memory, "kept", cannot)
+        monkeypatch.setattr(LoadAverages, "tick", cannot)
         assert await asyncio.wait_for(reader.read(), TIMEOUT) == b""
         writer.close()
     assert any("cannot count" in line for line in logged)

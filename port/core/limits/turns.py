@@ -21,7 +21,7 @@ class Turns:
 
     def __init__(self, broker: "Optional[Broker]", limit: int) -> None:
         """Without a broker `spent` is counted for nobody."""
-        self._broker: "Broker" = broker  # type: ignore[assignment]
+        self._broker: "Any" = broker
         self.limit = limit
         self.spent = 0
         self.clients: "list[Callable[[], bool]]" = []
