@@ -9,8 +9,8 @@ import os
 import sys
 
 # The folder of this file is the working directory while a firmware's build runs it. The modules that are always loaded
-# together are frozen as one, which takes less flash and memory: tools/bundles.py.
+# together are frozen as one, which takes less flash and memory: tools/bundling/bundles.py.
 sys.path.insert(0, os.path.join(os.getcwd(), "tools"))
-from bundles import frozen  # noqa: E402
+from bundling.bundles import frozen  # noqa: E402
 
 package("port", base_path=frozen(), opt=3)

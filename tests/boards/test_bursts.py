@@ -2,7 +2,7 @@
 
 import pytest
 
-from board_burst import CLIENTS, bursts
+from virtual_board.burst import CLIENTS, bursts
 
 
 @pytest.mark.parametrize("roomy", [False, True], ids=["32 segments", "96 segments"])

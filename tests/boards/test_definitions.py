@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 import toolchain
-import virtual_board
-from debian import RELEASE
+from debian.archive import RELEASE
+from virtual_board.board import FOLDER
 
 BOARDS = toolchain.ROOT / "boards"
 NUMBERS = ("MEMP_NUM_TCP_PCB", "MEMP_NUM_TCP_SEG", "MEM_SIZE", "TCP_MSS", "TCP_WND", "TCP_SND_BUF", "PBUF_POOL_SIZE")
@@ -38,7 +38,7 @@ file(WRITE ${CMAKE_BINARY_DIR}/told "${PICO_BOARD};${PICO_PLATFORM};${told}")
 @pytest.fixture(scope="module")
 def sources(firmware):
     """The folder with Debian's sources of MicroPython and lwIP."""
-    return virtual_board.FOLDER / f"sources-{RELEASE}"
+    return FOLDER / f"sources-{RELEASE}"
 
 
 @pytest.fixture

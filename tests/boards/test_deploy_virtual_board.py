@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 import toolchain
-from deploy_device import DeployError, Facts, place_of_broker
+from deployment.device import DeployError, Facts, place_of_broker
 from port.core import __version__
 from tests.host.drivers.paho import Paho
 

@@ -5,9 +5,10 @@ import subprocess
 
 import pytest
 
-import mpy_set
 import toolchain
-from debian import Unavailable
+from bundling import mpy_set
+from debian.archive import Unavailable
+from firmwares.unix import TARGETS, build, environment, everything, heap
 from server_process import ServerProcess
 from tests.host.drivers.paho import Paho
 from tests.host.test_clients import (  # noqa: F401
@@ -17,7 +18,6 @@ from tests.host.test_clients import (  # noqa: F401
     test_every_qos,
     test_retained,
 )
-from unix_firmware import TARGETS, build, environment, everything, heap
 
 CORE_TESTS = sorted((toolchain.ROOT / "tests" / "core").glob("test_*.py"))
 SCRIPT = """\

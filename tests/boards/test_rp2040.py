@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-import rp2040_firmware
 import toolchain
-from debian import Unavailable
+from debian.archive import Unavailable
+from firmwares import rp2040
 
 FULL = os.environ.get("UCOMQTT_FULL") == "1"
 LEAST_MODULES = 30 * 1024  # bytes a Server takes, of a heap of 190 KB or more
@@ -16,7 +16,7 @@ FLASH = 1200 * 1024 - 400 * 1024  # what a Pico W has for the firmware, without 
 
 def test_uf2():
     """Blocks of 512 bytes, as a Pico's boot loader wants them."""
-    image = rp2040_firmware.uf2(bytes(range(256)) + b"end")
+    image = rp2040.uf2(bytes(range(256)) + b"end")
     assert len(image) == 1024
     for i, data in enumerate((bytes(range(256)), b"end" + bytes(253))):
         block = image[512 * i:512 * i + 512]
@@ -28,12 +28,12 @@ def test_uf2():
 @pytest.mark.skipif(not FULL, reason="UCOMQTT_FULL=1 builds a firmware")
 def test_broker():
     try:
-        printed = rp2040_firmware.start(rp2040_firmware.CHECK)
+        printed = rp2040.start(rp2040.CHECK)
     except Unavailable as error:
         (pytest.fail if toolchain.in_ci() else pytest.skip)(str(error))
     found = json.loads(printed.splitlines()[-1])
     assert not found["wrong"]
     assert found["sockets"] == 24
     assert found["heap"] > 190_000 and found["Server()"] - found["before"] < LEAST_MODULES
-    size, ours, heap = rp2040_firmware.facts()
+    size, ours, heap = rp2040.facts()
     assert 50_000 < ours < size < FLASH and heap >= found["heap"]

@@ -7,8 +7,8 @@ and take-over. After each step every client must have received exactly what the 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-import fuzz_packets
-from fuzz_world import Peer, World
+from fuzzing import packets
+from fuzzing.world import Peer, World
 from port.core.wire.topics import matches
 from port.core.limits.options import Options
 from topic_strategies import client_names, filters
@@ -129,7 +129,7 @@ class Model(RuleBasedStateMachine):
         session.pump()
         properties = {0x11: 0xFFFFFFFF if keeps else 0, 0x21: window} if version == 5 else None
         message = None if session.will is None else (*session.will, False)
-        client.peer.feed(fuzz_packets.connect(version, client_id, clean, 0, properties, message))
+        client.peer.feed(packets.connect(version, client_id, clean, 0, properties, message))
 
     @precondition(lambda self: self.online())
     @rule(data=st.data(), politely=st.booleans())
@@ -173,7 +173,7 @@ class Model(RuleBasedStateMachine):
             options &= 3
         session.subscriptions[topic_filter] = options
         session.client.expected.append(("suback", options & 3))
-        session.client.peer.feed(fuzz_packets.subscribe(session.client.version, 9, [(topic_filter, options)]))
+        session.client.peer.feed(packets.subscribe(session.client.version, 9, [(topic_filter, options)]))
 
     @precondition(lambda self: any(s.subscriptions for s in self.online()))
     @rule(data=st.data())
@@ -182,7 +182,7 @@ class Model(RuleBasedStateMachine):
         topic_filter = data.draw(st.sampled_from(sorted(session.subscriptions)))
         del session.subscriptions[topic_filter]
         session.client.expected.append(("unsuback",))
-        session.client.peer.feed(fuzz_packets.unsubscribe(session.client.version, 9, [topic_filter]))
+        session.client.peer.feed(packets.unsubscribe(session.client.version, 9, [topic_filter]))
 
     # -- messages ----------------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ class Model(RuleBasedStateMachine):
         elif level == 2:
             session.unreleased.add(packet_id)
             client.expected.append(("pubrec", packet_id))
-        packet = fuzz_packets.publish(client.version, name, payload, level, packet_id)
+        packet = packets.publish(client.version, name, payload, level, packet_id)
         (client.peer.feed_buffer if as_buffer else client.peer.feed)(packet)
 
     def route(self, name, payload, level, sender):
@@ -217,7 +217,7 @@ class Model(RuleBasedStateMachine):
         packet_id = data.draw(st.sampled_from(sorted(session.unreleased)))
         session.unreleased.discard(packet_id)
         session.client.expected.append(("pubcomp", packet_id))
-        session.client.peer.feed(fuzz_packets.ack(0x62, packet_id))
+        session.client.peer.feed(packets.ack(0x62, packet_id))
 
     @precondition(lambda self: any(s.acknowledgeable() for s in self.online()))
     @rule(data=st.data(), refuses=st.booleans())
@@ -242,7 +242,7 @@ class Model(RuleBasedStateMachine):
         if done:
             session.inflight.remove(sent)
             session.pump()
-        client.peer.feed(fuzz_packets.ack(first, sent.packet_id, code))
+        client.peer.feed(packets.ack(first, sent.packet_id, code))
 
     # -- the comparison ------------------------------------------------------------------------
 

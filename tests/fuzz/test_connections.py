@@ -1,17 +1,17 @@
 """Whole connections: any bytes, and valid conversations with changes, in chunks of any size.
 
-What must never happen stands in tools/fuzz_world.py; tools/fuzz runs many more of these.
+What must never happen stands in tools/fuzzing/world.py; tools/fuzz runs many more of these.
 """
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-import fuzz_packets
-from fuzz_core import Random, Run
-from fuzz_world import PRESETS, Peer, World
+from fuzzing.core import Random, Run
+from fuzzing.packets import connect, corpus
+from fuzzing.world import PRESETS, Peer, World
 from port.core.wire.codec import packet
 
-CORPUS = fuzz_packets.corpus()
+CORPUS = corpus()
 presets = st.integers(0, len(PRESETS) - 1)
 chunks = st.lists(st.integers(1, 200), min_size=1, max_size=5)
 
@@ -42,7 +42,7 @@ def test_any_bytes(data, preset, sizes, as_buffer):
        st.lists(st.integers(0, 255), max_size=4), presets, chunks, st.booleans())
 def test_any_bodies_after_connect(version, bodies, firsts, preset, sizes, as_buffer):
     world = World(preset)
-    data = fuzz_packets.connect(version, b"c", False)
+    data = connect(version, b"c", False)
     for first, body in zip(firsts, bodies):
         data += packet(first, body)
     feed(world, data, sizes, as_buffer)

@@ -10,13 +10,13 @@ import threading
 
 import pytest
 
-from bench_brokers import BenchError
-from bench_each import operations
-from bench_goals import judge
-from bench_measure import Figures, run_load
-from bench_scale import receive, surplus
-from bench_wire import Wire
-from bench_workloads import Flows, Latency
+from benchmark.brokers import BenchError
+from benchmark.each import operations
+from benchmark.goals import judge
+from benchmark.measure import Figures, run_load
+from benchmark.scale import receive, surplus
+from benchmark.wire import Wire
+from benchmark.workloads import Flows, Latency
 from toolchain import ROOT
 
 CONNACK, SUBACK, PUBACK = b"\x20\x02\0\0", b"\x90\x03\0\1", b"\x40\x02"

@@ -1,11 +1,11 @@
-"""What tools/bundles.py makes of classes and arguments: the same to those who use them."""
+"""What tools/bundling/bundles.py makes of classes and arguments: the same to those who use them."""
 
 import ast
 from typing import Any
 
-from bundle_names import most_used_first, rename_arguments
-from bundles import Bundles, Rewrite
-from packages import files
+from bundling.bundles import Bundles, Rewrite
+from bundling.names import most_used_first, rename_arguments
+from bundling.packages import files
 
 CLASS = """
 class Client:

@@ -12,7 +12,7 @@ import pytest
 import serial
 
 import toolchain
-from deploy_device import DeployError, Facts, check_board, check_needs
+from deployment.device import DeployError, Facts, check_board, check_needs
 from server_process import free_port
 from terminal_board import TerminalBoard
 from tests.host.drivers.paho import Paho

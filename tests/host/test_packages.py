@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-import mpy_set
 import toolchain
-from packages import PACKAGES, source_package
+from bundling import mpy_set
+from bundling.packages import PACKAGES, source_package
 from server_process import free_port
 from terminal_board import STUBS, TerminalBoard
 from tests.host.drivers.paho import Paho

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-import pages
+from distribution import pages
 from port.core.limits.options import TABLE
 from port.core.config.listener_config import LISTENER_KEYS
 from port.cpython.cli import COMMANDS

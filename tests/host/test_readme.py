@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import toolchain
-from debian import Archive, Unavailable
+from debian.archive import Archive, Unavailable
 from examples import FILES, example, unnamed
 from room import Room, RoomError, clone
 from toolchain import ROOT, VENV

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from database_servers import PASSWORD, redis_server  # noqa: F401
-from fuzz_packets import publish, subscribe
+from fuzzing.packets import publish, subscribe
 from port.core.wire.codec import CONNACK, CONNECT, PUBACK
 from port.core.wire.codec import packet as whole
 from port.core.wire.properties import RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL

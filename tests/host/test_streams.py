@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fuzz_packets import connect as connect_packet
-from fuzz_packets import subscribe
+from fuzzing.packets import connect as connect_packet
+from fuzzing.packets import subscribe
 from port.core import streams
 from port.cpython import Server
 from server_process import RUNTIMES

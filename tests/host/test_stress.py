@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from stress_attacks import ATTACKS, Attack
-from stress_delivery import _take
-from stress_flood import Flood
-from stress_run import MIB, Row, Settings, faults, many_files, measure
+from stressing.attacks import ATTACKS, Attack
+from stressing.delivery import _take
+from stressing.flood import Flood
+from stressing.run import MIB, Row, Settings, faults, many_files, measure
 from toolchain import ROOT
 
 LIMIT = 64 * MIB

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-import subset_names
-import subset_rooms
-from subset_rules import Zone, check, defined_names, imported_modules
+from checking import rooms
+from checking.names import load
+from checking.rules import Zone, check, defined_names, imported_modules
 from toolchain import ROOT
 
 CORE = Zone("port.core", packages=("port.core",),
@@ -193,7 +193,7 @@ async def wait(event):
 
 @functools.cache
 def names(micropython):
-    return subset_names.load(micropython, MODULES)
+    return load(micropython, MODULES)
 
 
 def faults(code, zone, micropython):
@@ -254,7 +254,7 @@ def test_command(tmp_path, tool):
     "if TYPE_CHECKING:\n    from port.core.monitor import refusals",
 ])
 def test_imports_that_point_up(code):
-    (line, message), = subset_rooms.check(ast.parse(code), "routing.router")
+    (line, message), = rooms.check(ast.parse(code), "routing.router")
     assert line == 1 + code.count("\n") and "is above this" in message
 
 
@@ -265,17 +265,17 @@ def test_imports_that_point_up(code):
     "def f():\n    from port.core.monitor.refusals import named",
 ])
 def test_imports_that_point_down(code):
-    assert not list(subset_rooms.check(ast.parse(code), "routing.router"))
+    assert not list(rooms.check(ast.parse(code), "routing.router"))
 
 
 def test_every_room_has_its_place_in_the_order():
     found = {path.name for path in (ROOT / "port" / "core").iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert found == set(subset_rooms.ROOMS)
+    assert found == set(rooms.ROOMS)
     modules = {path.stem for path in (ROOT / "port" / "core").glob("*.py")} - {"__init__"}
-    assert modules == {*subset_rooms.BOTTOM, *subset_rooms.TOP}
+    assert modules == {*rooms.BOTTOM, *rooms.TOP}
 
 
 def test_the_core_does_not_await():
     code = ast.parse("async def f(g):\n    await g")
-    assert [line for line, _ in subset_rooms.check(code, "routing.router")] == [1, 2]
-    assert not list(subset_rooms.check(code, "streams"))
+    assert [line for line, _ in rooms.check(code, "routing.router")] == [1, 2]
+    assert not list(rooms.check(code, "streams"))

@@ -4,11 +4,11 @@ import shutil
 import socket
 import subprocess
 
-import mpy_set
 import pytest
 
 import toolchain
-from packages import files
+from bundling import mpy_set
+from bundling.packages import files
 from server_process import ServerProcess
 from tests.host.drivers.paho import Paho
 from tests.host.test_clients import (  # noqa: F401

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import fuzz_packets
+from fuzzing.packets import connect, subscribe
 
 PATIENCE = 60.0  # seconds without any progress after which something is called lost
 SOURCES = (10000, 32000)  # ports of clients of a board
@@ -147,7 +147,7 @@ class Swarm:
 
     def connect(self, client_id: bytes, version: int = 4, **more: Any) -> Client:
         """A client that was accepted."""
-        client = self.open(fuzz_packets.connect(version, client_id, **more))
+        client = self.open(connect(version, client_id, **more))
         self.wait(lambda: client.packets or client.closed)
         packets = client.take()
         assert packets and packets[0][0] == 0x20 and packets[0][1][1] == 0, (packets, client.closed)
@@ -224,7 +224,7 @@ class Swarm:
     def figure(self, client: Client, name: bytes) -> int:
         """A number below $SYS/broker; for a client of MQTT 3.1.1."""
         topic = b"$SYS/broker/" + name
-        packets = self.exchange(client, fuzz_packets.subscribe(4, 77, [(topic, 0)]), 2)
+        packets = self.exchange(client, subscribe(4, 77, [(topic, 0)]), 2)
         assert [first for first, _ in packets] == [0x90, 0x31], packets
         self.send(client, b"\xa2" + bytes((4 + len(topic),)) + b"\0\x4e" + len(topic).to_bytes(2, "big") + topic)
         while self.exchange(client, b"") not in ([(0xB0, b"\0\x4e")], []):

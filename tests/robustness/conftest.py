@@ -5,7 +5,7 @@ import resource
 
 import pytest
 
-import mpy_set
+from bundling import mpy_set
 from server_process import ServerProcess
 from swarm import Swarm
 

@@ -11,8 +11,8 @@ import sys
 
 sys.path[:0] = [".", "tools"]
 
-from fuzz_packets import ack, connect, publish, subscribe, unsubscribe
-from fuzz_world import Peer, World
+from fuzzing.packets import ack, connect, publish, subscribe, unsubscribe
+from fuzzing.world import Peer, World
 from port.core.limits.options import Options
 
 

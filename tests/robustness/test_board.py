@@ -10,8 +10,8 @@ import subprocess
 import pytest
 
 import toolchain
-from fuzz_core import Random
-from fuzz_packets import connect, publish, subscribe
+from fuzzing.core import Random
+from fuzzing.packets import connect, publish, subscribe
 from swarm import Client, packet_id_of
 
 BOARD = "380k"

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 import toolchain
-from debian import Unavailable
-from fuzz_packets import connect, publish, subscribe, unsubscribe
+from debian.archive import Unavailable
+from firmwares.unix import build, environment
+from fuzzing.packets import connect, publish, subscribe, unsubscribe
 from server_process import ServerProcess
 from swarm import Swarm, packet_id_of
-from unix_firmware import build, environment
 
 HEAP = "190k"  # a Pico W's
 ROOMY = "230k"  # where the files and the names in them are in the heap, too: in 190k they leave 22 KB for all sessions

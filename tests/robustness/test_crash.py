@@ -11,7 +11,7 @@ import pytest
 from clock import YEAR, Clock
 from crash_story import Story
 from database_servers import PASSWORD, Redis
-from fuzz_packets import publish, subscribe
+from fuzzing.packets import publish, subscribe
 from server_process import ServerProcess
 from swarm import Swarm
 

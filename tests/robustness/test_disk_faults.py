@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from fuzz_packets import connect, publish, subscribe
+from fuzzing.packets import connect, publish, subscribe
 from server_process import ServerProcess
 from swarm import packet_id_of
 from toolchain import ROOT

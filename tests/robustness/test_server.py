@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fuzz_packets import connect, publish, subscribe
+from fuzzing.packets import connect, publish, subscribe
 from swarm import packet_id_of, topic_of
 
 

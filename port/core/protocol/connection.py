@@ -129,7 +129,8 @@ class Connection:
         self.ack_after_batch = 0
         self.gone = ""
         self.unfinished: "Optional[Filters]"
-        # What every read asks for; more than one in a line: tools/bundles.py leaves it with the instance, where it is found sooner.
+        # What every read asks for; more than one in a line: tools/bundling/bundles.py leaves it with the instance, where it is
+        # found sooner.
         self.rate = self.rest = self.unfinished = None
         self.held = self.need = 0
 

@@ -1,0 +1,1 @@
+"""The workloads of tools/bench, the brokers it compares, the load generator and the report."""

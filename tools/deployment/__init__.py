@@ -1,0 +1,1 @@
+"""What tools/deploy asks, and the board it copies to."""

@@ -1,0 +1,1 @@
+"""What comes with an installed broker: manual pages, completion of shells."""
