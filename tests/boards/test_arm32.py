@@ -10,8 +10,8 @@ import server_process
 import toolchain
 from debian.archive import Unavailable
 from debian.arm_python import python
-from tests.host.drivers.paho import Paho
-from tests.host.test_clients import connect, name, named, test_every_qos  # noqa: F401
+from drivers.paho import Paho
+from tests.host.clients.test_clients import connect, name, named, test_every_qos  # noqa: F401
 
 CORE_TESTS = sorted(path.relative_to(toolchain.ROOT) for path in (toolchain.ROOT / "tests" / "core").glob("test_*.py"))
 PROCESSES = 2  # with two runs each, so that neither waits long for the other

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.host.drivers.paho import Paho
-from tests.host.test_clients import (  # noqa: F401
+from drivers.paho import Paho
+from tests.host.clients.test_clients import (  # noqa: F401
     connect,
     name,
     named,

@@ -9,8 +9,8 @@ import pytest
 
 import toolchain
 from deployment.device import DeployError, Facts, place_of_broker
+from drivers.paho import Paho
 from port.core import __version__
-from tests.host.drivers.paho import Paho
 
 FULL = os.environ.get("UCOMQTT_FULL") == "1"
 

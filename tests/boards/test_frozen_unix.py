@@ -8,10 +8,10 @@ import pytest
 import toolchain
 from bundling import mpy_set
 from debian.archive import Unavailable
+from drivers.paho import Paho
 from firmwares.unix import TARGETS, build, environment, everything, heap
 from server_process import ServerProcess
-from tests.host.drivers.paho import Paho
-from tests.host.test_clients import (  # noqa: F401
+from tests.host.clients.test_clients import (  # noqa: F401
     connect,
     name,
     named,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.host.test_mosquitto_clients import *  # noqa: F403
+from tests.host.clients.test_mosquitto_clients import *  # noqa: F403
 
 
 @pytest.fixture(scope="module")

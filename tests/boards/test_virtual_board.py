@@ -10,9 +10,9 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from drivers.paho import Paho
 from fuzzing.packets import connect, publish, subscribe
 from swarm import packet_id_of, topic_of
-from tests.host.drivers.paho import Paho
 from virtual_board.board import STOCK_PCBS
 
 HEAP_AFTER_START = 36 * 1024  # what lies above is a reason to look for it

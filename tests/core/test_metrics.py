@@ -8,7 +8,7 @@ from port.core.limits.options import Options
 from port.core.auth.authenticator import PENDING, Authenticator
 from port.core.monitor.measures import BOUNDS, Histogram, Measures
 from port.core.monitor.metrics import TYPES, families
-from test_info import ask, connection
+from test_http_pages import ask, connection
 
 HEAPSIZE = "8m"
 NAME = "abcdefghijklmnopqrstuvwxyz_"

@@ -3,7 +3,7 @@
 paho sends PUBREC as soon as a PUBLISH of QoS 2 comes, and hands the message over with PUBREL: where the program ends in between,
 nobody has the message any more. Here the message is handed over first, and PUBREC is sent when the program calls `ack`, as the
 standard allows [MQTT-4.3.3-8], [MQTT-4.3.3-10]. There is nothing in paho to ask for that, so methods of its own are replaced:
-tests/host/test_pub_sub.py says whether they are still what they were.
+tests/host/program/test_pub_sub.py says whether they are still what they were.
 """
 
 from __future__ import annotations
