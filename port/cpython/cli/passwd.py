@@ -119,7 +119,7 @@ def _password(args: argparse.Namespace) -> bytes:
 
 
 def _write(path: Path, lines: list[bytes]) -> None:
-    """Replace the file in one go; a new one is its owner's alone, an old one keeps owner and mode."""
+    """Replace the file in one step; only its owner may read a new one, an old one keeps owner and mode."""
     target = path.resolve()
     old = target.stat() if target.exists() else None
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)

@@ -18,7 +18,7 @@ from port.cpython.cli.mqtt_client import (
 if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessage
 
-TIMED_OUT = 27  # mosquitto_sub's
+TIMED_OUT = 27  # as mosquitto_sub
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,12 +75,12 @@ def main(arguments: list[str]) -> int:
 
 
 class _Subscriber(Link):
-    """Subscribes whenever there is a connection; what has come is printed by the library's thread."""
+    """Subscribes on each connection; the library's thread prints the messages."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__(args)
         self._left = args.count
-        self.unwritten: OSError | None = None  # why a message could not be printed
+        self.unwritten: OSError | None = None  # the error that kept a message from being printed
         self.client.on_subscribe = self._granted
         self.client.on_message = self._received
 
@@ -103,7 +103,7 @@ class _Subscriber(Link):
             self.end("-t: %s" % e)
 
     def lost(self, reason: str) -> None:
-        """Say so; the library connects again."""
+        """Report it; the library connects again."""
         fail("sub: %s: the connection was lost: %s; trying again" % (self.place, reason))
 
     def _granted(self, client: Any, userdata: Any, mid: int, codes: Any, properties: Any) -> None:
@@ -119,7 +119,7 @@ class _Subscriber(Link):
             self.end()
 
     def _received(self, client: Any, userdata: Any, message: MQTTMessage) -> None:
-        """Print it. It is acknowledged when it is printed, or left out as the options say: until then its session keeps it."""
+        """Print a message, or leave it out as the options say, then acknowledge it; until then its session keeps it."""
         args = self.args
         if self.done.is_set():
             return
@@ -150,11 +150,11 @@ class _Subscriber(Link):
 
 
 class _Stopped(Exception):
-    """A signal asks for the end."""
+    """A signal that ends the command has come."""
 
 
 def _stop(number: int, frame: Any) -> None:
-    # Nothing that takes a lock is done in a handler: the thread it interrupts may have it.
+    # A handler takes no lock, as the thread that it interrupts may hold it.
     raise _Stopped
 
 
@@ -174,7 +174,7 @@ def _subscribe(args: argparse.Namespace) -> int:
         link.done.set()
         link.close()
     if isinstance(link.unwritten, BrokenPipeError):
-        raise link.unwritten  # nobody reads any more, see commands.guarded
+        raise link.unwritten  # the pipe is closed, see cli.guarded
     if link.error:
         raise ClientError(link.error)
     return 0 if ended or args.retained_only else TIMED_OUT
