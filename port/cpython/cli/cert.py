@@ -48,15 +48,15 @@ def parser() -> argparse.ArgumentParser:
         description=(__doc__ or "").partition("\n\n")[2],
         epilog="Needs the Python library cryptography: %s." % install("cert"),
     )
-    found.add_argument("folder", type=Path, metavar="FOLDER", help="where the files go; made if it is not there")
+    found.add_argument("folder", type=Path, metavar="FOLDER", help="folder for the files; made if missing")
     found.add_argument("--host", nargs="+", default=[], metavar="NAME_OR_IP",
                        help="names and addresses of the broker (default %s)" % " ".join(HOSTS))  # fmt: skip
     found.add_argument("--client", nargs="+", default=[], metavar="NAME", help="names of clients that get certificates")
     found.add_argument(
-        "--days", type=days, default=DAYS, metavar="N", help="how long certificates are valid (default %(default)s)"
+        "--days", type=days, default=DAYS, metavar="N", help="validity of certificates (default %(default)s)"
     )
     found.add_argument("--key", choices=("ec", "rsa"), default="ec", help="kind of new keys (default ec)")
-    found.add_argument("--force", action="store_true", help="put a new authority in the place of one that is there")
+    found.add_argument("--force", action="store_true", help="replace an authority in the folder")
     return found
 
 

@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
         "there is one. Exit status 0: it does, 1: it does not.",
     )
     found.add_argument(
-        "--config", metavar="FILE", help="the broker's configuration (default: as the environment says, else 127.0.0.1:1883)"
+        "--config", metavar="FILE", help="the broker's configuration (default: the environment's, else 127.0.0.1:1883)"
     )
     found.add_argument("--host", metavar="HOST", help="address, in place of the configuration's listeners")
     found.add_argument("--port", type=int, metavar="PORT", help="port there (default 1883)")

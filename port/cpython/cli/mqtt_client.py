@@ -89,21 +89,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("-k", "--keepalive", type=int, default=60, metavar="SECONDS", help="keep alive (default %(default)s)")
     add("-V", "--protocol-version", choices=VERSIONS, default="311", metavar="VERSION", help="31, 311 (default) or 5")
     add("-c", "--disable-clean-session", action="store_true", help="keep the session; needs -i")
-    add("-x", "--session-expiry-interval", type=int, metavar="SECONDS", help="how long the session is kept, MQTT 5 only")
+    add("-x", "--session-expiry-interval", type=int, metavar="SECONDS", help="time that the session is kept, MQTT 5 only")
     text = "an MQTT 5 property: PACKET is connect, publish, subscribe, unsubscribe, disconnect or will, NAME as in content-type"
     add("-D", "--property", dest="properties", action=_Property, nargs="+", default=[], metavar="PACKET NAME VALUE", help=text)
-    add("-d", "--debug", action="store_true", help="show what goes to and fro, on standard error")
+    add("-d", "--debug", action="store_true", help="show packets on standard error")
     group = parser.add_argument_group("who it is")
     add = group.add_argument
     add("-u", "--username", metavar="USER", help="user name")
-    add("-P", "--pw", dest="password", metavar="PASSWORD", help="password, where others may see it")
+    add("-P", "--pw", dest="password", metavar="PASSWORD", help="password; other users of the machine may see it")
     add("--password-file", metavar="FILE", help="file whose first line is the password")
     group = parser.add_argument_group("TLS")
     add = group.add_argument
-    add("--cafile", metavar="FILE", help="certificates of the authorities to believe, PEM")
-    add("--capath", metavar="FOLDER", help="folder with them, as `openssl rehash` makes it")
+    add("--cafile", metavar="FILE", help="certificates of trusted authorities, PEM")
+    add("--capath", metavar="FOLDER", help="folder of such certificates, made by `openssl rehash`")
     add(
-        "--tls-use-os-certs", action="store_true", help="believe the authorities of this system (default with port %d)" % TLS_PORT
+        "--tls-use-os-certs", action="store_true", help="trust the authorities of this system (default with port %d)" % TLS_PORT
     )
     add("--cert", metavar="FILE", help="the client's own certificate, PEM")
     add("--key", metavar="FILE", help="its key, PEM")
@@ -112,7 +112,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--tls-version",
         choices=("tlsv1.2", "tlsv1.3"),
         metavar="VERSION",
-        help="tlsv1.2 or tlsv1.3 and nothing below (default tlsv1.2)",
+        help="lowest version, tlsv1.2 or tlsv1.3 (default tlsv1.2)",
     )
     group = parser.add_argument_group("will")
     add = group.add_argument

@@ -39,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
     add("-n", "--null-message", action="store_true", help="an empty payload; with -r it removes a retained message")
     add("-q", "--qos", type=qos, default=0, metavar="QOS", help="QoS (default 0)")
     add("-r", "--retain", action="store_true", help="retain it")
-    add("--repeat", type=int, default=1, metavar="N", help="publish it so many times (default 1)")
-    add("--repeat-delay", type=float, default=0, metavar="SECONDS", help="pause between two of them (default 0)")
+    add("--repeat", type=int, default=1, metavar="N", help="publish it N times (default 1)")
+    add("--repeat-delay", type=float, default=0, metavar="SECONDS", help="pause between two messages (default 0)")
     add("--quiet", action="store_true", help="print no errors")
     add_options(found)
     return found

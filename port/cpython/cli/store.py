@@ -50,17 +50,17 @@ def parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         where = command.add_mutually_exclusive_group(required=True)
-        where.add_argument("--config", metavar="FILE", help="the broker's configuration, whose [store] it is")
+        where.add_argument("--config", metavar="FILE", help="the broker's configuration, with [store]")
         where.add_argument("--file", metavar="DB", help="a file of type sqlite")
         if name == "end-session":
-            command.add_argument("client_id", metavar="CLIENT_ID", help="whose")
+            command.add_argument("client_id", metavar="CLIENT_ID", help="client id of the session")
         if name == "backup":
-            command.add_argument("output", metavar="FILE", help="the copy, which must not be there yet")
+            command.add_argument("output", metavar="FILE", help="the copy, which must not exist")
         if name == "export":
-            command.add_argument("output", nargs="?", help="a file, which must not be there yet (default: standard output)")
+            command.add_argument("output", nargs="?", help="a file, which must not exist (default: standard output)")
         if name == "import":
-            command.add_argument("input", nargs="?", help="what was exported (default: standard input)")
-            command.add_argument("--replace", action="store_true", help="remove first what is in the store")
+            command.add_argument("input", nargs="?", help="an export (default: standard input)")
+            command.add_argument("--replace", action="store_true", help="empty the store first")
     return found
 
 

@@ -32,12 +32,12 @@ def parser() -> argparse.ArgumentParser:
     )
     add = found.add_argument
     add("-t", "--topic", action="append", default=[], metavar="FILTER", help="topic filter; may be given several times")
-    add("-T", "--filter-out", action="append", default=[], metavar="FILTER", help="do not print what matches this one")
-    add("-U", "--unsubscribe", action="append", default=[], metavar="FILTER", help="unsubscribe from this one, see -c")
+    add("-T", "--filter-out", action="append", default=[], metavar="FILTER", help="do not print messages that match this filter")
+    add("-U", "--unsubscribe", action="append", default=[], metavar="FILTER", help="unsubscribe from this filter, see -c")
     add("-q", "--qos", type=qos, default=0, metavar="QOS", help="QoS of the subscriptions (default 0)")
-    add("-C", dest="count", type=int, metavar="N", help="end after so many messages")
+    add("-C", dest="count", type=int, metavar="N", help="end after N messages")
     add("-W", dest="wait", type=float, metavar="SECONDS", help="end after this time")
-    add("-E", dest="exit", action="store_true", help="end when the subscriptions are made")
+    add("-E", dest="exit", action="store_true", help="end after the SUBACK")
     add("-v", "--verbose", action="store_true", help="print the topic before the payload")
     text = (
         "print this: %%t topic, %%p payload, %%q QoS, %%r retained, %%l length, %%j JSON, %%x hexadecimal, %%I time, "
@@ -45,9 +45,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add("-F", dest="format", metavar="FORMAT", help=text)
     add("-N", dest="no_newline", action="store_true", help="no newline after a message")
-    add("-R", dest="no_retained", action="store_true", help="do not print what was retained before")
-    add("--retained-only", action="store_true", help="print what was retained before, and end when that is over")
-    add("--remove-retained", action="store_true", help="remove the retained messages that come")
+    add("-R", dest="no_retained", action="store_true", help="do not print retained messages")
+    add("--retained-only", action="store_true", help="print retained messages only, and end after them")
+    add("--remove-retained", action="store_true", help="remove the retained messages that arrive")
     add_options(found)
     return found
 

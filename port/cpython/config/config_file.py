@@ -187,13 +187,13 @@ def parser() -> argparse.ArgumentParser:
         prog=command(),
         usage="%s [options]\n       %s COMMAND ..." % (command(), command()),
         description="ucomqtt %s, an MQTT 3.1, 3.1.1 and 5.0 broker. Without a command it runs.\n\n%s" % (__version__, listing()),
-        epilog="All that a configuration file can hold, listeners and authentication too: --print-config.",
+        epilog="--print-config prints every key of a configuration file, listeners and authentication too.",
         formatter_class=_Formatter,
     )
-    found.add_argument("--host", help="address to listen on (default 127.0.0.1; 0.0.0.0 for all of IPv4, :: for those of IPv6, too)")
+    found.add_argument("--host", help="address to listen on (default 127.0.0.1; 0.0.0.0 for all of IPv4, :: for all of IPv4 and IPv6)")
     found.add_argument("--port", help="port to listen on (default 1883; 0: any free one)")
     found.add_argument("--config", metavar="FILE", help="read this TOML file; SIGHUP reads it again")
-    text = "keep sessions and messages in this file, so that nothing is lost at a restart; more in [store] of the configuration"
+    text = "keep sessions and messages over restarts in this file; more in [store] of the configuration"
     found.add_argument("--store", metavar="FILE", help=text)
     found.add_argument("--check-config", action="store_true", help="say whether the configuration is right, and end")
     found.add_argument("--print-config", action="store_true", help="print the effective configuration, with explanations, and end")
@@ -201,7 +201,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--loop", help=text % ", ".join(LOOPS))
     found.add_argument("--log-level", metavar="LEVEL", help="%s (default warning)" % ", ".join(LEVELS))
     found.add_argument("--log-format", metavar="FORMAT", help="%s (default text; json: one object a line)" % ", ".join(FORMATS))
-    found.add_argument("-v", "--verbose", action="count", default=0, help="log clients as they come and go, and what they are refused; twice: all there is")
+    found.add_argument("-v", "--verbose", action="count", default=0, help="log connections and refusals of clients; twice: debug lines, too")
     found.add_argument("--version", action="version", version="ucomqtt " + __version__)
     group = found.add_argument_group("broker options")
     texts = descriptions(Options)
