@@ -114,8 +114,8 @@ def reason(conn: "Connection", code: int, text: str) -> str:
     if code == NOT_AUTHORIZED:
         who = conn.listener.options.anonymous
         if who == "auto":
-            who = "auto, which means " + ("none, as there is auth" if names else "loopback, as there is no auth")
-        return "%s, as nobody vouches for it and anonymous is %s" % (said, who)
+            who = "auto, which means " + ("none with auth" if names else "loopback without auth")
+        return "%s, no authenticator lets it in and anonymous is %s" % (said, who)
     return said
 
 
