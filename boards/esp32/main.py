@@ -1,4 +1,4 @@
-"""The broker on an ESP32; settings stand in config.json."""
+"""The broker on an ESP32, with the settings of config.json."""
 
 from port.micropython import run
 

@@ -1,4 +1,4 @@
-"""What is frozen into the firmware of an ESP32: all that MicroPython's own has, and the broker."""
+"""The frozen modules of an ESP32's firmware: those of MicroPython's own, and the broker."""
 
 include("$(PORT_DIR)/boards/manifest.py")
 include("../../manifest.py")

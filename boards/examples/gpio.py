@@ -1,4 +1,4 @@
-"""Local automation without a client: a lamp that a topic switches, a button that publishes. As main.py of a board.
+"""Automation on the board itself: a topic switches a lamp, a button publishes. For a board's main.py.
 
     mosquitto_pub -t lamp -m on
     mosquitto_sub -t button
@@ -14,7 +14,7 @@ BUTTON = 17
 
 
 async def watch_button(server):
-    """Publish the button's state whenever it has changed; pressed connects the pin to ground."""
+    """Publish the button's state at each change; a pressed button connects the pin to ground."""
     button = machine.Pin(BUTTON, machine.Pin.IN, machine.Pin.PULL_UP)
     before = None
     while True:
@@ -26,7 +26,7 @@ async def watch_button(server):
 
 
 async def program(server):
-    """What runs beside the broker; if it fails it is started again."""
+    """Runs beside the broker; after an exception it is started again."""
     lamp = machine.Pin(LAMP, machine.Pin.OUT)
     handle = server.subscribe("lamp", lambda message: lamp.value(message.payload == b"on"))
     try:

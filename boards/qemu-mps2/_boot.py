@@ -19,9 +19,9 @@ class Memory:
         self.data[start : start + len(buffer)] = buffer
 
     def ioctl(self, what, argument):
-        if what == 4:  # number of blocks
+        if what == 4:  # asks for the number of blocks
             return 212
-        if what == 5:  # their size
+        if what == 5:  # asks for the size of a block
             return 4096
         return 0
 

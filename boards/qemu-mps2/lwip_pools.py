@@ -1,4 +1,4 @@
-"""What lwIP can hold on this board, for port/micropython/net/lwip.py: numbers of lwipopts.h less what was taken at the start."""
+"""lwIP's pools on this board, for port/micropython/net/lwip.py: the numbers of lwipopts.h less those taken at the start."""
 
 from machine import mem32
 

@@ -1,6 +1,6 @@
-"""Starts the broker; runs unless there is another /main.py. Ctrl-C ends it and leaves you at the prompt.
+"""Starts the broker, unless the file system has another /main.py. Ctrl-C ends it and gives the prompt.
 
-Options stand in /config.json, see README.md; without it everybody may connect, over MQTT and WebSocket.
+/config.json has the options, see README.md; without it every client may connect, over MQTT and WebSocket.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from port.micropython.config.config_file import read, server
 
 _FILE = "/config.json"
 _DEFAULTS = {
-    "anonymous": "all",  # who gets here is on the same PC
+    "anonymous": "all",  # all clients are on the same PC
     "listener": [{"host": "0.0.0.0", "port": 1883}, {"type": "websocket", "host": "0.0.0.0", "port": 8083}],
 }
 
@@ -38,8 +38,8 @@ def main():
     """Run until Ctrl-C."""
     try:
         values = read(_FILE) if _exists(_FILE) else _DEFAULTS
-        values.setdefault("max_connections_per_address", 0)  # all come from 10.0.2.2
-        values.setdefault("receiver_patience", 30000)  # they share a PC with it, and with what else runs there
+        values.setdefault("max_connections_per_address", 0)  # all clients come from 10.0.2.2
+        values.setdefault("receiver_patience", 30000)  # the PC is shared with other programs
         broker = server(values)
         asyncio.run(_run(broker))
     except (ValueError, OSError) as e:
@@ -51,5 +51,5 @@ def main():
 
 try:
     main()
-except KeyboardInterrupt:  # once more, as programs press it that want the prompt
+except KeyboardInterrupt:  # pressed twice, as tools do that want the prompt
     pass

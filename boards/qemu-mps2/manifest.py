@@ -1,4 +1,4 @@
-"""What is frozen into the firmware: asyncio, the file system's start, the broker and its main program."""
+"""The frozen modules of the firmware: asyncio, the start of the file system, the broker and its main program."""
 
 include("$(MPY_DIR)/extmod/asyncio")
 include("../../manifest.py")

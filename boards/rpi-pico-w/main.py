@@ -1,4 +1,4 @@
-"""The broker on a Raspberry Pi Pico W; settings stand in config.json."""
+"""The broker on a Raspberry Pi Pico W, with the settings of config.json."""
 
 from port.micropython import run
 

@@ -1,4 +1,4 @@
-"""What is frozen into the firmware of a Pico W: all that MicroPython's own has, and the broker."""
+"""The frozen modules of a Pico W's firmware: those of MicroPython's own, and the broker."""
 
 include("$(PORT_DIR)/boards/RPI_PICO_W/manifest.py")
 include("../../manifest.py")

@@ -134,10 +134,13 @@ async def _close(server: "Server", writer: "Writer", at_once: bool) -> None:
         await writer.wait_closed()
     except Exception:  # nosec B110 # it is closed, however it ended
         pass
+    except BaseException:  # cancelled; a transport that is closed takes no abort()
+        if timer is not None:
+            transport.abort()
+        raise
     finally:
         if timer is not None:
             timer.cancel()
-            transport.abort()
 
 
 async def _abort(server: "Server", transport: "Any") -> None:

@@ -1,6 +1,6 @@
 """ucomqtt on CPython: `from port.cpython import Server`, or `python -m port.cpython`.
 
-The names are loaded when they are asked for: a command that needs no broker starts without one.
+A name is loaded when it is asked for, so a command that needs no broker starts without one.
 """
 
 from importlib import import_module
@@ -10,14 +10,21 @@ if TYPE_CHECKING:
     from port.core.limits.options import Options
     from port.core.messages.message import Message
     from port.core.auth.authenticator import Authenticator
+    from port.core.monitor.watchers import FilterWatcher, Watcher
+    from port.core.storage.store import Store
+    from port.core.streams import serve_stream
     from port.cpython.net.event_loop import EventLoop
     from port.cpython.server import Server
 
-__all__ = ["Authenticator", "EventLoop", "Message", "Options", "Server"]
+__all__ = [
+    "Authenticator", "EventLoop", "FilterWatcher", "Message", "Options", "Server", "Store", "Watcher", "serve_stream",
+]  # fmt: skip
 
 _PLACES = {
     "Authenticator": "port.core.auth.authenticator", "EventLoop": "port.cpython.net.event_loop",
-    "Message": "port.core.messages.message", "Options": "port.core.limits.options", "Server": "port.cpython.server",
+    "FilterWatcher": "port.core.monitor.watchers", "Message": "port.core.messages.message",
+    "Options": "port.core.limits.options", "Server": "port.cpython.server", "Store": "port.core.storage.store",
+    "Watcher": "port.core.monitor.watchers", "serve_stream": "port.core.streams",
 }  # fmt: skip
 
 

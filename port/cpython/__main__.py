@@ -101,9 +101,9 @@ async def _run(server: Server, args: argparse.Namespace, program: Program, log: 
             say(line)
     if not program.authenticators and server.options.anonymous in ("auto", "loopback"):
         if all(is_loopback(text(host, port) if port else "unix") for host, port in server.addresses):
-            say("only this machine is listened to; --host 0.0.0.0 --anonymous all lets everybody in")
+            say("listening on this machine only; --host 0.0.0.0 --anonymous all opens the broker to the network")
         else:
-            say("only clients on this machine may connect; --anonymous all lets everybody in")
+            say("only clients on this machine may connect; --anonymous all lets every client in")
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

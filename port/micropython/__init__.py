@@ -1,12 +1,12 @@
 """ucomqtt on MicroPython: `from port.micropython import Server`, or `micropython -m port.micropython`.
 
-FlashStore and `run`, the main program of a board, are loaded when they are asked for.
+FilterWatcher, FlashStore, Store, Watcher, serve_stream and `run`, the main program of a board, are loaded when they are asked for.
 """
 
 import gc
 
-# What imports leave is to lie side by side: with garbage in between, later everywhere, a small heap would be free in small pieces
-# only. A large one is left as it is: MicroPython's unix port has crashed where it was collected so often.
+# Frequent collections keep the objects that imports leave side by side: garbage between them would leave a small heap free in small
+# pieces only. A large heap keeps its threshold: MicroPython's unix port has crashed when collected so often.
 _heap = gc.mem_alloc() + gc.mem_free()
 if _heap < 250000:
     gc.threshold(_heap // 48)
@@ -21,6 +21,9 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 
+    from port.core.monitor.watchers import FilterWatcher, Watcher
+    from port.core.storage.store import Store
+    from port.core.streams import serve_stream
     from port.micropython.board.program import run
     from port.micropython.flash import FlashStore
 
@@ -29,11 +32,15 @@ __all__ = ("Authenticator", "Message", "Options", "Server")
 
 def __getattr__(name: str) -> "Any":
     if name == "FlashStore":
-        from port.micropython.flash import FlashStore
-
-        return FlashStore
-    if name == "run":
-        from port.micropython.board.program import run
-
-        return run
-    raise AttributeError(name)
+        place = "port.micropython.flash"
+    elif name == "run":
+        place = "port.micropython.board.program"
+    elif name == "Store":
+        place = "port.core.storage.store"
+    elif name == "Watcher" or name == "FilterWatcher":
+        place = "port.core.monitor.watchers"
+    elif name == "serve_stream":
+        place = "port.core.streams"
+    else:
+        raise AttributeError(name)
+    return getattr(__import__(place, None, None, (name,)), name)  # subset: ok, the names are those above

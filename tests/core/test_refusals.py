@@ -67,9 +67,9 @@ def test_connects_name_the_option():
 
 def test_connects_name_the_authenticator():
     for authenticators, fields, text in (
-        ((), {}, "c 10.0.0.9:5000: not authorized, as nobody vouches for it and anonymous is auto, which means loopback, as there is no auth (0x87)"),
+        ((), {}, "c 10.0.0.9:5000: not authorized, no authenticator lets it in and anonymous is auto, which means loopback without auth (0x87)"),
         ((Users(ann="x"),), {},
-         "c 10.0.0.9:5000: not authorized, as nobody vouches for it and anonymous is auto, which means none, as there is auth (0x87)"),
+         "c 10.0.0.9:5000: not authorized, no authenticator lets it in and anonymous is auto, which means none with auth (0x87)"),
         ((Users(ann="x"), DenyAll()), {}, "c 10.0.0.9:5000: not authorized, says authenticator DenyAll (0x87)"),
         ((Users(ann="x"),), {"user": b"ann", "password": b"y"},
          "c (user ann) 10.0.0.9:5000: bad user name or password, says authenticator Users (0x86)"),

@@ -45,6 +45,7 @@ class Pipe:
         self.ended = False
         self.closed = False
         self.error: "Any" = None
+        self.transport: "Any" = None
 
     async def read(self, n):
         self.reads += 1
@@ -250,6 +251,29 @@ def test_the_end_of_the_task_is_the_end_of_the_connection():
         assert await watcher.packets() == [PUBLISH]
         watcher.task.cancel()
         await watcher.over()
+
+    asyncio.run(main())
+
+
+class Ended:
+    """A transport as that of a pipe in asyncio: once it is closed abort() fails."""
+
+    def __init__(self, pipe):
+        self.pipe = pipe
+
+    def abort(self):
+        if self.pipe.closed:
+            raise AttributeError("abort")
+
+
+def test_a_transport_that_is_closed_is_not_aborted():
+    async def main():
+        client = Client(Server())
+        client.down.transport = Ended(client.down)
+        await client.packets()
+        client.up.data = b"\xe0\0"
+        await client.task
+        assert client.down.closed
 
     asyncio.run(main())
 

@@ -148,7 +148,7 @@ def manual() -> str:
     lines = head(PROGRAM, 1, "an MQTT 3.1, 3.1.1 and 5.0 broker, and its tools")
     lines += [".SH SYNOPSIS", ".B ucomqtt", ".RI [ options ]", ".br", ".B ucomqtt", ".I command", ".RI [ arguments ]"]
     lines += [".SH DESCRIPTION", text("Without a command the broker runs until SIGTERM or SIGINT.")]
-    lines += [text("Unless it is told otherwise only this machine is listened to, and clients need no password.")]
+    lines += [text("By default it listens on this machine only, and clients need no password.")]
     lines += [text("What a configuration file can hold stands in") + "\n.BR ucomqtt.toml (5)."]
     lines += [".SH COMMANDS"]
     for row in COMMANDS:

@@ -1,1 +1,1 @@
-"""Who may publish, subscribe and receive what."""
+"""Access control: rules for publishing, subscribing and receiving."""

@@ -1,12 +1,11 @@
-"""Who may publish, subscribe and receive what: rules, and what they come to for one client.
+"""Access control: rules for publishing, subscribing and receiving, and a client's rights under them.
 
-Rules stand in order and the first that applies decides. Where there is a list of rules, an empty
-one too, what none of them allows is denied; where there is no list, everything is allowed. They are asked when a
-client publishes, when it subscribes, and again when a topic's receivers are looked up: a
-wildcard subscription gets nothing that a rule withholds.
+The first rule that applies decides. With a list of rules, an empty one too, everything that no rule allows is denied; without a
+list everything is allowed. Rules are asked when a client publishes, when it subscribes, and again when the receivers of a
+topic are resolved, so a wildcard subscription gets nothing that a rule withholds.
 
-An Access holds what applies to one client, with user name and client id filled in; clients
-whose rules come out the same share one. Decisions on topic names are remembered there.
+An Access holds the rules that apply to one client, with user name and client id filled in, and caches decisions on topic
+names. Clients with equal rules share one.
 """
 
 from port.core import const
@@ -43,16 +42,16 @@ if TYPE_CHECKING:
     Entry = tuple[int, bytes, int]  # actions, topic filter, verdict
     Source = tuple[Optional[bytes], bytes, str, str]  # of a retained message: user name, client id, address, id of the listener
 
-_LONGEST = const(256)  # longest topic name remembered, bytes: what a peer makes up must not fill the memory
-_ALONE = const(1024)  # most topic names remembered for a client that shares its rights with nobody
-_OWN = const(64)  # the same where the rules are made for one client: there may be as many of these as there are clients
-_SHORT = const(128)  # and their longest, bytes
-_FEW = const(8)  # sessions with the same rights, of which one that leaves takes along what is remembered
-_ANSWERS = const(1024)  # most answers of an authorizer that are remembered for a client
-_SOURCES = const(32)  # publishers of retained messages whose rules are remembered
+_LONGEST = const(256)  # bytes of the longest topic name cached, so that invented names cannot fill the memory
+_ALONE = const(1024)  # most topic names cached for a client that shares its Access with no other
+_OWN = const(64)  # the same for rules that name one client, as each client may have such an Access
+_SHORT = const(128)  # bytes of the longest of those
+_FEW = const(8)  # most sessions with the same Access for which a session that ends clears its cache
+_ANSWERS = const(1024)  # most answers of an authorizer cached for a client
+_SOURCES = const(32)  # publishers of retained messages whose rules are cached
 
-# What it costs in the units of Turns.limit to look through rules, for each of them, to judge a retained message, and one that
-# waits for a client; and to put a filter where names find it.
+# Costs, in deliveries (Turns.spent): a look through rules, each rule, a decision on a retained message, one on a queued
+# message, and putting a filter into a trie.
 _LOOKED = const(2)
 _TRIED = const(3)
 _JUDGED = const(4)
@@ -79,15 +78,15 @@ class Rule:
         self.personal = b"%u" in entry[1] or b"%c" in entry[1]
 
     def applies(self, user: "Optional[bytes]", client_id: bytes, address: str) -> bool:
-        """True when the rule is about this client at all."""
+        """True when the rule applies to this client."""
         if not fits(self.user, user) or not fits(self.client_id, client_id):
             return False
         return self.network is None or self.network.contains(address)
 
     def for_client(self, user: "Optional[bytes]", client_id: bytes) -> "Optional[Entry]":
-        """The rule with user name and client id filled in; None when they would make it mean something else.
+        """The rule with user name and client id filled in; None when they would change its meaning.
 
-        A name with a wildcard in it never allows more than the same without, nor denies less.
+        A name with a wildcard never allows more, nor denies less, than a name without.
         """
         if not self.personal:
             return self.entry
@@ -95,16 +94,16 @@ class Rule:
         for mark, value in ((b"%u", user), (b"%c", client_id)):
             if mark in topic and not value:
                 return None
-            # A client called `+` must not be allowed everybody's topics; to deny it too much does no harm.
+            # A client called `+` must not get other clients' topics; a denial may cover too much.
             if mark in topic and verdict != DENIED and (has_wildcard(value) or b"/" in value):  # type: ignore[arg-type, operator]
                 return None
-        # At once: a user called `%c` is not asked for twice.
+        # Both marks at once: a user may be called `%c`.
         topic = (user or b"").join([part.replace(b"%c", client_id) for part in topic.split(b"%u")])
         if not valid_filter(topic):
             if verdict != DENIED:
                 return None
             first = self.entry[1].split(b"/")[0]
-            # All there is, as far as one filter can say it: none matches both $ topics and others.
+            # The widest filter that fits: no filter matches both $ topics and others.
             return actions, first + b"/#" if first.startswith(b"$") and b"%" not in first else b"#", verdict
         if verdict != DENIED and topic.startswith(b"$") and not self.entry[1].startswith(b"$"):
             return None  # a client called `$SYS`
@@ -118,25 +117,25 @@ def covers(rule_filter: bytes, topic_filter: bytes) -> bool:
             return rule_filter == b"#" or rule_filter == b"+/#"  # every name has a first level
         if rule_filter[-1:] != b"#":
             return False
-        topic_filter = topic_filter[:-2]  # below it the two are the same
-    return matches(rule_filter, topic_filter)  # a + in it is a level that only + matches
+        topic_filter = topic_filter[:-2]  # below that level both filters match the same
+    return matches(rule_filter, topic_filter)  # only a + matches a + as a level
 
 
 class _Came:
-    """Tells what a session has got through filters that it has lost.
+    """Finds the messages that a session has got through lost filters.
 
-    lost  these filters
+    lost  those filters
     """
 
     def __init__(self, session: "Session", lost: "Sequence[bytes]") -> None:
         self.lost: "dict[bytes, bool]" = {topic_filter: True for topic_filter in lost}
         self._session = session
-        self._wild = self._with_wildcards(lost)  # of those that are lost
-        self._left: "Any" = None  # of those that are left
+        self._wild = self._with_wildcards(lost)  # trie of lost filters
+        self._left: "Any" = None  # trie of the remaining filters
         self._known: "dict[bytes, bool]" = {}  # by topic name
 
     def _with_wildcards(self, filters: "Iterable[bytes]") -> "Any":
-        """A trie of those with wildcards."""
+        """A trie of the filters with wildcards."""
         root: "dict[Any, Any]" = {}
         for topic_filter in filters:
             if has_wildcard(topic_filter) and not is_shared(topic_filter):
@@ -145,7 +144,7 @@ class _Came:
         return root
 
     def through_lost(self, name: bytes) -> bool:
-        """True when a message of this name came through one of the filters that are lost, and through none that is left."""
+        """True when a message with this topic name came through a lost filter and through no remaining one."""
         known = self._known.get(name)
         if known is None:
             known = name in self.lost or self._matches(self._wild, name)
@@ -164,7 +163,7 @@ class _Came:
 
 
 def _entries(rules: "Sequence[Rule]", user: "Optional[bytes]", client_id: bytes, address: str) -> "tuple[Entry, ...]":
-    """What the rules about a client come to for it, in order."""
+    """The entries of the rules that apply to a client, in order."""
     entries = []
     for rule in rules:
         if rule.applies(user, client_id, address):
@@ -175,10 +174,10 @@ def _entries(rules: "Sequence[Rule]", user: "Optional[bytes]", client_id: bytes,
 
 
 def _first(turns: "Turns", entries: "Sequence[Entry]", action: int, name: bytes) -> "Optional[int]":
-    """The verdict of the first that says something about this, None when there is none; the work counts in `turns`."""
+    """The verdict of the first entry that applies, None without one; the cost counts in `turns`."""
     found = None
     spent = _LOOKED + (len(name) >> 9)
-    levels = name.split(b"/") if len(name) <= _LONGEST and not name.startswith(b"$") else None  # of others there may be too many
+    levels = name.split(b"/") if len(name) <= _LONGEST and not name.startswith(b"$") else None  # other names may have too many levels
     for actions, topic_filter, verdict in entries:
         spent += _TRIED
         if actions & action and (
@@ -191,7 +190,7 @@ def _first(turns: "Turns", entries: "Sequence[Entry]", action: int, name: bytes)
 
 
 def made(rules: "Sequence[Any]") -> "list[Rule]":
-    """Rules of which some may still be as a configuration has them, dicts. Raises ValueError naming one that is wrong by its number."""
+    """Rules made of Rule objects and of dicts as in [[acl]]. Raises ValueError naming a wrong one by its number."""
     found: "list[Rule]" = []
     for rule in rules:
         if not isinstance(rule, Rule):
@@ -203,15 +202,15 @@ def made(rules: "Sequence[Any]") -> "list[Rule]":
 
 
 class Access:
-    """What one client, or several with the same rights, may do.
+    """The rights of a client, or of several clients with the same rules.
 
     acl         the list it was made from
-    rules       rules of the client itself, which an authenticator gave it, or None
+    rules       the client's own rules, from an authenticator, or None
     authorizer  asked when no rule decides, or None
     entries     the rules that apply, in order
     users       sessions that hold it
-    personal    whether what one client says may be in the rules: there can be as many like this as there are clients
-    room        how many topic names are remembered
+    personal    True when the rules may hold names that a client chose; each client may have such an Access
+    room        most topic names cached
     fast        topic names that may be published at QoS 0, with their receivers: see Router.fast; valid
                 while `generation` is the router's
     granted     the same for QoS 1 and 2, see Router.granted
@@ -237,17 +236,17 @@ class Access:
         self.room: int
         self._settle_room()
         self._asked: "dict[tuple[int, bytes], tuple[int, int]]" = {}
-        self._fresh: "dict[tuple[int, bytes], int]" = {}  # answers for the packet that waits for them
+        self._fresh: "dict[tuple[int, bytes], int]" = {}  # the authorizer's answers for the packet that waits for them
 
     def hold(self) -> None:
-        """One session more has it: others whose rules come out the same will share it."""
+        """Count a session in; sessions with equal rules share it from now on."""
         self.users += 1
         self._settle_room()
         if self.rules is None and self.authorizer is None:
             self.acl.shared[self.entries] = self
 
     def release(self) -> None:
-        """One session less has it."""
+        """Count a session out."""
         self.users -= 1
         self._settle_room()
         shared = self.acl.shared
@@ -263,7 +262,7 @@ class Access:
         self.room = room
 
     def rest(self, asked: bool) -> None:
-        """A client that had it has gone: what is remembered goes, where it is for few. `asked`: the authorizer's answers, too."""
+        """A client has left: clear the caches if few sessions share them. `asked`: the authorizer's answers, too."""
         if self.users <= (_FEW if self.personal else 1):
             for table in self.fast + self.granted + (self._publish, self._receive):
                 table.clear()
@@ -271,11 +270,11 @@ class Access:
                 self._asked.clear()
 
     def same(self, other: "Optional[Access]") -> bool:
-        """Whether another one comes to the same, whoever is asked and when."""
+        """True when another Access always gives the same verdicts."""
         return other is not None and self.authorizer is None and other.authorizer is None and self.entries == other.entries
 
     def publish(self, name: bytes, now: int) -> int:
-        """The verdict on publishing to a topic name; `now`: ms. An answer just given counts once."""
+        """The verdict on publishing to a topic name; `now`: ms. An authorizer's fresh answer counts once."""
         verdict = self._publish.get(name)
         if verdict is None:
             verdict = self._decide(MAY_PUBLISH, name)
@@ -287,31 +286,31 @@ class Access:
         return verdict
 
     def judge(self, message: "Message", now: int) -> int:
-        """The verdict on publishing this very message, with its QoS and RETAIN; `now`: ms."""
+        """The verdict on publishing this message, with its QoS and RETAIN; `now`: ms."""
         verdict = self.publish(message.name, now)
         if verdict >= 0 and (message.qos > verdict & 3 or message.retain and not verdict & MAY_RETAIN):
             return DENIED
         return verdict
 
     def lasting(self, name: bytes) -> int:
-        """The QoS up to which rules have allowed publishing to a topic name; -1: what an authorizer says holds for a time."""
+        """Highest QoS that rules allow for publishing to a topic name; -1 when an authorizer decides, whose answers expire."""
         verdict = self._publish.get(name, -1)
         return verdict & 3 if verdict >= 0 else -1
 
     def receive(self, name: bytes) -> int:
-        """The verdict on being sent what is published to a topic name."""
+        """The verdict on receiving messages of a topic name."""
         verdict = self._receive.get(name)
         if verdict is None:
             verdict = self._decide(MAY_RECEIVE, name)
             if verdict == UNDECIDED:
-                verdict = ALLOWED  # the authorizer has allowed the subscription it comes through
+                verdict = ALLOWED  # the authorizer has allowed the subscription
             self._remember_name(self._receive, name, verdict)
         return verdict
 
     def subscribe(self, topic_filter: bytes, now: int) -> int:
-        """The verdict on subscribing to a filter (that within `$share/NAME/`); `now`: ms.
+        """The verdict on subscribing to a filter, for `$share/NAME/filter` to the inner one; `now`: ms.
 
-        Answers just given count until `subscribed`.
+        An authorizer's fresh answers count until `subscribed` is called.
         """
         found = None
         spent = _LOOKED + (len(topic_filter) >> 9)
@@ -326,15 +325,15 @@ class Access:
         return DENIED if self.authorizer is None else self._answered(MAY_SUBSCRIBE, topic_filter, now)
 
     def subscribed(self) -> None:
-        """The SUBSCRIBE is done."""
+        """Forget fresh answers: the SUBSCRIBE is done."""
         self._fresh.clear()
 
     def purge(self, session: "Session", lost: "Sequence[bytes]" = ()) -> None:
-        """Drop what waits for a session and it may not receive any more; of a shared subscription's, others may have it.
+        """Drop queued messages that a session may not receive any more; those of a shared subscription go to other members.
 
-        What is in flight stays, it counts against the receive maximum; it is not sent again, see Session.resume.
-        `lost`: filters the client has lost while it was away. What has come through no other is dropped, in
-        flight or not.
+        Messages in flight stay, as they count for the receive maximum, and are not sent again, see Session.resume.
+        `lost`: filters that the client has lost while it was away. Messages that came through these alone are dropped,
+        in flight or queued.
         """
         came = _Came(session, lost) if lost else None
         refused: "list[Any]" = []
@@ -383,9 +382,9 @@ class Access:
         return UNDECIDED if answer is None or answer[1] <= now else answer[0]
 
     def answer(self, action: int, topic: bytes, verdict: "Any", until: int) -> None:
-        """What the authorizer said: it counts for the packet that waits for it, and until the clock shows `until`, ms.
+        """Take the authorizer's answer: it counts for the waiting packet, and on the broker's clock until `until`, ms.
 
-        Raises TypeError for True and False, which would be verdicts on QoS 1 and 0.
+        Raises TypeError for True and False, which would mean QoS 1 and 0.
         """
         if isinstance(verdict, bool):
             raise TypeError("an authorizer answers ALLOWED or DENIED of port.core.acl.acl, not %r" % verdict)
@@ -403,10 +402,10 @@ def _remember(decisions: "dict[Any, Any]", topic: "Any", verdict: "Any", room: i
 class Acl:
     """An ordered list of rules, and the Access objects made of it.
 
-    rules   None: there are none, and clients may do everything unless they have rules of their own
-    room    topic names each Access remembers
-    turns   whose `spent` has what it costs to go through the rules
-    shared  the Access objects in use by their entries
+    rules   None: clients may do everything unless they have rules of their own
+    room    topic names that each Access caches
+    turns   its `spent` counts the cost of looking through rules
+    shared  the Access objects in use, by their entries
     """
 
     def __init__(self, room: int, turns: "Optional[Turns]" = None) -> None:
@@ -417,10 +416,10 @@ class Acl:
         self._sources: "dict[Any, tuple[Entry, ...]]" = {}
 
     def find(self, user: "Optional[bytes]", client_id: bytes, address: str, own: "Any", authorizer: "Any") -> "Optional[Access]":
-        """What a client may do; None: everything.
+        """The Access of a client; None for all rights.
 
-        own         rules of the client itself, asked before the list's, or None
-        authorizer  asked when none decides, or None
+        own         the client's own rules, asked before the list's, or None
+        authorizer  asked when no rule decides, or None
         """
         if self.rules is None and own is None and authorizer is None:
             return None
@@ -433,13 +432,13 @@ class Acl:
         return Access(key, self, own, authorizer, own is not None or not all([entry in common for entry in key]))
 
     def replace(self, rules: "Optional[Sequence[Any]]") -> None:
-        """Other rules from now on, or none, see `made`; sessions have to take their Access again."""
+        """Replace the rules, by others or by None, see `made`; sessions then need a new Access."""
         self.rules = None if rules is None else made(rules)
         self.shared = {}
         self._sources = {}
 
     def allows(self, source: "Source", name: bytes, qos: int) -> bool:
-        """Whether the rules there are now allow its source to publish a retained message."""
+        """True when the present rules allow the source of a retained message to publish it."""
         if self.rules is None:
             return True
         entries = self._sources.get(source)
@@ -453,14 +452,14 @@ class Acl:
 
 
 def source_of(sender: "Session", message: "Message", old: "Optional[Record]") -> "Optional[Source]":
-    """The source of a message that its sender is about to retain; None when it is not kept, see Options.check_retain_source.
+    """The source of a message that its sender retains; None when it is not kept, see Options.check_retain_source.
 
-    What a client's own rules or an authorizer allow is not known while it is away.
+    It is not kept for clients with own rules or an authorizer, as these cannot be asked while the client is away.
 
-    old  the topic's record so far, whose source may be the same
+    old  the topic's record so far; its source is used again when it is the same
     """
     access = sender.access
-    # A hook may have sent it to a topic that is not the sender's: then that is the program's doing.
+    # A hook may have moved it to another topic: then the program is the publisher.
     if access is None or access.rules is not None or access.authorizer is not None or access.judge(message, 0) < 0:
         return None
     source = (sender.user, sender.client_id, sender.address, sender.listener.id)
@@ -468,7 +467,7 @@ def source_of(sender: "Session", message: "Message", old: "Optional[Record]") ->
 
 
 def may_still(broker: "Broker", record: "Record", source: "Source") -> bool:
-    """Whether who published a retained message would be let in now, and might publish it."""
+    """True when the publisher of a retained message would be let in now and might publish it."""
     listener = broker.default_listener
     for candidate in broker.listeners:
         if candidate.id == source[3]:

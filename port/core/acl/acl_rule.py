@@ -1,4 +1,4 @@
-"""ACL rules as a configuration has them; port.core.acl.acl has what they come to."""
+"""ACL rules of a configuration; port.core.acl.acl applies them."""
 
 from port.core import const
 from port.core.constants import DENIED, MAY_RETAIN
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
 _ANY = const(7)
-# Receiving is part of `subscribe`; `subscribe_only` leaves that to other rules.
+# `subscribe` includes receiving; `subscribe_only` leaves receiving to other rules.
 ACTIONS = {"publish": 1, "subscribe": 6, "receive": 4, "subscribe_only": 2}
 _FIELDS = ("allow", "actions", "topic", "user", "client_id", "address", "qos", "retain")
 
@@ -20,12 +20,12 @@ def rule(values: "dict[str, Any]") -> Rule:
     """A rule from its configuration. Raises ValueError naming what is wrong.
 
     topic: topic filter; `%u` stands for the user name, `%c` for the client id
-    actions: list of publish, subscribe (and receive what comes through it), receive (delivery alone), subscribe_only (default: all)
-    allow: whether it allows that, or denies it (default true)
-    user: the user it is about, or its beginning and `*`; `*`: any user; an empty string: clients without a user name (default: everybody)
-    client_id: the client id it is about, or its beginning and `*` (default: any)
-    address: the network or address the client must come from, or `loopback` (default: any)
-    qos: highest QoS allowed: a subscription is granted no more, a message above it is refused (0 to 2, default 2)
+    actions: list of publish, subscribe (with delivery), receive (delivery alone), subscribe_only (without delivery) (default: all)
+    allow: whether the rule allows the actions or denies them (default true)
+    user: user that it applies to, or its beginning and `*`; `*`: any user; an empty string: clients without a user name (default: every client)
+    client_id: client id that it applies to, or its beginning and `*` (default: any)
+    address: network or address that the client must come from, or `loopback` (default: any)
+    qos: highest QoS allowed: subscriptions are granted no more, messages above it are refused (0 to 2, default 2)
     retain: whether retained messages may be published (default true)
     """
     for name in values:
@@ -57,7 +57,7 @@ def rule(values: "dict[str, Any]") -> Rule:
 
 
 def _check_marks(topic: bytes) -> None:
-    """Raise ValueError for a letter after % that stands for nothing: a rule for `home/%x` would be for nobody's topic."""
+    """Raise ValueError for % before an unknown letter: a rule for `home/%x` would never apply."""
     for part in topic.split(b"%")[1:]:
         mark = part[:1]
         if mark.isalpha() and mark not in b"uc":
@@ -65,7 +65,7 @@ def _check_marks(topic: bytes) -> None:
 
 
 def numbered(values: "Any", where: str, number: int) -> Rule:
-    """The rule with this number of a list. Raises ValueError that says so."""
+    """The rule with this number in a list. Raises ValueError with the number."""
     try:
         if not isinstance(values, dict):
             raise ValueError("a rule is a table, not %r" % (values,))

@@ -1,6 +1,6 @@
-"""What each client may do and which options hold for it, settled at CONNECT; protocol.reauthorize does so when that changes.
+"""Rights and options of each client, settled at CONNECT; protocol.reauthorize settles them again after changes.
 
-An Access (port.core.acl.acl) says what a client may do; clients without one may do everything.
+An Access (port.core.acl.acl) holds a client's rights; clients without one have all rights.
 """
 
 from port.core import const
@@ -23,7 +23,7 @@ _NONE: "dict[bytes, Any]" = {}  # never changed
 
 
 def new_acl(broker: "Broker", rules: "Optional[Sequence[Rule]]" = None) -> "Acl":
-    """A list of rules, or a place for those of single clients; the module is loaded when the first one is wanted."""
+    """A new Acl, with rules or for the own rules of clients; its module is loaded with the first one."""
     from port.core.acl.acl import Acl
 
     acl = Acl(broker.options.route_cache, broker.turns)
@@ -32,7 +32,7 @@ def new_acl(broker: "Broker", rules: "Optional[Sequence[Rule]]" = None) -> "Acl"
 
 
 def client_options(broker: "Broker", listener: "Listener", user: "Optional[bytes]", client_id: bytes) -> "Options":
-    """The options that hold for a client: its listener's, unless it is named in `client_limits`."""
+    """The options of a client: its listener's, unless `client_limits` names it."""
     options = listener.options
     for limits in broker.client_limits:
         if fits(limits[0], user) and fits(limits[1], client_id):
@@ -43,7 +43,7 @@ def client_options(broker: "Broker", listener: "Listener", user: "Optional[bytes
 
 
 def find_access(broker: "Broker", conn: "Connection", identity: "Identity") -> "Optional[Access]":
-    """What a client may do by its listener's rules and its own; None: everything."""
+    """The Access of a client by its listener's rules and its own; None for all rights."""
     acl = rules_of(broker, conn.listener)
     if acl is None:
         if identity.rules is None and identity.authorizer is None:
@@ -53,12 +53,12 @@ def find_access(broker: "Broker", conn: "Connection", identity: "Identity") -> "
 
 
 def rules_of(broker: "Broker", listener: "Listener") -> "Optional[Acl]":
-    """The rules that hold for the clients of a listener, None where there are none."""
+    """The rules for the clients of a listener, or None."""
     return listener.acl or broker.acl
 
 
 def set_access(broker: "Broker", session: "Session", access: "Optional[Access]") -> None:
-    """Another Access for a session, or none; to be followed by its `purge`."""
+    """Give a session another Access or None; call the Access' `purge` afterwards."""
     old = session.access
     if old is access:
         return
@@ -72,9 +72,9 @@ def set_access(broker: "Broker", session: "Session", access: "Optional[Access]")
 
 
 def set_fast(conn: "Connection", session: "Session") -> None:
-    """The topic names to which an open connection's packets take the fast path, see Router, from now on.
+    """Set the topic names whose packets take the fast lanes from now on, see Router.
 
-    There are none for a client whose packets have to be looked at one by one.
+    A client whose packets need a look at each gets none.
     """
     if conn.options.message_size_limit or session.mount is not None:
         conn.fast = conn.granted = _NONE

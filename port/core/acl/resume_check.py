@@ -1,4 +1,4 @@
-"""A session that goes on under other rights: its subscriptions are judged by them."""
+"""A session that is resumed under other rights: its subscriptions are checked against them."""
 
 from port.core import const
 from port.core.constants import ALLOWED, DENIED, MAY_SUBSCRIBE, UNDECIDED
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from port.core.acl.acl import Access
     from port.core.broker import Broker
 
-# What it costs to judge a subscription besides its rules, and to take one away, in the units of Turns.limit.
+# Costs, in deliveries (Turns.spent): checking a subscription without its rules, and removing one.
 _LOOKED = const(4)
 _REMOVED = const(60)
 
 
 def take_away(broker: "Broker", session: "Session", filters: "Sequence[bytes]") -> None:
-    """What SessionRegistry.unsubscribe does, for many at once: what waits in the session is looked through once."""
+    """Do as SessionRegistry.unsubscribe for many filters, with one look through the session's queue."""
     groups: "Any" = {}
     for topic_filter in filters:
         broker.turns.spent += _REMOVED
@@ -39,28 +39,28 @@ def take_away(broker: "Broker", session: "Session", filters: "Sequence[bytes]") 
 
 
 class Judged:
-    """The verdicts on the subscriptions of a session that goes on under other rights, asked for one after the other.
+    """The verdicts on the subscriptions of a resumed session, asked for one after the other.
 
-    session  whose they are
-    done     whether there is one on each
+    session  the session
+    done     True when every subscription has a verdict
     """
 
     def __init__(self, session: "Session") -> None:
         self.session = session
         self.done = False
         self._left = list(session.subscriptions)
-        self._late = False  # those that are left came later
+        self._late = False  # the rest was subscribed to later
         self._verdicts: "dict[bytes, int]" = {}
 
     def go_on(self, access: "Access", now: int) -> "Optional[bytes]":
-        """The next filter the authorizer has to be asked about, None when all are judged or the turn is over; `now`: ms."""
+        """The next filter to ask the authorizer about, None when all have verdicts or the turn is over; `now`: ms."""
         session = self.session
         broker = session.broker
         left = self._left
-        if access.same(session.access):  # they have been judged by the same
+        if access.same(session.access):  # the same rights allowed them
             self.done = True
         while not self.done:
-            if not left:  # unless the client has subscribed meanwhile, then what the authorizer has said a moment ago holds
+            if not left:  # after a new SUBSCRIBE the authorizer's answers to it hold
                 left = self._left = [found for found in session.subscriptions if found not in self._verdicts]
                 self._late = True
                 self.done = not left
@@ -80,13 +80,13 @@ class Judged:
         return None
 
     def enforce(self, broker: "Broker", session: "Session") -> "list[bytes]":
-        """Take away, or down to a lower QoS, what is not allowed any more; returns the filters lost."""
+        """Remove subscriptions that are not allowed any more, or lower their QoS; returns the filters lost."""
         lost = []
         for topic_filter in self._verdicts:
             verdict = self._verdicts[topic_filter]
             options = session.subscriptions.get(topic_filter)
             if options is None:
-                continue  # it has unsubscribed meanwhile
+                continue  # unsubscribed meanwhile
             if verdict == DENIED:
                 broker.counters.denied_subscriptions += 1
                 denied(session, MAY_SUBSCRIBE, topic_filter, NOT_AUTHORIZED)

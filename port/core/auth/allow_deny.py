@@ -1,4 +1,4 @@
-"""Two authenticators that need not look at anybody: the types `allow` and `deny` of a configuration."""
+"""Authenticators without credentials: the types `allow` and `deny` of a configuration."""
 
 from port.core import const
 from port.core.wire.reason_codes import BAD_USER_NAME_OR_PASSWORD, NOT_AUTHORIZED, SUCCESS
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class AllowAll(Authenticator):
-    """Lets everybody in, and believes the user name."""
+    """Lets every client in under the user name it gives."""
 
     def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
         """See Authenticator.authenticate."""
@@ -20,10 +20,10 @@ class AllowAll(Authenticator):
 
 
 class DenyAll(Authenticator):
-    """Lets nobody in; as the last one it closes what `anonymous` would leave open.
+    """Lets no client in; as the last authenticator it overrules `anonymous`.
 
-    Who gives a user name hears what one hears who has a wrong password, or it would show which users
-    those before it know.
+    A client with a user name gets the same answer as one with a wrong password, so that answers do not reveal
+    which users the authenticators before it know.
     """
 
     def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":

@@ -1,9 +1,9 @@
-"""Who may connect: the interface of authenticators, and what holds when none has an opinion.
+"""The interface of authenticators, and the decision when none of them decides.
 
-A listener's authenticators are asked in order. Each decides on a CONNECT, or answers "next"
-(None) and leaves it to the one after it. When all say next, a client that gave a user name is
-refused, unless there is no authenticator at all; for the others the option `anonymous` decides. An
-empty user name is none.
+A listener's authenticators are asked in order. Each decides about a CONNECT, or answers None and
+leaves it to the next one. When all have answered None, a client with a user name is refused; the
+option `anonymous` decides about clients without one, and about all clients of a listener without
+authenticators. An empty user name counts as none.
 """
 
 from port.core import const
@@ -75,9 +75,9 @@ PENDING = -1
 
 
 class Authenticator:
-    """Base class; override what is needed.
+    """Base class of authenticators; override the methods you need.
 
-    name    as configured, for the log and the figures
+    name    as configured, for the log and $SYS
     method  the enhanced authentication method it implements (MQTT 5 clause 4.12), or None
     """
 
@@ -90,10 +90,10 @@ class Authenticator:
     def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
         """Decide on a CONNECT without enhanced authentication.
 
-        Returns 0 to allow, a reason code from 0x80 to 0xFF to refuse, None to leave it to the next, or
-        PENDING (-1); after PENDING one of the others goes to `client.authenticated(code)` later, and the
-        client is not read until then. Anything else, True and False among it, lets nobody in, and the
-        log says so. Before it allows, it may set `user`, `rules`, `expires_at` and `authorizer` of `client`.
+        Returns 0 to allow, a reason code from 0x80 to 0xFF to refuse, None to leave it to the next one, or PENDING (-1).
+        After PENDING call `client.authenticated` with one of the other answers; the client is not read until then. Any
+        other answer, True and False too, refuses the client with an error in the log. Before it allows, it may set
+        `user`, `rules`, `expires_at` and `authorizer` of `client`.
         """
         return None
 
@@ -101,18 +101,18 @@ class Authenticator:
         """One step of enhanced authentication: the client sent `data` in CONNECT or AUTH.
 
         Returns (code, data to send): CONTINUE_AUTHENTICATION for another step, SUCCESS, or a
-        reason code from 0x80 to 0xFF. `client.auth_state` is free for what must be kept between steps.
-        A connected client may go through it again (clause 4.12.1): `rules`, `authorizer` and `expires_at`
-        hold as they are at its end, another `user` is refused.
+        reason code from 0x80 to 0xFF. `client.auth_state` is free for state between steps. A connected
+        client may authenticate again (clause 4.12.1): then `rules`, `authorizer` and `expires_at` apply
+        as they are at the end; another `user` is refused.
         """
         return BAD_AUTHENTICATION_METHOD, None
 
     def valid(self, client: "Identity") -> bool:
-        """Whether a client it admitted may stay, asked when the configuration has changed."""
+        """True when a client that it let in may stay; asked after a change of the configuration."""
         return True
 
     def knows(self, user: "Optional[bytes]") -> bool:
-        """Whether it may let this user in: False where it is sure that it does not. Asked about who is away."""
+        """False when it would certainly refuse this user; asked about users that are away."""
         return True
 
     def figures(self) -> "list[tuple[str, int]]":
@@ -121,7 +121,7 @@ class Authenticator:
 
 
 def may_be_anonymous(listener: "Listener", address: str) -> bool:
-    """Whether somebody for whom nobody vouches may come in."""
+    """True when a client that no authenticator lets in may connect."""
     who = listener.options.anonymous
     if who == "auto":
         who = "none" if listener.authenticators else "loopback"
@@ -129,10 +129,10 @@ def may_be_anonymous(listener: "Listener", address: str) -> bool:
 
 
 def fits(pattern: "Optional[bytes]", value: "Optional[bytes]") -> bool:
-    """Whether a user name or client id is one a pattern means; all rules and limits mean this by `user` and `client_id`.
+    """True when a user name or client id fits a pattern, the `user` or `client_id` of a rule or limit.
 
-    None means everybody. With `*` at its end a pattern means any end, so `*` any user: somebody vouched for. Clients
-    without a user name are meant by an empty pattern alone.
+    None fits everything. `*` at the end of a pattern stands for any end, so `*` alone fits every authenticated user. Only an
+    empty pattern fits clients without a user name.
     """
     if pattern is None:
         return True
@@ -142,28 +142,28 @@ def fits(pattern: "Optional[bytes]", value: "Optional[bytes]") -> bool:
 
 
 def checked_answer(authenticator: "Any", code: "Any") -> int:
-    """An authenticator's decision. Raises TypeError for one that is none, or would be taken for another, as False for 0."""
+    """An authenticator's answer, checked. Raises TypeError for an invalid one, and for False and True."""
     if isinstance(code, bool) or not isinstance(code, int) or code and not 0x80 <= code <= 0xFF:
         raise TypeError("%r answers %r, not 0, None, PENDING or 0x80 to 0xFF" % (authenticator, code))
     return code
 
 
 class Identity:
-    """Who a client is: what it said of itself, and what authentication made of that.
+    """A client's identity: its user name, certificate and rights, from CONNECT and from authentication.
 
-    conn           the connection it is about
+    conn           the connection of the client
     credentials    user name and password as the client gave them, until it is let in; then None
-    user           user name as bytes, or None; the one vouched for once the client is let in
+    user           user name as bytes, or None; the authenticated one once the client is let in
     certificate    None, or {"cn": str or None, "san": [str, ...], "der": bytes} of a verified client certificate
     rules          ACL rules for this client alone, or None; see port.core.acl.acl
-    authorizer     asked when no rule decides, or None: `authorizer.ask(client, action, topic)`, which has to
-                   call `client.authorized(action, topic, verdict, ttl)` later
+    authorizer     asked when no rule decides, or None: `authorizer.ask(client, action, topic)` has to call
+                   `client.authorized(action, topic, verdict, ttl)` later
     expires_at     ms on the broker's clock when the client is disconnected, or None
-    authenticator  the one that let the client in, or that is asked
+    authenticator  the one that let the client in, or that is being asked
     auth_state     free for the authenticator
-    access         what the client may do, None: everything, or not known yet
-    options        those that hold for the client until it has a session
-    attempt        an attempt that has begun and is not decided, see port.core.limits.login_attempts
+    access         the client's rights; None for all, or before they are known
+    options        the client's options until it has a session
+    attempt        its undecided login attempt, see port.core.limits.login_attempts
     since          ms on the broker's clock when the authenticator was asked
     """
 
@@ -182,7 +182,7 @@ class Identity:
         self.expires_at: "Optional[int]" = None
         self.authenticator: "Optional[Authenticator]" = None
         self.auth_state: "Any" = None
-        self.asked = -1  # which of the authenticators was asked last
+        self.asked = -1  # index of the authenticator asked last
         self.renewing = False  # a re-authentication is under way
         self.access: "Optional[Access]" = None
         self.options = conn.listener.options
@@ -206,7 +206,7 @@ class Identity:
 
     @property
     def listener(self) -> "Listener":
-        """The way it came in."""
+        """The client's listener."""
         return self.conn.listener
 
     @property
@@ -222,39 +222,39 @@ class Identity:
 
     @property
     def gone(self) -> bool:
-        """True when nobody waits for the answer: the client has gone, or others were asked about it after a reload."""
+        """True when no answer is needed: the client has left, or a reload has asked other authenticators about it."""
         return not self.conn.knows(self)
 
     @property
     def enhanced(self) -> bool:
-        """True when the client authenticates, or has done so, by an authentication method (clause 4.12)."""
+        """True when the client authenticates, or has authenticated, by an authentication method (clause 4.12)."""
         return self.asked < 0 and self.authenticator is not None
 
     @property
     def current(self) -> bool:
-        """True while the authenticator that was asked last is where it was."""
+        """True while the authenticator asked last has its place in the listener's list."""
         row = self.conn.listener.authenticators
         return self.asked < len(row) and row[self.asked] is self.authenticator
 
     def authenticated(self, code: "Optional[int]") -> None:
-        """The decision that was left PENDING: 0, a reason code from 0x80 to 0xFF, or None for the next one."""
+        """Give the answer after PENDING: 0, a reason code from 0x80 to 0xFF, or None for the next authenticator."""
         self._answered()
         if not self.gone:
             self.conn.authenticated(None if code is None else checked_answer(self.authenticator, code))
 
     def authorized(self, action: int, topic: bytes, verdict: "Any", ttl: int) -> None:
-        """The answer to `authorizer.ask`, to be remembered for `ttl` ms."""
+        """Give the answer to `authorizer.ask`, remembered for `ttl` ms."""
         if not self.gone:
             self.conn.authorized(action, topic, verdict, ttl)
 
     def _answered(self) -> None:
-        """The authenticator that was asked has answered."""
+        """Measure the time of the authenticator's answer."""
         measures = self.broker.counters.measures
         if measures is not None and self.authenticator is not None:
             measures.answered(self.authenticator, (self.broker.clock() - self.since) * 1000)
 
     def decide(self) -> int:
-        """Ask the authenticators, from the next one on; a reason code, or PENDING."""
+        """Ask the authenticators from the next one on; returns a reason code or PENDING."""
         credentials = self.credentials
         authenticators = self.conn.listener.authenticators
         while credentials is not None and self.asked + 1 < len(authenticators):
@@ -271,7 +271,7 @@ class Identity:
         self.authenticator = None
         if self.user is not None and authenticators:
             return BAD_USER_NAME_OR_PASSWORD
-        self.user = None  # nobody has vouched for it
+        self.user = None  # no authenticator has confirmed it
         return SUCCESS if may_be_anonymous(self.listener, self.address) else NOT_AUTHORIZED
 
     # -- attempts, see port.core.limits.login_attempts ---------------------------------------------

@@ -1,6 +1,6 @@
 """Client certificates: the names in one, and the authenticator that makes one of them the user name.
 
-Whether a certificate is good the TLS library has to say; nothing is verified here.
+The TLS library verifies certificates; this module only reads them.
 """
 
 from port.core import const
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
     from port.core.auth.authenticator import Identity
 
-_MOST = const(64)  # items of a kind that are looked at, such as alternative names
+_MOST = const(64)  # most items of a kind that are read, such as alternative names
 _COMMON_NAME = b"\x55\x04\x03"
 _ALTERNATIVE_NAMES = b"\x55\x1d\x11"
 
 
 class CertificateAuthenticator(Authenticator):
-    """Lets in whoever has a verified certificate, under the name it bears; the user name of CONNECT does not count."""
+    """Lets clients with a verified certificate in, under the name in it; the user name of CONNECT does not count."""
 
     def __init__(self, field: str = "cn") -> None:
         """`field`: "cn", the common name, "san", the first alternative name, or "subject", see auth.certificate_subject.
 
-        Raises ValueError for any other, ImportError in a broker that was installed without that.
+        Raises ValueError for any other, ImportError for "subject" in a package without that module.
         """
         if field not in ("cn", "san", "subject"):
             raise ValueError("field must be cn, san or subject, not %r" % field)
@@ -37,7 +37,7 @@ class CertificateAuthenticator(Authenticator):
             self._subject = subject
 
     def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
-        """See Authenticator.authenticate; who has no certificate, or none with such a name, is left to the next."""
+        """See Authenticator.authenticate; None for a client without a certificate, or without such a name in it."""
         certificate = client.certificate
         if certificate is None:
             return None
@@ -49,7 +49,7 @@ class CertificateAuthenticator(Authenticator):
         if not name:
             return None
         user = name.encode()
-        if not is_utf8(user):  # no user name can be like that [MQTT-1.5.4-1] [MQTT-1.5.4-2]
+        if not is_utf8(user):  # not allowed in a user name [MQTT-1.5.4-1] [MQTT-1.5.4-2]
             return None
         client.user = user
         return SUCCESS
@@ -64,7 +64,7 @@ def make(settings: "dict[str, Any]") -> Authenticator:
 def names(certificate: bytes) -> "dict[str, Any]":
     """The common name and alternative names in a DER certificate (RFC 5280): {"cn": str or None, "san": [str, ...]}.
 
-    What cannot be read is left out. For hosts whose TLS library hands out the certificate alone.
+    Unreadable names are left out. For hosts whose TLS library gives the bare certificate.
     """
     found: "dict[str, Any]" = {"cn": None, "san": []}
     try:
@@ -78,16 +78,16 @@ def names(certificate: bytes) -> "dict[str, Any]":
 
 
 def parts(certificate: bytes) -> "list[tuple[int, int, int]]":
-    """The items in a DER certificate, see `item`: the subject is number 4. Raises IndexError or ValueError for what is none."""
+    """The items in a DER certificate, see `item`; number 4 is the subject. Raises IndexError or ValueError for other data."""
     _, at, _ = item(certificate, 0)
     found = list(_items(certificate, *item(certificate, at)[1:]))
-    if found[0][0] == 0xA0:  # the version, not there in version 1
+    if found[0][0] == 0xA0:  # the version, absent in version 1
         found.pop(0)
     return found
 
 
 def item(data: bytes, at: int) -> "tuple[int, int, int]":
-    """Tag of the item at `at`, where its content begins and ends."""
+    """(tag, begin of the content, its end) of the item at `at`."""
     size = data[at + 1]
     start = at + 2
     if size & 0x80:

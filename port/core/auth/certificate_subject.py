@@ -1,6 +1,6 @@
-"""The subject of a certificate as OpenSSL writes it in its form for RFC 2253, which mosquitto makes the user name.
+"""The subject of a certificate in OpenSSL's RFC 2253 form, which mosquitto uses as user name.
 
-Loaded where that is the user name. The text is ASCII: other characters stand there as the bytes of their UTF-8, `\\C3`.
+Loaded when the subject is the user name. The text is ASCII: other characters stand as their UTF-8 bytes, `\\C3`.
 """
 
 from port.core import const
@@ -10,7 +10,7 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Optional
 
-# OpenSSL's short names by object identifier; attributes of other kinds have their number, and their DER in place of a text.
+# OpenSSL's short names by object identifier; other attributes stand as their number and DER.
 _X520 = b"\x55\x04"
 _PKCS9 = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09"
 _PILOT = b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01"
@@ -25,13 +25,13 @@ _SHORT = {
     _JURISDICTION: {1: "jurisdictionL", 2: "jurisdictionST", 3: "jurisdictionC"},
 }  # fmt: skip
 _UTF8 = const(0x0C)
-_ONE_BYTE = b"\x12\x13\x14\x16"  # tags of strings by bytes for each character; a name has no other ones
+_ONE_BYTE = b"\x12\x13\x14\x16"  # tags of string types with one byte a character; names have no others
 _TWO_BYTES = const(0x1E)
 _FOUR_BYTES = const(0x1C)
 
 
 def subject(certificate: bytes) -> "Optional[str]":
-    """The subject in a DER certificate, such as `CN=alice,O=Home,C=DE`; None where there is none or it cannot be read."""
+    """The subject in a DER certificate, such as `CN=alice,O=Home,C=DE`; None without a readable one."""
     found: "list[str]" = []
     try:
         _, at, end = parts(certificate)[4]
@@ -71,7 +71,7 @@ def _escaped(byte: int, last: bool, first: bool) -> str:
 
 
 def _utf8(tag: int, data: bytes) -> "Optional[bytes]":
-    """A string as UTF-8, None for what is no string. Raises ValueError."""
+    """A string as UTF-8, None for a value of another type. Raises ValueError."""
     if tag == _UTF8:
         return data
     width = 1 if tag in _ONE_BYTE else 2 if tag == _TWO_BYTES else 4 if tag == _FOUR_BYTES else 0
@@ -89,7 +89,7 @@ def _utf8(tag: int, data: bytes) -> "Optional[bytes]":
 
 
 def _number(kind: bytes) -> str:
-    """An object identifier with points."""
+    """An object identifier in dotted form."""
     numbers = [0]
     for byte in kind:
         numbers[-1] = numbers[-1] << 7 | byte & 127

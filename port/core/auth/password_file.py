@@ -1,4 +1,4 @@
-"""The password file: one line per user, `name:record`; empty lines and lines that begin with `#` do not count.
+"""The password file: one line per user, `name:record`; empty lines and lines that begin with `#` are skipped.
 
 Records: see port.core.auth.passwords.
 """
@@ -22,9 +22,9 @@ def write_record(iterations: int, salt: bytes, digest: bytes) -> str:
 
 
 def make_record(password: bytes, salt: bytes, iterations: int = DEFAULT_ITERATIONS) -> str:
-    """The record of a password, without a pause; `salt`: 16 bytes nobody can guess, such as os.urandom(16).
+    """The record of a password, computed in one go; `salt`: 16 random bytes, such as os.urandom(16).
 
-    Raises ValueError for a password that would never be right.
+    Raises ValueError for a password that is never right.
     """
     check_password(password)
     return write_record(iterations, salt, Pbkdf2(password, salt, iterations).step(iterations) or b"")
@@ -52,9 +52,9 @@ def check_user_name(name: bytes) -> None:
 
 
 def parse_line(line: bytes, check: "Callable[[str], Any]" = read_record) -> "Optional[tuple[bytes, str]]":
-    """User name and record of one line, None for an empty one or a comment. Raises ValueError saying what is wrong.
+    """User name and record of one line, None for an empty line or a comment. Raises ValueError saying what is wrong.
 
-    check  called with the record, raises ValueError when it is not a good one
+    check  called with the record; raises ValueError for a wrong one
     """
     line = line.strip()
     if not line or line.startswith(b"#"):
@@ -79,7 +79,7 @@ def parse_line(line: bytes, check: "Callable[[str], Any]" = read_record) -> "Opt
 def parse(lines: "Iterable[bytes]", check: "Callable[[str], Any]" = read_record) -> "dict[bytes, str]":
     """Records by user name from the lines of a password file, such as open(path, "rb").
 
-    Raises ValueError with line number and what is wrong. `check`: see parse_line.
+    Raises ValueError with line number and reason. `check`: see parse_line.
     """
     users: "dict[bytes, str]" = {}
     number = 0

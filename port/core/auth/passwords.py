@@ -1,11 +1,11 @@
-"""User names and passwords: PBKDF2 in slices, and the authenticator that asks users for theirs.
+"""User names and passwords: PBKDF2 in slices, and the authenticator that checks passwords.
 
 Both runtimes know the record `$pbkdf2-sha256$i=ITERATIONS$SALT$HASH` (RFC 8018 clause 5.2), salt of 16
-and hash of 32 bytes in base64 without padding. A password is checked a few iterations at a time,
-so that even a slow board goes on serving everybody else. Those who wait for that are served address by address.
+and hash of 32 bytes in base64 without padding. A password is checked a few iterations at a time, so
+that even a slow board goes on serving other clients. Addresses take turns with their checks.
 
-A password with a NUL in it is never right. HMAC fills its key up with them (RFC 2104 clause 2), so that `pw` and
-`pw\\0` are the same to PBKDF2; to bcrypt they are, too.
+A password with a NUL is never right: HMAC pads its key with NULs (RFC 2104 clause 2), so `pw` and `pw\\0` are the same
+to PBKDF2, and to bcrypt, too.
 """
 
 import binascii
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from port.core.auth.authenticator import Identity
 
 SCHEME = "pbkdf2-sha256"
-MAX_ITERATIONS = 10000  # a board takes no record with more, its clients would give up before it is done
+MAX_ITERATIONS = 10000  # of a record on a board: with more, clients give up before the check is done
 SALT_SIZE = 16
-MAX_PENDING = 8  # passwords being checked, or waiting for that, at a time
-MAX_RECENT = 16  # users whose last right password is known again: 1 KB on a board
+MAX_PENDING = 8  # passwords being checked or waiting for their check
+MAX_RECENT = 16  # users whose last right password is remembered: 1 KB on a board
 
 _HASH_SIZE = const(32)
-_BLOCK = const(64)  # of SHA-256
-# Iterations in one go: one takes 2.1 to 2.7 us on a PC, an estimated 0.1 to 0.3 ms on a board.
+_BLOCK = const(64)  # bytes, of SHA-256
+# Iterations in one go; an iteration takes 2.1 to 2.7 us on a PC, an estimated 0.1 to 0.3 ms on a board.
 _SLICE = const(16)
 
 
@@ -56,7 +56,7 @@ class Pbkdf2:
         self._left = iterations
 
     def step(self, count: int) -> "Optional[bytes]":
-        """Do up to `count` more iterations; the 32 bytes when that was the last, else None."""
+        """Do up to `count` more iterations; returns the 32 bytes after the last one, else None."""
         inner = self._inner
         outer = self._outer
         last = self._last
@@ -76,9 +76,9 @@ class Pbkdf2:
 
 
 def read_record(record: str, most: int = MAX_ITERATIONS) -> "tuple[int, bytes, bytes]":
-    """(iterations, salt, hash) of a record. Raises ValueError saying what is wrong, without quoting it.
+    """(iterations, salt, hash) of a record. Raises ValueError with the reason, without the record.
 
-    most  iterations allowed
+    most  largest number of iterations allowed
     """
     parts = record.split("$")
     if len(parts) < 3 or parts[0]:
@@ -106,26 +106,26 @@ def _unbase64(text: str, size: int, what: str) -> bytes:
         data = binascii.a2b_base64(text + "=" * (-len(text) % 4))
     except ValueError:
         data = b""
-    # The decoders pass over what is not base64; what is comes back the same.
+    # Decoders skip characters that are not base64; only proper base64 encodes to the same text again.
     if len(data) != size or base64(data) != text:
         raise ValueError("%s must be %d bytes in base64 without padding" % (what, size))
     return data
 
 
 class PasswordAuthenticator(Authenticator):
-    """Lets in who knows the password of a user it knows.
+    """Lets a client in when its password is that of its user.
 
-    A client without user name, or with one it does not know, is left to the next. For the latter
-    it works just as long before, so that nobody learns by the time which users there are. One who
-    gives no password is answered at once; so is one who comes again with a password that was right before.
+    A client without a user name, or with an unknown one, is left to the next authenticator. An unknown user takes as long
+    as a known one, so that the time does not reveal which users exist. A client without a password is answered at
+    once, and so is one whose password was right before.
 
-    users        records by user name, see `parse`; `replace` for others
-    max_pending  passwords being checked, or waiting for that, at a time. Where there is no place, the last to come of the
-                 address of which most wait is refused with 0x89 (3.x: return code 3)
-    max_address  the same of one address, None: as many as of all
+    users        records by user name, see `parse`; `replace` changes them
+    max_pending  passwords being checked or waiting for their check. Without a place, the newest of the address with most
+                 waiting is refused with 0x89 (3.x: return code 3)
+    max_address  the same for one address, None: max_pending
     """
 
-    at_a_time = 1  # so that the first is soon in
+    at_a_time = 1  # so that the first client is let in soon
     max_recent = MAX_RECENT
 
     def __init__(
@@ -134,7 +134,7 @@ class PasswordAuthenticator(Authenticator):
         max_pending: int = MAX_PENDING,
         max_address: "Optional[int]" = None,
     ) -> None:
-        # One of them is being checked, or as many as can be; the others wait.
+        # At most `at_a_time` are being checked; the others wait.
         waiting = max(0, max_pending - self.at_a_time)
         self._turns = Turns(waiting, waiting if max_address is None else max_address)
         self._recent = Recent(self.max_recent)
@@ -146,14 +146,14 @@ class PasswordAuthenticator(Authenticator):
 
     @property
     def pending(self) -> int:
-        """Passwords being checked, or waiting for that."""
+        """Passwords being checked or waiting for their check."""
         return self._running + self._turns.count
 
     def replace(self, users: "dict[bytes, str]") -> None:
-        """Other users from now on; the broker's `rights_changed` ends the connections of those who have changed."""
+        """Replace the users; the broker's `rights_changed` then ends the connections of changed users."""
         self.users = users
         self._recent.clear()
-        # For user names nobody has: a record of the kind that most users have.
+        # The record for unknown user names: of the kind that most users have.
         kinds: "dict[str, int]" = {}
         for user in users:
             kind = self.kind(users[user])
@@ -167,7 +167,7 @@ class PasswordAuthenticator(Authenticator):
                 most = count
 
     def kind(self, record: str) -> str:
-        """What makes checking a record take as long as it does: all before salt and hash."""
+        """The part of a record that decides how long its check takes: all before salt and hash."""
         return record.rsplit("$", 2)[0]
 
     def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
@@ -198,7 +198,7 @@ class PasswordAuthenticator(Authenticator):
         return PENDING
 
     def _turn_away(self, client: "Identity") -> None:
-        """Tell one that waits that it has lost its place; later, as another client's packet is being handled."""
+        """Refuse a client that has lost its place; later, as another client's packet is being handled."""
 
         def tell() -> bool:
             client.authenticated(SERVER_BUSY)
@@ -231,13 +231,13 @@ class PasswordAuthenticator(Authenticator):
         client.broker.turns.background(go_on)
 
     def done(self, client: "Identity", user: bytes, record: str, password: bytes, code: int) -> None:
-        """The password has been checked against `record`; with a user nobody has, that counts for nothing.
+        """Answer after the check against `record`; for an unknown user the result does not count.
 
-        code  SUCCESS, BAD_USER_NAME_OR_PASSWORD, or why it could not be checked
+        code  SUCCESS, BAD_USER_NAME_OR_PASSWORD, or the reason why the check failed
         """
         self._running -= 1
         self._next()
-        current = self.users.get(user)  # they may have been replaced meanwhile
+        current = self.users.get(user)  # `replace` may have run meanwhile
         if code == SUCCESS and current == record:
             try:
                 self._recent.add(user, record, password, client.broker.random)
@@ -258,7 +258,7 @@ class PasswordAuthenticator(Authenticator):
         client.authenticated(code)
 
     def _next(self) -> None:
-        """Begin with those whose turn it is; who has gone is passed over."""
+        """Begin the next checks; clients that have left are skipped."""
         while self._running < self.at_a_time:
             check = self._turns.take()
             if check is None:
@@ -270,7 +270,7 @@ class PasswordAuthenticator(Authenticator):
                     check[0].conn.fault(e)
 
     def valid(self, client: "Identity") -> bool:
-        """False when the user is gone, or has another password."""
+        """False when the user is gone or has another password."""
         return client.user is not None and self.users.get(client.user, "") == client.auth_state
 
     def knows(self, user: "Optional[bytes]") -> bool:

@@ -1,1 +1,1 @@
-"""From a configuration to a broker, the same on both runtimes."""
+"""Configuration, the same on both runtimes: checked, and applied to a broker."""

@@ -1,4 +1,4 @@
-"""From a checked configuration to a broker's listeners, rights and limits, at start and while it runs."""
+"""Applies a checked configuration to a broker: listeners, rights and limits, at start and at a reload."""
 
 from port.core import const
 from port.core.checks import check_type
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def make_authenticator(entry: "dict[str, Any]", types: "dict[str, Callable[[dict[str, Any]], Authenticator]]") -> "Authenticator":
     """The authenticator of one [[auth]]: `allow`, `deny`, or one of the host's `types`.
 
-    Those are given the settings without `name` and `type`. Raises ValueError naming what is wrong.
+    A host's type gets the settings without `name` and `type`. Raises ValueError naming what is wrong.
     """
     kind = entry["type"]
     settings = {key: entry[key] for key in entry if key not in ("name", "type")}
@@ -44,7 +44,7 @@ def make_authenticator(entry: "dict[str, Any]", types: "dict[str, Callable[[dict
 
 
 def check_kept(config: "ListenerConfig", listener: "Listener", tls: bool) -> None:
-    """Raise ValueError when an open listener, with or without TLS, is to be of another type, or the other."""
+    """Raise ValueError when a configuration changes the type of an open listener, or adds or removes its TLS."""
     if config.type != listener.kind:
         raise ValueError("listener %s: type cannot become %s while it is open as %s" % (config.id, config.type, listener.kind))
     if (config.tls is not None) != tls:
@@ -52,17 +52,17 @@ def check_kept(config: "ListenerConfig", listener: "Listener", tls: bool) -> Non
 
 
 def begin(broker: "Broker", config: "Config") -> None:
-    """Give a new broker the rights and limits of a configuration; its options it has."""
+    """Give a new broker the rights and limits of a configuration; it has the options already."""
     broker.client_limits = config.client_limits
     if config.rules is not None:
         broker.set_acl(config.rules)
 
 
 def reconfigure(broker: "Broker", config: "Config", made: "Made") -> None:
-    """Give a running broker other options, authenticators, rules and limits; its clients stay, unless they lose rights.
+    """Give a running broker new options, authenticators, rules and limits; clients stay unless they lose rights.
 
-    Listeners keep their addresses: one that is not there is not opened, one that is not mentioned any more stays as it is; so does
-    the store. The log says what takes a restart.
+    Listeners keep their addresses: a new listener is not opened, a removed one stays as it is, and so does the store. The log
+    names the changes that need a restart.
     """
     broker.options.assign(config.options)
     broker.retained.max_count = config.options.max_retained_messages
@@ -76,7 +76,7 @@ def reconfigure(broker: "Broker", config: "Config", made: "Made") -> None:
             listener.authenticators = wanted(entry, made)
             listener.acl = acl_of(broker, entry)
             listener.overrides = entry.overrides
-            listener.mount = mount_of(broker, entry)  # for those who come from now on
+            listener.mount = mount_of(broker, entry)  # for clients that connect from now on
     if config.rules is not None or broker.acl is not None:
         broker.set_acl(config.rules)
     _tell_rest(broker, config)
@@ -84,7 +84,7 @@ def reconfigure(broker: "Broker", config: "Config", made: "Made") -> None:
 
 
 def _tell_rest(broker: "Broker", config: "Config") -> None:
-    """Log what of another configuration only a restart brings."""
+    """Log the changes of a new configuration that need a restart."""
     there = {listener.id: listener for listener in broker.listeners}
     for entry in config.listeners:
         listener = there.pop(entry.id, None)

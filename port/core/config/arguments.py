@@ -1,4 +1,4 @@
-"""What a program gives a Broker or Server: errors that say what is expected; loaded where there is something to check."""
+"""Checks arguments of Broker and Server; their errors name the expected type. Loaded with the first argument to check."""
 
 from port.core import const
 from port.core.auth.authenticator import Authenticator
@@ -21,12 +21,12 @@ def _generator() -> "Any":
 
 
 def _has_own_type() -> bool:
-    """True on MicroPython: functions with `yield` or `async` are of another type there than others."""
+    """True on MicroPython, where functions with `yield` or `async` have a type of their own."""
     return type(_generator) is not type(_plain)
 
 
 def refuse_arguments(broker: "Broker", options: "Any", clock: "Any", log: "Any", store: "Any") -> None:
-    """Raise TypeError naming the argument of a constructor that is of a wrong type; one of them is."""
+    """Raise TypeError naming the argument of a wrong type; called when a constructor has one."""
     if not callable(clock):
         raise TypeError("clock must be a function, not %r" % (clock,))
     if not callable(log):
@@ -42,7 +42,7 @@ def refuse_arguments(broker: "Broker", options: "Any", clock: "Any", log: "Any",
 
 
 def unknown_option(name: str, known: "list[str]") -> str:
-    """The text of an error: what an option could be that there is not."""
+    """The text of an error: the option is unknown, with a near name."""
     from port.core.config.listener_config import LISTENER_KEYS
 
     if name in LISTENER_KEYS:
@@ -53,9 +53,9 @@ def unknown_option(name: str, known: "list[str]") -> str:
 
 
 def refuse_authenticators(found: "Any", where: "Any") -> None:
-    """Raise TypeError unless this is a list of authenticators; `where` is its name, or the listener it is of.
+    """Raise TypeError unless this is a list of authenticators; `where`: its name, or its listener.
 
-    Async methods are known on MicroPython, where they are of a type of their own; CPython's Server looks at them itself.
+    Async methods are found on MicroPython, where they have a type of their own; CPython's Server looks for them itself.
     """
     if not isinstance(where, str):
         where = "the authenticators of listener " + where.id

@@ -1,15 +1,15 @@
 """A configuration, the same on both runtimes: from a nested dict to checked values.
 
-The dict comes from a TOML file on CPython and from JSON on MicroPython. At its top level stand the
+The dict comes from a TOML file on CPython and from JSON on MicroPython. At its top level it has the
 broker's options (port.core.limits.options), and
 
-    host, port       the address of the listener `default`; it is there when one of the two is given, or no [[listener]] is
-    [[listener]]     ways in, see ListenerConfig
-    [[auth]]         authenticators in the order in which they are asked: `name`, `type` and what that type needs
-    [[acl]]          rules in order, see port.core.acl.acl_rule.rule; an empty list denies everything, no list nothing
+    host, port       the address of the listener `default`, which opens when one of the two is given, or no [[listener]] is
+    [[listener]]     listeners, see ListenerConfig
+    [[auth]]         authenticators in the order in which they are asked: `name`, `type` and the settings of the type
+    [[acl]]          rules in order, see port.core.acl.acl_rule.rule; an empty list denies everything, no list allows everything
     acl_file         rules from a mosquitto ACL file (CPython only); they come after those of [[acl]]
-    [[client_limits]]  options of single clients: `user` and `client_id` say whose, either may end in `*`
-    [store]          what outlives the broker, see port.core.config.store_config
+    [[client_limits]]  options of the clients that `user` and `client_id` name; either may end in `*`
+    [store]          the store, see port.core.config.store_config
 """
 
 from port.core import const
@@ -31,7 +31,7 @@ class Config:
     options        the broker's
     listeners      list of ListenerConfig
     auth           one dict for each [[auth]], with `name` and `type` set
-    rules          those of [[acl]], or None
+    rules          the rules of [[acl]], or None
     acl_file       path of a mosquitto ACL file, or an empty string
     client_limits  see Broker.client_limits
     store          StoreConfig, or None
@@ -60,7 +60,7 @@ class Config:
             self.client_limits.append(self._limits(table, "client_limits, entry %d: " % (len(self.client_limits) + 1)))
         self.store: "Optional[StoreConfig]" = None
         if "store" in values:
-            from port.core.config.store_config import StoreConfig  # where there is none it need not be loaded
+            from port.core.config.store_config import StoreConfig  # loaded only with a [store]
 
             check_type("store", values["store"], dict)
             self.store = StoreConfig(values["store"], stores)

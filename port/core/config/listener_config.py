@@ -1,4 +1,4 @@
-"""What one listener is to be, from a [[listener]] of a configuration or a program's own words, and the listener itself."""
+"""The configuration of one listener, from a [[listener]] or from a program's call, and the listener itself."""
 
 from port.core import const
 from port.core.checks import check_type
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from port.core.acl.acl import Acl, Rule
     from port.core.broker import Broker
 
-    Made = list[Authenticator]  # in the order of the configuration
+    Made = list[Authenticator]  # the authenticators in the order of the configuration
 
-# What a key must be: a type, or a tuple for a list of that type.
+# Type of each key; a tuple stands for a list of its type.
 LISTENER_KEYS: "dict[str, Any]" = {
     "id": str,
     "type": str,
@@ -37,7 +37,7 @@ LISTENER_KEYS: "dict[str, Any]" = {
     "acl": (dict,),
     "mount_point": str,
 }
-# Keys that make sense for one type of listener only.
+# Keys of one type of listener only.
 _ONLY = {
     "file": ("unix",),
     "mode": ("unix",),
@@ -47,7 +47,7 @@ _ONLY = {
     "mount_point": ("tcp", "websocket", "unix"),
 }
 _PORTS = {"tcp": (1883, 8883), "websocket": (8083, 8084), "http": (8080, 8443), "unix": (0, 0)}
-# What others call them.
+# Names of the types in other programs.
 _CALLED = {
     "mqtt": "tcp", "mqtts": "tcp with a table tls", "tls": "tcp with a table tls", "ssl": "tcp with a table tls",
     "ws": "websocket", "websockets": "websocket", "wss": "websocket with a table tls", "https": "http with a table tls",
@@ -55,23 +55,23 @@ _CALLED = {
 
 
 class ListenerConfig:
-    """One [[listener]]. Beside these keys it takes any option that is not of the broker as a whole.
+    """One [[listener]]. It also takes any option that is not of the broker as a whole.
 
-    id: names the listener in the log and in $SYS (default: its type, with a number from the second on)
-    type: tcp (default), websocket, unix, or http: the info pages /, /healthz and /metrics
-    host: address to listen on (default 127.0.0.1; 0.0.0.0 all of IPv4, :: all of IPv4 and IPv6; boards have IPv4 alone)
+    id: name of the listener in the log and in $SYS (default: its type, with a number from the second on)
+    type: tcp (default), websocket, unix, or http, which serves the info pages /, /healthz and /metrics
+    host: address to listen on (default 127.0.0.1; 0.0.0.0: all of IPv4; :: all of IPv4 and IPv6; boards have IPv4 only)
     port: port to listen on (default tcp 1883, websocket 8083, http 8080; with TLS 8883, 8084, 8443)
     file: the socket's file, type unix only
     mode: the socket file's access rights in octal, type unix only (default 660)
-    tls: table with certificate, key and more, see the TLS module of the runtime; without it there is no TLS
-    paths: paths of the URL that are served, type websocket only (default ["/mqtt", "/"]; ["*"]: any)
-    origins: web pages that may connect, type websocket only (default: those of the host and port asked for, if an address or localhost; ["*"]: all)
-    hosts: names by which the pages are asked for, type http only, beside addresses, localhost and the machine's own name (["*"]: any)
-    proxy_protocol: whether a load balancer in front tells the client's address by PROXY protocol (default false)
-    trusted_proxies: networks such load balancers are in; may be left out where only this machine can connect
+    tls: table with certificate, key and more, see the TLS module of the runtime (default: no TLS)
+    paths: paths of URLs to serve, type websocket only (default ["/mqtt", "/"]; ["*"]: any)
+    origins: web pages that may connect, type websocket only (default: those of the requested host and port, if that is an address or localhost; ["*"]: all)
+    hosts: host names that requests may have, type http only, besides addresses, localhost and the machine's own name (["*"]: any)
+    proxy_protocol: whether a load balancer in front sends the client's address by PROXY protocol (default false)
+    trusted_proxies: networks of such load balancers; optional when only this machine can connect
     auth: names of the authenticators that are asked, in order (default: all)
     acl: rules for this listener, in place of the broker's; an empty list denies everything
-    mount_point: what all topics of its clients begin with, unseen by these, as in tenant/: they share topics with others who have it, and have no $SYS; rules and hooks see it, client ids are not parted (default: nothing)
+    mount_point: beginning of all topics of its clients, such as tenant/, which clients do not see: they share topics with clients of the same mount point only, and have no $SYS; rules and hooks see whole topics; client ids remain common to all (default: none)
     """
 
     def __init__(self, values: "dict[str, Any]") -> None:
@@ -134,14 +134,14 @@ class ListenerConfig:
             raise ValueError("%s: mount_point must be a topic that ends in / and does not begin with $, not %r" % (where, mount_point))
 
     def place(self) -> str:
-        """Where it listens, as text."""
+        """The address or file, as text."""
         if self.type == "unix":
             return self.file
         return text(self.host, self.port)
 
 
 def new_listener(broker: "Broker", config: "ListenerConfig", made: "Made") -> Listener:
-    """The core's side of a listener, added to the broker; `made`: the authenticators there are."""
+    """The core's Listener, added to the broker; `made`: the authenticators of [[auth]]."""
     authenticators = wanted(config, made)
     listener = Listener(config.id, config.type, broker.options, authenticators, acl_of(broker, config), config.overrides)
     listener.place = config.place()
@@ -156,7 +156,7 @@ def new_listener(broker: "Broker", config: "ListenerConfig", made: "Made") -> Li
 def describe(
     broker: "Broker", host: str, port: "Optional[int]", kind: str, tls: "Any", acl: "Any", values: "dict[str, Any]"
 ) -> "ListenerConfig":
-    """The configuration of a listener that a program asks for, see Server.listen. Raises ValueError."""
+    """The configuration of a listener that a program adds, see Server.listen. Raises ValueError."""
     values = dict(values)
     values["type"] = kind
     if kind != "unix":
@@ -173,14 +173,14 @@ def describe(
 
 
 def wanted(config: "ListenerConfig", made: "Made") -> "list[Authenticator]":
-    """The authenticators a listener asks."""
+    """The authenticators of a listener."""
     if config.auth is None:
         return list(made)
     return [authenticator for name in config.auth for authenticator in made if authenticator.name == name]
 
 
 def acl_of(broker: "Broker", config: "ListenerConfig") -> "Optional[Acl]":
-    """A listener's own rules, None where the broker's hold."""
+    """A listener's own rules, None for the broker's."""
     return None if config.rules is None else new_acl(broker, config.rules)
 
 
@@ -194,9 +194,9 @@ def mount_of(broker: "Broker", config: "ListenerConfig") -> "Optional[Mount]":
 
 
 def rules(tables: "list[dict[str, Any]]", where: str) -> "list[Rule]":
-    """ACL rules. Raises ValueError naming the rule that is wrong by its number."""
+    """ACL rules. Raises ValueError naming a wrong rule by its number."""
     if not tables:
         return []
-    from port.core.acl.acl_rule import numbered  # where there is no rule it need not be loaded
+    from port.core.acl.acl_rule import numbered  # loaded only with a rule
 
     return [numbered(tables[i], where, i + 1) for i in range(len(tables))]

@@ -8,7 +8,7 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Sequence
 
-# What a key of [store] must be, and the types of store that have it.
+# Type of each key of [store], and the types of store that have it.
 _STORE: "dict[str, tuple[Any, tuple[str, ...]]]" = {
     "durability": (str, ("sqlite", "redis", "flash")),
     "on_failure": (str, ("sqlite", "redis")),
@@ -29,29 +29,29 @@ _STORES = ("memory", "sqlite", "redis", "flash")
 
 
 class StoreConfig:
-    """[store]: what outlives the broker, and how; a change of it takes a restart.
+    """[store]: the store of sessions and retained messages; changes take a restart.
 
-    type: memory (default): nothing; sqlite: a file, redis: a Redis server, both CPython only; flash: a board's file system
-    durability: what may be lost, one of none, batch, sync: see the module of the type (default batch; flash: none)
-    on_failure: while nothing can be written: refuse (default): clients wait; degrade: the broker goes on without the store (type flash: degrade with durability none, else refuse)
-    backlog_bytes: bytes of messages and other changes not written yet, and 64 for each, at which no more is read from those who bring them (default 16777216)
+    type: memory (default): nothing outlives the broker; sqlite: a file; redis: a Redis server (both CPython only); flash: a board's file system
+    durability: extent of possible loss, one of none, batch, sync: see the module of the type (default batch; flash: none)
+    on_failure: behaviour while writing fails: refuse (default): clients wait; degrade: the broker goes on without the store (type flash: degrade with durability none, else refuse)
+    backlog_bytes: bytes of messages and other changes not written yet, with 64 more for each, at which the clients that send them are not read any more (default 16777216)
     file: the database, type sqlite only
     url: the server, type redis only: redis://HOST:PORT/DATABASE, rediss:// or unix:// (default redis://127.0.0.1:6379/0)
-    prefix: beginning of the keys, type redis only (default ucomqtt)
+    prefix: beginning of the keys in Redis, type redis only (default ucomqtt)
     user: user name at the server, type redis only (default: its default user)
     password: password at the server, type redis only
     password_file: file whose first line is that password, type redis only
     ca_file: certificate authorities to trust with rediss://, type redis only (default: those of the system)
-    folder: where the files are, type flash only (default /store)
-    interval: s between two writings that nobody waits for, type flash only (default 60)
-    bytes_per_day: bytes that may be written to the flash in a day, type flash only (default 8388608)
-    sessions: whether sessions are kept, not only retained messages, type flash only (default false)
+    folder: folder of the files, type flash only (default /store)
+    interval: s between two batches that no client waits for, type flash only (default 60)
+    bytes_per_day: most bytes written to the flash in a day, type flash only (default 8388608)
+    sessions: whether sessions are kept besides retained messages, type flash only (default false)
     """
 
     def __init__(self, values: "dict[str, Any]", others: "Sequence[str]" = ()) -> None:
-        """Raises ValueError naming what is wrong; the values of `settings`, all but `type`, are for the store to check.
+        """Raises ValueError naming what is wrong; the store checks the values of `settings`, all but `type`.
 
-        others: further types, whose keys are known to their stores alone
+        others: further types, whose keys only their stores know
         """
         self.type: str = values.get("type", "memory")
         if isinstance(self.type, str) and self.type in others:

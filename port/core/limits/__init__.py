@@ -1,1 +1,1 @@
-"""What bounds clients: options, places, rates, attempts to log in, lines of the log."""
+"""Bounds of clients: options, places, rates, login attempts, log lines."""

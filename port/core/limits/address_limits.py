@@ -1,6 +1,6 @@
-"""What is counted of each peer address: its connections. Its failures to authenticate are in port.core.limits.login_attempts.
+"""The connections of each peer address, counted. Failures to authenticate are in port.core.limits.login_attempts.
 
-An IPv6 peer is known by its /64 network, which is what one subscriber usually has.
+An IPv6 peer counts by its /64 network, the usual size of one subscriber's network.
 """
 
 from port.core import const
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Peers:
-    """Counts connections per address. This machine is excepted: its address may stand for everybody who comes through a proxy."""
+    """Counts connections per address, but none of this machine's: a proxy here may stand for any number of clients."""
 
     def __init__(self, attempts: "Optional[Attempts]" = None) -> None:
         self._connections: "dict[Any, int]" = {}
         self._attempts = attempts
 
     def enter(self, address: str, options: "Options") -> "Any":
-        """Count a new connection: returns what `leave` takes, None when its address has too many."""
+        """Count a new connection. Returns the key for `leave`, or None when its address has too many."""
         if is_loopback(address):
             return b""
         limit = options.max_connections_per_address
@@ -34,7 +34,7 @@ class Peers:
         return key
 
     def leave(self, key: "Any") -> None:
-        """A connection is over for which `enter` returned `key`. Takes no memory: there may be none left."""
+        """Count off the connection for which `enter` returned `key`. Allocates nothing, as memory may have run out."""
         count = self._connections.get(key, 0)
         if count > 1:
             self._connections[key] = count - 1
@@ -42,5 +42,5 @@ class Peers:
             self._connections.pop(key, None)
 
     def blocked(self, address: str, now: int) -> bool:
-        """True while nobody from an address can be let in, whoever he is, see port.core.limits.login_attempts; `now`: ms."""
+        """True while an address is blocked for every client, see port.core.limits.login_attempts; `now`: ms."""
         return self._attempts is not None and self._attempts.closed(address, now)

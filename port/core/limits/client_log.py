@@ -1,4 +1,4 @@
-"""What clients cause in the log: bounded in length, and in number by address and minute; then it is counted."""
+"""Log lines that clients cause: bounded in length, and in number for each address and minute; further lines are counted."""
 
 from port.core import const
 from port.core.limits.ip_address import host
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from port.core.broker import Broker
 
 _MINUTE = const(60000)  # ms
-_ADDRESSES = const(64)  # that are told apart in one minute
+_ADDRESSES = const(64)  # counted apart in one minute
 OTHERS = "other addresses"
 _LONGEST = const(64)  # characters of a client id
 _TEXT = const(200)  # of a reason
 
 
 def shown(client_id: bytes) -> str:
-    """A client id as it stands in the log: not long, and what a client calls itself must not break up the line."""
+    """A client id for the log: shortened, and quoted so that it cannot break up the line."""
     name = str(client_id, "utf-8") if client_id else "-"
     if len(name) > _LONGEST:
         name = name[:_LONGEST] + "..."
@@ -30,7 +30,7 @@ def shown(client_id: bytes) -> str:
 
 
 def user_of(conn: "Connection") -> str:
-    """The user of a client as the log has it between client id and address, empty where there is none."""
+    """A client's user for the log, between client id and address; empty without a user."""
     try:
         from port.core.monitor.refusals import user_of_client
     except (ImportError, MemoryError):
@@ -39,7 +39,7 @@ def user_of(conn: "Connection") -> str:
 
 
 def explained(conn: "Connection", code: int, text: str) -> "Optional[str]":
-    """Why a connection ends, in words, where port.core.monitor.refusals has more of them than `text`."""
+    """The reason why a connection ends, from port.core.monitor.refusals where that says more than `text`."""
     try:
         from port.core.monitor.refusals import reason
 
@@ -49,7 +49,7 @@ def explained(conn: "Connection", code: int, text: str) -> "Optional[str]":
 
 
 def denied(session: "Session", action: int, topic: bytes, code: int, text: str = "") -> None:
-    """Log that something is refused to a client that stays: `action` is constants.MAY_PUBLISH, MAY_SUBSCRIBE or MAY_RECEIVE."""
+    """Log a refusal that leaves the client connected; `action`: constants.MAY_PUBLISH, MAY_SUBSCRIBE or MAY_RECEIVE."""
     try:
         from port.core.monitor.refusals import tell
 
@@ -59,12 +59,12 @@ def denied(session: "Session", action: int, topic: bytes, code: int, text: str =
 
 
 class ClientLog:
-    """The log for lines that a client causes: the first `max_log_lines` of an address in a minute are written.
+    """The log for lines that clients cause: of each address and level the first `max_log_lines` in a minute are written.
 
-    How many more there were is told when the minute is over, for each level by itself.
+    The number of the others is logged when the minute is over, for each level apart.
 
-    lines  (host, level) -> how many there were in this minute
-    since  when it began, ms
+    lines  (host, level) -> number of lines in this minute
+    since  begin of the minute, ms
     """
 
     def __init__(self, broker: "Broker") -> None:
@@ -73,7 +73,7 @@ class ClientLog:
         self.since = 0  # ms
 
     def line(self, level: int, address: str, text: str, *args: "Any") -> None:
-        """See Broker.log; `address`: whose doing it is, `host:port`."""
+        """See Broker.log; `address`: the client's, `host:port`."""
         broker = self.broker
         most = broker.options.max_log_lines
         if most:
@@ -89,7 +89,7 @@ class ClientLog:
         broker.log(level, text, *[arg[:_TEXT] if isinstance(arg, str) else arg for arg in args])
 
     def tick(self, now: int) -> None:
-        """Tell what was left out when a minute is over; `now`: ms."""
+        """Log the numbers of lines left out when a minute is over; `now`: ms."""
         lines = self.lines
         if not lines or now - self.since < _MINUTE:
             return

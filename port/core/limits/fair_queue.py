@@ -1,6 +1,6 @@
-"""Who waits for something scarce, as the check of a password is: served address by address, in turn.
+"""A queue for a scarce service, such as checking passwords, that serves addresses in turn.
 
-So nobody waits for all the others that have come from another address, however many they are.
+An address with many entries delays each other address by one entry a round.
 """
 
 from port.core import const
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class Turns:
-    """A waiting line for each address, served round robin.
+    """A line for each address, served round robin.
 
-    places  that may wait in all; where they are taken, the last of the longest line gives way to somebody of a shorter one
-    most    that may wait of one address
-    count   that wait
+    places  entries in all; when they are taken, the last entry of the longest line gives way to one of a shorter line
+    most    entries of one address
+    count   entries now
     """
 
     def __init__(self, places: int, most: int) -> None:
@@ -26,7 +26,7 @@ class Turns:
         self._order: "list[Any]" = []  # addresses, the next one first
 
     def put(self, who: "Any", waiting: "Any") -> "Optional[Any]":
-        """Let `waiting`, of the address `who`, wait; what has no place for that any more: itself, another, or None."""
+        """Append `waiting` to the line of the address `who`. Returns the entry that has no place: `waiting`, another, or None."""
         line: "Optional[list[Any]]" = self._lines.get(who)
         length = 0 if line is None else len(line)
         if length >= self.most:
@@ -55,7 +55,7 @@ class Turns:
         return None
 
     def take(self, full: "Any" = ()) -> "Optional[Any]":
-        """Who is next, None when nobody is; `full`: addresses to be passed over for now."""
+        """Remove and return the next entry, None without one; `full`: addresses to pass over."""
         order = self._order
         for i in range(len(order)):
             who = order[i]
@@ -73,7 +73,7 @@ class Turns:
         return None
 
     def discard(self, who: "Any", waiting: "Any") -> None:
-        """This one does not wait any more."""
+        """Remove an entry."""
         line = self._lines.get(who)
         if line is None or waiting not in line:
             return

@@ -1,4 +1,4 @@
-"""Peer addresses as text: the host in `host:port`, its bytes, and who is on this machine."""
+"""Peer addresses as text: the host in `host:port`, its bytes, and the addresses of this machine."""
 
 from port.core import const
 
@@ -6,7 +6,7 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Optional, Union
 
-_MAPPED = b"\0\0\0\0\0\0\0\0\0\0\xff\xff"  # begins an IPv4 address in IPv6's clothes
+_MAPPED = b"\0\0\0\0\0\0\0\0\0\0\xff\xff"  # prefix of an IPv4-mapped IPv6 address
 
 
 def text(host: str, port: int) -> str:
@@ -33,14 +33,14 @@ def is_loopback(address: str) -> bool:
 
 
 def peer(address: str) -> "Union[str, bytes]":
-    """What the peer `host:port` is known by: its IP address, of IPv6 the /64 network, which is what one subscriber usually has."""
+    """The key of the peer `host:port`: its IPv4 address, or its IPv6 /64 network, the usual size of one subscriber's network."""
     name = host(address)
     data = parse(name)
     return name if data is None else data[:8] if len(data) == 16 else data
 
 
 def parse(text: str) -> "Optional[bytes]":
-    """The 4 or 16 bytes of an IP address, None when `text` is none; IPv4 in IPv6 comes out as IPv4."""
+    """The 4 or 16 bytes of an IP address, None when `text` is not one; a mapped IPv4 address gives 4 bytes."""
     if ":" not in text:
         return _parse4(text)
     zone = text.find("%")

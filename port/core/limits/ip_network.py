@@ -1,4 +1,4 @@
-"""Networks: what a rule means by an address."""
+"""Networks, as the `address` of an ACL rule names them."""
 
 from port.core.limits.ip_address import host, is_loopback, number, parse
 
@@ -7,7 +7,7 @@ class Network:
     """Addresses that share a prefix: `192.168.1.0/24`, `fd00::/8`, a single address, or the word `loopback`."""
 
     def __init__(self, text: str) -> None:
-        """Raises ValueError naming what is no network."""
+        """Raises ValueError naming `text` when it is not a network."""
         self.text = text
         if text == "loopback":
             return

@@ -1,4 +1,4 @@
-"""A way in, and what the connections that come through it share."""
+"""A listener, and the state that its connections share."""
 
 from port.core import const
 from port.core.limits.options import GLOBAL, Options
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def renewed(rate: "Optional[Rate]", options: Options, now: int) -> "Optional[Rate]":
-    """What counts for a client under these options: the Rate it has, a full one if it has none, None without a limit.
+    """A client's Rate under these options: the one it has, else a new one with full allowances; None without a limit.
 
-    ImportError names what is missing in a broker that was installed without port.core.limits.rate_limit.
+    Raises ImportError in a package without port.core.limits.rate_limit.
     """
     if not options.max_message_rate and not options.max_byte_rate:
         return None
@@ -29,7 +29,7 @@ def renewed(rate: "Optional[Rate]", options: Options, now: int) -> "Optional[Rat
 
 
 def free_id(listeners: "list[Listener]", kind: str) -> str:
-    """A name for a listener that has been given none: its kind, with a number from the second on."""
+    """An id for a listener without one: its kind, with a number from the second on."""
     ids = [listener.id for listener in listeners]
     return kind if kind not in ids else "%s%d" % (kind, len(ids) + 1)
 
@@ -37,16 +37,16 @@ def free_id(listeners: "list[Listener]", kind: str) -> str:
 class Listener:
     """Identity, limits and rights of one listener; the host opens its socket.
 
-    id              names it in the log and the figures
+    id              its name in the log and in $SYS
     kind            tcp, websocket or unix
-    place           where it listens: host and port as configured, or its file
-    options         the broker's options, with what is set for this listener alone
+    place           host and port as configured, or its file
+    options         the broker's options, with those of this listener alone
     authenticators  asked in order
-    acl             rules of its own, or None: those of the broker hold
-    mount           where the topics of its clients are, see port.core.sessions.mount_point, or None
+    acl             its own rules, or None for the broker's
+    mount           mount point of its clients' topics, see port.core.sessions.mount_point, or None
     connected       clients connected through it
-    seats           their places, since the listener has a limit of its own, see protocol.listener_places
-    refused         connections through it that were turned away
+    seats           its clients' places when it has a limit of its own, see protocol.listener_places
+    refused         connections refused
     """
 
     __slots__ = ("id", "kind", "place", "options", "authenticators", "acl", "mount", "connected", "seats", "refused", "overrides", "_limited")
@@ -60,7 +60,7 @@ class Listener:
         acl: "Optional[Acl]" = None,
         overrides: "Optional[dict[str, Any]]" = None,
     ) -> None:
-        """`overrides` are options for this listener's clients. Raises ValueError naming a wrong one."""
+        """`overrides`: options of this listener's clients. Raises ValueError naming a wrong one."""
         self.id = id
         self.kind = kind
         self.place = ""
@@ -79,7 +79,7 @@ class Listener:
         return "<Listener %s, %s>" % (self.id, self.kind)
 
     def inherit(self, options: Options) -> None:
-        """Take over the broker's options as they are now. Raises ValueError as the constructor does."""
+        """Take over the broker's present options. Raises ValueError as the constructor does."""
         for name in self.overrides or ():
             if name in GLOBAL:
                 raise ValueError("listener %s: %s holds for the whole broker, set it there" % (self.id, name))
@@ -87,11 +87,11 @@ class Listener:
             self.options = options.changed(self.overrides) if self.overrides else options
         except ValueError as e:
             raise ValueError("listener %s: %s" % (self.id, e))
-        renewed(None, self.options, 0)  # what is asked for is there
+        renewed(None, self.options, 0)  # raises ImportError in a package without rates
         self._limited = ()
 
     def limited(self, limits: "dict[str, Any]") -> Options:
-        """The options with an entry of Broker.client_limits, one object for all clients it holds for."""
+        """The options under an entry of Broker.client_limits, one object for all clients of that entry."""
         for known, options in self._limited:
             if known is limits:
                 return options

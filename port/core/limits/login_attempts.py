@@ -1,20 +1,20 @@
-"""Attempts to authenticate: who fails again and again has to wait, and those who share his address do not.
+"""Login attempts: repeated failures delay the client that fails, and spare the others behind its address.
 
-Failures are counted for each user name at an address, a pair. The first `max_auth_failures` of a pair cost nothing; from
-then on each one makes it wait, for one second, then two, four and so on, `auth_backoff` at most. A success clears those of
-its pair. All the pairs of an address together may fail ten times as often, and from then on once in a tenth of
-`auth_backoff`: that bounds the guesses at many users' passwords.
+Failures are counted for each pair of address and user name. The first `max_auth_failures` of a pair cost nothing. Each
+further failure makes the pair wait: one second, then two, four and so on, `auth_backoff` at most. A success clears the failures
+of its pair. The pairs of one address together have ten times as many free failures, then one in each tenth of `auth_backoff`:
+this bounds guesses at the passwords of many users.
 
-Who was let in is known from then on, by address, user name and client id: his own failures count for him, and no others.
-So neither a device with a wrong password, nor one with the user name of all, shuts the others behind an address out. A user
-who is known with another client id waits for the failures of his pair alone.
+A client that was let in is known from then on by address, user name and client id, and waits for its own failures only. So
+neither a device with a wrong password nor one under the common user name locks out the others behind an address. A known user
+with another client id waits for the failures of its pair only.
 
-An attempt whose check takes time counts as a failure until it has succeeded, or nobody waits for the answer any more: a
-hundred at once are not a hundred guesses.
+An attempt whose check takes time counts as a failure until it succeeds or its client is gone, so a hundred attempts at once
+are not a hundred guesses.
 
-`max_tracked_addresses` bounds the addresses and pairs remembered; an address has a quarter of them. Pairs for which there is
-no room count for their address alone, and addresses for which there is none are counted as one: nobody's failures are
-forgotten before their time because somebody else has failed.
+`max_tracked_addresses` bounds the addresses and pairs remembered; one address has a quarter of them at most. Pairs without room
+count for their address alone, and all addresses without room count as one. So no failure is forgotten before its time because
+others failed.
 """
 
 from port.core import const
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     Who = tuple[Any, int, int]
     Begun = tuple[Any, int, bool]
 
-_WIDER = const(10)  # times as many failures of an address as of a pair, and so many of them in `auth_backoff` from then on
+_WIDER = const(10)  # free failures of an address to those of a pair; also further failures of an address in `auth_backoff`
 
 
 class _Failures:
-    """Those of one address.
+    """The failures of one address.
 
-    until  when all that were counted for the address as a whole are forgotten, ms: each adds a tenth of `auth_backoff`
-    pairs  hash of a pair, or of address, user name and client id -> (how many, blocked until (ms))
+    until  ms when all failures of the address as a whole are forgotten; each failure adds a tenth of `auth_backoff`
+    pairs  hash of a pair, or of address, user name and client id -> (failures, blocked until (ms))
     """
 
     __slots__ = ("until", "pairs")
@@ -47,24 +47,24 @@ class _Failures:
 
 
 class Attempts:
-    """Those at one broker. Times are ms on its clock.
+    """The login attempts at one broker. Times are ms on its clock.
 
-    addresses  those whose failures are remembered; empty while nobody has failed lately
+    addresses  address -> its remembered failures; empty while there are none
     """
 
     def __init__(self, broker: "Broker") -> None:
         self._broker = broker
         self._options = broker.options
         self._salt = b""
-        self.addresses: "dict[Any, _Failures]" = {}  # the key None: those without a record of their own
+        self.addresses: "dict[Any, _Failures]" = {}  # under None: addresses without room
         self._pairs = 0
-        # Who was let in: hashes of address, user name and client id with 0, of a pair with how many client ids, of an
-        # address with 0. Who is not let in again while as many others are is forgotten.
+        # Clients that were let in, as hashes: address, user name and client id -> 0; pair -> number of client ids; address -> 0.
+        # A client is forgotten when as many others are let in before it comes again.
         self._known: "dict[int, int]" = {}
         self._known_before: "dict[int, int]" = {}
 
     def find(self, address: str, user: "Optional[bytes]", client_id: bytes) -> "Optional[Who]":
-        """What somebody who tries is known by, for the methods below; None when he need never wait."""
+        """The keys of a client that tries to log in, for the methods below; None for a client that never waits."""
         if not self._options.max_auth_failures or is_loopback(address):
             return None
         key = peer(address)
@@ -72,7 +72,7 @@ class Attempts:
         return key, pair, self._hash(pair, client_id)
 
     def closed(self, address: str, now: int) -> bool:
-        """True while nobody from an address can be let in, whoever he is."""
+        """True while an address is blocked for every client."""
         if not self.addresses:
             return False
         key = peer(address)
@@ -80,7 +80,7 @@ class Attempts:
         return record is not None and self._over(record, now) and not self._knows(self._hash(key, b""))
 
     def wait(self, who: "Who", now: int) -> bool:
-        """True while somebody has to wait."""
+        """True while a client has to wait."""
         record = self._record(who[0])
         if record is None:
             return False
@@ -89,7 +89,7 @@ class Attempts:
         return pair is not None and pair[1] > now or not own and self._over(record, now)
 
     def begin(self, who: "Who", now: int) -> "Begun":
-        """An attempt begins, or has failed at once: it counts. Returns what `over` takes."""
+        """Count an attempt that begins, or has failed at once. Returns the argument of `over`."""
         most = self._options.max_tracked_addresses
         size = len(self.addresses) + self._pairs
         record = self._record(who[0])
@@ -99,13 +99,13 @@ class Attempts:
         pair = own or who[1]
         if not own:
             record.until = max(record.until, now) + self._step()
-        # Without room for a pair the address alone waits. There are only so many who are known: for them there is room.
+        # Without room for a pair the address alone waits. Known clients always have room, as their number is bounded.
         if own or pair in record.pairs or size < most and len(record.pairs) < max(1, most // 4):
             self._count(record, pair, 1, now)
         return who[0], pair, not own
 
     def over(self, begun: "Begun", now: int, failed: bool) -> None:
-        """An attempt that had begun has failed: who waits for it does so from now on. Or it has not: it does not count."""
+        """End an attempt: after a failure its wait begins now, after a success it counts no more."""
         record = self._record(begun[0])
         if record is not None:
             if begun[1] in record.pairs:
@@ -114,7 +114,7 @@ class Attempts:
                 record.until = max(record.until - self._step(), now)
 
     def succeed(self, who: "Who") -> None:
-        """Somebody was let in: what he failed at before is forgotten, and he is known from now on."""
+        """A client was let in: its failures are forgotten, and it is known from now on."""
         address, pair, three = who
         record = self._record(address)
         if record is not None and record.pairs.pop(self._own(who) or pair, None) is not None:
@@ -127,16 +127,16 @@ class Attempts:
             self._known_before = known
             known = self._known = {}
         count = known.get(pair, 0)
-        if count < most // 2:  # one user does not make all the others forgotten
+        if count < most // 2:  # no user displaces all others
             try:
                 known[self._hash(address, b"")] = 0
                 known[pair] = count + 1
                 known[three] = 0
-            except MemoryError:  # to be known is not worth being turned away
+            except MemoryError:  # a client is let in rather than remembered
                 self._known_before = self._known = {}
 
     def forget(self, now: int) -> None:
-        """Forget the failures that are more than twice `auth_backoff` ago."""
+        """Forget failures older than twice `auth_backoff`."""
         old = now - 2000 * self._options.auth_backoff
         for key in list(self.addresses):
             record = self.addresses[key]
@@ -147,7 +147,7 @@ class Attempts:
                 del self.addresses[key]
 
     def _hash(self, first: "Any", name: bytes) -> int:
-        """In place of what may be long, a number nobody can find another name for: the memory of a board is small."""
+        """A salted hash in place of a long name, as a board's memory is small; clients cannot find a collision."""
         from hashlib import sha256
 
         if not self._salt:
@@ -168,11 +168,11 @@ class Attempts:
         return name in self._known or name in self._known_before
 
     def _own(self, who: "Who") -> int:
-        """Under what the failures of somebody who is known are counted, apart from those of others; 0: he is not."""
+        """The key of a known client's own failures; 0 for an unknown client."""
         return who[2] if self._knows(who[2]) else who[1] if self._knows(who[1]) else 0
 
     def _count(self, record: _Failures, pair: int, more: int, now: int) -> None:
-        """So many more failures of a pair."""
+        """Add `more` failures to a pair."""
         options = self._options
         pairs = record.pairs
         count, until = pairs.get(pair, (0, 0))

@@ -1,8 +1,7 @@
 """All options of the broker in one place: default, range and unit of each.
 
-A board and a server want different defaults; both stand in the table. What an option
-means is told in the docstring of `Options`, which MicroPython drops when it compiles and
-`python -m port.cpython --help` prints.
+The table has the defaults of a board and of a server. The docstring of `Options` has the meaning
+of each option: MicroPython drops it when it compiles, `python -m port.cpython --help` prints it.
 """
 
 from port.core import const
@@ -11,9 +10,8 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Sequence
 
-# name, default on a board, default on a server, least, most, unit. A str default takes any
-# str, or one of the choices listed in place of the range; a bool takes True or False, a tuple a
-# list of some of its items.
+# name, default on a board, default on a server, least, most, unit. A str default takes any str, or one of the
+# choices that stand in place of the range; a bool default takes True or False, a tuple default a list of some of its items.
 TABLE: "tuple[tuple[str, Any, Any, Any, Any, str], ...]" = (
     ("max_connections", 32, 20000, 1, 1000000, ""),
     ("max_sessions", 64, 200000, 1, 10000000, ""),
@@ -79,11 +77,11 @@ TABLE: "tuple[tuple[str, Any, Any, Any, Any, str], ...]" = (
     ("response_information", "", "", None, None, ""),
 )
 
-# Options of which 0 means the most there can be.
+# Options of which 0 means the largest value.
 NO_LIMIT = ("receive_maximum", "max_inflight", "max_inflight_bytes", "max_queued_messages", "max_queued_bytes")
-_PLACE = const(48)  # bytes of max_memory that a message in a queue takes at least
+_PLACE = const(48)  # least bytes of max_memory that a queued message takes
 
-# Options of the broker as a whole: a listener cannot have others.
+# Options of the broker as a whole, which a listener cannot set.
 GLOBAL = (
     "max_sessions",
     "owner_share",
@@ -107,68 +105,68 @@ GLOBAL = (
 class Options:
     """The options of one broker, checked.
 
-    max_connections: clients connected at once; one more is refused with 0x97 (3.x: return code 3)
-    max_sessions: sessions kept that outlive their connections; one more is refused with 0x97 (3.x: return code 3), see owner_share
-    owner_share: what an address, or a user, may have of connections without CONNECT, their bytes, clients and sessions when there is no room for another's; what is above it gives way
+    max_connections: clients connected at once; further ones are refused with 0x97 (3.x: return code 3)
+    max_sessions: kept sessions that outlive their connections; further ones are refused with 0x97 (3.x: return code 3), see owner_share
+    owner_share: share of one address or user in each of these when room for others runs out: connections without CONNECT, their bytes, clients, sessions; an owner above its share gives way
     max_packet_size: largest packet accepted; a larger one ends the connection with 0x95
-    message_size_limit: largest payload accepted; a larger message is dropped and answered with 0x97 (3.x: as if it were not), the client stays; a will with one is refused with 0x95 (3.x: return code 3); the packets of clients with a limit take more time (0: no limit)
+    message_size_limit: largest payload accepted; a larger message is dropped and answered with 0x97 (3.x: acknowledged as usual), and its client stays; a larger will is refused with 0x95 (3.x: return code 3); packets of clients with a limit take more time (0: no limit)
     max_connect_size: largest CONNECT accepted, before anyone is authenticated
-    max_connecting_bytes: bytes kept of clients that are not let in yet, all together, of packets that are not complete and CONNECTs that are not decided; see owner_share
-    connect_timeout: how long a new connection may take to complete its CONNECT
-    accept_protocol_versions: the protocol levels that are served: 3 (MQTT 3.1), 4 (3.1.1), 5; others are refused with 0x84 (3.x: return code 1)
-    client_id: what client ids must be, %u standing for the user name and * at the end for any end, as in %u-*; another is refused with 0x85 (3.x: return code 2)
-    allow_zero_length_clientid: whether a client may come without a client id and be given one; otherwise it is refused with 0x85 (3.1.1: return code 2)
-    auto_id_prefix: what a client id begins with that is given; 16 hexadecimal digits follow
-    use_username_as_clientid: whether the user name stands in place of the client id, so that each user has one client; a client without one is refused with 0x87 (3.x: return code 5)
+    max_connecting_bytes: bytes of incomplete packets and undecided CONNECTs, of all clients together that are not let in yet; see owner_share
+    connect_timeout: longest time until a new connection has completed its CONNECT
+    accept_protocol_versions: protocol levels served: 3 (MQTT 3.1), 4 (3.1.1), 5; others are refused with 0x84 (3.x: return code 1)
+    client_id: pattern of allowed client ids, such as %u-*: %u stands for the user name, * at the end for any end; others are refused with 0x85 (3.x: return code 2)
+    allow_zero_length_clientid: whether a client without a client id is assigned one; otherwise it is refused with 0x85 (3.1.1: return code 2)
+    auto_id_prefix: beginning of assigned client ids; 16 hexadecimal digits follow
+    use_username_as_clientid: whether the user name replaces the client id, so that each user has one client; a client without a user name is refused with 0x87 (3.x: return code 5)
     max_client_id_length: longest client id; a longer one is refused with 0x85 (3.x: return code 2)
-    max_keep_alive: longest keep alive; MQTT 5 clients that ask for more, or for none, are told this, and all are held to it (0: no limit)
-    max_session_expiry: longest a session outlives its connection, MQTT 3.x ones included (4294967295: for ever)
+    max_keep_alive: longest keep alive, for every client that asks for more or for none; MQTT 5 clients are told (0: no limit)
+    max_session_expiry: longest time that a session outlives its connection, MQTT 3.x sessions included (4294967295: for ever)
     receive_maximum: QoS 1 and 2 messages an MQTT 5 client may have unacknowledged towards the broker (0: 65535)
     max_unreleased: QoS 2 messages an MQTT 3.x client may have unreleased towards the broker
-    max_inflight: QoS 1 and 2 messages sent to a client and not acknowledged yet; the rest waits in its queue (0: 65535)
-    max_inflight_bytes: bytes of messages of more than 1,024 bytes sent to a client and not acknowledged yet; one is always sent (0: no limit)
-    max_queued_messages: messages that wait for one client (0: as many as max_queued_bytes and max_memory let); a store remembers of as many retained ones, with names of 64 bytes on average, that a subscription has brought them
-    max_queued_bytes: bytes of messages that wait for one client (0: as many as max_memory lets)
-    queue_qos0_messages: whether QoS 0 waits, too, for a client that is away or slow and whose session outlives its connection; it counts for max_queued_messages and max_queued_bytes, and topics such clients subscribe to take more time
-    queue_full: what gives way when a queue is full: the newest message, the oldest, or the client (disconnect)
-    outbox_bytes: unsent bytes, besides the packet under way, at which a client counts as slow: QoS 0 to it is dropped, QoS 1 and 2 queued
-    receiver_patience: longest a publisher's burst waits for a receiver that takes nothing of its queue (0: never), see port.core.protocol.backpressure; and the time, of a second at least, after which what a client has not acknowledged counts for max_memory
-    max_subscriptions: subscriptions of one session; one more is refused with 0x97 (3.1.1: 0x80)
-    max_subscription_bytes: bytes that the subscriptions of one session take; one more is refused with 0x97 (3.1.1: 0x80)
-    max_wide_subscriptions: subscriptions of one session with more than one wildcard; one more is refused with 0x97 (3.1.1: 0x80), and so is a filter nobody has, with several +, of a user or, without one, an address who would come above 16 times as many + in such filters: looking up a name takes time for each
-    max_shared_subscriptions: shared subscriptions that one user or, without one, one address may begin; those of others may be joined
-    max_filters: topic filters in one SUBSCRIBE or UNSUBSCRIBE; more end the connection with 0x97
-    max_user_properties: user properties in one packet or will; more end the connection with 0x97
+    max_inflight: QoS 1 and 2 messages sent to a client and not acknowledged yet; further ones wait in its queue (0: 65535)
+    max_inflight_bytes: bytes of messages larger than 1,024 bytes sent to a client and not acknowledged yet; one such message is always allowed (0: no limit)
+    max_queued_messages: messages queued for one client (0: limited by max_queued_bytes and max_memory only); a store also remembers for as many retained messages, at 64 bytes a topic name, that a subscription has delivered them
+    max_queued_bytes: bytes of messages queued for one client (0: limited by max_memory only)
+    queue_qos0_messages: whether QoS 0 is queued, too, for a client that is away or slow and whose session outlives its connection; it counts for max_queued_messages and max_queued_bytes, and messages on topics that such clients subscribe to take more time
+    queue_full: what leaves when a queue is full: the newest message, the oldest, or the client (disconnect)
+    outbox_bytes: unsent bytes, without the packet under way, at which a client counts as slow: QoS 0 to it is dropped, QoS 1 and 2 queued
+    receiver_patience: longest time that a publisher's burst waits for a receiver that takes nothing of its queue (0: never), see port.core.protocol.backpressure; also the time, at least a second, after which unacknowledged messages count for max_memory
+    max_subscriptions: subscriptions of one session; further ones are refused with 0x97 (3.1.1: 0x80)
+    max_subscription_bytes: bytes that the subscriptions of one session take; further ones are refused with 0x97 (3.1.1: 0x80)
+    max_wide_subscriptions: subscriptions of one session with more than one wildcard, as each makes topic names slower to resolve; further ones are refused with 0x97 (3.1.1: 0x80), and so is a new filter with several + when its user (without one: its address) would have more than 16 times as many + in such filters
+    max_shared_subscriptions: shared subscriptions that one user (without one: one address) may create; joining those of others is not limited
+    max_filters: topic filters in one SUBSCRIBE or UNSUBSCRIBE; a packet with more ends the connection with 0x97
+    max_user_properties: user properties in one packet or will; a packet with more ends the connection with 0x97
     max_topic_length: longest topic name or filter
     max_topic_levels: most levels in a topic name or filter
-    max_retained_messages: retained messages kept; one more is not retained and answered with 0x97
-    max_retained_bytes: bytes of retained messages kept; each counts its name twice, payload, properties and 48 words, and who published it where that is kept
-    retained_share: what an address, or a user, may have of the room for retained messages that others leave; more are answered with 0x97
-    max_memory: bytes kept for all clients together, at least four of the largest packets; at the limit 0x97, or a message is dropped
+    max_retained_messages: retained messages kept; further ones are not retained and answered with 0x97
+    max_retained_bytes: bytes of retained messages kept; each counts twice its topic name, its payload, its properties and 48 words, and its publisher where that is kept
+    retained_share: share of one address or user in the room for retained messages that others leave free; further ones are answered with 0x97
+    max_memory: bytes kept for all clients together, at least four of the largest packets; at the limit packets are refused with 0x97 or messages dropped
     max_qos: highest QoS accepted
     retain_available: whether messages may be retained
-    max_retained_expiry: longest time that what is retained from now on is kept, also without a message expiry interval or with a longer one; receivers are not told of it (0: as long as its publisher wants)
-    check_retain_source: whether a retained message is withheld from new subscriptions once its publisher has no right to it any more, by rules and users of the configuration; kept of what is published while there are rules
+    max_retained_expiry: longest time that a message retained from now on is kept, with a longer message expiry interval or none, too; receivers are not told (0: as long as its publisher wants)
+    check_retain_source: whether a retained message is withheld from new subscriptions once its publisher has lost the right to it, by the rules and users of the configuration; for messages published while there are rules
     wildcard_subscriptions: whether + and # are allowed in filters
     shared_subscriptions: whether $share/NAME/filter is allowed
     subscription_identifiers: whether MQTT 5 subscription identifiers are allowed
-    topic_alias_maximum: topic aliases an MQTT 5 client may use towards the broker; their names count for max_memory
+    topic_alias_maximum: topic aliases an MQTT 5 client may use towards the broker; their topic names count for max_memory
     outbound_topic_aliases: topic aliases the broker uses towards an MQTT 5 client that allows them
-    route_cache: topic names whose receivers are remembered, and 16 times as many receivers of them all; those that are the same count once
+    route_cache: topic names whose receivers are cached, with 16 times as many receivers in all; equal sets of receivers count once
     sys_interval: time between two rounds of $SYS messages (0: none)
     anonymous: who may connect without a user name, or with an empty one: all, this machine (loopback), none; auto: loopback unless there is auth
     max_connections_per_address: connections one address (IPv6: /64 network) may have, this machine excepted (0: no limit)
-    max_auth_failures: failures after which a user name at an address, this machine excepted, must wait, or the address after ten times as many: 0x8A (3.x: 5) or no answer (0: never)
-    auth_backoff: longest time a user name at an address has to wait; it begins with one second and doubles with each failure
-    auth_timeout: longest wait for one answer of an authenticator or authorizer, then the client is refused with 0x89 (3.x: 3)
-    max_tracked_addresses: addresses, and user names at them, whose failures are remembered; for twice as many it is remembered that they were let in
-    max_log_lines: lines in the log that one address may cause, of each level; what is more is counted and told (0: no limit)
+    max_auth_failures: failures after which a user name at an address, this machine excepted, must wait, and ten times as many for the whole address; a client that must wait gets 0x8A (3.x: 5) or no answer (0: never)
+    auth_backoff: longest wait of a user name at an address; the wait begins with one second and doubles with each failure
+    auth_timeout: longest wait for one answer of an authenticator or authorizer; then the client is refused with 0x89 (3.x: 3)
+    max_tracked_addresses: addresses, and user names at them, whose failures are remembered; of twice as many the successes are remembered
+    max_log_lines: log lines of each level that one address may cause; the number of further ones is logged (0: no limit)
     max_message_rate: PUBLISH packets one client may send on average (0: no limit)
     max_byte_rate: bytes one client may send on average (0: no limit)
     rate_burst: seconds' worth a client may send at once after a pause
-    rate_exceeded: what happens to a client that sends faster: it is read later (delay), or disconnected with 0x96
-    server_reference: another server, told to MQTT 5 clients that find this one full or stopping
-    response_information: told to MQTT 5 clients that ask for it, the basis of their response topics
+    rate_exceeded: answer to a client that sends faster: its packets are read later (delay), or it is disconnected with 0x96
+    server_reference: another server, named to MQTT 5 clients when this one is full or stopping
+    response_information: basis of response topics, sent to MQTT 5 clients that ask for it
     """
 
     max_connections: int
@@ -260,21 +258,21 @@ class Options:
         longest = self.max_client_id_length - 16
         if len(self.auto_id_prefix.encode()) > longest:
             raise ValueError("auto_id_prefix must not be longer than %d bytes, 16 less than max_client_id_length" % longest)
-        if not values.get("max_queued_messages", 1):  # on MicroPython a queue has all its places from the beginning
+        if not values.get("max_queued_messages", 1):  # MicroPython allocates all places of a queue at once
             self.max_queued_messages = min(self.max_queued_messages, max(self.max_memory, 4 * self.max_packet_size) // _PLACE)
 
     def values(self) -> "dict[str, Any]":
-        """All options by name."""
+        """The options by name."""
         return {row[0]: getattr(self, row[0]) for row in TABLE}  # subset: ok, names come from TABLE
 
     def changed(self, values: "dict[str, Any]") -> "Options":
-        """A copy in which `values` are others. Raises ValueError as the constructor does."""
+        """A copy with other values for `values`. Raises ValueError as the constructor does."""
         all_values = self.values()
         all_values.update(values)
         return Options(False, **all_values)
 
     def assign(self, other: "Options") -> None:
-        """Take over all options of `other`: whoever holds this object sees them change."""
+        """Take over the options of `other`, for all that hold this object."""
         values = other.values()
         for name in values:
             setattr(self, name, values[name])  # subset: ok, names come from TABLE
@@ -291,7 +289,7 @@ def _check(row: "tuple[Any, ...]", value: "Any") -> None:
     elif isinstance(default, str):
         if not isinstance(value, str):
             raise ValueError("%s must be a string, not %r" % (name, value))
-        if "\0" in value:  # MQTT has no place for it
+        if "\0" in value:  # not allowed in a string of MQTT
             raise ValueError("%s must not contain a NUL character" % name)
         if least is not None and value not in least:
             raise ValueError("%s must be one of %s, not %r" % (name, ", ".join(least), value))

@@ -1,9 +1,9 @@
-"""Places of one kind, who has them, and who gives way when all are taken.
+"""Places of one kind, their owners, and the owner that gives way when all are taken.
 
-An owner is an address, by limits.ip_address.peer, or a user somebody vouched for, by (user,). Each has a share of the places,
-and may have more while there are some. When there are none, somebody who is above his share gives one up, and nobody else
-does. Who that is, and what of his, is known without a search: what may give way stands in a ring of its owner's, linked
-through its own attributes, for MicroPython's dicts have no order, and to leave must take no memory.
+An owner is an address, with the key limits.ip_address.peer, or an authenticated user, with the key (user,). Each owner has a
+share of the places, and may have more while places are free. When none is free, only an owner above its share gives one up.
+That owner, and the thing that leaves, are found without a search: things that may give way form a ring of their owner, linked
+through their own attributes, because MicroPython's dicts have no order and leaving must not allocate.
 """
 
 from port.core import const
@@ -19,7 +19,7 @@ def part(limit: int, percent: int) -> int:
 
 
 def leave(thing: "Any") -> None:
-    """What had a place, or had none, has none any more. Takes no memory: there may be none left."""
+    """Give up a thing's place, if it has one. Allocates nothing, as memory may have run out."""
     owner = thing.owner
     if owner is not None:
         stay(thing)
@@ -34,7 +34,7 @@ def leave(thing: "Any") -> None:
 
 
 def stay(thing: "Any") -> None:
-    """What had to give way if need be does so no more. Takes no memory."""
+    """Take a thing off the ring, so that it no longer gives way. Allocates nothing."""
     after = thing.after
     if after is not None:
         owner = thing.owner
@@ -48,11 +48,11 @@ def stay(thing: "Any") -> None:
 
 
 class Owner:
-    """Somebody who has places, and the head of the ring of what gives way: `after` is the first to go.
+    """An owner of places, and the head of the ring of its things that may give way: `after` leaves first.
 
-    count   places he has
-    middle  the last of those in the ring that go before the others, or None
-    weight  for whoever needs it, see Broker.expect
+    count   its places
+    middle  the last thing in the ring that was offered `early`, or None
+    weight  bytes, see Broker.expect
     """
 
     __slots__ = ("places", "key", "count", "before", "after", "middle", "weight")
@@ -68,12 +68,12 @@ class Owner:
 
 
 class Places:
-    """All places of one kind. What takes one has the attributes `owner`, `before` and `after`, None at first.
+    """All places of one kind. A thing with a place has the attributes `owner`, `before` and `after`, None at first.
 
     count   places taken
-    share   what an owner may have when all are taken
+    share   places of one owner when all are taken
     owners  by key
-    above   those who are above their share, and have something that may give way
+    above   owners above their share with something that may give way
     """
 
     def __init__(self, limit: int, percent: int) -> None:
@@ -83,7 +83,7 @@ class Places:
         self.above: "dict[Owner, bool]" = {}
 
     def enter(self, thing: "Any", key: "Any") -> None:
-        """Something takes a place in the name of `key`; it may have been in another's, and then does not give way."""
+        """Give a thing a place of the owner `key`; it may have had a place before. It stands in no ring afterwards."""
         owner = thing.owner
         if owner is not None and owner.key == key:
             stay(thing)
@@ -99,7 +99,7 @@ class Places:
         self._settle(owner)
 
     def offer(self, thing: "Any", early: bool = False) -> None:
-        """What has a place gives way from now on, after what was offered before it; `early`: before all that are not."""
+        """Let a thing give way from now on, after those offered before it; `early`: before all that are not early."""
         owner = thing.owner
         if owner is not None and thing.after is None:
             before = (owner.middle or owner) if early else owner.before
@@ -116,7 +116,7 @@ class Places:
             self.above[owner] = True
 
     def find(self, key: "Any", limit: int, percent: int) -> "Optional[Owner]":
-        """Whose turn it is to give way to `key` when `limit` places are taken: his own, if he is above his share."""
+        """The owner that gives way to `key` when `limit` places are taken: `key` itself if it is above its share."""
         share = part(limit, percent)
         if share != self.share:
             self.share = share

@@ -1,4 +1,4 @@
-"""How fast one client may send: two token buckets, for messages and for bytes."""
+"""The rate at which one client may send: two token buckets, for messages and for bytes."""
 
 from port.core import const
 from port.core.constants import OPEN, RATE
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 class Rate:
-    """Allowances that fill up at the option's rate, as far as `rate_burst` seconds' worth.
+    """Allowances that fill at the options' rates, up to `rate_burst` seconds' worth.
 
-    What one read held is taken off afterwards, so an allowance can be overdrawn; then nothing more
-    is read, or the client is disconnected, as `rate_exceeded` says.
+    The packets of a read are taken off after it, so an allowance can be overdrawn; then the client is read later or
+    disconnected, as `rate_exceeded` says.
     """
 
     __slots__ = ("_messages", "_bytes", "_at")
 
     def __init__(self, options: "Options", now: int) -> None:
-        """Both full; `now`: ms."""
+        """Both allowances begin full; `now`: ms."""
         self._messages = options.max_message_rate * options.rate_burst * 1000
         self._bytes = options.max_byte_rate * options.rate_burst * 1000
         self._at = now
@@ -29,7 +29,7 @@ class Rate:
     def take(self, options: "Options", messages: int, size: int, now: int) -> bool:
         """Take off `messages` PUBLISH packets and `size` bytes; False when that overdraws an allowance.
 
-        Tokens are thousandths, so that a rate per second fills in by the millisecond `now` counts.
+        A token is a thousandth, so that a rate per second fills by the millisecond.
         """
         passed = now - self._at
         self._at = now
@@ -43,7 +43,7 @@ class Rate:
         return (not rate or self._messages >= 0) and (not size_rate or self._bytes >= 0)
 
     def check(self, conn: "Connection", messages: int, size: int) -> None:
-        """Take what was sent off the client's allowances; what it has overdrawn it must wait for. May raise MQTTError."""
+        """Take a read's packets off the client's allowances; a client that has overdrawn waits. May raise MQTTError."""
         broker = conn.broker
         if conn.state != OPEN or self.take(conn.options, messages, size, broker.clock()):
             return

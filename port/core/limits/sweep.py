@@ -1,4 +1,4 @@
-"""Work on many things of one kind, some at a time, so that nobody waits for all of it."""
+"""Work on many things of one kind in slices, so that no client waits for all of it."""
 
 from port.core import const
 
@@ -8,18 +8,18 @@ if TYPE_CHECKING:
 
     from port.core.broker import Broker
 
-_LOOKED = const(2)  # what it costs to look at one, in the units of Turns.limit; `look` adds what it does
+_LOOKED = const(2)  # cost of a look at one item, in deliveries (Turns.spent); `look` adds the cost of its work
 
 
 class Sweep:
-    """Calls `look(item)` for each of `items`, then `done()`; a job is its `go_on`, see Turns.background."""
+    """Calls `look(item)` for each of `items`, then `done()`; `go_on` is the job for Turns.background."""
 
     __slots__ = ("_broker", "_items", "_look", "_done")
 
     def __init__(
         self, broker: "Broker", items: "list[Any]", look: "Callable[[Any], Any]", done: "Optional[Callable[[], Any]]" = None
     ) -> None:
-        """`items` are taken in their order; the list is turned round, and becomes empty meanwhile."""
+        """Items are looked at in order; the list is reversed, and empty at the end."""
         items.reverse()
         self._broker = broker
         self._items = items

@@ -1,1 +1,1 @@
-"""Application messages, and those that are retained."""
+"""Application messages and retained messages."""

@@ -1,7 +1,7 @@
-"""An application message, and how it becomes a PUBLISH packet for one receiver.
+"""An application message, and its PUBLISH packets for receivers.
 
-A message is stored once and shared by all who wait for it; its wire forms are built at
-most once per protocol family, QoS and retain flag.
+A message is stored once and shared by all queues and windows. Its wire forms are built at most
+once per protocol family, QoS and retain flag.
 """
 
 from port.core import const
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from port.core.wire.properties import Properties
 
 
-WHOLE = const(65536)  # bytes of a packet from which on it is not joined with others
-LIGHT = const(1024)  # bytes of payload and properties that are copied for each receiver, and in flight uncounted
-_MEASURED = const(48)  # key of the tail of packets with properties of their own, among the forms
+WHOLE = const(65536)  # bytes of a packet that is sent alone, not joined with others
+LIGHT = const(1024)  # most bytes of payload and properties copied for each receiver and not counted in flight
+_MEASURED = const(48)  # key, among the forms, of the tail of packets with properties of their own
 
 
 def as_bytes(value: "Any") -> bytes:
     """Text or bytes as bytes. Raises TypeError for anything else."""
     if isinstance(value, str):
         return value.encode()
-    if not isinstance(value, (bytes, bytearray, memoryview)):  # bytes(5) would be five of them
+    if not isinstance(value, (bytes, bytearray, memoryview)):  # bytes(5) would be five NULs
         raise TypeError("str or bytes wanted, not %r" % (value,))
     return bytes(value)
 
 
 class Message:
-    """What a client, the will of one, or the program that embeds the broker published.
+    """A message published by a client, by its will, or by the program that embeds the broker.
 
     name        topic name, UTF-8 bytes (`topic` is the same as str)
     payload     bytes
@@ -40,7 +40,7 @@ class Message:
                 message expiry interval and subscription identifiers
     expires     when the message expires on the broker's clock, ms, or None
     clients     None, or the client ids (bytes) a hook redirected the message to
-    kept        how many queues and windows have it, see Memory.keep
+    kept        number of queues and windows that hold it, see Memory.keep
     heavy       True when payload and properties are more than LIGHT
     """
 
@@ -56,7 +56,7 @@ class Message:
         expires: "Optional[int]" = None,
         form: "Any" = None,
     ) -> None:
-        """`form`: what `form` would build, if it is there already: (flags, with 16 for MQTT 5, (head, tail))."""
+        """`form`: a packet for `form` that exists already: (flags, with 16 for MQTT 5, (head, tail))."""
         self.name = name
         self.payload = payload
         self.qos = qos
@@ -80,11 +80,11 @@ class Message:
         return str(self.name, "utf-8")
 
     def size(self) -> int:
-        """Bytes the message takes from a queue's or the retained store's allowance."""
+        """Bytes that the message counts in a queue or among retained messages."""
         return len(self.name) + len(self.payload) + len(self.properties)
 
     def expired(self, now: int) -> bool:
-        """True when the message must not go out any more at `now`, ms on the broker's clock [MQTT-3.3.2-5]."""
+        """True when the message has expired at `now`, ms on the broker's clock, and must not be sent [MQTT-3.3.2-5]."""
         return self.expires is not None and self.expires <= now
 
     def decoded_properties(self) -> "Properties":
@@ -94,15 +94,14 @@ class Message:
         return decode(Reader(varint(len(self.properties)) + self.properties), PUBLISH)
 
     def changed(self) -> None:
-        """Forget the forms; to be called when something of the message was set."""
+        """Forget the forms; call it after setting an attribute."""
         self._forms = None
         self.heavy = len(self.payload) + len(self.properties) > LIGHT
 
     def form(self, version5: bool, flags: int) -> "tuple[bytes, bytes]":
-        """The packet as (head, tail) around the packet identifier, for a receiver with nothing special.
+        """The packet as (head, tail) around the packet identifier, for receivers without properties of their own.
 
-        `flags` is the low nibble of the fixed header; at QoS 0 head is the whole packet. Only for
-        messages that do not expire.
+        `flags` is the low nibble of the fixed header; at QoS 0 head is the whole packet. Only for messages without expiry.
         """
         key = flags | 16 if version5 else flags
         forms = self._forms
@@ -121,9 +120,9 @@ class Message:
         return known
 
     def encode(self, flags: int, name: bytes, own: bytes, packet_id: bytes) -> "tuple[bytes, bytes]":
-        """An MQTT 5 packet in two parts, with another name, or with properties of its `own` in front of the message's.
+        """An MQTT 5 packet in two parts, with another topic name, or with its `own` properties before the message's.
 
-        What is large of payload and properties is the second part. It is no copy, or one that all such packets share.
+        The second part holds the large payload or properties; all such packets share it.
         """
         tail = self.payload
         size = len(own) + len(self.properties)
@@ -146,11 +145,11 @@ class Message:
         if flags & 6:
             return bytes((0x30 | flags,)) + varint(size + 2) + name, tail
         head = bytes((0x30 | flags,)) + varint(size) + name
-        # Whole it is shared by all receivers; a large payload is shared by those, too, who need a head of their own.
+        # All receivers share a whole form; receivers with a head of their own share a large payload.
         return (head, tail) if len(tail) > LIGHT else (head + tail, b"")
 
     def _find_tail(self) -> bytes:
-        """The large tail that the other MQTT 5 forms have, empty where there is none yet."""
+        """The large tail of the other MQTT 5 forms, empty without one."""
         forms = self._forms
         if forms is None:
             return b""
@@ -158,14 +157,14 @@ class Message:
             forms = {forms[0]: forms[1]}
         for key in forms:
             tail: bytes = forms[key][1]
-            # That of a QoS 0 packet as it came is the payload alone.
+            # A QoS 0 packet as it came has the payload alone as its tail.
             if key & 16 and key != _MEASURED and len(tail) > len(self.payload):
                 return tail
         return b""
 
 
 def from_packet(packet: bytes, version5: bool) -> Message:
-    """The message of a valid QoS 1 or 2 PUBLISH packet without a topic alias and a message expiry interval."""
+    """The message of a valid QoS 1 or 2 PUBLISH packet without topic alias and message expiry interval."""
     reader = Reader(packet)
     reader.pos = 1
     reader.varint()

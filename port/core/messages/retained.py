@@ -1,10 +1,10 @@
 """The retained messages: one per topic name, bounded in number and bytes (clause 3.3.1.3).
 
-They are kept as records, tuples (name, payload, qos, properties, expires, source, holder) that cost a board
-half of what Message objects do; `retained_message` makes one when it is needed. `source` is who
-published it, see port.core.acl.acl, or None; the QoS has UNTOLD beside it where the time of expiry
-is the broker's, see Options.max_retained_expiry. `holder` is whose room it takes, None for the
-broker's own and for what was there before the broker started.
+They are kept as records, tuples (name, payload, qos, properties, expires, source, holder), at half of the
+memory of Message objects on a board; `retained_message` makes a Message of one. `source` is the
+publisher, see port.core.acl.acl, or None. The QoS includes UNTOLD when the broker has set the time of
+expiry, see Options.max_retained_expiry. `holder` is the owner of the room that the message takes, None
+for messages of the broker itself and of an earlier run.
 """
 
 from port.core import const
@@ -34,17 +34,17 @@ Wide: "Any" = None
 try:
     from port.core.messages.wide_node import Wide
 except ImportError:
-    pass  # then one step of a walk is as long as a node has levels
+    pass  # a package without it: a step of a walk takes time for each level of a node
 
 UNTOLD = 8
-_WIDE = const(256)  # port.core.messages.topic_trie has it
+_WIDE = const(256)  # as in port.core.messages.topic_trie
 _QOS = const(3)
-_WORDS = const(48)  # that a message takes beside its bytes: the record, their heads, its part of the trie
-_SOURCE = const(24)  # and its source
+_WORDS = const(48)  # of a message besides its bytes: record, object heads, part of the trie
+_SOURCE = const(24)  # words of its source
 
 
 def retained_message(record: "Record") -> Message:
-    """The message a record stands for."""
+    """The Message of a record."""
     qos = record[RECORD_QOS]
     expires = None if qos & UNTOLD else record[RECORD_EXPIRES]
     return Message(record[RECORD_NAME], record[RECORD_PAYLOAD], qos & _QOS, True, record[RECORD_PROPERTIES], expires)
@@ -53,7 +53,7 @@ def retained_message(record: "Record") -> Message:
 def record(
     message: Message, source: "Optional[Source]" = None, until: "Optional[int]" = None, holder: "Optional[Holder]" = None
 ) -> "Record":
-    """The record that stands for a message; until: when it expires if it does not before, ms."""
+    """The record of a message; `until`: ms when it expires at the latest."""
     qos = message.qos
     expires = message.expires
     if until is not None and (expires is None or expires > until):
@@ -70,7 +70,7 @@ def expired(record: "Record", now: int) -> bool:
 
 
 class Holder:
-    """An address, or a user somebody vouched for, that has retained messages: how many, and their bytes."""
+    """An address or authenticated user that has retained messages: their number and bytes."""
 
     __slots__ = ("key", "count", "bytes")
 
@@ -83,14 +83,14 @@ class Holder:
 class Retained:
     """Keeps the last retained message of each topic.
 
-    max_count, max_bytes: the limits; at either a new topic is refused (`put` returns False),
-    what is there stays and can still be replaced or removed.
-    share: what a holder may have, in percent, of the room that others leave; above it he is refused
+    max_count, max_bytes: the limits; at either a new topic is refused (`put` returns False), while kept messages can
+    still be replaced and removed
+    share: percent of the room that others leave which one holder may take; above it `put` returns False
 
     holders  by key
 
-    count, bytes  what there is, in the sizes of `size_of`
-    due           when the first may expire, ms, or None
+    count, bytes  messages kept, and their bytes by `size_of`
+    due           ms when the first may expire, or None
     sweeping      True between the first and the last call of `expire_some`
     root, version, walked  for walk
     """
@@ -98,7 +98,7 @@ class Retained:
     walked: "int"
 
     def __init__(self, max_count: int, max_bytes: int, word: int = 8, share: int = 100) -> None:
-        """`word`: bytes of a word, of which objects are made."""
+        """`word`: bytes of a machine word."""
         self.max_count = max_count
         self.max_bytes = max_bytes
         self.share = share
@@ -111,15 +111,15 @@ class Retained:
         self._entry = _WORDS * word
         self._source = _SOURCE * word
         self._sweep: "Optional[Iterator[Optional[Record]]]" = None
-        self._due: "Optional[int]" = None  # as far as the sweep has come
+        self._due: "Optional[int]" = None  # earliest expiry, ms, among the records swept so far
 
     @property
     def sweeping(self) -> bool:
-        """Whether `expire_some` has not come to the end."""
+        """True while `expire_some` is between its first and last record."""
         return self._sweep is not None
 
     def size_of(self, record: "Record") -> int:
-        """Bytes a message takes: the trie has its name's levels a second time."""
+        """Bytes that a message takes; its topic name counts twice, as the trie holds its levels again."""
         size = 2 * len(record[RECORD_NAME]) + len(record[RECORD_PAYLOAD]) + len(record[RECORD_PROPERTIES]) + self._entry
         source = record[RECORD_SOURCE]
         if source is not None:
@@ -132,11 +132,11 @@ class Retained:
         return record
 
     def holder(self, key: "Any") -> Holder:
-        """Who has this key, see port.core.limits.places; known from then on only if he has a message."""
+        """The holder with a key, see port.core.limits.places; `holders` has it only once it has a message."""
         return self.holders.get(key) or Holder(key)
 
     def put(self, new: "Record") -> bool:
-        """Store a record as that of its topic's retained message [MQTT-3.3.1-5]; False when there is no room."""
+        """Store a record for its topic [MQTT-3.3.1-5]; False when there is no room."""
         old = self.get(new[RECORD_NAME])
         more = self.size_of(new)
         if old is None:
@@ -157,11 +157,11 @@ class Retained:
         return True
 
     def load(self, record: "Record") -> None:
-        """Take in a record whatever the limits: it was promised before."""
+        """Take in a record of an earlier run, whatever the limits."""
         if Wide is not None and len(self.root) >= _WIDE and isinstance(self.root, dict):
             self.root = Wide(self.root)
         holder = record[RECORD_HOLDER]
-        if holder is not None and not holder.count:  # first: what follows must not fail halfway for want of memory
+        if holder is not None and not holder.count:  # first, so that a MemoryError leaves nothing half done
             self.holders[holder.key] = holder
         old: "Optional[Record]" = topic_trie.put(self.root, record, Wide)
         self._count(record, 1)
@@ -187,7 +187,7 @@ class Retained:
         return True
 
     def _count(self, record: "Record", sign: int) -> None:
-        """A record is there from now on, or (-1) not any more."""
+        """Count a record in (1) or out (-1)."""
         size = sign * self.size_of(record)
         self.count += sign
         self.bytes += size
@@ -199,25 +199,24 @@ class Retained:
                 self.holders.pop(holder.key, None)
 
     def walk(self, topic_filter: "Optional[bytes]") -> "Iterator[Optional[Record]]":
-        """Give the records a filter matches one by one, those that have expired included, and None for a rest.
+        """Yield the records that a filter matches, expired ones too, and None for a rest.
 
-        topic_filter: None for all there are, `$` names too
+        topic_filter: None for all records, those of `$` names too
 
-        Between any two steps the store may change, and the walk may rest as long as it likes or be dropped. None comes
-        after about 64 steps, as many as `walked` tells, when other work may wait. A name that is there from the beginning
-        to the end is given, with its record of that moment, and once unless names near it were removed; one that comes
-        meanwhile may be given.
+        Between two steps the store may change, and the walk may be dropped. None comes after about 64 steps, whose number is
+        `walked`, so that other work can go on. A name that stays from the beginning to the end is yielded with its present
+        record, once unless names near it were removed; a name put meanwhile may be yielded.
         """
         return walk(self, topic_filter or b"#", topic_filter is not None)
 
     def matching(self, topic_filter: "Optional[bytes]") -> "list[Record]":
-        """The records of `walk`, all at once."""
+        """The records of `walk` as a list."""
         return [record for record in self.walk(topic_filter) if record is not None]
 
     def expire_some(self, now: int, steps: int) -> "list[bytes]":
-        """Look at so many records for those that have expired by `now` (ms), and remove them [MQTT-3.3.2-5].
+        """Look at `steps` records and remove those that have expired by `now` (ms) [MQTT-3.3.2-5].
 
-        Returns their names. It goes on where the last call stopped, and begins anew after it came to the end.
+        Returns the names of the removed ones. A call goes on where the last one stopped, and begins anew after the end.
         """
         gone: "list[bytes]" = []
         sweep = self._sweep

@@ -1,14 +1,14 @@
 """A compact trie over topic levels, for filters that names look up and for names that filters look up.
 
-A node is a dict of level -> entry; what ends at a node stands in it under the key None. An entry
-is another node, a value or a chain. A value is a tuple whose first item is its own path, so it
-stands for all of its path that it shares with no other: a lone `home/attic/#` takes one entry, not
-three nodes. A chain is a tuple (None, path, node): it stands for two and more nodes that have one
-entry each, and the node they lead to. So memory follows the number and the bytes of the values,
-however many levels they share. Plain dicts and tuples cost a board half of what objects do.
+A node is a dict of level -> entry; the key None holds the value that ends at the node. An entry is another
+node, a value or a chain. A value is a tuple whose first item is its own path, and replaces all nodes of its
+path that no other value shares: a lone `home/attic/#` takes one entry instead of three nodes. A chain is a
+tuple (None, path, node) that replaces two or more nodes with one entry each, and leads to the node after
+them. So memory follows the number and the bytes of the values, however many levels they share. Plain dicts
+and tuples take half the memory of objects on a board.
 
-The walk that filters look names up with is in port.core.messages.trie_walk. For it a node with many levels is
-no dict, but a port.core.messages.wide_node.Wide.
+Filters look names up with port.core.messages.trie_walk. For such a walk a node with many levels is a
+port.core.messages.wide_node.Wide in place of a dict.
 """
 
 from port.core import const
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     Node = Any
     Value = tuple[Any, ...]
 
-_WIDE = const(256)  # levels from which on a node is divided if it is to be, see port.core.messages.wide_node
+_WIDE = const(256)  # levels from which on a node becomes a Wide, see port.core.messages.wide_node
 _HASH = const(0x23)
-_SMALL = const(64)  # levels down to which it is not put together again
-_SIZES = (4, 16, _SMALL, 256, 1024, 4096)  # at these a dict from which entries go is made anew: it never gets smaller by itself
+_SMALL = const(64)  # levels at which a Wide becomes a dict again
+_SIZES = (4, 16, _SMALL, 256, 1024, 4096)  # entries left at which a dict is copied, as dicts never shrink by themselves
 
 
 def get(root: "Node", path: bytes) -> "Any":
     """The value with this path, or None."""
     node = root
-    skip = 0  # levels that a chain stands for; the value's path tells whether they are the same
+    skip = 0  # levels of a chain, which are compared by the value's path
     for level in path.split(b"/"):
         if skip:
             skip -= 1
@@ -52,7 +52,7 @@ def get(root: "Node", path: bytes) -> "Any":
 
 
 def put(root: "Node", value: "Value", wide: "Any" = None) -> "Any":
-    """Put a value at its path; returns the one that was there, or None. `wide`: Wide for a trie that is walked through."""
+    """Put a value at its path; returns the value before it, or None. `wide`: Wide for a trie with walks."""
     path = value[0]
     levels = path.split(b"/")
     count = len(levels)
@@ -71,7 +71,7 @@ def put(root: "Node", value: "Value", wide: "Any" = None) -> "Any":
             node[_as_key(level)] = value
             return child
         if isinstance(child, tuple):
-            # Two share this level, and maybe more: where they part comes a node.
+            # Two values share this level, and maybe more; a node comes where their paths part.
             chain = child[0] is None
             other = child[1].split(b"/") if chain else child[0].split(b"/")[depth:]
             same = 0
@@ -99,18 +99,18 @@ def put(root: "Node", value: "Value", wide: "Any" = None) -> "Any":
 
 
 def _as_key(level: bytes) -> bytes:
-    """A level as a key. The wildcards are constants: a piece of a path would be kept for each of them."""
+    """A level as a key. Wildcards become constants, so that no slice of a path is kept for them."""
     return b"+" if level == b"+" else b"#" if level == b"#" else level
 
 
 def _exchange(above: "Node", key: "Any", node: "Node") -> None:
-    """Put a node in the place of the one that an entry leads to."""
+    """Replace the node that an entry leads to."""
     entry = above[key]
     above[key] = (None, entry[1], node) if isinstance(entry, tuple) else node
 
 
 def shrunk(node: "Node") -> "Node":
-    """The node, or one in its place that takes less, now that so few entries are left."""
+    """The node, or a smaller copy when few entries are left."""
     count = len(node)
     if count == _SMALL or count in _SIZES and isinstance(node, dict):
         try:
@@ -121,7 +121,7 @@ def shrunk(node: "Node") -> "Node":
 
 
 def chained(levels: "list[bytes]", entry: "Any") -> "Any":
-    """The entry that leads over some levels to another entry: a node, or a chain in whose place it comes."""
+    """The entry that leads over some levels to another entry: a node, or a chain."""
     if isinstance(entry, tuple):
         levels = levels + entry[1].split(b"/")
         entry = entry[2]
@@ -131,7 +131,7 @@ def chained(levels: "list[bytes]", entry: "Any") -> "Any":
 
 
 def remove(root: "Node", path: bytes) -> "Any":
-    """Take away the value with this path and the nodes it needed; returns it, or None."""
+    """Remove the value with this path and the nodes for it alone; returns the value, or None."""
     levels: "list[Any]" = path.split(b"/")
     levels.append(None)
     nodes = [root]
@@ -162,12 +162,12 @@ def remove(root: "Node", path: bytes) -> "Any":
                 _exchange(nodes[-2], keys[-2], node)
         _fold(nodes, keys)
     except MemoryError:
-        pass  # it can be read as it is
+        pass  # without memory for it the trie stays as it is, and valid
     return child
 
 
 def _fold(nodes: "list[Node]", keys: "list[Any]") -> None:
-    """From the last node up, put in the place of each that has one entry left what that leads to."""
+    """From the last node up, replace each node with one entry by that entry."""
     for i in range(len(nodes) - 1, 0, -1):
         node = nodes[i]
         if len(node) > 1:
@@ -189,16 +189,16 @@ def _fold(nodes: "list[Node]", keys: "list[Any]") -> None:
 
 
 def matching_filters(root: "Node", name: bytes, found: "list[Any]") -> int:
-    """Add to `found` the values whose path, read as a topic filter, matches the topic name; returns the steps that took.
+    """Add to `found` the values whose path, read as a topic filter, matches the topic name; returns the steps taken.
 
-    A step is a node that is looked at. Each is once at most; a path or chain counts three and one for each `+` in it.
+    A step is a look at a node, once for each; a path or chain counts three steps, and one for each `+` in it.
     """
     hidden = name.startswith(b"$")  # [MQTT-4.7.2-1]
     nodes = [root]
     levels = name.split(b"/")
     count = len(levels)
-    depth = place = steps = 0  # place: where the level after depth begins in the name
-    later: "list[tuple[int, int, Node]]" = []  # nodes that chains lead to, each after its depth and its place
+    depth = place = steps = 0  # place: begin, in the name, of the level after depth
+    later: "list[tuple[int, int, Node]]" = []  # (depth, place, node) of nodes that chains lead to
     while True:
         while depth < count:
             level = levels[depth]
@@ -213,7 +213,7 @@ def matching_filters(root: "Node", name: bytes, found: "list[Any]") -> int:
                         if child is not None:
                             below.append(child)
                         continue
-                    whole = child[0]  # of a value; otherwise it is a chain
+                    whole = child[0]  # the path of a value; None in a chain
                     path = whole or child[1]
                     steps += 3 + path.count(b"+")
                     more = path[-1] == _HASH
@@ -224,7 +224,7 @@ def matching_filters(root: "Node", name: bytes, found: "list[Any]") -> int:
                         elif more or at == len(name):
                             found.append(child)
                 child = None if hidden else node.get(b"#")
-                if child is not None:  # the last level of a filter
+                if child is not None:  # a filter ends here
                     found.append(child)
             hidden = False
             nodes = below

@@ -1,8 +1,8 @@
 """A walk through a trie of topic names, over all that a topic filter matches, which can rest at each step.
 
-What is put and removed meanwhile does it no harm. It holds no place in a dict, which would not
-outlive a change; it knows the path it is at and some keys of the node there, and looks the path up
-anew when the trie has changed. So nobody has to know of it either, and it may be dropped.
+The trie may change while the walk rests. The walk keeps its path and some keys of the node there, not a place in a dict,
+which a change would break; after a change it looks the path up again. So the trie keeps no record of its walks, and a walk
+may be dropped.
 """
 
 from port.core import const
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from port.core.messages.topic_trie import Node
 
 _REST = const(64)  # steps between two rests
-_LONGEST = const(1024)  # the same when names come faster than they are visited
-_END = const(65536)  # port.core.messages.wide_node has it
+_LONGEST = const(1024)  # the same when names are put faster than the walk visits them
+_END = const(65536)  # as in port.core.messages.wide_node
 
 
 def walk(store: "Any", topic_filter: bytes, hidden: bool) -> "Iterator[Any]":
-    """Give the values whose path, read as a topic name, the filter matches, one by one, and None for a rest.
+    """Yield the values whose path, read as a topic name, the filter matches, and None for a rest.
 
-    store   has the trie, `root`, and `version`, a number that grows with each name that comes or goes; gets `walked`: the
-            steps there were before the last rest
-    hidden  whether wildcards at the top do not see `$` names [MQTT-4.7.2-1]
+    store   has the trie, `root`, and `version`, a number that grows with each name put or removed; gets `walked`, the
+            number of steps before the last rest
+    hidden  whether wildcards at the top do not match `$` names [MQTT-4.7.2-1]
 
-    None comes after about 64 steps, one more for each four levels that are compared; more where much has changed since the
-    beginning, so that the walk ends. What is in the trie from the beginning to the end is given, each value as it is at that
-    moment, and none twice unless something near it was removed; what is put under a new name meanwhile may be given or not.
+    None comes after about 64 steps, with a further step for each four levels compared; after more steps when the trie has
+    changed much since the beginning, so that the walk ends. A value that stays from the beginning to the end is yielded, as it
+    is at that moment, and once unless a value near it was removed; a value put under a new name meanwhile may be yielded.
     """
     filters = topic_filter.split(b"/")
     every = filters[-1] == b"#"
-    wild = len(filters) - every  # from this depth on all is given, or nothing
-    # For each node on the way whose keys are gone through: [the node, the version it was found in, the path from the
-    # one before, levels above it, keys to visit, the place to take more from].
+    wild = len(filters) - every  # from this depth on everything matches, or nothing
+    # For each node on the way whose keys are visited: [node, version of the trie when it was found, path from the node before,
+    # levels above it, keys to visit, place of the next keys].
     frames: "list[list[Any]]" = []
     entry: "Any" = store.root
     edge = b""
@@ -108,7 +108,7 @@ def walk(store: "Any", topic_filter: bytes, hidden: bool) -> "Iterator[Any]":
 
 
 def _passes(levels: "list[bytes]", filters: "list[bytes]", depth: int, wild: int) -> int:
-    """The depth behind a chain's levels if the filter lets them pass from `depth` on, or 0."""
+    """The depth behind a chain's levels if the filter matches them from `depth` on, or 0."""
     for level in levels:
         if depth < wild:
             if filters[depth] != b"+" and filters[depth] != level:
@@ -120,7 +120,7 @@ def _passes(levels: "list[bytes]", filters: "list[bytes]", depth: int, wild: int
 
 
 def _below(root: "Node", path: bytes, depth: int) -> "tuple[Node, bool]":
-    """What there is under a path of so many levels: a node, and whether it is made up, to be looked up again each time."""
+    """The node under a path of `depth` levels, and True for a node made for this look, which the next look makes again."""
     node = root
     levels = path.split(b"/") if depth else []
     depth = 0

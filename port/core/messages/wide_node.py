@@ -1,7 +1,7 @@
-"""A node of a trie with many levels, in parts: each is soon gone through, and a place in it outlives every change.
+"""A node of a trie with many levels, in parts: a walk passes a part in short time, and a place in the node outlives changes.
 
-A level belongs to the part that its hash tells, whatever else the node has. A part that grows is
-divided by more of the hash; one that is empty is nothing.
+A level belongs to the part that its hash selects, whatever other levels the node has. A part that grows is divided by further
+bits of the hash; an empty part takes no memory.
 """
 
 from port.core import const
@@ -11,15 +11,15 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Iterator
 
-WIDE = 256  # levels from which on a node is divided, and a part
+WIDE = 256  # levels from which on a node or a part is divided
 _PARTS = const(16)
-_BITS = const(4)  # of the hash, for so many parts
-_DIGITS = const(16)  # bits of the hash that are looked at in all
-END = 65536  # the place behind the last one: as many as there are digits
+_BITS = const(4)  # bits of the hash that one division uses
+_DIGITS = const(16)  # bits of the hash used in all
+END = 65536  # the place behind the last: 2 to the power of _DIGITS
 
 
 class Wide:
-    """Stands for the dict that a node else is, for all that the trie does with it."""
+    """Replaces the dict of a node, with the methods of a dict that the trie uses."""
 
     def __init__(self, node: "Any") -> None:
         self._parts = _divide(node, 0)
@@ -92,7 +92,7 @@ class Wide:
             part = None
 
     def some(self, place: int) -> "tuple[list[Any], int]":
-        """The levels from a place on that are in one part, and the place after them, END at last. The first place is 0."""
+        """The levels of the part at a place, and the place after it, END after the last. The first place is 0."""
         part: "Any" = self._parts
         size = END
         while isinstance(part, list):

@@ -1,1 +1,1 @@
-"""What the broker shows of itself, and what takes load off it."""
+"""Monitoring: hooks, watchers, $SYS, metrics, refusals in the log, load shedding."""

@@ -1,20 +1,20 @@
-"""Hooks: the eight events at which an embedding program can look in and step in.
+"""Hooks: eight events that an embedding program can observe and change.
 
 connect(client)                       a client was accepted
-disconnect(client, reason)            a connection that had been accepted ended; reason code (int)
-subscribe(client, filter, options)    before a subscription is made; an int returned refuses it with that
+disconnect(client, reason)            an accepted connection ended; reason code (int)
+subscribe(client, filter, options)    before a subscription is made; a returned int refuses it with that
                                       reason code
-unsubscribe(client, filter)           before a subscription is taken away
-process_message(client, message)      a PUBLISH came in, before anything is done with it
+unsubscribe(client, filter)           before a subscription is removed
+process_message(client, message)      a PUBLISH came in, before it is handled
 message(client, message)              before a message is routed to its subscribers
 error(client, error)                  a client broke the protocol, or the broker failed it (an exception)
-storage(client, error)                storing something failed (an exception)
+storage(client, error)                the store failed (an exception)
 
-`client` is the session (client_id, user, conn), None for what the program itself published.
-The two message hooks may change the message, or return a Message to take its place, or False to
-drop it; setting `message.clients` to a list of client ids redirects it to those alone. What a hook
-raises is logged and told to the error hook; a subscription or message it was asked about is
-refused or dropped then.
+`client` is the session (client_id, user, conn), None for messages of the program itself. The two
+message hooks may change the message, return another Message in its place, or return False to drop
+it; setting `message.clients` to a list of client ids delivers it to those subscribers only. An
+exception of a hook is logged and passed to the error hook; then the subscription is refused or the
+message dropped that the hook was asked about.
 """
 
 from port.core import const
@@ -52,11 +52,11 @@ class Hooks:
         """Register a callback; ValueError for an unknown event."""
         if event not in EVENTS:
             raise ValueError("unknown event %s, there are %s" % (event, ", ".join(EVENTS)))
-        self._hooks[event] = self._hooks.get(event, []) + [callback]  # not in place: it may be called by a hook
+        self._hooks[event] = self._hooks.get(event, []) + [callback]  # a new list, as a hook may call this
         self._note()
 
     def off(self, event: str, callback: "Callable[..., Any]") -> None:
-        """Take a registered callback away; ValueError when it is not registered."""
+        """Remove a registered callback; ValueError when it is not registered."""
         hooks = list(self._hooks.get(event, ()))
         if callback not in hooks:
             raise ValueError("no such callback for event %s" % event)
@@ -71,21 +71,21 @@ class Hooks:
         self._broker.message_hooks = "message" in self._hooks or "process_message" in self._hooks
 
     def _failed(self, event: str, callback: "Any", error: Exception) -> None:
-        """A hook raised; the error hook is not told of its own failures, which might have no end."""
-        name = getattr(callback, "__name__", callback)  # subset: ok, functions have it, other objects are shown themselves
+        """Report an exception of a hook; the error hook does not get its own, which might never end."""
+        name = getattr(callback, "__name__", callback)  # subset: ok, functions have it, other objects stand for themselves
         self._broker.client_log.line(3, "broker", "%s hook %s failed: %r", event, name, error)
         if event != "error":
             self._broker.emit("error", None, error)
 
     def call(self, event: str, *args: "Any") -> "Any":
-        """Call the event's callbacks; the first result that is not None ends the round and is returned.
+        """Call the event's callbacks until one returns a result other than None; returns that result.
 
-        A callback that raises counts as having answered UNSPECIFIED_ERROR.
+        The result of a callback that raises is UNSPECIFIED_ERROR.
         """
         for callback in self._hooks.get(event, ()):
             try:
                 result = callback(*args)
-                if hasattr(result, "send"):  # nobody would go on with it
+                if hasattr(result, "send"):  # a coroutine, which this code cannot await
                     raise TypeError("it is async")
             except Exception as e:
                 self._failed(event, callback, e)
@@ -123,7 +123,7 @@ class Hooks:
         return message
 
     def accept(self, message: "Message", sender: "Session") -> "tuple[int, str]":
-        """Take in a message from a client, which the message hooks may change or drop, see MessageIntake.accept."""
+        """Handle a message from a client, which the message hooks may change or drop, see MessageIntake.accept."""
         broker = self._broker
         changed = self.filter("process_message", sender, message)
         if changed is None:
@@ -133,7 +133,7 @@ class Hooks:
         except MQTTError as e:
             if changed is message:
                 raise
-            self._failed("process_message", changed, e)  # it is not the client's fault
+            self._failed("process_message", changed, e)  # not the client's fault
             return SUCCESS, ""
         if route is None:
             broker.counters.drop(DROP_RESERVED_TOPIC)
@@ -143,12 +143,12 @@ class Hooks:
         changed = self.filter("message", sender, changed)
         if changed is None:
             return SUCCESS, ""
-        if changed.name != name or broker.router.generation != generation:  # the hook may have changed who gets it
+        if changed.name != name or broker.router.generation != generation:  # the hook may have changed the receivers
             route = broker.router.resolve(changed.name)
         return broker.intake.distribute(changed, route, sender)
 
     def redirect(self, message: "Message", route: "Route", sender: "Optional[Session]") -> None:
-        """A hook has chosen the clients: of the subscribers, only they get the message."""
+        """Deliver a message to those of its subscribers that a hook has chosen."""
         only = [as_bytes(client_id) for client_id in message.clients or ()]
         router = self._broker.router
         for session, option in route.plain:

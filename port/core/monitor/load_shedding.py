@@ -1,8 +1,8 @@
-"""What gives way when memory for clients runs out.
+"""Load shedding: frees memory of clients when it runs out.
 
-Who keeps most of it, an address or a user by port.core.limits.places, gives way first if that is more than his share (Options.
-owner_share): his queues, the largest first and those of clients that are away before others, then sessions of his, of clients
-that are away, and at last clients. Where nobody is above his share the largest queues go, whose ever they are.
+The owner (an address or a user, see port.core.limits.places) that keeps most gives way first, if that is more than its share
+(Options.owner_share): first its queues, those of clients that are away before others and larger ones before smaller ones, then
+its sessions whose clients are away, at last its clients. While no owner is above its share, the largest queues of all owners go.
 """
 
 from port.core import const
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from port.core.broker import Broker
 
 MANY = const(200)  # sessions
-SLICE = const(2000)  # units of work in one go: messages that are dropped, sessions and messages in flight that are looked at
-_ENTRY = const(96)  # bytes of memory that a queued message takes besides its own
-_LOOKS = const(8000)  # units that it may take to find out at once who has to give way
-_GONE_SESSION = const(50)  # what it costs to end a session, in the same units
-_GONE_QUEUE = const(8)  # and to drop a queue, besides its messages
+SLICE = const(2000)  # units of work in one go: messages dropped, sessions and messages in flight looked at
+_ENTRY = const(96)  # bytes of a queued message besides the message itself
+_LOOKS = const(8000)  # most units for finding at once the owner that gives way
+_GONE_SESSION = const(50)  # units for ending a session
+_GONE_QUEUE = const(8)  # units for dropping a queue, besides its messages
 
 
 def drop_queues(broker: "Broker", most: "Optional[int]") -> int:
-    """Drop queues at once, see above, until no more than `most` bytes are kept (None: one queue), or that is a slice of work.
+    """Drop queues at once, in the order above, until `most` bytes are kept (None: one queue) or a slice of work is done.
 
-    Returns how many messages that were; 0 where it is not queues that must give way, or it takes too long to find out.
+    Returns the number of messages dropped; 0 when something else must give way, or finding the queues takes too long.
     """
     left = SLICE
     for client_id in broker.sessions:
@@ -44,9 +44,9 @@ def drop_queues(broker: "Broker", most: "Optional[int]") -> int:
 
 
 def _drop_by_owner(broker: "Broker", most: "Optional[int]", left: int) -> int:
-    """See drop_queues; everybody is weighed once. `left`: of the slice."""
+    """See drop_queues; each owner is weighed once. `left`: units left of the slice."""
     weights: "dict[Any, int]" = {}
-    queues: "dict[Any, list[Session]]" = {}  # of each owner, the first to go last
+    queues: "dict[Any, list[Session]]" = {}  # owner -> its queues; the last one goes first
     for client_id in broker.sessions:
         session = broker.sessions[client_id]
         owner = session.owner_key()
@@ -69,12 +69,12 @@ def _drop_by_owner(broker: "Broker", most: "Optional[int]", left: int) -> int:
 
 
 def _rank(session: "Session") -> "tuple[bool, int]":
-    """What is higher goes first."""
+    """Sort key of sessions: a higher one goes first."""
     return session.conn is None, _queue_size(session)
 
 
 def _find_line(queues: "dict[Any, list[Session]]", key: "Any") -> "list[Session]":
-    """The queues of an owner, or (None) those among which is the one that goes first of all."""
+    """The queues of an owner; without a key those of the owner whose queue goes first."""
     line: "list[Session]" = queues.get(key, [])
     for owner in queues if key is None else ():
         other = queues[owner]
@@ -84,7 +84,7 @@ def _find_line(queues: "dict[Any, list[Session]]", key: "Any") -> "list[Session]
 
 
 def _largest(broker: "Broker") -> "Optional[Session]":
-    """Whose queue goes first of all, or None. Takes no memory: there may be none left."""
+    """The session whose queue goes first, or None. Allocates nothing, as memory may have run out."""
     found = None
     for away in (True, False):
         most = 0
@@ -99,12 +99,12 @@ def _largest(broker: "Broker") -> "Optional[Session]":
 
 
 class Shedding:
-    """A job in slices in which everything gives way that does, until there is `enough`."""
+    """A job in slices that frees memory in the order above until there is `enough`."""
 
     def __init__(self, broker: "Broker", enough: "Callable[[], bool]") -> None:
         self._broker = broker
         self._enough = enough
-        self._left = 0  # of the slice
+        self._left = 0  # units of the slice
         self._steps = self._work()
 
     def go_on(self) -> bool:
@@ -130,7 +130,7 @@ class Shedding:
                 yield from self._drop_queues(None)
                 return
             if before == (key, weights[key]):
-                return  # he has nothing more that could give way
+                return  # the owner has nothing left to give up
             before = key, weights[key]
             yield from self._drop_queues(key)
             for away in (True, False):
@@ -145,9 +145,9 @@ class Shedding:
                         yield
 
     def _drop_queues(self, key: "Any") -> "Iterator[None]":
-        """Drop queues of this owner, or all, those first that are more than half as large as the largest."""
+        """Drop queues of this owner (None: of all), first those larger than half of the largest."""
         for away in (True, False):
-            least = 0  # while the largest is looked for
+            least = 0  # 0 while the largest is being found
             while True:
                 most = 0
                 for session in list(self._broker.sessions.values()):
@@ -172,14 +172,14 @@ class Shedding:
         if conn is not None:
             conn.fail(MQTTError(QUOTA_EXCEEDED, "memory is short, and so much is kept for nobody else"))
             if session.conn is not None or broker.session_registry.find(session.client_id) is not session:
-                return  # it is over soon, or ended with its connection
+                return  # it ends soon, or with its connection
         text = "%s: memory is short, and so much is kept for nobody else: its session ends"
         broker.client_log.line(2, session.address, text, shown(session.client_id))
         broker.session_registry.end(session)
 
 
 def _above(broker: "Broker", weights: "dict[Any, int]") -> "Any":
-    """The owner who keeps most, if that is more than his share, or None."""
+    """The owner that keeps most, if that is more than its share, or None."""
     most = part(broker.memory.limit(), broker.options.owner_share)
     found = None
     for key in weights:
@@ -190,7 +190,7 @@ def _above(broker: "Broker", weights: "dict[Any, int]") -> "Any":
 
 
 def _is_of(session: "Session", key: "Any", away: bool) -> bool:
-    """Whether a session has a queue, belongs to an owner (None: whoever), and its client is away or not."""
+    """True when a session has a queue, belongs to an owner (None: any), and its client is away or not."""
     return bool(session.queue) and (session.conn is None) is away and (key is None or session.owner_key() == key)
 
 

@@ -1,6 +1,6 @@
-"""What is counted and timed for port.core.monitor.metrics alone.
+"""Counters and timings for port.core.monitor.metrics alone.
 
-It is there where a listener has info pages; elsewhere Counters.measures is None. Nothing here is asked for with each message.
+Counters.measures is None unless a listener has info pages. Messages that are delivered cost nothing here.
 """
 
 from port.core import const
@@ -21,9 +21,9 @@ BOUNDS = (
 
 
 class Histogram:
-    """How often something took how long.
+    """Durations counted in buckets.
 
-    counts  by BOUNDS, the last one is for all that is above
+    counts  by BOUNDS; the last one counts all above them
     total   microseconds
     """
 
@@ -34,7 +34,7 @@ class Histogram:
         self.total = 0
 
     def add(self, took: int) -> None:
-        """It took so many microseconds this time."""
+        """Count a duration of `took` microseconds."""
         i = 0
         for bound in BOUNDS:
             if took <= bound[0]:
@@ -45,16 +45,16 @@ class Histogram:
 
 
 class Measures:
-    """The figures of one broker.
+    """The measures of one broker.
 
-    received messages of QoS 0 received, as last told
-    drops    messages not delivered, by reason, see port.core.wire.reason_codes; what is left of Counters.dropped has the reason 0
-    ends     connections that are over, by reason code, and 256 more for those of clients that had been let in
-    entered  by listener: connections on which a CONNECT was waited for
-    away     by listener and reason: connections turned away before that
-    clients  by listener and protocol level: clients that are connected
-    batches  from a batch of records being handed to the store until it is durable; None before the first
-    answers  by authenticator_label: from an authenticator being asked until it has decided
+    received QoS 0 messages received, at the last page
+    drops    messages not delivered, by reason, see port.core.wire.reason_codes; the rest of Counters.dropped has the reason 0
+    ends     ended connections by reason code, plus 256 for those of clients that had been let in
+    entered  by listener: connections accepted to wait for CONNECT
+    away     by listener and reason: connections closed before CONNECT
+    clients  by listener and protocol level: connected clients
+    batches  time from handing a batch of records to the store until it is durable; None before the first
+    answers  by authenticator_label: time from asking an authenticator until its answer
     """
 
     def __init__(self) -> None:
@@ -68,35 +68,35 @@ class Measures:
         self.answers: "dict[str, Histogram]" = {}
 
     def accepted(self, listener: "Listener") -> None:
-        """A connection is there whose client has to send CONNECT."""
+        """Count a connection that waits for CONNECT."""
         self.entered[listener.id] = self.entered.get(listener.id, 0) + 1
 
     def turned_away(self, listener: "Listener", reason: int) -> None:
-        """A connection is closed before CONNECT."""
+        """Count a connection closed before CONNECT."""
         key = (listener.id, reason)
         self.away[key] = self.away.get(key, 0) + 1
 
     def came(self, conn: "Connection") -> None:
-        """A client has been let in."""
+        """Count a client that was let in."""
         key = (conn.listener.id, conn.version)
         self.clients[key] = self.clients.get(key, 0) + 1
 
     def went(self, conn: "Connection", code: int, was_open: bool) -> None:
-        """A connection is over."""
+        """Count a connection that ended."""
         if was_open:
             code += 256
             key = (conn.listener.id, conn.version)
-            self.clients[key] = max(0, self.clients.get(key, 0) - 1)  # there may have been no memory to count it in
+            self.clients[key] = max(0, self.clients.get(key, 0) - 1)  # it was not counted if memory had run out
         self.ends[code] = self.ends.get(code, 0) + 1
 
     def stored(self, took: int) -> None:
-        """A batch is durable after so many microseconds."""
+        """Count a batch that became durable after `took` microseconds."""
         if self.batches is None:
             self.batches = Histogram()
         self.batches.add(took)
 
     def answered(self, authenticator: "Authenticator", took: int) -> None:
-        """An authenticator has taken so many microseconds to decide."""
+        """Count an answer of an authenticator after `took` microseconds."""
         name = authenticator_label(authenticator)
         if name not in self.answers:
             self.answers[name] = Histogram()
@@ -104,5 +104,5 @@ class Measures:
 
 
 def authenticator_label(authenticator: "Authenticator") -> str:
-    """What an authenticator is called in the metrics: its name, or its class's where a program has not given it one."""
+    """An authenticator's label in the metrics: its name, or without one the name of its class."""
     return authenticator.name or type(authenticator).__name__

@@ -1,19 +1,19 @@
-"""Takes load off a broker before its host's memory runs out; loaded by hosts that have little.
+"""Takes load off a broker before its host's memory runs out; loaded by hosts with little memory.
 
     guard = MemoryGuard(broker)
     guard.watch("heap", gc.mem_free, 12288)
     guard.look()  # about once a second
-    broker.memory.look = guard.look  # and before each new session that stays, where a second is too long
+    broker.memory.look = guard.look  # also before each new session that stays, if a second is too long
 
-There are three steps, each with what the ones before it do:
+There are three steps; each includes the steps before it:
 
-1   less is free than the bound: no new client, CONNACK 0x97 (MQTT 3.x: 3); whoever takes over its own connection may, and
-    below step 3 who comes back to a session, as what waits in it takes memory until he has it
-2   less than three quarters of it: QoS 0 is not delivered, $SYS aside, and counted as dropped
-3   less than half: the largest queues go, until there is enough; those of clients that are away come first. The messages
-    are counted as dropped. Where there are no queues, the client goes that leaves most unread
+1   less than the bound is free: new clients are refused with CONNACK 0x97 (MQTT 3.x: 3). A client may take over its own
+    connection and, below step 3, come back to its session, whose queue takes memory until it is delivered
+2   less than three quarters of the bound are free: QoS 0, except $SYS, is counted as dropped and not delivered
+3   less than half of the bound is free: the largest queues are dropped until enough is free, first those of clients that are
+    away. Their messages are counted as dropped. Without queues, the client with the most unread bytes is disconnected
 
-A step is over when an eighth of the bound more is free.
+A step ends when an eighth of the bound more than its limit is free.
 """
 
 from port.core import const
@@ -33,8 +33,8 @@ _LAST = const(3)
 class MemoryGuard:
     """The guard of one broker.
 
-    dropped  messages that were in the queues dropped for want of memory, so far
-    In $SYS/broker/: `memory/step` (0: there is enough), `memory/dropped`, and `memory/NAME/free` for what is watched.
+    dropped  messages dropped with queues, so far
+    In $SYS/broker/: `memory/step` (0: enough is free), `memory/dropped`, and `memory/NAME/free` for each watched memory.
     """
 
     def __init__(self, broker: "Broker") -> None:
@@ -44,16 +44,15 @@ class MemoryGuard:
         broker.sys.extras.append(self._figures)
 
     def watch(self, name: str, free: "Callable[[], int]", least: int, last: int = _LAST, first: int = 1) -> None:
-        """`free()` are the bytes left of some memory, `least` the bound.
+        """Watch a memory: `free()` returns its free bytes, `least` is the bound. A watched name gets a new bound.
 
-        first, last: the steps that are taken for it: a memory in which there are no queues has no third
-        A name that is watched already gets another bound.
+        first, last: steps taken for it; a memory without queues has no third step
         """
         self._gauges = [gauge for gauge in self._gauges if gauge[0] != name]
         self._gauges.append((name, free, least, last, first))
 
     def look(self) -> None:
-        """See how much is free, and do what that asks for. To be called about once a second; may raise MemoryError."""
+        """Compare the free bytes with the bounds and take the step. Call it about once a second; may raise MemoryError."""
         step = self._find_step()
         while step == _LAST and self.relieve():
             step = self._find_step()
@@ -62,7 +61,7 @@ class MemoryGuard:
         if step == before:
             return
         if (step > 1) != (before > 1):
-            # While there is a message hook, nothing is passed on without Session.deliver.
+            # With a message hook every message goes through Session.deliver.
             if step > 1:
                 broker.on("message", _seen)
             else:
@@ -83,9 +82,9 @@ class MemoryGuard:
         return found
 
     def relieve(self) -> bool:
-        """Let the largest queue go, or who leaves most unread; False when there is neither.
+        """Drop the largest queue, or disconnect the client with the most unread bytes; False when there is neither.
 
-        For a host, too, whose memory has run out though enough of it is free, in pieces too small.
+        Also for a host whose free memory is in pieces too small.
         """
         count = drop_queues(self._broker, None)
         self.dropped += count
@@ -99,7 +98,7 @@ class MemoryGuard:
 
 
 def _step(left: int, least: int) -> int:
-    """The step that so many bytes ask for."""
+    """The step for so many free bytes."""
     if left >= least:
         return 0
     if left * 4 >= least * 3:
@@ -108,4 +107,4 @@ def _step(left: int, least: int) -> int:
 
 
 def _seen(client: "Optional[Session]", message: "Message") -> None:
-    """A hook that leaves messages as they are."""
+    """A hook that changes nothing."""

@@ -1,9 +1,9 @@
-"""The page /metrics of the info listener, in Prometheus' text format 0.0.4 or, where that is asked for, OpenMetrics 1.0.0.
+"""The page /metrics of the info listener, in Prometheus' text format 0.0.4 or, on request, OpenMetrics 1.0.0.
 
-`families` has all metrics there are on every host, each where its value is found; a host adds its own to SysInfo.metrics.
-Labels hold what the configuration and the program say, and words of ours: never anything that a client has chosen, nor its
-address. Counters begin with 0 when the broker starts, whatever its store knows: Prometheus would take one that goes back a
-little, as it can after a crash, for one that has started again and has come to all of that since.
+`families` yields the metrics of every host; a host adds its own to SysInfo.metrics. Labels hold names of the configuration, of
+the program and of this module, never a client's address or a name that a client has chosen. Counters begin with 0 when the
+broker starts, whatever its store knows: after a crash a stored counter can go back a little, which Prometheus would take for a
+restart followed by as many events as the counter shows.
 """
 
 from port.core import __version__, const
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Iterable, Iterator
 
     from port.core.broker import Broker
-    Row = tuple[str, int, tuple[str, ...], str]  # name with the unit, type as a place in TYPES, labels, help
+    Row = tuple[str, int, tuple[str, ...], str]  # name with unit, index of the type in TYPES, labels, help
     Sample = tuple[tuple[str, ...], Any]  # values of the labels; a number, or a Histogram
     Family = tuple[Row, Iterable[Sample]]
 
@@ -24,11 +24,11 @@ _GAUGE = const(1)
 _HISTOGRAM = const(2)
 _UNTYPED = const(3)
 
-# Of what follows the first are told while they are 0, too.
+# Of each of the following the first ones are on the page even while they are 0.
 _USUAL = const(4)
-# By the reasons that ConnectionRegistry.turn_away is given.
+# By the reasons of ConnectionRegistry.turn_away.
 _AWAY = ("handshake", "connections", "address", "blocked", "anonymous", "proxy", "files", "gave_way", "timeout", "stopping")
-# By the places in Measures.drops.
+# By the indexes of Measures.drops.
 _DROPS = ("not_reading", "queue_full", "too_large", "memory", "not_authorized", "reserved_topic", "retained_full")
 # By reason code.
 _REFUSED = (0x80, 0x86, 0x87, 0x97, 0x00, 0x81, 0x82, 0x84, 0x85, 0x88, 0x89, 0x8A, 0x8B, 0x8C, 0x8D, 0x90, 0x95, 0x9A, 0x9B, 0x9C)
@@ -42,13 +42,13 @@ _WORDS = (
     (0x98, "administrative_action"), (0x9A, "retain_not_supported"), (0x9B, "qos_not_supported"), (0x9C, "use_another_server"),
     (0xA0, "maximum_connect_time"),
 )  # fmt: skip
-# Figure of an authenticator -> what it has said, as a label.
+# Figure of an authenticator -> its answer, as a label.
 _RESULTS = (("accepted", "accepted"), ("refused", "refused"), ("errors", "error"), ("timeouts", "timeout"), ("busy", "busy"))
-_NUMBERED = ("cache_hits", "acl_requests", "waiting")  # what else the broker's own count
+_NUMBERED = ("cache_hits", "acl_requests", "waiting")  # further figures of the broker's own authenticators
 
 
 def page(broker: "Broker", open_metrics: bool) -> "Iterator[str]":
-    """The page in pieces, some of which are empty: those of work that has to be done before."""
+    """The page in pieces; pieces are empty while work for the page is under way."""
     for _ in broker.sys.count():
         yield ""
     for tell in (families, broker.sys.metrics):
@@ -61,7 +61,7 @@ def page(broker: "Broker", open_metrics: bool) -> "Iterator[str]":
 
 
 def families(broker: "Broker") -> "Iterator[Family]":
-    """All there are; those without samples are not on the page."""
+    """All families; those without samples are left off the page."""
     measures = Measures() if broker.counters.measures is None else broker.counters.measures
     earlier = broker.sys.earlier or {}
     extras = {}
@@ -107,7 +107,7 @@ def _traffic(broker: "Broker", measures: "Measures", earlier: "dict[str, int]") 
     count = broker.counters.packets_sent - earlier.get("packets_sent", 0)
     yield ("ucomqtt_packets_sent_total", _COUNTER, (), "MQTT packets sent"), _one(count)
     count = broker.counters.publishes_received - earlier.get("publishes_received", 0) - broker.counters.received1 - broker.counters.received2
-    # What came with a packet that broke the protocol is in the sum only in part, and a counter must not go back.
+    # Messages in a packet that broke the protocol are only partly in the sum, and a counter must not go back.
     measures.received = max(measures.received, count)
     samples = _by_qos((measures.received, broker.counters.received1, broker.counters.received2))
     yield ("ucomqtt_messages_received_total", _COUNTER, ("qos",), "PUBLISH packets received"), samples
@@ -121,9 +121,9 @@ def _traffic(broker: "Broker", measures: "Measures", earlier: "dict[str, int]") 
 
 
 def _connections(broker: "Broker", measures: "Measures") -> "Iterator[Family]":
-    connected: "dict[str, int]" = {}  # nothing keeps a program from giving two listeners one name
+    connected: "dict[str, int]" = {}  # a program may give two listeners one name
     limits: "dict[str, int]" = {}
-    names: "list[str]" = []  # of those that are for clients
+    names: "list[str]" = []  # of listeners for clients
     for listener in broker.listeners:
         name = listener.id
         connected[name] = connected.get(name, 0) + listener.connected
@@ -181,7 +181,7 @@ def _authentication(broker: "Broker", measures: "Measures", earlier: "dict[str, 
     samples = (("publish",), broker.counters.denied_publishes), (("subscribe",), broker.counters.denied_subscriptions)
     yield ("ucomqtt_acl_denied_total", _COUNTER, ("action",), "Messages and subscriptions that no rule allowed"), samples
 
-    found: "dict[tuple[str, str], int]" = {}  # those that have no name of their own may share one
+    found: "dict[tuple[str, str], int]" = {}  # unnamed ones may share a name
     for authenticator in broker.all_authenticators():
         label = authenticator_label(authenticator)
         for figure, value in authenticator.figures():
@@ -276,7 +276,7 @@ def _family(row: "Row", samples: "Iterable[Sample]", open_metrics: bool) -> "Ite
     for labels, value in samples:
         if fresh:
             fresh = False
-            # To OpenMetrics _total is no part of the name.
+            # In OpenMetrics _total is not part of the name.
             head = name[:-6] if open_metrics and kind == _COUNTER else name
             word = "unknown" if open_metrics and kind == _UNTYPED else TYPES[kind]
             yield "# HELP %s %s\n# TYPE %s %s\n" % (head, text, head, word)
@@ -303,12 +303,12 @@ def _buckets(name: str, names: "tuple[str, ...]", labels: "tuple[str, ...]", his
 
 
 def _escaped(text: str) -> str:
-    """Text as it stands between the quotes of a label's value."""
+    """Text escaped for the quotes of a label's value."""
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
 
 def _is_number(value: "Any") -> bool:
-    """True for what Prometheus takes as a value; some figures are text."""
+    """True for a value that Prometheus accepts; some figures are text."""
     if isinstance(value, str):
         try:
             float(value)

@@ -1,6 +1,6 @@
-"""What the log says of a refusal: what was refused to whom, by which rule, option or authenticator, and reason codes in words.
+"""Log texts of refusals: the action, the client, the rule, option or authenticator that refused, the reason code in words.
 
-Loaded by the first refusal. A broker that is installed without it says what it says without: the text at hand and the code.
+Loaded with the first refusal. A package without this module logs the short text and the reason code.
 """
 
 from port.core import const
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from port.core.acl.acl import Rule
     from port.core.protocol.connection import Connection
 
-_WARNED = const(-1)  # in place of a level: that an address has had its warning
-_ADDRESSES = const(64)  # as port.core.limits.client_log has it
-# Pairs, not dicts: a firmware has them in its flash.
+_WARNED = const(-1)  # in place of a level: the address has had its warning
+_ADDRESSES = const(64)  # as in port.core.limits.client_log
+# Tuples, as a firmware keeps them in flash.
 _DOING = ((1, "publishing to"), (2, "subscribing to"), (4, "receiving"))
 _WORDS = (
     (0x81, "malformed packet"),
@@ -43,7 +43,7 @@ _WORDS = (
     (0x9E, "shared_subscriptions is false"),
     (0xA2, "wildcard_subscriptions is false"),
 )
-# The option that a reason code is about, where it is about one alone.
+# The option behind a reason code that has a single one.
 _OPTIONS = (
     (0x84, "accept_protocol_versions"),
     (0x90, "max_topic_length, max_topic_levels"),
@@ -51,7 +51,7 @@ _OPTIONS = (
     (0x94, "topic_alias_maximum"),
     (0x96, "max_message_rate, max_byte_rate"),
 )
-# The same of a text that begins so, for codes that are about several.
+# Option by beginning of the text, for codes with several options.
 _SIZES = (
     ("payload of", "message_size_limit"),
     ("packet of", "max_packet_size"),
@@ -68,12 +68,12 @@ _VAGUE = ("", "connection refused", "authentication failed", "not authorized")
 
 
 def named(client_id: bytes, user: "Optional[bytes]", address: str) -> str:
-    """A client as the log has it."""
+    """A client's name, user and address for the log."""
     return "%s %s%s" % (shown(client_id), _of_user(user), address)
 
 
 def user_of_client(conn: "Connection") -> str:
-    """See port.core.limits.client_log.user_of: the user that it says it is, until it is let in."""
+    """See port.core.limits.client_log.user_of; until the client is let in, the user name of its CONNECT."""
     identity = conn.identity
     user = identity.said_user if identity is not None else None if conn.session is None else conn.session.user
     return _of_user(user)
@@ -84,7 +84,7 @@ def _of_user(user: "Optional[bytes]") -> str:
 
 
 def words(code: int) -> str:
-    """A reason code in words; of an option there is for it alone, what that says."""
+    """A reason code in words, with its option if it has a single one."""
     return _said(_WORDS, code) or "refused"
 
 
@@ -96,7 +96,7 @@ def _said(pairs: "tuple[tuple[int, str], ...]", number: int) -> str:
 
 
 def reason(conn: "Connection", code: int, text: str) -> str:
-    """Why a connection ends, with what has decided about a CONNECT where `text` does not say that."""
+    """The reason why a connection ends, with the authenticator or option that refused CONNECT unless `text` names it."""
     identity = conn.identity
     if code == QUOTA_EXCEEDED and conn.broker.memory.shortage:
         return "memory is short"
@@ -114,13 +114,13 @@ def reason(conn: "Connection", code: int, text: str) -> str:
     if code == NOT_AUTHORIZED:
         who = conn.listener.options.anonymous
         if who == "auto":
-            who = "auto, which means " + ("none, as there is auth" if names else "loopback, as there is no auth")
-        return "%s, as nobody vouches for it and anonymous is %s" % (said, who)
+            who = "auto, which means " + ("none with auth" if names else "loopback without auth")
+        return "%s, no authenticator lets it in and anonymous is %s" % (said, who)
     return said
 
 
 def _with_option(code: int, text: str) -> str:
-    """A reason, and the option that it is about where it does not say so."""
+    """A reason, with its option unless the text names it."""
     option = _said(_OPTIONS, code)
     for beginning, name in _SIZES:
         if text.startswith(beginning):
@@ -131,10 +131,10 @@ def _with_option(code: int, text: str) -> str:
 
 
 def tell(session: "Session", action: int, topic: bytes, code: int, text: str) -> None:
-    """Log what a client that stays may not do, see port.core.limits.client_log.denied."""
+    """Log a refusal that leaves the client connected, see port.core.limits.client_log.denied."""
     log = session.broker.client_log
     level = 0 if action == MAY_RECEIVE else _level(log, host(session.address))
-    if _left_out(log, host(session.address), level):  # before anything is looked for: who is refused much must not cost much
+    if _left_out(log, host(session.address), level):  # first, so that frequent refusals cost little
         return
     if action == MAY_SUBSCRIBE:
         why = _of_subscription(session, topic, code)
@@ -151,7 +151,7 @@ def tell(session: "Session", action: int, topic: bytes, code: int, text: str) ->
 
 
 def _level(log: "ClientLog", place: str) -> int:
-    """A warning the first time of an address in a minute, then information: a client may do it again and again."""
+    """Warning for the first refusal of an address in a minute, then information, as clients may repeat theirs."""
     key = (place, _WARNED)
     if key in log.lines or len(log.lines) >= min(_ADDRESSES, log.broker.options.max_tracked_addresses):
         return 1
@@ -162,7 +162,7 @@ def _level(log: "ClientLog", place: str) -> int:
 
 
 def _left_out(log: "ClientLog", place: str, level: int) -> bool:
-    """Whether a line of an address would not be written now; then it is counted."""
+    """True, and the line counted, when a line of an address would not be written now."""
     key = (place, level)
     if key not in log.lines:
         key = (OTHERS, level)
@@ -174,7 +174,7 @@ def _left_out(log: "ClientLog", place: str, level: int) -> bool:
 
 
 def _of_retained(session: "Session") -> str:
-    """Which option keeps a message from being retained."""
+    """The option that keeps a message from being retained."""
     retained = session.broker.retained
     holder = retained.holder(session.owner_key())
     option = "max_retained_bytes or retained_share"
@@ -188,7 +188,7 @@ def _of_retained(session: "Session") -> str:
 
 
 def _of_subscription(session: "Session", topic_filter: bytes, code: int) -> str:
-    """Which option, or what else, has refused a subscription."""
+    """The option that has refused a subscription, else the reason code in words."""
     options = session.options
     if code == TOPIC_FILTER_INVALID:
         if len(topic_filter) > options.max_topic_length:
@@ -211,7 +211,7 @@ def _of_subscription(session: "Session", topic_filter: bytes, code: int) -> str:
 
 
 def _rule(session: "Session", action: int, topic: bytes) -> str:
-    """What has denied an action: a rule by its number, that there is none, an authorizer, a hook."""
+    """The cause of a denial: a rule by its number, the lack of a rule, an authorizer or a hook."""
     access = session.access
     if access is not None:
         listener = session.listener
@@ -233,7 +233,7 @@ def _rule(session: "Session", action: int, topic: bytes) -> str:
 
 
 def _deciding(session: "Session", action: int, topic: bytes, rules: "Any") -> "Optional[tuple[int, bytes, int]]":
-    """(number, topic filter, verdict) of the first rule that says something about it."""
+    """(number, topic filter, verdict) of the first rule that applies."""
     from port.core.acl.acl import covers
 
     number = 0

@@ -1,4 +1,4 @@
-"""What the $SYS topics say: the eighteen CoMQTT publishes and the names mosquitto's dashboards read. See monitor.sys_tree."""
+"""The $SYS topics: the eighteen that CoMQTT publishes, and those that dashboards for mosquitto read. See monitor.sys_tree."""
 
 from port.core import __version__, const
 from port.core.wire.topics import matches
@@ -82,7 +82,7 @@ def matching(b: "Broker", topic_filter: bytes) -> "list[Record]":
 
 
 def publish(b: "Broker") -> "Iterator[None]":
-    """Send a round to whoever subscribes, a figure in each step; all have the values of the moment of the first."""
+    """Publish a round, a figure in each step; all values are of the moment of the first step."""
     for name, value in figures(b):
         topic = _ROOT + name.encode()
         route = b.router.resolve(topic)

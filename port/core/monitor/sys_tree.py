@@ -1,8 +1,7 @@
-"""The broker's figures, and when they are published as $SYS topics.
+"""The broker's figures, and their publication as $SYS topics.
 
-Nothing is stored: a round is published every `sys_interval` seconds to whoever subscribes, in
-slices where that are many, and a new subscriber gets the values of the moment, as if they were retained. A broker that was
-installed without port.core.monitor.sys_topics has no $SYS topics.
+Figures are not stored. A round is published to subscribers every `sys_interval` seconds, in slices when there are many; a new
+subscriber gets the present values, as if they were retained. A package without port.core.monitor.sys_topics has no $SYS topics.
 """
 
 from port.core import const
@@ -16,19 +15,19 @@ if TYPE_CHECKING:
     from port.core.broker import Broker
 
 
-_FEW = const(1000)  # sessions that are looked at all at once
-_COUNTED = const(2)  # what it costs to look at one, in the units of Turns.limit
+_FEW = const(1000)  # most sessions counted at once
+_COUNTED = const(2)  # cost of counting one, in deliveries (Turns.spent)
 
 
 class SysInfo:
     """The broker's figures.
 
-    started    when, ms on the broker's clock
+    started    ms on the broker's clock at the start
     wall       () -> ms since 1970 by the host's clock, set by the host
-    wall_step  ms by which that goes: 1000 where it tells whole seconds
+    wall_step  resolution of `wall`, ms: 1000 for whole seconds
     extras     callables that return further (name, value) pairs, added by the host
-    metrics    what tells the host's own metrics, as port.core.monitor.metrics.families does, or None
-    earlier    what the broker's counters had come to when it started, by their names in port.core.storage.records.TOTALS, or None
+    metrics    yields the host's own metrics, as port.core.monitor.metrics.families does, or None
+    earlier    the broker's counters of earlier runs, by their names in port.core.storage.records.TOTALS, or None
     """
 
     def __init__(self, broker: "Broker") -> None:
@@ -40,25 +39,25 @@ class SysInfo:
         self.extras: "list[Callable[[], list[tuple[str, Any]]]]" = []
         self.metrics: "Optional[Callable[[Broker], Any]]" = None
         self.earlier: "Optional[dict[str, int]]" = None
-        self._waiting = [0, 0]  # see waiting, as last counted
-        self._steps: "Optional[Iterator[None]]" = None  # of the round that is under way
+        self._waiting = [0, 0]  # see waiting; the last count
+        self._steps: "Optional[Iterator[None]]" = None  # steps of the round under way
         self._job: "Any" = self._go_on
 
     def figures(self) -> "list[tuple[str, Any]]":
-        """All (topic below $SYS/broker/, value) pairs of this moment."""
+        """The present (topic below $SYS/broker/, value) pairs."""
         from port.core.monitor.sys_topics import figures
 
         return figures(self._broker)
 
     def waiting(self) -> "list[int]":
-        """Messages in flight and in queues. Where there are many sessions, as they were when they were last counted."""
+        """Messages in flight and in queues: of the last count when there are many sessions."""
         if len(self._broker.sessions) <= _FEW:
             for _ in self.count():
                 pass
         return self._waiting
 
     def count(self) -> "Iterator[None]":
-        """Count what `waiting` tells, a session in each step."""
+        """Count for `waiting`, a session in each step."""
         counts = [0, 0]
         for session in list(self._broker.sessions.values()):
             _tally(counts, session)
@@ -66,7 +65,7 @@ class SysInfo:
         self._waiting = counts
 
     def matching(self, topic_filter: bytes) -> "list[Record]":
-        """The $SYS messages a filter matches, with the values of this moment, as retained records."""
+        """The $SYS messages that a filter matches, with present values, as retained records."""
         try:
             from port.core.monitor.sys_topics import matching
         except ImportError:
@@ -80,7 +79,7 @@ class SysInfo:
             return
         self._due = now + interval
         broker = self._broker
-        if self._job in broker.turns.jobs:  # the last one is still under way
+        if self._job in broker.turns.jobs:  # the last round is still under way
             return
         self._steps = self._round()
         if self._go_on():
@@ -90,7 +89,7 @@ class SysInfo:
         """A job, see Turns.background."""
         broker = self._broker
         steps = self._steps
-        self._steps = None  # should it fail
+        self._steps = None  # in case a step fails
         for _ in steps or ():
             if broker.turns.spent > broker.turns.limit:
                 self._steps = steps
@@ -98,7 +97,7 @@ class SysInfo:
         return False
 
     def _round(self) -> "Iterator[None]":
-        """Publish the figures in steps, with the values of one moment: where there are many sessions when all are counted."""
+        """Publish the figures in steps, with the values of one moment: after the count when there are many sessions."""
         broker = self._broker
         if len(broker.sessions) > _FEW:
             for _ in self.count():

@@ -1,4 +1,4 @@
-"""Watchers: told after the fact of sessions and of their filters, whatever the reason; see Broker.watch.
+"""Watchers: called after sessions and their filters have changed, whatever the reason; see Broker.watch.
 
     class Log(Watcher):
         def subscribed(self, subscriber, topic_filter, options):
@@ -7,8 +7,8 @@
     broker.watch(Log())
 
 A filter comes by SUBSCRIBE, by the program's `subscribe` and when a store is restored; it goes by UNSUBSCRIBE, with its session,
-and with the right to it. Hooks are asked before, and may refuse; a watcher is told what is so. What it raises is reported and goes no
-further. It must not change subscriptions or sessions while it is told.
+and with the right to it. A hook is asked before a change and may refuse it; a watcher hears of it afterwards. An exception of a
+watcher is reported and goes no further. A watcher must not change subscriptions or sessions while it is called.
 """
 
 from port.core import const
@@ -22,39 +22,39 @@ if TYPE_CHECKING:
 
 
 class Watcher:
-    """Base class: what can be watched. `subscriber` is a Session, or None for the program itself."""
+    """Base class; override the calls you need. `subscriber` is a Session, or None for the program itself."""
 
     def subscribed(self, subscriber: "Optional[Session]", topic_filter: bytes, options: int) -> None:
-        """A filter has come, or has other options (clause 3.8.3.1; from bit 8 on the subscription identifier)."""
+        """A filter was added or has new options (clause 3.8.3.1; from bit 8 on the subscription identifier)."""
 
     def unsubscribed(self, subscriber: "Optional[Session]", topic_filter: bytes) -> None:
-        """A filter has gone."""
+        """A filter was removed."""
 
     def connected(self, session: "Session") -> None:
-        """A session, new or not, has a connection."""
+        """A session, new or resumed, has a connection."""
 
     def disconnected(self, session: "Session") -> None:
-        """It has none any more; `ended` may follow."""
+        """A session has lost its connection; `ended` may follow."""
 
     def taken_over(self, session: "Session") -> None:
-        """Its client has another connection; `connected` or `ended` follows."""
+        """A session's client has made another connection; `connected` or `ended` follows."""
 
     def ended(self, session: "Session") -> None:
-        """It is gone; its filters are, or are going."""
+        """A session has ended; its filters are removed, or are being removed."""
 
 
 class FilterWatcher(Watcher):
-    """Is told of each filter once, however many have it: `first` and `last`. Counts filters, in memory of its own."""
+    """Reports each distinct filter once, however many sessions have it: `first` and `last`. It counts filters in its own memory."""
 
     def __init__(self) -> None:
         self._counts: "dict[bytes, int]" = {}
         self._known: "dict[Any, bool]" = {}
 
     def first(self, topic_filter: bytes) -> None:
-        """Somebody has this filter."""
+        """A filter has its first subscriber."""
 
     def last(self, topic_filter: bytes) -> None:
-        """Nobody has it any more."""
+        """A filter has lost its last subscriber."""
 
     def subscribed(self, subscriber: "Optional[Session]", topic_filter: bytes, options: int) -> None:
         """See Watcher."""
@@ -87,7 +87,7 @@ class Watchers:
         self._watchers: "tuple[Watcher, ...]" = ()
 
     def add(self, watcher: Watcher) -> None:
-        """Tell another one of what there is, and from now on of what comes and goes. Raises TypeError for anything else."""
+        """Add a watcher; it hears of the present sessions and filters first. Raises TypeError for anything else."""
         if not isinstance(watcher, Watcher):
             raise TypeError("watch() takes a Watcher object, not %r" % (watcher,))
         for session in list(self._broker.sessions.values()):
@@ -100,14 +100,14 @@ class Watchers:
         self._watchers += (watcher,)
 
     def remove(self, watcher: Watcher) -> bool:
-        """Tell it no more; False when there is none left. Raises ValueError when it was not told."""
+        """Remove a watcher; False when none is left. Raises ValueError for one that was not added."""
         if watcher not in self._watchers:
             raise ValueError("no such watcher")
         self._watchers = tuple([other for other in self._watchers if other is not watcher])
         return len(self._watchers) > 0
 
     def tell(self, what: str, subscriber: "Any", topic_filter: bytes = b"", options: int = 0) -> None:
-        """Call this method of all. Raises nothing: what is told is so, whoever hears it."""
+        """Call a method of all watchers. Raises nothing."""
         for watcher in self._watchers:
             self._call(watcher, what, subscriber, topic_filter, options)
 

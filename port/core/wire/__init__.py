@@ -1,1 +1,1 @@
-"""Bytes and what they mean: the packet codec, properties, reason codes, names of topics."""
+"""The wire format: packet codec, properties, reason codes, topic names and filters."""

@@ -1,8 +1,8 @@
 """The wire format's building blocks: integers, strings, and whole packets from parts.
 
-`Reader` walks the body of a packet that has arrived whole; it raises `MQTTError` with
-MALFORMED_PACKET for anything the standard does not allow and never reads past the end.
-PUBLISH, the hot one, is parsed in place by `connection.Connection.feed`.
+`Reader` walks the body of a whole packet. It raises `MQTTError` with MALFORMED_PACKET for
+anything the standard does not allow and never reads past the end. `Connection` parses PUBLISH,
+the most frequent packet, in place.
 """
 
 from port.core import const
@@ -74,7 +74,7 @@ def packet(first: int, body: bytes) -> bytes:
 
 
 def _is_strict() -> bool:
-    """Whether this Python's decoder refuses what UTF-8 does not allow, as CPython's does."""
+    """True when this Python's decoder refuses ill-formed UTF-8, as CPython's does."""
     try:
         str(b"\xc0\x80", "utf-8")
     except UnicodeError:
@@ -88,8 +88,8 @@ _STRICT = _is_strict()
 def is_utf8(data: bytes) -> bool:
     """True for what MQTT allows in a string [MQTT-1.5.4-1] [MQTT-1.5.4-2].
 
-    MicroPython's decode() lets overlong forms, surrogates and code points past
-    U+10FFFF through, so only its verdict on pure ASCII is final.
+    MicroPython's decode() accepts overlong forms, surrogates and code points past U+10FFFF,
+    so only its verdict on pure ASCII is final.
     """
     try:
         text = str(data, "utf-8")

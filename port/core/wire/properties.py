@@ -64,7 +64,7 @@ WILDCARD_SUBSCRIPTION_AVAILABLE = const(0x28)
 SUBSCRIPTION_IDENTIFIER_AVAILABLE = const(0x29)
 SHARED_SUBSCRIPTION_AVAILABLE = const(0x2A)
 
-# Kinds of value. A flag is a byte that may only be 0 or 1; the non-zero kinds may not be 0.
+# Kinds of value. A flag is a byte of 0 or 1; a value of a non-zero kind is not 0.
 _FLAG = const(0)
 _U16 = const(1)
 _U16_NONZERO = const(2)
@@ -147,7 +147,7 @@ def _value(reader: Reader, kind: int) -> "Any":
 def decode(reader: Reader, packet: int, most: int = 0xFFFFFFFF) -> "Properties":
     """Read the properties of a packet of type `packet` (or WILL), length included.
 
-    most: how many of the properties that may be repeated are allowed, see Options.max_user_properties
+    most: largest number of repeatable properties, see Options.max_user_properties
 
     Raises MQTTError: MALFORMED_PACKET for unknown identifiers and broken values,
     PROTOCOL_ERROR for duplicates and misplaced properties (clause 2.2.2.2), QUOTA_EXCEEDED for more than `most`.

@@ -1,7 +1,7 @@
 """Reason codes of MQTT 5 (clause 2.4) and the one exception that carries them.
 
-A peer's fault is always raised as `MQTTError`; one place, `Connection.fail`, turns
-it into what the peer's protocol version knows: CONNACK, DISCONNECT or just a close.
+A peer's fault is always raised as `MQTTError`. `Connection.fail` alone answers it, as the peer's
+protocol version allows: with CONNACK, with DISCONNECT, or by closing the connection.
 """
 
 SUCCESS = 0x00
@@ -43,15 +43,14 @@ MAXIMUM_CONNECT_TIME = 0xA0
 SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED = 0xA1
 WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED = 0xA2
 
-# For monitor.measures: why a message is not delivered to a receiver, or to nobody. 0: who is to get it is away or reads too
-# slowly.
+# For monitor.measures: the reason why a message misses one receiver or all. 0: the receiver is away or reads too slowly.
 DROP_QUEUE_FULL = 1
 DROP_TOO_LARGE = 2
 DROP_MEMORY = 3
 DROP_NOT_AUTHORIZED = 4
 DROP_RESERVED_TOPIC = 5
 DROP_RETAINED_FULL = 6
-# And why a connection is closed before CONNECT. 0: in a TLS handshake or PROXY header.
+# The reason why a connection is closed before CONNECT. 0: in a TLS handshake or PROXY header.
 AWAY_CONNECTIONS = 1
 AWAY_ADDRESS = 2
 AWAY_BLOCKED = 3
@@ -73,7 +72,7 @@ class MQTTError(Exception):
 
 
 def connect_return_code(code: int) -> int:
-    """The MQTT 3.x CONNACK return code (3.1.1 clause 3.2.2.3) that says what `code` says."""
+    """The MQTT 3.x CONNACK return code (3.1.1 clause 3.2.2.3) for an MQTT 5 reason code."""
     if code == SUCCESS:
         return 0
     if code == UNSUPPORTED_PROTOCOL_VERSION:

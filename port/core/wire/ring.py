@@ -1,4 +1,4 @@
-"""A ring buffer of bytes on a fixed bytearray: what a socket would not take yet."""
+"""A ring buffer on a fixed bytearray, for bytes that a socket does not take yet."""
 
 from port.core import const
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class Ring:
-    """First in, first out, `size` bytes at most; allocates nothing after it was made but views.
+    """First in, first out, `size` bytes at most. After construction it allocates memoryviews only.
 
     used: bytes waiting
     """
@@ -21,7 +21,7 @@ class Ring:
         self._head = 0
 
     def room(self) -> int:
-        """Bytes that can still be put."""
+        """Free bytes."""
         return self.size - self.used
 
     def put(self, data: "Buffer") -> None:
@@ -42,7 +42,7 @@ class Ring:
         self.used += count
 
     def peek(self) -> memoryview:
-        """The oldest bytes, as many as lie in one piece; empty when there are none."""
+        """The oldest bytes, as far as they are contiguous; empty when the ring is."""
         return self._view[self._head : min(self._head + self.used, self.size)]
 
     def take(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""What a name that is unknown could have been meant to be; loaded when there is such a name."""
+"""Suggestions for an unknown name; loaded when a configuration has one."""
 
 from port.core import const
 
@@ -6,11 +6,11 @@ _FEW_NAMES = const(12)
 
 
 def unknown(what: str, name: str, known: "list[str]") -> str:
-    """The text of an error: there is no `name`, and what it could have been, if anything is near; else what there is, if that is little."""
+    """The text of an error: `name` is unknown, then a near name; without a near name the known ones, if they are few."""
     nearest = ""
     least = max(1, min(3, len(name) // 2)) + 1
     for candidate in known:
-        # The beginning of a name is near, and so are its letters in another order.
+        # The beginning of a name counts as near, and so do its letters in another order.
         close = len(name) > 3 and candidate.startswith(name) or sorted(name) == sorted(candidate)
         distance = 1 if close else _distance(name.lower(), candidate)
         if distance < least:
@@ -25,7 +25,7 @@ def unknown(what: str, name: str, known: "list[str]") -> str:
 
 
 def _distance(a: str, b: str) -> int:
-    """How many letters have to be changed, added or left out to make `b` of `a` (Levenshtein)."""
+    """Edit distance of two names (Levenshtein): letters to change, add or remove."""
     row = list(range(len(b) + 1))
     for i in range(len(a)):
         last = row[0]

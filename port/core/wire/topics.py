@@ -1,7 +1,6 @@
 """Topic names and topic filters: what is valid, what matches (MQTT 5 clause 4.7).
 
-Names and filters are UTF-8 bytes throughout the core: they come off the wire as bytes,
-serve as dictionary keys as bytes and go out as bytes.
+Names and filters are UTF-8 bytes throughout the core: on the wire, as dictionary keys, in calls.
 """
 
 from port.core import const
@@ -12,13 +11,13 @@ if TYPE_CHECKING:
     from typing import Sequence
 
 _SHARE = b"$share/"
-_PLUS = const(0x2B)  # CPython looks for a number in bytes six times as fast as for a string
+_PLUS = const(0x2B)  # CPython finds an int in bytes six times as fast as a bytes object
 _HASH = const(0x23)
 _SLASH = const(0x2F)
 
 
 def valid_name(name: bytes) -> bool:
-    """True for a topic name one may publish to: not empty, UTF-8, no wildcard [MQTT-3.3.2-2] [MQTT-4.7.3-1]."""
+    """True for a topic name of a PUBLISH: not empty, UTF-8, no wildcard [MQTT-3.3.2-2] [MQTT-4.7.3-1]."""
     return len(name) > 0 and not has_wildcard(name) and is_utf8(name)
 
 
@@ -56,7 +55,7 @@ def split_share(topic_filter: bytes) -> bytes:
 
 
 def without_share(topic_filter: bytes) -> bytes:
-    """What is matched: the filter inside `$share/NAME/filter`, empty when its form is wrong, or the filter itself."""
+    """The filter inside `$share/NAME/filter`, empty when its form is wrong; any other filter as it is."""
     return split_share(topic_filter) if is_shared(topic_filter) else topic_filter
 
 
@@ -70,7 +69,7 @@ def matches(topic_filter: bytes, name: bytes) -> bool:
 
 
 def levels_match(filters: "Sequence[bytes]", levels: "Sequence[bytes]", i: int) -> bool:
-    """True when the levels of a filter match those of a topic name, looked at from level i on."""
+    """True when the levels of a filter match those of a topic name, from level i on."""
     count = len(levels)
     while i < len(filters):
         level = filters[i]
@@ -83,9 +82,9 @@ def levels_match(filters: "Sequence[bytes]", levels: "Sequence[bytes]", i: int) 
 
 
 def match_end(pattern: bytes, name: bytes, place: int) -> int:
-    """Where the levels of a name end that match those of a filter without `#`, from `place` on, or -1.
+    """The end of the part of a name, from `place` on, that a filter without `#` matches level by level; -1 without a match.
 
-    What is between two wildcards is compared as a whole.
+    The levels between two wildcards are compared as one.
     """
     pieces = pattern.split(b"+")
     last = pieces.pop()

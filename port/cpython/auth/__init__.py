@@ -1,5 +1,5 @@
-"""Authenticators that ask others who may connect: Redis, an HTTP service, MySQL, PostgreSQL, the issuer of a JWT.
+"""Authenticators with a back end: Redis, an HTTP service, MySQL, PostgreSQL, JSON Web Tokens.
 
-Each module has a table SETTINGS of what can be configured and loads its library when an authenticator is
-made, not before. All of them let the broker go on while they wait: see port.cpython.auth.base.
+Each module has a table SETTINGS of its configuration, and loads its library when an authenticator is made. The broker goes on
+while they wait for their back ends, see port.cpython.auth.base.
 """

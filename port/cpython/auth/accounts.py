@@ -1,8 +1,8 @@
-"""Back ends that know users by name: a password record and a list of rights each.
+"""Back ends with accounts: for each user a password record and a list of rights.
 
-The record is verified here, in a thread, because that is meant to take long. An unknown user costs as
-much as a known one. Rights are read when a client connects and again every `refresh` seconds; who is
-not there any more by then, or has another password, is disconnected.
+The record is verified in a thread here, as hashes are slow by design. An unknown user takes as long as a known one. Rights are
+read when a client connects and again every `refresh` seconds; a client whose account is gone by then, or has another password, is
+disconnected.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ ACCOUNTS = (
 )  # fmt: skip
 
 _KEY = os.urandom(32)
-_ALL = ({"topic": "#"}, {"topic": "$SYS/#"})  # what a superuser may do
+_ALL = ({"topic": "#"}, {"topic": "$SYS/#"})  # rights of a superuser
 
 
 @dataclass(frozen=True)
 class Account:
-    """What a back end knows of a user.
+    """The account of a user.
 
     record     the password record
-    allowed    False: may not connect
-    superuser  True: may do everything, the rights do not count
+    allowed    False: the user may not connect
+    superuser  True: everything is allowed, whatever the rights
     """
 
     record: str
@@ -62,7 +62,7 @@ class Account:
 
 @dataclass(frozen=True)
 class _Known:
-    """Of a connected client: what its rules were made of, and a fingerprint of its password record."""
+    """State of a connected client: the rights behind its rules, and a fingerprint of its password record."""
 
     record: bytes
     superuser: bool
@@ -76,7 +76,7 @@ class AccountAuthenticator(AsyncAuthenticator):
     def prepare(self) -> None:
         """See AsyncAuthenticator.prepare."""
         self.numbers: str = self.settings.get("access", "comqtt1")
-        # Somebody's record, to be verified for those who have none: that takes as long.
+        # A record to verify for unknown users, which takes as long.
         self._dummy = passwords.hash_password(secrets.token_urlsafe().encode())
         self._threads: ThreadPoolExecutor | None = None
         self._recent = Recent(passwords.MAX_RECENT)
@@ -84,15 +84,15 @@ class AccountAuthenticator(AsyncAuthenticator):
     # -- for subclasses -----------------------------------------------------------------------
 
     def subject(self, info: ClientInfo) -> Hashable:
-        """What an account is found by; clients for whom it is the same have the same account. None: there is none."""
+        """The key of a client's account; clients with the same key have the same account. None without an account."""
         raise NotImplementedError
 
     async def find(self, info: ClientInfo) -> Account | None:
-        """The account, None when there is none."""
+        """The account, or None."""
         raise NotImplementedError
 
     async def rights(self, info: ClientInfo) -> tuple[Right, ...] | None:
-        """Its rights in the order in which they count, None when the back end does not say."""
+        """The account's rights in the order of asking, None when the back end has none configured."""
         raise NotImplementedError
 
     # -- start and stop -----------------------------------------------------------------------
@@ -138,7 +138,7 @@ class AccountAuthenticator(AsyncAuthenticator):
             loop = asyncio.get_running_loop()
             try:
                 same = await loop.run_in_executor(self._threads, passwords.verify, record, password or b"")
-            except ValueError:  # whose text may quote the record
+            except ValueError:  # its text may quote the record
                 raise BackEndError("a password record cannot be read") from None
             if same and known and password is not None:
                 self._recent.add(name, record, password, os.urandom)
@@ -165,7 +165,7 @@ class AccountAuthenticator(AsyncAuthenticator):
     # -- while it is connected --------------------------------------------------------------------
 
     async def renewals(self) -> AsyncIterator[tuple[Hashable, Job]]:
-        """See AsyncAuthenticator.renewals: one question for all clients that have the same account."""
+        """See AsyncAuthenticator.renewals; one question for all clients of an account."""
         subjects: dict[Hashable, list[Identity]] = {}
         async for client in self.admitted(_Known):
             subjects.setdefault(self.subject(_info(client)), []).append(client)
@@ -176,7 +176,7 @@ class AccountAuthenticator(AsyncAuthenticator):
         found = await self.ask_within(partial(self._read, _info(clients[0])))
         for client in clients:
             if self._apply(client, found):
-                yield  # to change one client's rights is work enough at a time
+                yield  # changing one client's rights is a slice of work
 
     async def _read(self, info: ClientInfo) -> tuple[_Known, list[Rule] | None] | None:
         account = await self.find(info)
@@ -186,7 +186,7 @@ class AccountAuthenticator(AsyncAuthenticator):
         return known, self._rules(known)
 
     def _apply(self, client: Identity, found: tuple[_Known, list[Rule] | None] | None) -> bool:
-        """Put into effect what has changed for one client; whether anything has."""
+        """Apply the changes of an account to one client; True when there were any."""
         session = client.conn.session
         if session is None or client.gone or found is not None and found[0] == client.auth_state:
             return False

@@ -1,10 +1,9 @@
-"""What all back ends have in common: the broker goes on while they wait, however long they take.
+"""The common part of all back ends: the broker goes on while they wait, however long that takes.
 
-A subclass answers in a coroutine, `check`. Each CONNECT runs one as a task; only so many at a time, so
-many more wait, in turn by address, and whoever comes beyond that is told that the server is busy. Who has
-no answer in time is told that the server is unavailable, or is left to the next authenticator. About clients
-that are in the back end is asked again after a time. Faults are logged once a minute at most, and never with
-what is secret.
+A subclass answers in a coroutine, `check`. Each CONNECT runs one as a task. The number of tasks and of waiting clients is bounded,
+addresses take turns, and a client beyond the bounds is refused as the server is busy. A client without an answer in time is
+refused as the server is unavailable, or left to the next authenticator. Connected clients are checked again after a time. Faults
+are logged once a minute at most, and without secrets.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ _FLAGS = {
     **dict.fromkeys(("", "0", "false", "f", "no", "n", "off", "\0"), False),
 }
 _REPORT = 60.0  # s between two lines in the log
-_LINE = 300  # characters of such a line
-_OWN = 10  # questions of our own that may wait; there are two: at the start, and about those who are in
+_LINE = 300  # most characters of such a line
+_OWN = 10  # places for the broker's own questions; there are two: at the start, and about connected clients
 _SLICE = 200  # clients looked at in one go
-_LONGEST = 100 * 365 * 86400.0  # s; a time beyond is as good as never
+_LONGEST = 100 * 365 * 86400.0  # s; a longer time counts as never
 
 WAITING = (
     Setting("timeout", 5.0, "how long a client waits for the answer at most", "s", 0.1, 3600),
@@ -61,7 +60,7 @@ CACHING = (
 
 
 class BackEndError(Exception):
-    """The back end's answer is of no use; the text says why and holds nothing secret."""
+    """The back end gave no valid answer; the text says why, without secrets."""
 
 
 class BusyError(BackEndError):
@@ -70,7 +69,7 @@ class BusyError(BackEndError):
 
 @dataclass(frozen=True, slots=True)
 class ClientInfo:
-    """What a client says about itself; `address` without the port."""
+    """The data of a client's CONNECT; `address` without the port."""
 
     client_id: str
     user: str | None
@@ -80,7 +79,7 @@ class ClientInfo:
 
     @classmethod
     def of(cls, client: Identity, user: bytes | None, password: bytes | None) -> ClientInfo:
-        """The same of a client in the core."""
+        """The data of a client of the core."""
         address = client.address.rpartition(":")[0].strip("[]") or client.address
         return cls(client.client_id.decode(), None if user is None else user.decode(), password, address, client.listener.id)
 
@@ -90,8 +89,8 @@ class Verdict:
     """The answer to a CONNECT.
 
     code        0: allowed, a reason code of 0x80 or more: refused, None: left to the next authenticator
-    user        user name the client has from now on, None: as it said
-    rules       ACL rules for this client, None: those of its listener hold
+    user        user name of the client from now on, None: that of its CONNECT
+    rules       ACL rules of this client, None: those of its listener
     expires_at  seconds since 1970 when the client is disconnected, or None
     state       for Identity.auth_state
     """
@@ -109,20 +108,20 @@ NEXT = Verdict(None)
 
 
 class BackEnd(Authenticator):
-    """An authenticator with settings and counters; `wall` says seconds since 1970."""
+    """An authenticator with settings and counters; `wall`: () -> seconds since 1970."""
 
     SETTINGS: Table = ()
 
     def __init__(self, settings: Mapping[str, Any], wall: Callable[[], float] = time.time) -> None:
-        """Raises ValueError naming a wrong setting or the library that is missing, OSError for a file."""
+        """Raises ValueError naming a wrong setting or a missing library, OSError for a file."""
         self.settings = check(self.SETTINGS, settings)
         self.wall = wall
         self.broker: Broker | None = None  # known from the first client on
-        self.authorizer: Any = None  # what admitted clients get as their authorizer
+        self.authorizer: Any = None  # the authorizer of admitted clients
         self.accepted = 0
         self.refused = 0
         self.errors = 0
-        self._secrets: list[str] = []  # what no line of the log may hold
+        self._secrets: list[str] = []  # removed from every line of the log
         self._silent_until = 0.0
         self._suppressed = 0
 
@@ -133,7 +132,7 @@ class BackEnd(Authenticator):
         """The server stops; `open` may follow."""
 
     def valid(self, client: Identity) -> bool:
-        """See Authenticator.valid. A client that was given another authorizer has to come again."""
+        """See Authenticator.valid. A client with another authorizer has to connect again."""
         self.broker = client.broker
         return client.authorizer is self.authorizer
 
@@ -142,7 +141,7 @@ class BackEnd(Authenticator):
         return [("accepted", self.accepted), ("refused", self.refused), ("errors", self.errors)]
 
     def admit(self, client: Identity, verdict: Verdict) -> int | None:
-        """Put the verdict into effect; what `authenticate` has to answer."""
+        """Apply the verdict; returns the answer of `authenticate`."""
         if verdict.code is None:
             return None
         if verdict.code != SUCCESS:
@@ -157,12 +156,12 @@ class BackEnd(Authenticator):
         return SUCCESS
 
     def accept(self, client: Identity, verdict: Verdict) -> None:
-        """What an answer says for later, at CONNECT and when it is asked again."""
+        """Apply the lasting part of a verdict, at CONNECT and at a renewal."""
         client.auth_state = verdict.state
         client.expires_at = None
         if verdict.expires_at is not None:
             now = self.wall()
-            left = max(0.0, min(verdict.expires_at, now + _LONGEST) - now)  # of integers, too, that no float can hold
+            left = max(0.0, min(verdict.expires_at, now + _LONGEST) - now)  # works with integers too large for a float
             client.expires_at = client.broker.clock() + int(left * 1000)
 
     def report(self, text: str) -> None:
@@ -173,7 +172,7 @@ class BackEnd(Authenticator):
             return
         for hidden in filter(None, self._secrets):
             text = text.replace(hidden, "***")
-        text = text.encode("unicode_escape").decode()[:_LINE]  # others' words must not break up the log
+        text = text.encode("unicode_escape").decode()[:_LINE]  # foreign text must not break up the log
         if self._suppressed:
             text += " (and %d more since the last report)" % self._suppressed
         self._silent_until = now + _REPORT
@@ -182,9 +181,9 @@ class BackEnd(Authenticator):
 
 
 class AsyncAuthenticator(BackEnd):
-    """A back end that has to be waited for.
+    """A back end whose answers take time.
 
-    Subclasses implement `concerns` and `check`, and `connect`, `ping`, `disconnect` as needed. All belongs to the
+    Subclasses implement `concerns` and `check`, and `connect`, `ping`, `disconnect` as needed. All methods belong to the
     thread of the event loop.
     """
 
@@ -194,14 +193,14 @@ class AsyncAuthenticator(BackEnd):
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`clock` tells when answers that were remembered are too old, s. Raises as BackEnd does."""
+        """`clock`: () -> seconds, for the age of cached answers. Raises as BackEnd does."""
         super().__init__(settings, wall)
         self.timeout: float = self.settings["timeout"]
         self.timeouts = 0
-        self.waiting = 0  # clients that have no answer yet
-        self.busy = 0  # clients turned away because too many wait
+        self.waiting = 0  # clients without an answer yet
+        self.busy = 0  # clients refused as too many wait
         self.cache_hits = 0
-        self.connections: int = self.settings["max_concurrent"] + 1  # at a time, one for questions of our own
+        self.connections: int = self.settings["max_concurrent"] + 1  # at a time; one is for the broker's own questions
         self._on_error = None if self.settings["on_error"] == "next" else SERVER_UNAVAILABLE
         self._answers: Cache[Verdict] = Cache(self.settings["cache_size"], self.settings["auth_cache_ttl"], clock)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -213,21 +212,21 @@ class AsyncAuthenticator(BackEnd):
     # -- for subclasses -----------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Part of the constructor: check what the settings' table cannot, load libraries. Raises as BackEnd does."""
+        """Part of the constructor: checks beyond the settings' table, libraries. Raises as BackEnd does."""
 
     def concerns(self, info: ClientInfo) -> bool:
-        """Whether this back end can know the client; if not, the next authenticator is asked."""
+        """True when this back end can know the client; otherwise the next authenticator is asked."""
         return info.user is not None
 
     async def check(self, info: ClientInfo) -> Verdict:
-        """Decide on a CONNECT. What it raises, and that it takes too long, is reported and counted."""
+        """Decide about a CONNECT. An exception or a timeout is reported and counted."""
         raise NotImplementedError
 
     async def connect(self) -> None:
-        """Make what is needed to ask; need not reach the back end, it may be down."""
+        """Prepare for questions; must not need the back end, which may be down."""
 
     async def ping(self) -> None:
-        """Raise what is wrong with the back end, so that it can be reported at the start."""
+        """Raise the back end's error, if any, for a report at the start."""
 
     async def disconnect(self) -> None:
         """Undo `connect`."""
@@ -235,7 +234,7 @@ class AsyncAuthenticator(BackEnd):
     # -- start and stop -----------------------------------------------------------------------
 
     async def open(self) -> None:
-        """See BackEnd.open. A back end that cannot be reached is reported, and asked again when a client comes."""
+        """See BackEnd.open. An unreachable back end is reported, and asked again at the next CONNECT."""
         if self._slots is None:
             values = self.settings
             share, most = values["max_concurrent_per_address"], values["max_waiting_per_address"]
@@ -247,7 +246,7 @@ class AsyncAuthenticator(BackEnd):
                 self.start(self._renewals.for_ever(values["refresh"]))
 
     async def close(self) -> None:
-        """See BackEnd.close. Who waits for an answer gets none."""
+        """See BackEnd.close. Waiting clients get no answer."""
         if self._slots is None:
             return
         self._slots = None
@@ -264,7 +263,7 @@ class AsyncAuthenticator(BackEnd):
             self.report("while closing: %s" % describe(e))
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run something beside all else, until it is done or `close`."""
+        """Run work as a task that ends by itself or with `close`."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -273,7 +272,7 @@ class AsyncAuthenticator(BackEnd):
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever wanted to know it has seen it
+            task.exception()  # read, so that asyncio does not report it
 
     async def _first_ping(self) -> None:
         try:
@@ -300,9 +299,9 @@ class AsyncAuthenticator(BackEnd):
         return PENDING
 
     def request(self, client: Identity, work: Callable[[Ticket | None], Coroutine[Any, Any, None]]) -> bool:
-        """Run what a client waits for; False, and counted, when there are too many already.
+        """Run work that a client waits for; False, and counted, when too many wait already.
 
-        `work(ticket)` passes its ticket on to `ask_within`; there is none when the back end is closed.
+        `work(ticket)` passes its ticket to `ask_within`; the ticket is None when the back end is closed.
         """
         ticket = None
         if self._slots is not None:
@@ -337,10 +336,9 @@ class AsyncAuthenticator(BackEnd):
     async def ask_within(
         self, ask: Callable[[], Awaitable[T]], client: Identity | None = None, ticket: Ticket | None = None
     ) -> T:
-        """What `ask()` answers, when it is its turn. Raises BackEndError, counted and reported, when there is no answer.
+        """The answer of `ask()`, called in its turn. Raises BackEndError, counted and reported, without an answer.
 
-        Nobody is asked on behalf of a client that has gone meanwhile. Without a ticket it is a question of our own, for
-        which there is always a place.
+        A client that has left is not asked about. A question without a ticket is the broker's own, which always has a place.
         """
         if self._slots is None:
             raise BackEndError("closed")
@@ -351,7 +349,7 @@ class AsyncAuthenticator(BackEnd):
         task: asyncio.Task[T] = self.start(self._in_turn(place, ask, client))
         task.add_done_callback(lambda _: slots.leave(place))
         try:
-            # Not asyncio.timeout: a library may take its time to clean up when it is cancelled.
+            # Not asyncio.timeout: a cancelled library may take long to clean up.
             await asyncio.wait((task,), timeout=self.timeout)
         finally:
             task.cancel()
@@ -385,21 +383,21 @@ class AsyncAuthenticator(BackEnd):
     # -- clients that are in ----------------------------------------------------------------------
 
     async def renewals(self) -> AsyncIterator[tuple[Hashable, Job]]:
-        """What has to be asked again, see Renewals."""
+        """The questions to ask again, see Renewals."""
         return
         yield
 
     async def refresh(self) -> None:
-        """Ask again about all connected clients, and put into effect what has changed.
+        """Ask again about all connected clients, and apply the changes.
 
-        Ends where one question after the other has no answer: clients keep what they have while the back end is away.
+        Ends after several questions in a row without an answer: clients keep their rights while the back end is away.
         """
         await self._renewals.round()
 
     async def admitted(self, state: type) -> AsyncIterator[Identity]:
-        """The clients that are connected by word of this back end, or of its predecessor of the same name.
+        """The connected clients that this back end, or its predecessor of the same name, let in.
 
-        `state`: what they must have as their `auth_state`.
+        `state`: the type of their `auth_state`.
         """
         for count, conn in enumerate(list(self.broker.connections) if self.broker is not None else (), 1):
             if not count % _SLICE:
@@ -421,7 +419,7 @@ class AsyncAuthenticator(BackEnd):
 
 
 def from_json(text: str | bytes, what: str) -> Any:
-    """What a back end's JSON says. Raises BackEndError naming `what` for what is none, or is nested too deep."""
+    """The value of a back end's JSON. Raises BackEndError naming `what` when it is invalid or nested too deep."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -429,7 +427,7 @@ def from_json(text: str | bytes, what: str) -> Any:
 
 
 def flag(value: Any, name: str) -> bool:
-    """Yes or no as databases have it: a boolean, 1 or 0, a bit, or a word for it. Raises BackEndError for all else."""
+    """Yes or no in a database's form: a boolean, 1 or 0, a bit, or a word. Raises BackEndError for other values."""
     if isinstance(value, bool):
         return value
     if isinstance(value, (int, float, Decimal)) and value in (0, 1):
@@ -443,7 +441,7 @@ def flag(value: Any, name: str) -> bool:
 
 
 def is_user_name(value: Any) -> TypeGuard[str]:
-    """Whether somebody else's idea of a user name can be one in MQTT (clause 1.5.4)."""
+    """True when a value from outside can be a user name in MQTT (clause 1.5.4)."""
     try:
         return isinstance(value, str) and 0 < len(value.encode()) < 65536 and "\0" not in value
     except UnicodeEncodeError:

@@ -1,23 +1,23 @@
-"""An HTTP service decides who may connect, and, if wanted, who may publish and subscribe to what.
+"""An HTTP service that decides about CONNECT and, if configured, about publishing and subscribing.
 
 Both requests are POST, with a form or a JSON object:
 
     user_url    user, password, client_id, address, listener
     acl_url     user, client_id, address, listener, action (publish or subscribe), topic
 
-Answers to both: 401 and 403 refuse; 404 knows nothing of the client, which is left to the next authenticator
-(for acl_url: refused); 204 and an empty 200 allow; a 200 with a body says it there:
+Answers to both: 401 and 403 refuse; 404 means an unknown client, which is left to the next authenticator
+(acl_url: refused); 204 and an empty 200 allow; the body of another 200 has the answer:
 
-    {"result": "allow"}      or "deny", or "ignore", which is as 404; for user_url it may also hold "user": another
+    {"result": "allow"}      or "deny", or "ignore", the same as 404; for user_url it may also hold "user": another
                              user name, "acl": a list of rules as in the configuration, "expire_at": seconds since
                              1970 when the client is disconnected
-    1                        for user_url: allowed; 0: refused. For acl_url as CoMQTT 1 has it: 1 publish, 2 subscribe,
-                             3 both, 0 neither; and as CoMQTT 2: {"FILTER": ACCESS, ...} with 1 subscribe, 2 publish
+    1                        for user_url: allowed; 0: refused. For acl_url as in CoMQTT 1: 1 publish, 2 subscribe,
+                             3 both, 0 neither; or as in CoMQTT 2: {"FILTER": ACCESS, ...} with 1 subscribe, 2 publish
 
-Both are asked again about clients that are in, see `refresh`: who is refused then, or may not have what it has
-subscribed to, is disconnected.
+Both are asked again about connected clients, see `refresh`: a client that is refused then, or has lost the right to one of its
+subscriptions, is disconnected.
 
-Everything else is a fault, true and false among it. Redirects are faults, too: passwords go nowhere but where they were sent.
+Any other answer is a fault, also true and false. Redirects are faults, so that passwords go to the configured URL only.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ from port.cpython.auth.slots import Ticket
 
 _ACTIONS = {1: "publish", 2: "subscribe"}
 _ALLOW, _DENY, _IGNORE = "allow", "deny", "ignore"
-_DENIED_FOR = 1.0  # s before the service is asked again after there was no answer
+_DENIED_FOR = 1.0  # s until the service is asked again about a topic after a fault
 _WORDS: dict[Any, str] = {"allow": _ALLOW, "deny": _DENY, "ignore": _IGNORE}
 
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """Of a connected client: what it said of itself, None unless that is asked about again; and `acl` of the answer."""
+    """State of a connected client: the data of its CONNECT, None unless it is asked about again; and `acl` of the answer."""
 
     info: ClientInfo | None
     acl: Any
@@ -101,7 +101,7 @@ class HttpAuthenticator(AsyncAuthenticator):
         self._httpx = library("httpx", "http")
         self._client: Any = None
         self._rights: Cache[int] = Cache(values["cache_size"], values["cache_ttl"], self.clock)
-        self.asked = 0  # questions about topics that went to the service
+        self.asked = 0  # requests about topics
         if values["acl_url"]:
             self.authorizer = self
 
@@ -113,12 +113,12 @@ class HttpAuthenticator(AsyncAuthenticator):
             verify=self._context,
             timeout=values["timeout"],
             limits=self._httpx.Limits(max_connections=count, max_keepalive_connections=count),
-            # What is compressed could be larger than max_answer before anybody sees it.
+            # A compressed body could exceed max_answer when it is unpacked.
             headers={"Accept-Encoding": "identity", **({"Authorization": "Bearer " + self._token} if self._token else {})},
-            # A cookie set when one client was let in would go along with the questions about others.
+            # A cookie of one client's request would go with the requests of others.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             follow_redirects=False,
-            trust_env=False,  # no proxy from a variable gets to see passwords
+            trust_env=False,  # no proxy of an environment variable sees passwords
         )
         for name in ("user_url", "acl_url"):
             url = urlsplit(values[name])
@@ -145,11 +145,11 @@ class HttpAuthenticator(AsyncAuthenticator):
             try:
                 password = password.decode()  # type: ignore[union-attr]
             except UnicodeDecodeError:
-                return REFUSED  # JSON cannot say it, so nobody can have it
+                return REFUSED  # JSON cannot hold it, so it is no valid password
         result = await self._post(self.settings["user_url"], {**_fields(info), "password": password})
         if not isinstance(result, dict):
             result = {"result": {1: _ALLOW, 0: _DENY}.get(result) if _is_number(result) else result}
-        # One code for all refusals: services differ in what they say of users they do not know.
+        # One code for all refusals, as services answer differently about unknown users.
         verdict = {_ALLOW: Verdict(), _DENY: REFUSED, _IGNORE: NEXT}.get(_word(result.get("result")) or "")
         if verdict is None:
             raise BackEndError("the answer of user_url says neither allow, deny nor ignore")
@@ -175,7 +175,7 @@ class HttpAuthenticator(AsyncAuthenticator):
             yield client, self._renew(client)
 
     async def _renew(self, client: Identity) -> Job:
-        """Ask about the client again, then about one after the other of the topics it has subscribed to."""
+        """Ask about the client again, then about each of its subscriptions."""
         said: _Said = client.auth_state
         info = said.info
         if info is None or client.gone:
@@ -197,7 +197,7 @@ class HttpAuthenticator(AsyncAuthenticator):
             if client.gone or session.access is None:
                 return
             topic = without_share(topic_filter)
-            # Unless a rule decides, or an answer that was remembered and is not too old yet.
+            # Unless a rule or a cached answer decides.
             if session.access.subscribe(topic, client.broker.clock()) != UNDECIDED or topic_filter not in session.subscriptions:
                 continue
             asked = ClientInfo.of(client, client.user, None)
@@ -224,7 +224,7 @@ class HttpAuthenticator(AsyncAuthenticator):
             loop.call_soon(client.authorized, action, topic, DENIED, int(_DENIED_FOR * 1000))
 
     def _key(self, info: ClientInfo, action: int, topic: bytes) -> bytes:
-        """What an answer about a topic is remembered by."""
+        """The key of an answer about a topic."""
         user = None if info.user is None else info.user.encode()
         parts = (user, info.client_id.encode(), info.address.encode(), info.listener.encode())
         return self._rights.key(*parts, b"%d" % action, topic)
@@ -263,7 +263,7 @@ class HttpAuthenticator(AsyncAuthenticator):
     # -- HTTP ---------------------------------------------------------------------------------------
 
     async def _post(self, url: str, fields: Mapping[str, Any]) -> Any:
-        """What the service says: what stands in the body, or the word that the status stands for. Raises BackEndError."""
+        """The service's answer: the value of the body, or the word for its status. Raises BackEndError."""
         given = {name: value for name, value in fields.items() if value is not None}
         if self.settings["format"] == "json":
             kind, body = "application/json", json.dumps(given)
@@ -297,7 +297,7 @@ def _word(value: Any) -> str | None:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a whole number; JSON's true and false are none."""
+    """True for a whole number; false for JSON's true and false."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -318,7 +318,7 @@ def _check_url(name: str, text: str) -> None:
 
 
 def _decide(rights: Mapping[str, Any], numbers: str, info: ClientInfo, action: int, topic: bytes) -> int:
-    """The verdict of CoMQTT's lists of filters and numbers."""
+    """The verdict of a list of filters and numbers as in CoMQTT."""
     rules = rules_of(longest_first(rights), numbers)
     user = None if info.user is None else info.user.encode()
     access = Acl(1).find(user, info.client_id.encode(), info.address, rules, None)

@@ -1,8 +1,7 @@
-"""JSON Web Tokens (RFC 7519): the client shows a token that somebody who is trusted has signed.
+"""JSON Web Tokens (RFC 7519): the client sends a token that a trusted issuer has signed.
 
-The token comes as the password, or as the user name. Which algorithms may have signed it is configured, never
-taken from the token; keys for HMAC and keys for signatures do not mix. What is no token at all is left to the
-next authenticator. Claims:
+The token is the password or the user name. The configuration, never the token, names the permitted algorithms; keys for HMAC and
+keys for signatures do not mix. A client whose password is not a token is left to the next authenticator. Claims:
 
     exp              the client is disconnected then
     nbf, iat         respected
@@ -25,9 +24,9 @@ from port.cpython.auth.base import REFUSED, BackEnd, BackEndError, Verdict, is_u
 from port.cpython.auth.rights import rules_from
 from port.cpython.auth.settings import Setting, library, secret
 
-_HASHES = {"HS256": 32, "HS384": 48, "HS512": 64}  # size of the hash, bytes: a secret must not be shorter
+_HASHES = {"HS256": 32, "HS384": 48, "HS512": 64}  # bytes of the hash, the least of a secret
 _SIGNATURES = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
-# Lists of filters in the token -> what is allowed.
+# List of filters in the token -> allowed actions.
 _PUBLISH, _SUBSCRIBE = ["publish"], ["subscribe"]
 _LISTS = {"pub": _PUBLISH, "publ": _PUBLISH, "sub": _SUBSCRIBE, "subs": _SUBSCRIBE, "all": _PUBLISH + _SUBSCRIBE}
 
@@ -60,7 +59,7 @@ class JwtAuthenticator(BackEnd):
         self._algorithms: tuple[str, ...] = values["algorithms"]
         hashes = [name for name in self._algorithms if name in _HASHES]
         if hashes and len(hashes) < len(self._algorithms):
-            # A public key must never be taken for a secret.
+            # A public key must not serve as a secret.
             raise ValueError("algorithms must be of one kind: HS*, or RS* and ES*")
         if not values["user_claim"]:
             raise ValueError("user_claim is missing")
@@ -97,7 +96,7 @@ class JwtAuthenticator(BackEnd):
         return key
 
     def authenticate(self, client: Identity, user: bytes | None, password: bytes | None) -> int | None:
-        """See Authenticator.authenticate. That takes a fraction of a millisecond, so nobody has to wait."""
+        """See Authenticator.authenticate. It takes a fraction of a millisecond, so it runs at once."""
         self.broker = client.broker
         in_user = self.settings["token_in"] == "user"
         token = user if in_user else password
@@ -113,7 +112,7 @@ class JwtAuthenticator(BackEnd):
         return self.admit(client, verdict)
 
     def _claims(self, token: bytes) -> dict[str, Any] | None:
-        """The claims of a token that is right in all its parts, else None."""
+        """The claims of a valid token, else None."""
         values = self.settings
         try:
             claims: dict[str, Any] = self._jwt.decode(
@@ -125,7 +124,7 @@ class JwtAuthenticator(BackEnd):
                 leeway=values["leeway"],
                 options={
                     "require": ["exp"] if values["require_exp"] else [],
-                    # Checked below by our clock.
+                    # Checked below by `wall`.
                     "verify_exp": False,
                     "verify_nbf": False,
                     "verify_iat": False,
@@ -190,7 +189,7 @@ def _filters(name: str, value: Any) -> list[Any]:
 
 
 def _filled_in(values: Any) -> Any:
-    """A rule with the marks of its topic written our way."""
+    """A rule with %u and %c in place of the token's marks."""
     if isinstance(values, dict) and isinstance(values.get("topic"), str):
         topic = values["topic"].replace("${username}", "%u").replace("${clientid}", "%c")
         return {**values, "topic": topic}

@@ -41,7 +41,7 @@ class MysqlAuthenticator(SqlAuthenticator):
             user=values["user"] or None,
             password=self.password,
             charset="utf8mb4",
-            autocommit=True,  # each query sees what is there now
+            autocommit=True,  # each query sees the present data
             connect_timeout=values["timeout"],
             ssl=self.tls,
             cursorclass=self._driver.DictCursor,
@@ -58,7 +58,7 @@ class MysqlAuthenticator(SqlAuthenticator):
         await self._pool.wait_closed()
 
     async def fetch(self, query: Query, values: list[str | None], most: int) -> Sequence[Mapping[str, Any]]:
-        """See SqlAuthenticator.fetch. A connection that died while it was idle is replaced."""
+        """See SqlAuthenticator.fetch. An idle connection that has died is replaced."""
         try:
             return await self._fetch(query, values, most)
         except self._driver.OperationalError as e:

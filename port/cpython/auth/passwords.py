@@ -1,13 +1,13 @@
-"""Password records of all schemes CPython can read, and the authenticator that checks them in threads.
+"""Password records of all schemes on CPython, and the authenticator that checks them in threads.
 
-    $pbkdf2-sha256$i=N$SALT$HASH    made here, the one boards know, too
+    $pbkdf2-sha256$i=N$SALT$HASH    made here, and the scheme of boards
     $argon2id$...                   made here (extra `passwords`), and by mosquitto_passwd from 2.1 on
     $2b$...                         bcrypt (extra `passwords`)
     $6$SALT$HASH, $7$N$SALT$HASH    mosquitto's: SHA-512, and PBKDF2-HMAC-SHA512
     $sha256$SALT$HASH               hexadecimal SHA-256 of salt and password: weak, for existing databases
 
-No password is right beside the one that was hashed: one with a NUL never is, see port.core.auth.passwords, nor is one
-of more than 72 bytes for bcrypt, which would pass over the rest of it.
+A password with a NUL is never right, see port.core.auth.passwords; nor is one of more than 72 bytes for bcrypt, which ignores
+further bytes.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
     Verifier = Callable[[bytes], bool]
 
-ITERATIONS = 100_000  # of PBKDF2 for records made here; boards take at most port.core.auth.passwords.MAX_ITERATIONS
+ITERATIONS = 100_000  # of PBKDF2 in records made here; a board's limit is port.core.auth.passwords.MAX_ITERATIONS
 MOST_ITERATIONS = 10_000_000
 MOST_ARGON2_MEMORY = 1_048_576  # KiB
 MOST_ARGON2_PASSES = 100
 MOST_BCRYPT_ROUNDS = 16  # as a power of two
-MAX_PENDING = 1024  # passwords being checked, or waiting for that, at a time
-MAX_ADDRESS = 64  # of one address
-MAX_RECENT = 10_000  # users whose last right password is known again: 1.7 MB
+MAX_PENDING = 1024  # passwords being checked or waiting for their check
+MAX_ADDRESS = 64  # the same of one address
+MAX_RECENT = 10_000  # users whose last right password is remembered: 1.7 MB
 _THREADS = 2
-_BCRYPT_BYTES = 72  # of a password that count
+_BCRYPT_BYTES = 72  # of a password that bcrypt reads
 _BCRYPT_SCHEMES = ("2a", "2b", "2y")
 _BCRYPT_TAIL = 53  # characters of salt and hash
 _ARGON2 = re.compile(
@@ -54,27 +54,27 @@ _BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
 
 
 def is_hash(record: str) -> bool:
-    """True for a record of a scheme that is known here."""
+    """True for a record of a known scheme."""
     return record[:1] == "$" and _scheme(record) in _VERIFIERS
 
 
 def check_record(record: str) -> None:
-    """Raise ValueError, without quoting it, unless `record` may stand in a password file. Takes no time."""
+    """Raise ValueError, without quoting it, unless `record` may stand in a password file. Does no hashing."""
     verifier(record)
     if _scheme(record) == "sha256":
         raise ValueError("scheme sha256 is too weak for a password file")
 
 
 def verify(record: str, password: bytes) -> bool:
-    """Whether the password is the record's. Takes its time. Raises ValueError as `verifier` does."""
+    """True when the password is the record's; takes the time of a hash. Raises ValueError as `verifier` does."""
     return verifier(record)(password)
 
 
 def verifier(record: str) -> Verifier:
-    """What tells whether a password is the record's, and takes its time for that.
+    """A function that tells whether a password is the record's, and takes the time of a hash.
 
-    Raises ValueError, without quoting the record, for one that is malformed, of an unknown scheme, or would take
-    too long; and, naming the extra, when the library it needs is missing.
+    Raises ValueError, without quoting it, for a record that is malformed, of an unknown scheme or too slow; and ValueError
+    naming the extra when a library is missing.
     """
     if not is_hash(record):
         raise ValueError("unknown scheme, or not hashed")
@@ -145,7 +145,7 @@ def _bcrypt(record: str) -> Verifier:
     bcrypt = _library("bcrypt")
 
     def check(password: bytes) -> bool:
-        # The same work for all; some versions of the library refuse longer ones, or NULs, with an error.
+        # The same work for every password; some versions of the library raise an error for longer ones or NULs.
         same = bcrypt.checkpw(password.replace(b"\0", b"0")[:_BCRYPT_BYTES], record.encode())
         return bool(same) and len(password) <= _BCRYPT_BYTES
 
@@ -185,7 +185,7 @@ def _library(name: str) -> Any:
 
 
 def hash_password(password: bytes, scheme: str = core.SCHEME, iterations: int = ITERATIONS) -> str:
-    """A new record: scheme pbkdf2-sha256, with so many iterations, or argon2id. Raises ValueError for others, and for NULs."""
+    """A new record of scheme pbkdf2-sha256, with `iterations`, or argon2id. Raises ValueError for other schemes, and for NULs."""
     password_file.check_password(password)
     if scheme == "argon2id":
         return str(_library("argon2").PasswordHasher().hash(password))
@@ -207,13 +207,13 @@ def read(path: str) -> dict[bytes, str]:
 
 
 def _give_way() -> None:
-    """Let this thread's work give way to that of others, the broker's above all: on Linux a thread has a priority of its own."""
+    """Lower this thread's priority below the broker's; on Linux a thread has its own."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 class FilePasswords(core.PasswordAuthenticator):
-    """PasswordAuthenticator for all schemes; the work is done in threads."""
+    """PasswordAuthenticator for all schemes; checks run in threads."""
 
     at_a_time = _THREADS
     max_recent = MAX_RECENT
@@ -225,7 +225,7 @@ class FilePasswords(core.PasswordAuthenticator):
         self._threads = ThreadPoolExecutor(_THREADS, "passwords", initializer=_give_way)
 
     def kind(self, record: str) -> str:
-        """See PasswordAuthenticator.kind; in bcrypt's records no `$` stands between salt and hash."""
+        """See PasswordAuthenticator.kind; bcrypt's records have no `$` between salt and hash."""
         return record[:-_BCRYPT_TAIL] if _scheme(record) in _BCRYPT_SCHEMES else super().kind(record)
 
     def start(self, client: Identity, user: bytes, record: str, password: bytes) -> None:
@@ -243,5 +243,5 @@ class FilePasswords(core.PasswordAuthenticator):
         asyncio.get_running_loop().run_in_executor(self._threads, verify, record, password).add_done_callback(finished)
 
     async def close(self) -> None:
-        """Let go of the threads."""
+        """End the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)

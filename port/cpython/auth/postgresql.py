@@ -42,7 +42,7 @@ class PostgresqlAuthenticator(SqlAuthenticator):
         )
 
     async def _limit(self, connection: Any) -> None:
-        """The server gives up a query nobody waits for any more; a second later, so that there is one reason for it."""
+        """Have the server end a query a second after our timeout, so that our timeout is the reported reason."""
         await connection.execute("SELECT set_config('statement_timeout', $1, false)", str(int(self.timeout * 1000) + 1000))
 
     async def ping(self) -> None:
@@ -63,7 +63,7 @@ class PostgresqlAuthenticator(SqlAuthenticator):
         try:
             rows: list[Mapping[str, Any]] = await connection.fetch(text, *values)
         except BaseException:
-            # Nobody knows its state; and to give it back properly could take as long as the server likes.
+            # Its state is unknown, and releasing it properly could take as long as the server likes.
             connection.terminate()
             raise
         finally:

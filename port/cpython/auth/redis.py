@@ -1,4 +1,4 @@
-"""Accounts and rights in Redis, laid out as CoMQTT does.
+"""Accounts and rights in Redis, in CoMQTT's layouts.
 
 layout comqtt1, that of CoMQTT 1:
 
@@ -10,9 +10,8 @@ layout comqtt2, that of CoMQTT 2:
     HSET comqtt:auth NAME '{"password": RECORD, "allow": true}'     without allow: refused
     HSET comqtt:acl:NAME TOPIC ACCESS          1 subscribe, 2 publish, 3 both, 0 neither
 
-TOPIC is a topic filter, `%u` in it stands for the user name and `%c` for the client id. Of those that
-match the longest decides. What none allows is left to the rules of the configuration, and denied if
-these do not allow it either.
+TOPIC is a topic filter with `%u` for the user name and `%c` for the client id. The longest matching filter decides. Without a
+matching filter the rules of the configuration decide.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class RedisAuthenticator(AccountAuthenticator):
         if self._layout == "comqtt1":
             self._auth += ":"
             if self._auth.startswith(self._acl) or self._acl.startswith(self._auth):
-                # Or a user's name could make another's rights his account.
+                # Otherwise a user name could make another user's rights an account.
                 raise ValueError("neither of auth_prefix and acl_prefix may begin with the other")
         password = secret(values, "password")
         self._secrets.append(password)
@@ -76,15 +75,15 @@ class RedisAuthenticator(AccountAuthenticator):
             "username": values["user"] or None,
             "password": password or None,
             "max_connections": self.connections,
-            "socket_timeout": None,  # we have our own, and theirs would try again
+            "socket_timeout": None,  # our own applies; theirs would try again
             "socket_connect_timeout": None,
-            # One more time, at once: connections that were idle while the server was restarted are dead.
+            # One more attempt, at once: after a restart of the server idle connections are dead.
             "retry": retry.Retry(backoff.NoBackoff(), 1),
             "decode_responses": True,
             "protocol": 2,
         }
         if url.scheme == "rediss":
-            self._options["ssl_check_hostname"] = True  # which is not the default of all versions
+            self._options["ssl_check_hostname"] = True  # not the default of all versions
             if values["ca_file"]:
                 self._options["ssl_ca_certs"] = values["ca_file"]
         self._client: Any = None

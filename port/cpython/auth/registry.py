@@ -1,11 +1,11 @@
-"""The authenticators a configuration can ask for on CPython, by `type`.
+"""The authenticators of a configuration on CPython, by `type`.
 
-    allow, deny      everybody, nobody
+    allow, deny      every client, no client
     password_file    `file`: users and hashes, made by `python3 -m port.cpython passwd` or by mosquitto_passwd
-    users            `users`: a table of user names and hashes as a password file has them
+    users            `users`: a table of user names and hashes as in a password file
     certificate      `field`: cn, san or subject of the client's certificate becomes the user name
     redis, http, mysql, postgresql, jwt    see the modules of port.cpython.auth
-    others           of packages that are installed, see port.cpython.third_party
+    others           from installed packages, see port.cpython.third_party
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _types() -> dict[str, Callable[[dict[str, Any]], Authenticator]]:
 
 
 def explained(kind: str) -> dict[str, str]:
-    """What each key of an [[auth]] of this type means."""
+    """The meaning of each key of an [[auth]] of this type."""
     found = {"name": "what listeners, the log and $SYS call it (default: its type)", "type": "one of %s" % ", ".join({**dict.fromkeys(TYPES), **_types()})}
     found.update(_TEXTS.get(kind, {}))
     settings: Sequence[Any] = ()
@@ -69,7 +69,7 @@ def explained(kind: str) -> dict[str, str]:
 
 
 def secrets(kind: str) -> list[str]:
-    """Settings of an [[auth]] of this type that must not be shown, besides those whose name says so."""
+    """Secret settings of an [[auth]] of this type, besides those with a name that says so."""
     if not _is_installed(kind):
         return []
     return [setting.name for setting in third_party.settings(third_party.AUTHENTICATORS, kind) if setting.secret]
@@ -91,7 +91,7 @@ def _users(settings: dict[str, Any]) -> Authenticator:
 
 
 def _back_end(kind: str) -> Callable[[dict[str, Any]], Authenticator]:
-    """A back end's class; its module, and the library it needs, are loaded when it is configured."""
+    """A back end's class; its module and library are loaded when it is configured."""
 
     def make(settings: dict[str, Any]) -> Authenticator:
         module = import_module("port.cpython.auth." + kind)

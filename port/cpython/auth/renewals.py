@@ -1,7 +1,7 @@
-"""What a back end has said of clients that are in is asked again from time to time, one question after the other.
+"""Renewals: a back end is asked again about connected clients, one question after the other.
 
-A round takes as long as it is set to, and its questions are spread over that; where the back end cannot answer so many in
-that time, it takes longer. It never asks two at once.
+The questions of a round are spread over a set time. A round takes longer when the back end cannot answer them all in that time,
+as two questions never run at once.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import AsyncIterator, Callable, Hashable
 
 Job = AsyncIterator[None]  # asks one question, or does some work, before each item
 
-_FAILURES = 10  # in a row, then the back end is away: clients keep what they have
-_BRIEF = 0.001  # s; a shorter time is not slept
+_FAILURES = 10  # failures in a row after which the back end counts as away, and clients keep their rights
+_BRIEF = 0.001  # s; shorter sleeps are left out
 
 
 class Renewals:
-    """Rounds of jobs, one for each client or account; `failure` is what a job raises when there is no answer.
+    """Rounds of jobs, one for each client or account; a job raises `failure` when it gets no answer.
 
-    `jobs()` gives all that there are now, each with what it is known by: one that goes on yet is not begun again.
+    `jobs()` yields (key, job) for all present ones; a job that still goes on is not begun again.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Renewals:
         self._failures = 0
 
     async def for_ever(self, seconds: float) -> None:
-        """Round after round; the first begins after one's time, as everybody has just been asked about."""
+        """Rounds without end; the first begins after a round's time, as clients have just been asked about."""
         await asyncio.sleep(seconds)
         while True:
             try:
@@ -43,10 +43,10 @@ class Renewals:
                 await asyncio.sleep(seconds)
 
     async def round(self, seconds: float = 0.0) -> None:
-        """All that is there, in any order, so that none is always behind those that fail; at once, or spread over a time."""
+        """One round in random order, so that failing jobs do not always delay the same ones; at once, or spread over `seconds`."""
         loop = asyncio.get_running_loop()
         start = loop.time()
-        more = deque(self._going)  # what goes on from the last round
+        more = deque(self._going)  # jobs that go on from the last round
         begun = set(self._going)
         async for key, job in self._jobs():
             self._going.setdefault(key, job)

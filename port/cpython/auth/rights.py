@@ -1,4 +1,4 @@
-"""From rights as others write them to ACL rules."""
+"""Converts the rights of back ends to ACL rules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from port.core.acl.acl import Rule
 from port.core.acl.acl_rule import rule
 from port.cpython.auth.base import BackEndError
 
-Right = tuple[str, str]  # topic filter, access as the back end has it
+Right = tuple[str, str]  # topic filter, access in the back end's form
 
 # Access -> publish, subscribe.
 _WORDS = {
@@ -23,7 +23,7 @@ _NUMBERS = {
 
 
 def rules_of(rights: tuple[Right, ...], numbers: str) -> list[Rule]:
-    """Rules of rights in their order: each decides on publishing and on subscribing. Raises BackEndError."""
+    """Rules of rights, in order; each decides about publishing and subscribing. Raises BackEndError."""
     found = []
     for topic, access in rights:
         may = _WORDS.get(access.lower()) or _NUMBERS[numbers].get(access)
@@ -40,9 +40,9 @@ def rules_of(rights: tuple[Right, ...], numbers: str) -> list[Rule]:
 
 
 def longest_first(rights: Mapping[str, Any]) -> tuple[Right, ...]:
-    """Rights that have no order of their own: of those that match a topic the longest filter decides, as in CoMQTT.
+    """Rights without an order, sorted so that the longest matching filter decides, as in CoMQTT.
 
-    Of two of the same length that with a wildcard comes last. Raises BackEndError.
+    Of two filters of the same length the one with a wildcard comes last. Raises BackEndError.
     """
     for topic, access in rights.items():
         if isinstance(access, bool) or not isinstance(access, (int, str)):
@@ -52,7 +52,7 @@ def longest_first(rights: Mapping[str, Any]) -> tuple[Right, ...]:
 
 
 def rules_from(acl: Any, most: int) -> list[Rule]:
-    """Rules that somebody else has written. Raises BackEndError saying what is wrong."""
+    """Rules of a back end's list. Raises BackEndError saying what is wrong."""
     if not isinstance(acl, list) or not all(isinstance(values, dict) for values in acl):
         raise BackEndError("acl is not a list of rules")
     if len(acl) > most:

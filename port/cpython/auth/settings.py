@@ -1,7 +1,7 @@
-"""What can be configured about a back end: one table per back end, checked and explained from here.
+"""The settings of back ends: one table per back end, for checks and for explanations.
 
-A setting's default tells its type. `password` and the like may stand in a file of their own instead, so
-that the configuration holds no secret: `password_file`.
+A setting has the type of its default. A file, such as `password_file`, may hold `password` and the like, so that the
+configuration holds no secret.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Setting:
     """One setting.
 
     default      of its type: bool, int, float, str, or () for a list of strings
-    text         what it means
+    text         its meaning
     least, most  range of a number, both included
-    choices      the values a string, or each string of a list, may have; all if empty
-    required     whether it must be given
-    secret       whether its value must not be shown
+    choices      allowed values of a string, or of each string of a list; empty for any
+    required     True when it must be given
+    secret       True when its value must not be shown
     """
 
     name: str
@@ -40,8 +40,8 @@ class Setting:
     secret: bool = False
 
     def check(self, value: Any) -> Any:
-        """The value, an int made a float where one is wanted. Raises ValueError naming the setting."""
-        shown = "that" if self.secret or self.name.endswith("url") else repr(value)  # in which a password may stand
+        """The value; an int becomes a float for a setting of that type. Raises ValueError naming the setting."""
+        shown = "that" if self.secret or self.name.endswith("url") else repr(value)  # a URL may hold a password
         default = self.default
         if isinstance(default, bool):
             if not isinstance(value, bool):
@@ -93,7 +93,7 @@ Table = Sequence[Setting]
 
 
 def check(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a table by name: `values`, and defaults for the others. Raises ValueError naming a wrong one."""
+    """All settings of a table by name: `values` and defaults. Raises ValueError naming a wrong one."""
     known = {setting.name: setting for setting in table}
     for name in values:
         if name not in known:

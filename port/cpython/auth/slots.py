@@ -1,4 +1,4 @@
-"""Who may ask a back end, and who waits: in turn by address, so that none takes all the places of the others."""
+"""The questions that a back end gets at a time, and the queue for them: addresses take turns, and none takes all places."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from port.core.limits.fair_queue import Turns
 
 
 class Ticket:
-    """A place in the line: `turn` comes true when it may ask, or false when it has lost its place to another address."""
+    """A place in the queue: the future `turn` gives True when it may ask, False when another address has taken its place."""
 
     __slots__ = ("who", "turn", "running")
 
@@ -21,17 +21,17 @@ class Ticket:
 
 
 class Slots:
-    """`count` at a time, `share` of them for one address; `places` may wait, `most` of one address."""
+    """`count` questions at a time, `share` of one address; `places` may wait, `most` of one address."""
 
     def __init__(self, count: int, share: int, places: int, most: int) -> None:
         self._free = count
         self._share = share
         self._turns = Turns(places, most)
         self._running: Counter[Hashable] = Counter()  # by address
-        self._full: set[Hashable] = set()  # addresses that have their share
+        self._full: set[Hashable] = set()  # addresses that use their share
 
     def enter(self, who: Hashable) -> Ticket | None:
-        """A ticket for somebody of this address, None when there is no place; `leave` must follow."""
+        """A ticket for a client of this address, None without a place; `leave` must follow."""
         ticket = Ticket(who)
         if self._free and who not in self._full:
             self._run(ticket)
@@ -44,7 +44,7 @@ class Slots:
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
-        """It has asked, or has given up."""
+        """Free a ticket's place, after its question or without one."""
         if not ticket.running:
             self._turns.discard(ticket.who, ticket)
             return

@@ -1,20 +1,19 @@
 """Accounts and rights in a database, read with the operator's own queries.
 
-In a query :user, :client_id, :address and :listener stand for what the client says; the database gets them
-as parameters, never as text of the query. A client about whom the query cannot ask, because it has no user
-name, is left to the next authenticator.
+In a query :user, :client_id, :address and :listener stand for the client's data; the database gets them as parameters, never as
+text of the query. A client without a user name is left to the next authenticator when a query needs one.
 
 `user_query` gives one row or none; its columns are found by name:
 
     password     the password record
-    allow        if there: 0, false or NULL refuses the client
-    superuser    if there: 1 or true allows everything; both may be a bit, a boolean, a number, or text that says so
-    username     if there, it has to be :user letter by letter: many databases take `Ann` for `ann`
+    allow        optional: 0, false or NULL refuses the client
+    superuser    optional: 1 or true allows everything; this and allow may be a bit, a boolean, a number, or a word
+    username     optional: must equal :user exactly, as many databases take `Ann` for `ann`
 
-`acl_query` gives rights, the first that matches decides:
+`acl_query` gives rights; the first that matches decides:
 
     topic        topic filter; `%u` stands for the user name, `%c` for the client id
-    access       what is allowed, see the setting `access`
+    access       the allowed actions, see the setting `access`
 
 The defaults fit the tables of CoMQTT, 1 and 2.
 """
@@ -40,12 +39,12 @@ QUERIES = (
             "asks for a client's rights; empty: there are none, the rules of the configuration alone hold"),
 )  # fmt: skip
 
-# Literals, quoted names, comments and casts, in which a colon means nothing; or a parameter.
+# A parameter, or a literal, quoted name, comment or cast, whose colons are not parameters.
 _TOKENS = re.compile(r"'(?:[^'\\]|\\.|'')*'|\"[^\"]*\"|`[^`]*`|--[^\n]*|/\*.*?\*/|::|:([A-Za-z_]\w*)", re.DOTALL)
 
 
 def server_settings(port: int, database: str, place: str) -> Table:
-    """Where the database is and how to get in."""
+    """The settings of the database's server and account."""
     return (
         Setting("host", "127.0.0.1", "host name, address, or " + place),
         Setting("port", port, "port", "", 1, 65535),
@@ -63,14 +62,14 @@ def server_settings(port: int, database: str, place: str) -> Table:
 
 
 class Query:
-    """A query with named parameters in the form a driver wants.
+    """A query with named parameters, in a driver's form.
 
     text   the query
     names  its parameters in the order of their places
     """
 
     def __init__(self, setting: str, text: str, place: Callable[[int], str], percent: bool) -> None:
-        """`place(n)` is the driver's mark for the n-th parameter; `percent`: other % have to be doubled.
+        """`place(n)`: the driver's mark for the n-th parameter; `percent`: other % must be doubled.
 
         Raises ValueError naming the setting.
         """
@@ -98,7 +97,7 @@ class Query:
 
 
 class SqlAuthenticator(AccountAuthenticator):
-    """What the databases have in common; a subclass brings the driver."""
+    """The common part of the databases; a subclass has the driver."""
 
     def prepare(self) -> None:
         """See AsyncAuthenticator.prepare."""
@@ -117,7 +116,7 @@ class SqlAuthenticator(AccountAuthenticator):
 
     @abstractmethod
     async def fetch(self, query: Query, values: list[str | None], most: int) -> Sequence[Mapping[str, Any]]:
-        """The first `most` rows that a query gives."""
+        """The first `most` rows of a query."""
 
     def subject(self, info: ClientInfo) -> tuple[str | None, ...] | None:
         """See AccountAuthenticator.subject."""
@@ -130,7 +129,7 @@ class SqlAuthenticator(AccountAuthenticator):
         """See AccountAuthenticator.find."""
         values = self._user_query.values(info)
         if any("\0" in value for value in values if value is not None):
-            return None  # no text in a database has that; some servers fail at it
+            return None  # no text in a database has a NUL; some servers fail at one
         rows = await self.fetch(self._user_query, values, 2)
         if not rows:
             return None
@@ -141,7 +140,7 @@ class SqlAuthenticator(AccountAuthenticator):
             raise BackEndError("user_query gives no column password")
         if "user" in self._user_query.names and _text(row.get("username", info.user), "username") != info.user:
             return None
-        # NULL is no, as it is in a condition.
+        # NULL means no, as in a condition.
         allowed, superuser = row.get("allow", True), row.get("superuser", False)
         return Account(
             _text(row["password"], "password"),
@@ -161,7 +160,7 @@ class SqlAuthenticator(AccountAuthenticator):
 
 
 def _text(value: Any, name: str) -> str:
-    """A column as text: that of a binary type, too; NULL is empty. Raises BackEndError for numbers and the like."""
+    """A text or binary column as text, NULL as an empty one. Raises BackEndError for other types."""
     if isinstance(value, (bytes, bytearray)):
         try:
             return value.decode()

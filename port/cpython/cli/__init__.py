@@ -1,7 +1,7 @@
-"""The program `ucomqtt` and its commands: one table, of which --help, `help`, completion and the manual are made.
+"""The program `ucomqtt` and its commands: one table for --help, `help`, shell completion and the manual.
 
 A command is a module with `parser()`, its command line, and `main(arguments)`, which returns the exit status. It is imported
-when it is asked for. Without a command the broker runs, see port.cpython.__main__.
+when it is called. Without a command the broker runs, see port.cpython.__main__.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import NamedTuple
 
 from port.cpython.oldest import check_version
 
-check_version()  # each way into the program comes by here first, see port.cpython.__main__
+check_version()  # every way into the program passes here first, see port.cpython.__main__
 
 from port.cpython.config.escape import printable
 
 
 class Command(NamedTuple):
-    """A row of the table: name, the module that has it, and what it does."""
+    """A row of the table: name, module, and one line of help."""
 
     name: str
     module: str
@@ -43,18 +43,18 @@ HELP = "help"
 
 
 def command() -> str:
-    """What starts this program: as it was started, installed or in a clone."""
+    """The command that started this program, installed or in a clone."""
     return "python3 -m port.cpython" if os.path.basename(os.path.dirname(sys.argv[0])) == "cpython" else "ucomqtt"
 
 
 def listing() -> str:
-    """The table as lines of a help."""
+    """The table as lines of --help."""
     rows = [*((name, text) for name, _, text in COMMANDS), (HELP, "explain a command: %s %s COMMAND" % (command(), HELP))]
     return "commands:\n" + "\n".join("  %-15s %s" % row for row in rows)
 
 
 def module(name: str) -> ModuleType | None:
-    """The module of a command, None where there is no such command."""
+    """The module of a command, None for an unknown one."""
     for row in COMMANDS:
         if row.name == name:
             return import_module(row.module)
@@ -62,7 +62,7 @@ def module(name: str) -> ModuleType | None:
 
 
 def fail(text: str, status: int = 1) -> int:
-    """Say on standard error what went wrong; the exit status. What is not printable in names and the like is escaped."""
+    """Print an error on standard error, unprintable characters escaped; returns the exit status."""
     print("ucomqtt: " + "\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
     return status
 
@@ -77,19 +77,19 @@ def broker_parser() -> argparse.ArgumentParser:
 def run(arguments: Sequence[str]) -> int:
     """Run the command that the first argument names.
 
-    Its exit status: 2 where there is no such command, else what the command says, or `guarded`.
+    Returns its exit status, see `guarded`; 2 for an unknown command.
     """
     return guarded(lambda: _run(arguments))
 
 
 def guarded(work: Callable[[], int]) -> int:
-    """Do what prints something; its exit status, or 1 when that cannot be written, quietly if nobody reads it any more.
+    """Do work that prints; returns its exit status, or 1 when its output cannot be written, without a word after a closed pipe.
 
-    Other files and connections that fail without anybody having said so are an error as well, not a traceback. 130 after Ctrl-C.
+    An OSError that `work` does not handle is printed as an error without a traceback. The status after Ctrl-C is 130.
     """
-    if sys.stdout is None:  # it is closed, so that writing to it is an error, which print() does not say
+    if sys.stdout is None:  # closed: an error, which print() would not report
         sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")
-    if sys.stderr is None:  # print() takes standard output for it
+    if sys.stderr is None:  # closed: print() would use standard output
         sys.stderr = open(os.devnull, "w")
     status = 0
     try:
@@ -109,11 +109,11 @@ def guarded(work: Callable[[], int]) -> int:
 
 
 class _Unwritten(Exception):
-    """Standard output does not take what is in its buffer; the text says why."""
+    """Standard output does not take its buffer; the text says why."""
 
 
 def _flush() -> None:
-    """Write what is in the buffers. What cannot be written is forgotten, or Python would try again at its end, and complain."""
+    """Write the buffers. After an error they are emptied, as Python would try again at its end and print a traceback."""
     error: OSError | None = None
     for stream in (sys.stderr, sys.stdout):
         try:
@@ -152,7 +152,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def main() -> int:
-    """The program; its exit status."""
+    """The program; returns its exit status."""
     arguments = sys.argv[1:]
     if arguments and not arguments[0].startswith("-"):
         return run(arguments)

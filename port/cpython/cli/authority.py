@@ -1,4 +1,4 @@
-"""A private certificate authority in a folder, and the certificates it issues: what `ucomqtt cert` makes.
+"""A private certificate authority in a folder, and the certificates that it issues, for `ucomqtt cert`.
 
 Needs the library cryptography (extra `cert`), 38 or newer. Raises CertError that names the file or argument at fault.
 """
@@ -23,14 +23,14 @@ Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 RSA_BITS = 2048
 NAME_MOST = 64  # characters of a common name
-SKEW = datetime.timedelta(days=1)  # clocks of devices are wrong
+SKEW = datetime.timedelta(days=1)  # clocks of devices may be wrong
 
 _DNS = re.compile(r"(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 _CLIENT = re.compile(r"[^/\0\\.][^/\0\\]*")
 
 
 class CertError(Exception):
-    """What is wrong, with the file or argument at fault."""
+    """An error; its text names the file or argument at fault."""
 
 
 class Authority:
@@ -42,7 +42,7 @@ class Authority:
 
     @classmethod
     def create(cls, folder: Path, kind: str) -> Authority:
-        """A new one, saved."""
+        """Make a new authority and save it."""
         key = new_key(kind)
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ucomqtt private CA " + os.urandom(4).hex())])
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -65,7 +65,7 @@ class Authority:
 
     @classmethod
     def load(cls, folder: Path) -> Authority:
-        """The one saved in the folder. Raises CertError."""
+        """The authority saved in the folder. Raises CertError."""
         try:
             certificate = x509.load_pem_x509_certificate(read(folder / "ca.pem"))
         except ValueError:
@@ -83,7 +83,7 @@ class Authority:
     def issue(
         self, name: str, alternatives: list[x509.GeneralName], purpose: x509.ObjectIdentifier, key: Key, days: int
     ) -> x509.Certificate:
-        """A certificate signed by this authority, which it does not outlive."""
+        """A certificate signed by this authority, valid no longer than the authority's."""
         now = datetime.datetime.now(datetime.timezone.utc)
         end = min(now + datetime.timedelta(days=days), end_of(self.certificate))
         builder = (
@@ -106,14 +106,14 @@ class Authority:
 
 
 def end_of(certificate: x509.Certificate) -> datetime.datetime:
-    """When the certificate expires. cryptography before 42 has no `_utc`."""
+    """The time of expiry. cryptography before 42 has no `_utc`."""
     if hasattr(certificate, "not_valid_after_utc"):
         return certificate.not_valid_after_utc
     return certificate.not_valid_after.replace(tzinfo=datetime.timezone.utc)
 
 
 def usage(signs_certificates: bool = False, enciphers_keys: bool = False) -> x509.KeyUsage:
-    """What the key may be used for."""
+    """The permitted uses of a key."""
     return x509.KeyUsage(
         digital_signature=not signs_certificates, key_encipherment=enciphers_keys, key_cert_sign=signs_certificates,
         crl_sign=signs_certificates, content_commitment=False, data_encipherment=False, key_agreement=False,
@@ -122,7 +122,7 @@ def usage(signs_certificates: bool = False, enciphers_keys: bool = False) -> x50
 
 
 def new_key(kind: str) -> Key:
-    """A private key; P-256 is what boards manage best."""
+    """A private key; boards are fastest with P-256."""
     if kind == "rsa":
         return rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
     return ec.generate_private_key(ec.SECP256R1())
@@ -150,7 +150,7 @@ def read(path: Path) -> bytes:
 
 
 def write(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write all of it or nothing, never readable for more than `mode` says."""
+    """Write all of a file or nothing, with access rights `mode` from the beginning."""
     new = path.with_name(path.name + ".new")
     try:
         new.unlink(missing_ok=True)
@@ -162,26 +162,26 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 
 def host(text: str) -> x509.GeneralName:
-    """A host as it stands in a certificate. Raises CertError for what is neither a name nor an address."""
+    """A host as an alternative name of a certificate. Raises CertError unless it is a name or an address."""
     try:
         return x509.IPAddress(ipaddress.ip_address(text))
     except ValueError:
         pass
-    # A name's last part is not a number: what looks like one is a mistyped address.
+    # A name whose last part is a number is a mistyped address.
     if len(text) > 253 or not _DNS.fullmatch(text) or text.rpartition(".")[2].isdigit():
         raise CertError(f"--host {text!r} is neither a host name in ASCII nor an IP address")
     return x509.DNSName(text.lower())
 
 
 def client(text: str) -> str:
-    """A client's name, which becomes part of a file name. Raises CertError."""
+    """A client's name, checked for use in a file name. Raises CertError."""
     if len(text) > NAME_MOST or not _CLIENT.fullmatch(text) or not text.isprintable():
         raise CertError(f"--client {text!r} must have 1 to {NAME_MOST} characters, no slash and no dot at the front")
     return text
 
 
 def make(options: argparse.Namespace) -> list[str]:
-    """Make what the command line asks for; says what."""
+    """Make the certificates of the command line; returns the lines to print."""
     names = options.host or HOSTS
     hosts = [host(text) for text in names]
     clients = [client(text) for text in options.client]

@@ -1,8 +1,8 @@
 """`ucomqtt cert FOLDER`: a private certificate authority and certificates, to try TLS out.
 
-Into the folder go ca.pem and ca.key (with which one can make certificates that all clients believe: keep it), server.pem and
-server.key, the same as server.der and server.key.der, which MicroPython reads, and client-NAME.pem and client-NAME.key. An
-authority that is there already is used again, --force puts a new one in its place; certificates asked for again are made anew.
+The folder gets ca.pem and ca.key (keep it secret: it makes certificates that all clients accept), server.pem and server.key, the
+same as server.der and server.key.der for MicroPython, and client-NAME.pem and client-NAME.key. An authority in the folder is used
+again unless --force replaces it; certificates that are requested again are made anew.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def days(text: str) -> int:
 
 
 def advice(folder: Path, name: str, clients: list[str]) -> str:
-    """What to do with the files: a command that works when the broker listens with them."""
+    """The next steps: a command that works when the broker uses the files."""
     words = ["mosquitto_pub", "-h", name, "-p", "8883", "--cafile", str(folder / "ca.pem")]
     if clients:
         words += ["--cert", str(folder / f"client-{clients[0]}.pem"), "--key", str(folder / f"client-{clients[0]}.key")]
@@ -48,15 +48,15 @@ def parser() -> argparse.ArgumentParser:
         description=(__doc__ or "").partition("\n\n")[2],
         epilog="Needs the Python library cryptography: %s." % install("cert"),
     )
-    found.add_argument("folder", type=Path, metavar="FOLDER", help="where the files go; made if it is not there")
+    found.add_argument("folder", type=Path, metavar="FOLDER", help="folder for the files; made if missing")
     found.add_argument("--host", nargs="+", default=[], metavar="NAME_OR_IP",
                        help="names and addresses of the broker (default %s)" % " ".join(HOSTS))  # fmt: skip
     found.add_argument("--client", nargs="+", default=[], metavar="NAME", help="names of clients that get certificates")
     found.add_argument(
-        "--days", type=days, default=DAYS, metavar="N", help="how long certificates are valid (default %(default)s)"
+        "--days", type=days, default=DAYS, metavar="N", help="validity of certificates (default %(default)s)"
     )
     found.add_argument("--key", choices=("ec", "rsa"), default="ec", help="kind of new keys (default ec)")
-    found.add_argument("--force", action="store_true", help="put a new authority in the place of one that is there")
+    found.add_argument("--force", action="store_true", help="replace an authority in the folder")
     return found
 
 

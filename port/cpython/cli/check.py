@@ -1,4 +1,4 @@
-"""`ucomqtt check FILE`: what `ucomqtt --config FILE --check-config` says."""
+"""`ucomqtt check FILE`: the same as `ucomqtt --config FILE --check-config`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; exit status 0 right, 2 wrong."""
+    """Run the command; exit status 0 for a right configuration, 2 for a wrong one."""
     args = parser().parse_args(arguments)
     from port.cpython.__main__ import main
 

@@ -1,4 +1,4 @@
-"""`ucomqtt from-mosquitto FILE`: a mosquitto.conf as a configuration of ours, on standard output."""
+"""`ucomqtt from-mosquitto FILE`: print a mosquitto.conf as a TOML configuration."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; exit status as the parser's epilog has it."""
+    """Run the command; exit status as in the parser's epilog."""
     args = parser().parse_args(arguments)
     from port.cpython.config.mosquitto_conf import Translation
 
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
     text = toml(found)
     try:
         text.encode()
-    except UnicodeEncodeError as e:  # such as a relative name in a folder whose own name is no UTF-8
+    except UnicodeEncodeError as e:  # such as a relative name in a folder whose name is not UTF-8
         return fail("from-mosquitto: TOML cannot have what is not UTF-8: %s" % text[max(0, e.start - 60) : e.end].split("\n")[-1])
     print(text)
     return SOME_LOST if lost else 0
@@ -83,7 +83,7 @@ def _table(name: str, table: dict[str, Any]) -> list[str]:
 
 
 def literal(value: Any) -> str:
-    """A TOML value. JSON's strings and numbers are TOML's."""
+    """A TOML value. TOML has JSON's strings and numbers."""
     if isinstance(value, dict):
         return "{ %s }" % ", ".join("%s = %s" % (key, literal(item)) for key, item in value.items())
     if isinstance(value, list):

@@ -1,8 +1,8 @@
-"""`ucomqtt health`: ask the broker of a configuration whether it is alive, as a container's HEALTHCHECK does.
+"""`ucomqtt health`: check that the broker of a configuration answers, as a container's HEALTHCHECK does.
 
-Of its listeners one is asked that takes the least: pages, a Unix socket, TCP, WebSocket, those with TLS, those behind a load
-balancer. Whatever the broker answers is a sign of life, a refusal, too; no answer in time is none. Of a listener that takes
-PROXY protocol, the end of the connection is an answer: it may not trust this machine.
+The cheapest listener is asked, in this order: pages, Unix socket, TCP, WebSocket, with TLS, behind a load balancer. Every answer
+counts, a refusal too; no answer in time does not. A listener with PROXY protocol may distrust this machine, so a closed
+connection counts as its answer.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import ssl
 from port.core.config.listener_config import ListenerConfig
 from port.cpython.cli import command, fail
 
-_TYPES = ("http", "unix", "tcp", "websocket")  # in the order in which they are asked
+_TYPES = ("http", "unix", "tcp", "websocket")  # in the order of asking
 _CONNECT = b"\x10\x15\0\4MQTT\4\2\0\x3c\0\x09ucomqtt-h"  # clean session, client id ucomqtt-h
 _PING = b"\xc0\0"
 _GOODBYE = b"\xe0\0"
-# Addresses that are listened to, and where they are asked.
+# Address of a listener -> address to ask.
 _EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # nosec B104
 
 
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
         "there is one. Exit status 0: it does, 1: it does not.",
     )
     found.add_argument(
-        "--config", metavar="FILE", help="the broker's configuration (default: as the environment says, else 127.0.0.1:1883)"
+        "--config", metavar="FILE", help="the broker's configuration (default: the environment's, else 127.0.0.1:1883)"
     )
     found.add_argument("--host", metavar="HOST", help="address, in place of the configuration's listeners")
     found.add_argument("--port", type=int, metavar="PORT", help="port there (default 1883)")
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; exit status 0 alive, 1 not, 2 misuse or a wrong configuration."""
+    """Run the command; exit status 0 with an answer, 1 without, 2 misuse or a wrong configuration."""
     args = parser().parse_args(arguments)
     if args.host is not None or args.port is not None:
         listener = ListenerConfig({"host": args.host or "127.0.0.1", "port": args.port or 1883})
@@ -70,7 +70,7 @@ def _effort(listener: ListenerConfig) -> tuple[bool, bool, int]:
 
 
 def ask(listener: ListenerConfig, timeout: float) -> str:
-    """What a listener answers, in words; empty for what no broker says. Raises OSError, TimeoutError."""
+    """A listener's answer in words; empty for an answer that no broker gives. Raises OSError, TimeoutError."""
     with _connected(listener, timeout) as sock:
         if listener.proxy_protocol:
             sock.sendall(b"PROXY UNKNOWN\r\n")
@@ -78,7 +78,7 @@ def ask(listener: ListenerConfig, timeout: float) -> str:
             secured = _secured(sock) if listener.tls is not None else sock
             answer = _talk(listener, secured)
         except ssl.SSLError as e:
-            return "TLS, %s" % (e.reason or e)  # a certificate is asked for that this one does not have
+            return "TLS, %s" % (e.reason or e)  # the listener wants a client certificate
         except ConnectionError:
             if not listener.proxy_protocol:
                 raise
@@ -100,7 +100,7 @@ def _connected(listener: ListenerConfig, timeout: float) -> socket.socket:
 
 
 def _secured(sock: socket.socket) -> ssl.SSLSocket:
-    """Over TLS. Nothing secret is said, so it does not matter whose certificate it is."""
+    """The socket with TLS. Nothing secret is sent, so the certificate is not verified."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -112,14 +112,14 @@ def _talk(listener: ListenerConfig, sock: socket.socket) -> str:
         path = "/healthz" if listener.type == "http" else next((path for path in listener.paths if path != "*"), "/")
         sock.sendall(b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" % path.encode())
         line = sock.recv(1000).partition(b"\r\n")[0].decode("latin-1")
-        failed = line.startswith("HTTP/1.1 5")  # of a broker that knows that something is wrong
+        failed = line.startswith("HTTP/1.1 5")  # the broker reports a fault of its own
         return line if line.startswith("HTTP/1.1 ") and not failed else ""
     sock.sendall(_CONNECT)
     answer = sock.recv(4)
     if len(answer) < 4 or answer[0] != 0x20:
         return ""
     if answer[3]:
-        return "CONNACK %d" % answer[3]  # it asks for a user name and password
+        return "CONNACK %d" % answer[3]  # it wants a user name and password
     sock.sendall(_PING)
     if sock.recv(2) != b"\xd0\0":
         return ""

@@ -1,12 +1,12 @@
-"""How `ucomqtt sub` prints a message: the formats of mosquitto_sub's -F.
+"""The formats of `ucomqtt sub -F`, which are those of mosquitto_sub.
 
     %t topic  %p payload  %x %X payload in hexadecimal  %l its length  %q QoS  %r 1 if retained, else 0  %m packet identifier
     %j JSON, the payload as text  %J JSON, the payload is JSON  %I time, ISO 8601  %U s since 1970  %%  a percent sign
     %A topic alias  %C content type  %D correlation data  %E message expiry interval  %F payload format indicator
-    %P user properties, NAME:VALUE  %R response topic  %S subscription identifiers: those of MQTT 5, empty where there are none
+    %P user properties, NAME:VALUE  %R response topic  %S subscription identifiers: of MQTT 5, empty when a message has none
     @X  as strftime has %X, @N the nanoseconds, @@ an at sign; \\n \\t \\r \\0 \\a \\e \\v \\\\ characters
 
-Between % and letter a width may stand, as in %10t, %-10t or %05l, and for text .MOST, as in %.10t.
+A width may stand between % and letter, as in %10t, %-10t or %05l; for text .MOST, too, as in %.10t.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DATES = "aAbBcCdDeFgGhHIjklmMNpPrRsSTuUVwWxXyYzZ"
 
 
 class Format:
-    """A format, taken apart."""
+    """A parsed format."""
 
     def __init__(self, text: str, newline: bool = True) -> None:
         """Raises ValueError naming what is wrong."""
@@ -82,7 +82,7 @@ class Format:
         return padded
 
     def text(self, message: MQTTMessage, now: float) -> bytes:
-        """A message in this format; `now`: when it came, s since 1970."""
+        """A message in this format; `now`: time of its arrival, s since 1970."""
         return b"".join([piece if isinstance(piece, bytes) else piece(message, now) for piece in self._pieces])
 
 
@@ -123,19 +123,19 @@ def _json(message: MQTTMessage, now: float, parsed: bool) -> bytes:
         try:
             found["payload"] = json.loads(text)
             return _encoded(found)
-        except (ValueError, RecursionError):  # it is no JSON, or has numbers without end or is too deep to be written again
+        except (ValueError, RecursionError):  # not JSON, or not printable as JSON: infinite numbers, nested too deep
             found["payload"] = text
     return _encoded(found)
 
 
 def _encoded(found: dict[str, Any]) -> bytes:
-    """As JSON; half a surrogate pair, which is no UTF-8, as the escape that JSON has for it. Raises ValueError, RecursionError."""
+    """As JSON; half a surrogate pair, which is not UTF-8, as JSON's escape. Raises ValueError, RecursionError."""
     text = json.dumps(found, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode(errors="backslashreplace")
 
 
 def _properties(message: MQTTMessage) -> dict[str, Any]:
-    """The MQTT 5 properties under mosquitto's names; a user property that is there more than once is a list."""
+    """The MQTT 5 properties under mosquitto's names; a repeated user property is a list."""
     found: dict[str, Any] = {}
     for name in _PROPERTIES.values():
         value = getattr(message.properties, name, None) if message.properties is not None else None

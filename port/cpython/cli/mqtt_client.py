@@ -1,6 +1,6 @@
-"""What `pub` and `sub` share: the options of mosquitto's clients for a connection, and the connection, made with paho-mqtt.
+"""The common part of `pub` and `sub`: the connection, made with paho-mqtt, and its options, those of mosquitto's clients.
 
-The library is imported when a connection is made: the command line can be explained without it.
+The library is imported with the first connection, so --help works without it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from port.cpython.cli.receiver import Receiver
 
 PORT, TLS_PORT = 1883, 8883
-WEB_PATH = "/mqtt"  # of a WebSocket
-ANSWER = 30.0  # s that the broker has to answer CONNECT
-GOODBYE = 2.0  # s that it has to close the connection after DISCONNECT
+WEB_PATH = "/mqtt"  # of a WebSocket URL
+ANSWER = 30.0  # s for the broker's answer to CONNECT
+GOODBYE = 2.0  # s for the broker to close the connection after DISCONNECT
 VERSIONS = {"31": 3, "mqttv31": 3, "311": 4, "mqttv311": 4, "5": 5, "mqttv5": 5}
 _TLS = {"mqtts": "tcp", "wss": "websockets"}
 _PLAIN = {"mqtt": "tcp", "ws": "websockets"}
@@ -48,7 +48,7 @@ just as well; the user name from MQTT_USERNAME. Needs the Python library paho-mq
 
 
 class ClientError(Exception):
-    """What is wrong, with the option, file or broker at fault."""
+    """An error; its text names the option, file or broker at fault."""
 
 
 class _Property(argparse.Action):
@@ -73,7 +73,7 @@ def qos(text: str) -> int:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options for a connection; -h is the host, as mosquitto's clients have it."""
+    """Add the options of a connection; -h is the host, as in mosquitto's clients."""
     parser.add_argument("--help", action="help", help="show this help and exit")
     group = parser.add_argument_group("connection")
     add = group.add_argument
@@ -89,21 +89,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("-k", "--keepalive", type=int, default=60, metavar="SECONDS", help="keep alive (default %(default)s)")
     add("-V", "--protocol-version", choices=VERSIONS, default="311", metavar="VERSION", help="31, 311 (default) or 5")
     add("-c", "--disable-clean-session", action="store_true", help="keep the session; needs -i")
-    add("-x", "--session-expiry-interval", type=int, metavar="SECONDS", help="how long the session is kept, MQTT 5 only")
+    add("-x", "--session-expiry-interval", type=int, metavar="SECONDS", help="time that the session is kept, MQTT 5 only")
     text = "an MQTT 5 property: PACKET is connect, publish, subscribe, unsubscribe, disconnect or will, NAME as in content-type"
     add("-D", "--property", dest="properties", action=_Property, nargs="+", default=[], metavar="PACKET NAME VALUE", help=text)
-    add("-d", "--debug", action="store_true", help="show what goes to and fro, on standard error")
+    add("-d", "--debug", action="store_true", help="show packets on standard error")
     group = parser.add_argument_group("who it is")
     add = group.add_argument
     add("-u", "--username", metavar="USER", help="user name")
-    add("-P", "--pw", dest="password", metavar="PASSWORD", help="password, where others may see it")
+    add("-P", "--pw", dest="password", metavar="PASSWORD", help="password; other users of the machine may see it")
     add("--password-file", metavar="FILE", help="file whose first line is the password")
     group = parser.add_argument_group("TLS")
     add = group.add_argument
-    add("--cafile", metavar="FILE", help="certificates of the authorities to believe, PEM")
-    add("--capath", metavar="FOLDER", help="folder with them, as `openssl rehash` makes it")
+    add("--cafile", metavar="FILE", help="certificates of trusted authorities, PEM")
+    add("--capath", metavar="FOLDER", help="folder of such certificates, made by `openssl rehash`")
     add(
-        "--tls-use-os-certs", action="store_true", help="believe the authorities of this system (default with port %d)" % TLS_PORT
+        "--tls-use-os-certs", action="store_true", help="trust the authorities of this system (default with port %d)" % TLS_PORT
     )
     add("--cert", metavar="FILE", help="the client's own certificate, PEM")
     add("--key", metavar="FILE", help="its key, PEM")
@@ -112,7 +112,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--tls-version",
         choices=("tlsv1.2", "tlsv1.3"),
         metavar="VERSION",
-        help="tlsv1.2 or tlsv1.3 and nothing below (default tlsv1.2)",
+        help="lowest version, tlsv1.2 or tlsv1.3 (default tlsv1.2)",
     )
     group = parser.add_argument_group("will")
     add = group.add_argument
@@ -123,9 +123,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def apply_url(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
-    """Take over what -L says, and check what options mean together; the topic of the URL or an empty string.
+    """Take over the URL of -L, and check the options together; returns the topic of the URL or an empty string.
 
-    In mqtt:// the path is the topic, as mosquitto's clients have it; in ws:// it is the WebSocket's, as everywhere.
+    The path of mqtt:// is the topic, as in mosquitto's clients; the path of ws:// is the WebSocket's.
     """
     args.transport, args.tls, args.path = "tcp", False, WEB_PATH
     topic = ""
@@ -134,7 +134,7 @@ def apply_url(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
             if getattr(args, name) is not None:
                 parser.error("-L and %s cannot be together" % {"host": "-h", "port": "-p", "unix": "--unix"}[name])
         try:
-            parts = urlsplit(args.url, allow_fragments=False)  # a topic filter may have #
+            parts = urlsplit(args.url, allow_fragments=False)  # a topic filter may contain #
             args.port = parts.port
         except ValueError as e:
             parser.error("-L: %s" % e)
@@ -185,7 +185,7 @@ def apply_url(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
 
 
 def _check_topics(parser: argparse.ArgumentParser, args: argparse.Namespace, topic: str) -> None:
-    """Check topic names and filters, before there is a connection; `topic`: that of -L."""
+    """Check topic names and filters before connecting; `topic`: that of -L."""
     names: list[tuple[str, str | None]] = [("--will-topic", args.will_topic)]
     filters: list[tuple[str, str]] = []
     if isinstance(args.topic, list):
@@ -211,7 +211,7 @@ def _check_topics(parser: argparse.ArgumentParser, args: argparse.Namespace, top
 
 
 def _wrong(name: bytes) -> str:
-    """What is wrong with a topic name or filter, wildcards apart."""
+    """The error in a topic name or filter, apart from wildcards; empty without one."""
     if not name:
         return "it is empty"
     if len(name) > 0xFFFF:
@@ -220,12 +220,12 @@ def _wrong(name: bytes) -> str:
 
 
 def _is_string(text: str) -> bool:
-    """Whether it can be a string of MQTT: an argument may be any bytes, which Python has as halves of surrogate pairs."""
+    """True when an argument can be a string of MQTT; Python turns bytes that are not UTF-8 into halves of surrogate pairs."""
     return not re.search("[\ud800-\udfff]", text) and len(text.encode()) <= 0xFFFF
 
 
 def properties(args: argparse.Namespace, packet: str) -> Properties | None:
-    """The properties that -D gives a packet, None without -V 5. Raises ClientError."""
+    """The properties of -D for a packet, None without -V 5. Raises ClientError."""
     if VERSIONS[args.protocol_version] != 5:
         return None
     from paho.mqtt import MQTTException
@@ -247,7 +247,7 @@ def properties(args: argparse.Namespace, packet: str) -> Properties | None:
             if key not in [known.replace(" ", "") for known in found.names]:
                 raise ClientError("-D: there is no property %s" % name)
             setattr(found, key, value)
-            found.pack()  # which says what does not fit
+            found.pack()  # raises an error naming a wrong value
         except (MQTTException, ValueError, struct.error) as e:
             raise ClientError("-D %s %s: %s" % (packet, name, e)) from None
     if packet == "connect" and args.session_expiry_interval is not None:
@@ -259,10 +259,10 @@ def properties(args: argparse.Namespace, packet: str) -> Properties | None:
 
 
 class Link:
-    """A connection to the broker. The library's thread serves it; `done` is set when there is nothing more to wait for.
+    """A connection to the broker, served by the library's thread; `done` is set when the work is over or has failed.
 
-    client  the library's
-    error   why it is done, empty where all went well
+    client  the library's client
+    error   the reason of a failure, empty without one
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -359,7 +359,7 @@ class Link:
 
     @property
     def place(self) -> str:
-        """Where the broker is, as text."""
+        """The broker's address as text."""
         args = self.args
         path = args.path if args.transport == "websockets" else ""
         return args.unix or ip_address.text(args.host or "localhost", self.port) + path.partition("?")[0]
@@ -371,7 +371,7 @@ class Link:
         return found if found is not None else TLS_PORT if self.tls else PORT
 
     def open(self) -> None:
-        """Connect, and wait for the broker's answer. Raises ClientError."""
+        """Connect and wait for the broker's answer. Raises ClientError."""
         args = self.args
         more: dict[str, Any] = {}
         if VERSIONS[args.protocol_version] == 5:
@@ -394,25 +394,25 @@ class Link:
             raise ClientError("%s: %s" % (self.place, self._refusal))
 
     def close(self) -> None:
-        """Say goodbye, and wait for the library's thread to have said it."""
+        """Send DISCONNECT and wait for the library's thread."""
         self._leaving = True
         self.client.disconnect(properties=properties(self.args, "disconnect"))
         self.client.loop_stop()
 
     def end(self, error: str = "") -> None:
-        """There is nothing more to wait for."""
+        """Set `done`, with an error or without."""
         self.error = self.error or error
         self.done.set()
 
     def ready(self) -> None:
-        """For who needs more than a connection: it is there, again."""
+        """Called on each connection; for subclasses."""
 
     def lost(self, reason: str) -> None:
-        """The connection was lost."""
+        """Called when the connection is lost."""
         self.end("%s: the connection was lost: %s" % (self.place, reason))
 
     def _closing(self, client: Any, userdata: Any, sock: Any) -> None:
-        # A socket that is closed with something unread resets the connection, and the broker may not see the last acknowledgements.
+        # Closing a socket with unread bytes resets the connection, and the broker may miss the last acknowledgements.
         if not self._leaving:
             return
         deadline = time.monotonic() + GOODBYE
@@ -449,14 +449,14 @@ class Link:
 
 
 def reason_of(code: Any, properties: Any) -> str:
-    """A reason code in words, with what the broker says about it."""
+    """A reason code in words, with the broker's Reason String."""
     text = str(code).lower()
     said = getattr(properties, "ReasonString", "") if properties is not None else ""
     return "%s (0x%02X)%s" % (text, code.value, ", " + printable(said) if said else "")
 
 
 def run(name: str, work: Any, args: argparse.Namespace) -> int:
-    """Do a command's work; its exit status: what `work` returns, or 1 with an error on standard error."""
+    """Do a command's work; returns its exit status, or 1 after printing an error."""
     try:
         status: int = work(args)
     except ClientError as e:
@@ -465,7 +465,7 @@ def run(name: str, work: Any, args: argparse.Namespace) -> int:
 
 
 def misuse(parser: argparse.ArgumentParser, given: Sequence[tuple[str, Any]]) -> None:
-    """Refuse options that cannot be together: at most one of (name, value) may be given."""
+    """Refuse options that exclude each other: at most one of (name, value) may be given."""
     names = [name for name, value in given if value not in (None, False)]
     if len(names) > 1:
         parser.error("%s cannot be together" % " and ".join(names))

@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("user", nargs="?", help="the user name")
     found.add_argument("password", nargs="?", help="with -b: the password")
     what = found.add_mutually_exclusive_group()
-    what.add_argument("-c", "--create", action="store_true", help="make the file; it must not be there yet")
+    what.add_argument("-c", "--create", action="store_true", help="make the file; it must not exist")
     what.add_argument("-D", "--delete", action="store_true", help="delete the user")
     what.add_argument("-l", "--list", action="store_true", help="print the user names")
     batch = "take the password from the command line, where others may see it"
@@ -119,7 +119,7 @@ def _password(args: argparse.Namespace) -> bytes:
 
 
 def _write(path: Path, lines: list[bytes]) -> None:
-    """Replace the file in one go; a new one is its owner's alone, an old one keeps owner and mode."""
+    """Replace the file in one step; only its owner may read a new one, an old one keeps owner and mode."""
     target = path.resolve()
     old = target.stat() if target.exists() else None
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)

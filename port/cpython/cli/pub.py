@@ -18,7 +18,7 @@ from port.cpython.cli.mqtt_client import (
 if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessageInfo
 
-_AHEAD = 100  # messages that wait for their acknowledgement or the socket
+_AHEAD = 100  # most messages that wait for the socket or their acknowledgement
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
     add("-n", "--null-message", action="store_true", help="an empty payload; with -r it removes a retained message")
     add("-q", "--qos", type=qos, default=0, metavar="QOS", help="QoS (default 0)")
     add("-r", "--retain", action="store_true", help="retain it")
-    add("--repeat", type=int, default=1, metavar="N", help="publish it so many times (default 1)")
-    add("--repeat-delay", type=float, default=0, metavar="SECONDS", help="pause between two of them (default 0)")
+    add("--repeat", type=int, default=1, metavar="N", help="publish it N times (default 1)")
+    add("--repeat-delay", type=float, default=0, metavar="SECONDS", help="pause between two messages (default 0)")
     add("--quiet", action="store_true", help="print no errors")
     add_options(found)
     return found
@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
 
 def _publish(args: argparse.Namespace) -> int:
     payloads = _payloads(args)
-    first = next(payloads, None)  # a file that cannot be read is told before there is a connection
+    first = next(payloads, None)  # an unreadable file is an error before the connection
     link = Link(args)
     refused: dict[int, str] = {}
 
@@ -97,7 +97,7 @@ def _publish(args: argparse.Namespace) -> int:
         while waiting:
             _wait(link, waiting.popleft())
     finally:
-        link.done.set()  # a connection that ends from now on was meant to end
+        link.done.set()  # from now on an end of the connection is no error
         link.close()
     if link.error:
         raise ClientError(link.error)
@@ -117,7 +117,7 @@ def _wait(link: Link, info: MQTTMessageInfo) -> None:
 
 
 def _payloads(args: argparse.Namespace) -> Iterator[bytes]:
-    """What is to be published, one after the other. Raises ClientError."""
+    """The payloads to publish, one after the other. Raises ClientError."""
     if args.stdin_line:
         for line in sys.stdin.buffer:
             yield line.removesuffix(b"\n").removesuffix(b"\r")

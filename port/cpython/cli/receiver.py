@@ -1,9 +1,9 @@
-"""paho's client, with acknowledgements that the program gives, for QoS 2 too, and a thread that does not die unheard.
+"""paho's client with acknowledgements by the program, at QoS 2 too, and with reports of a crash of its thread.
 
-paho sends PUBREC as soon as a PUBLISH of QoS 2 comes, and hands the message over with PUBREL: where the program ends in between,
-nobody has the message any more. Here the message is handed over first, and PUBREC is sent when the program calls `ack`, as the
-standard allows [MQTT-4.3.3-8], [MQTT-4.3.3-10]. There is nothing in paho to ask for that, so methods of its own are replaced:
-tests/host/program/test_pub_sub.py says whether they are still what they were.
+paho answers a QoS 2 PUBLISH with PUBREC at once, and delivers the message at PUBREL: the message is lost if the program ends in
+between. This client delivers first, and sends PUBREC when the program calls `ack`, as the standard allows [MQTT-4.3.3-8]
+[MQTT-4.3.3-10]. paho has no option for that, so some of its methods are replaced; tests/host/program/test_pub_sub.py checks that paho's
+own have not changed.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from paho.mqtt.enums import MQTTErrorCode
 
 
 class Receiver(Client):
-    """A client that acknowledges no message unless `ack` is called.
+    """A client that acknowledges a message when `ack` is called.
 
-    on_crash  called with the exception that has ended the library's thread, in this thread
+    on_crash  called in the library's thread with the exception that ends it
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        """As paho's."""
+        """Arguments as paho's."""
         super().__init__(*arguments, **options)
         self.manual_ack_set(True)
         self.on_crash: Callable[[Exception], None] = lambda error: None
         self._taken: set[int] = set()  # packet identifiers of QoS 2 between `ack` and PUBREL
-        self._held = 0  # packet identifier that paho wants to send PUBREC for
+        self._held = 0  # packet identifier of the PUBREC that paho is about to send
 
     def ack(self, mid: int, qos: int) -> MQTTErrorCode:
-        """The message is dealt with: the broker need not keep it."""
+        """Acknowledge a message: the broker need not keep it."""
         if qos != 2:
             return super().ack(mid, qos)
         self._taken.add(mid)
         return super()._send_pubrec(mid)
 
     def forget(self) -> None:
-        """The session is a new one: none of its packet identifiers is known."""
+        """Forget all packet identifiers, as the session is new."""
         self._taken.clear()
 
     def _thread_main(self) -> None:
@@ -52,13 +52,13 @@ class Receiver(Client):
         if self._held:
             with self._in_message_mutex:
                 message = self._in_messages.pop(self._held)
-            if message.mid in self._taken:  # PUBREC was lost with a connection
+            if message.mid in self._taken:  # PUBREC was lost with the connection
                 return super()._send_pubrec(message.mid)
             self._handle_on_message(message)
         return found
 
     def _handle_pubrel(self) -> MQTTErrorCode:
-        # paho answers by itself then, also what a program before this one has taken.
+        # paho answers by itself, also for messages that an earlier program has acknowledged.
         self.manual_ack_set(False)
         try:
             return super()._handle_pubrel()

@@ -1,6 +1,6 @@
 """`python3 -m port.cpython store`: check, export, import, back up and compact the broker's store, end a session in it.
 
-`check`, `export` and `backup` work on a copy of a file (in $TMPDIR; of a backup where it goes), so that it stays as it is.
+`check`, `export` and `backup` read a copy of a file, in $TMPDIR or at the place of the backup, and leave the file as it is.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from port.cpython.stores.sqlite import SQLiteStore
 from port.cpython.stores.writer import WriterStore
 
 _HEAD = {"ucomqtt": "store", "version": 1}
-_SHOWN = 20  # mistakes that are told one by one
+_SHOWN = 20  # most errors printed one by one
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,17 +50,17 @@ def parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         where = command.add_mutually_exclusive_group(required=True)
-        where.add_argument("--config", metavar="FILE", help="the broker's configuration, whose [store] it is")
+        where.add_argument("--config", metavar="FILE", help="the broker's configuration, with [store]")
         where.add_argument("--file", metavar="DB", help="a file of type sqlite")
         if name == "end-session":
-            command.add_argument("client_id", metavar="CLIENT_ID", help="whose")
+            command.add_argument("client_id", metavar="CLIENT_ID", help="client id of the session")
         if name == "backup":
-            command.add_argument("output", metavar="FILE", help="the copy, which must not be there yet")
+            command.add_argument("output", metavar="FILE", help="the copy, which must not exist")
         if name == "export":
-            command.add_argument("output", nargs="?", help="a file, which must not be there yet (default: standard output)")
+            command.add_argument("output", nargs="?", help="a file, which must not exist (default: standard output)")
         if name == "import":
-            command.add_argument("input", nargs="?", help="what was exported (default: standard input)")
-            command.add_argument("--replace", action="store_true", help="remove first what is in the store")
+            command.add_argument("input", nargs="?", help="an export (default: standard input)")
+            command.add_argument("--replace", action="store_true", help="empty the store first")
     return found
 
 
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _store(args: argparse.Namespace) -> WriterStore:
-    """The store the command is about, not opened."""
+    """The command's store, not opened."""
     if args.file:
         table = {"type": "sqlite", "file": args.file}
     else:
@@ -95,7 +95,7 @@ def _store(args: argparse.Namespace) -> WriterStore:
 
 @contextmanager
 def _opened(store: WriterStore, copy: bool = False) -> Iterator[Iterator[tuple[bytes, bytes]]]:
-    """Open a store, or a copy of a file, and close it; its records."""
+    """Open a store, or a copy of its file, for its records, and close it."""
     with ExitStack() as stack:
         if copy and isinstance(store, SQLiteStore):
             store.open_copy(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ucomqtt-"))) / "copy.db")
@@ -139,20 +139,20 @@ def _export(store: WriterStore, args: argparse.Namespace) -> int:
                 kinds = _write(records, file)
                 file.flush()
                 os.fsync(file.fileno())
-    print("exported " + _counted(kinds), file=sys.stderr)  # standard output may be what was exported
+    print("exported " + _counted(kinds), file=sys.stderr)  # standard output may have the export
     return 0
 
 
 def _counted(kinds: Counter[str]) -> str:
-    """How many records, and of them what a user asks about."""
+    """The number of records, with those of the kinds that users ask about."""
     named = (("session", "sessions"), ("retained", "retained messages"), ("entry", "queued messages"))
     return "%d records: %s" % (kinds.total(), ", ".join("%s %d" % (text, kinds[kind]) for kind, text in named))
 
 
 def _write(records: Iterator[tuple[bytes, bytes]], file: IO[str]) -> Counter[str]:
-    """A line that says what it is, one for each record, and one with their number: whether it is whole can be seen.
+    """Write an export: a heading, a line for each record, and a last line with their number, which shows that it is whole.
 
-    How many there are of each kind.
+    Returns the number of each kind.
     """
     kinds: Counter[str] = Counter()
     file.write(json.dumps(_HEAD) + "\n")
@@ -188,7 +188,7 @@ def _import(store: WriterStore, args: argparse.Namespace) -> int:
 
 
 def _read(file: IO[bytes], name: str) -> tuple[dict[bytes, bytes], Counter[str]]:
-    """The records of an export, and how many there are of each kind. Raises ValueError unless it is whole and all records can be understood."""
+    """The records of an export, and the number of each kind. Raises ValueError unless it is whole and every record is valid."""
     found: dict[bytes, bytes] = {}
     kinds: Counter[str] = Counter()
     ended = False
@@ -250,10 +250,10 @@ def _end_session(store: WriterStore, args: argparse.Namespace) -> int:
     client_id = args.client_id.encode()
     removed: list[bytes] = []
     numbers: set[bytes] = set()
-    messages: set[bytes] = set()  # that session's
+    messages: set[bytes] = set()  # of that session
     others: set[bytes] = set()
     with _opened(store) as found:
-        for key, value in found:  # in the order of their keys: a session comes before what belongs to it
+        for key, value in found:  # in the order of keys a session comes before its other records
             kind = key[:1]
             if kind == SESSION:
                 if describe(key, value)["client_id"] != args.client_id:

@@ -18,7 +18,7 @@ from port.cpython.cli.mqtt_client import (
 if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessage
 
-TIMED_OUT = 27  # mosquitto_sub's
+TIMED_OUT = 27  # as mosquitto_sub
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,12 +32,12 @@ def parser() -> argparse.ArgumentParser:
     )
     add = found.add_argument
     add("-t", "--topic", action="append", default=[], metavar="FILTER", help="topic filter; may be given several times")
-    add("-T", "--filter-out", action="append", default=[], metavar="FILTER", help="do not print what matches this one")
-    add("-U", "--unsubscribe", action="append", default=[], metavar="FILTER", help="unsubscribe from this one, see -c")
+    add("-T", "--filter-out", action="append", default=[], metavar="FILTER", help="do not print messages that match this filter")
+    add("-U", "--unsubscribe", action="append", default=[], metavar="FILTER", help="unsubscribe from this filter, see -c")
     add("-q", "--qos", type=qos, default=0, metavar="QOS", help="QoS of the subscriptions (default 0)")
-    add("-C", dest="count", type=int, metavar="N", help="end after so many messages")
+    add("-C", dest="count", type=int, metavar="N", help="end after N messages")
     add("-W", dest="wait", type=float, metavar="SECONDS", help="end after this time")
-    add("-E", dest="exit", action="store_true", help="end when the subscriptions are made")
+    add("-E", dest="exit", action="store_true", help="end after the SUBACK")
     add("-v", "--verbose", action="store_true", help="print the topic before the payload")
     text = (
         "print this: %%t topic, %%p payload, %%q QoS, %%r retained, %%l length, %%j JSON, %%x hexadecimal, %%I time, "
@@ -45,9 +45,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add("-F", dest="format", metavar="FORMAT", help=text)
     add("-N", dest="no_newline", action="store_true", help="no newline after a message")
-    add("-R", dest="no_retained", action="store_true", help="do not print what was retained before")
-    add("--retained-only", action="store_true", help="print what was retained before, and end when that is over")
-    add("--remove-retained", action="store_true", help="remove the retained messages that come")
+    add("-R", dest="no_retained", action="store_true", help="do not print retained messages")
+    add("--retained-only", action="store_true", help="print retained messages only, and end after them")
+    add("--remove-retained", action="store_true", help="remove the retained messages that arrive")
     add_options(found)
     return found
 
@@ -75,12 +75,12 @@ def main(arguments: list[str]) -> int:
 
 
 class _Subscriber(Link):
-    """Subscribes whenever there is a connection; what has come is printed by the library's thread."""
+    """Subscribes on each connection; the library's thread prints the messages."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__(args)
         self._left = args.count
-        self.unwritten: OSError | None = None  # why a message could not be printed
+        self.unwritten: OSError | None = None  # the error that kept a message from being printed
         self.client.on_subscribe = self._granted
         self.client.on_message = self._received
 
@@ -103,7 +103,7 @@ class _Subscriber(Link):
             self.end("-t: %s" % e)
 
     def lost(self, reason: str) -> None:
-        """Say so; the library connects again."""
+        """Report it; the library connects again."""
         fail("sub: %s: the connection was lost: %s; trying again" % (self.place, reason))
 
     def _granted(self, client: Any, userdata: Any, mid: int, codes: Any, properties: Any) -> None:
@@ -119,7 +119,7 @@ class _Subscriber(Link):
             self.end()
 
     def _received(self, client: Any, userdata: Any, message: MQTTMessage) -> None:
-        """Print it. It is acknowledged when it is printed, or left out as the options say: until then its session keeps it."""
+        """Print a message, or leave it out as the options say, then acknowledge it; until then its session keeps it."""
         args = self.args
         if self.done.is_set():
             return
@@ -150,11 +150,11 @@ class _Subscriber(Link):
 
 
 class _Stopped(Exception):
-    """A signal asks for the end."""
+    """A signal that ends the command has come."""
 
 
 def _stop(number: int, frame: Any) -> None:
-    # Nothing that takes a lock is done in a handler: the thread it interrupts may have it.
+    # A handler takes no lock, as the thread that it interrupts may hold it.
     raise _Stopped
 
 
@@ -174,7 +174,7 @@ def _subscribe(args: argparse.Namespace) -> int:
         link.done.set()
         link.close()
     if isinstance(link.unwritten, BrokenPipeError):
-        raise link.unwritten  # nobody reads any more, see commands.guarded
+        raise link.unwritten  # the pipe is closed, see cli.guarded
     if link.error:
         raise ClientError(link.error)
     return 0 if ended or args.retained_only else TIMED_OUT

@@ -1,1 +1,1 @@
-"""Configuration files, and mosquitto's."""
+"""Configuration files, ours and mosquitto's."""

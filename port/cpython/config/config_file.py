@@ -1,9 +1,9 @@
-"""Where a server's configuration comes from: a TOML file, the environment, the command line.
+"""The sources of a server's configuration: a TOML file, the environment, the command line.
 
-Each overrides the one before. The file's keys are those of port.core.config.config and, for the program
-itself, `log_level`, `loop`, and `include_dir`: a folder with more files of the configuration, see
-port.cpython.config.config_sources. An environment variable is UCOMQTT_ and an option in capitals. Paths of
-files are relative to the folder of the configuration file; `store` as an option is a file for its [store].
+Each source overrides the one before. The file's keys are those of port.core.config.config and, for the
+program itself, `log_level`, `log_format`, `loop`, and `include_dir`: a folder with further files, see
+port.cpython.config.config_sources. The name of an environment variable is UCOMQTT_ and an option in
+capitals. Paths are relative to the folder of their configuration file; the option `store` is the file of [store].
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from port.cpython.config import mistakes, mosquitto_acl, preflight
 from port.cpython.config.config_sources import ConfigError, Source, merged, read
 from port.cpython.stores.writer import WriterStore
 
-PROGRAM = ("log_level", "log_format", "loop", "include_dir")  # keys at the top level that are no option of the broker
+PROGRAM = ("log_level", "log_format", "loop", "include_dir")  # keys at the top level besides the broker's options
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 LOOPS = ("auto", "asyncio", "uvloop")
 _LISTS = ("listener", "auth", "acl", "client_limits")
 _PREFIX = "UCOMQTT_"
-_LONGEST = 400  # characters of an error
-_SHORT = {"-p": "--port", "-c": "--config"}  # as mosquitto has them
+_LONGEST = 400  # most characters of an error
+_SHORT = {"-p": "--port", "-c": "--config"}  # mosquitto's flags
 
 
 @dataclass
 class Gathered:
     """A configuration, not checked.
 
-    values  what is in effect
-    files   those it was read from
-    given   what environment and command line say in their place
-    names   the environment variables that say so, by key
+    values  the effective values
+    files   its files
+    given   the values of environment and command line
+    names   the environment variables of these, by key
     """
 
     values: dict[str, Any]
@@ -56,7 +56,7 @@ class Gathered:
     names: dict[str, str] = field(default_factory=dict)
 
     def origin(self, key: str, number: int = 0) -> str:
-        """The file that says what a key is, or which has this table of a list; empty where there is one file at most."""
+        """The file that sets a key, or has this table of a list; empty with fewer than two files."""
         if len(self.files) > 1 and key not in self.given:
             for source in self.files:
                 value = source.values.get(key)
@@ -67,12 +67,12 @@ class Gathered:
         return ""
 
     def error(self, text: str, blamed: str = "") -> ConfigError:
-        """The error with this text, and before it where in the files the mistake stands; `blamed`: the file, if it is known."""
+        """The error with this text after its file and line; `blamed`: the file, if known."""
         where = mistakes.place(self.files, self.values, self.given, self.names, text) or blamed
         return ConfigError("%s: %s" % (where, text) if where else text)
 
     def notes(self) -> list[str]:
-        """What is right, but perhaps not meant."""
+        """Notes about values that are valid but probably not meant."""
         found = []
         if self.values.get("listener") and ("host" in self.values or "port" in self.values):
             text = "host and port at the top level open a listener of their own, `default`, beside those of [[listener]]"
@@ -82,9 +82,9 @@ class Gathered:
 
 @dataclass
 class Program:
-    """What is to be run.
+    """A checked configuration with all that a server needs of it.
 
-    gathered        the effective configuration, before it was checked
+    gathered        the effective configuration before the check
     config          the same, checked
     authenticators  those of its [[auth]]
     store           that of its [store], not opened, or None
@@ -97,7 +97,7 @@ class Program:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The effective configuration, before it was checked."""
+        """The effective configuration before the check."""
         return self.gathered.values
 
     @property
@@ -117,8 +117,8 @@ class Program:
 
 
 def descriptions(documented: object) -> dict[str, str]:
-    """What each key means, from the docstring of what takes them, such as Options or ListenerConfig."""
-    # CPython 3.13 and newer have taken the indentation away already.
+    """The meaning of each key, from the docstring of its class, such as Options or ListenerConfig."""
+    # CPython 3.13 and newer remove the indentation themselves.
     text = inspect.cleandoc(documented.__doc__ or "")
     return dict(re.findall(r"^(\w+): (.*)$", text, re.MULTILINE))
 
@@ -156,17 +156,17 @@ def hint(row: tuple[Any, ...]) -> str:
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Leaves the description's lines as they are."""
+    """Keeps the lines of the description."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in two lines, and what could have been meant."""
+    """Reports an error in two lines, with a near name."""
 
     def error(self, message: str) -> NoReturn:
-        """Ends the program with status 2."""
+        """End the program with status 2."""
         what, mark, names = message.partition("unrecognized arguments: ")
         wrong = next((name.partition("=")[0] for name in names.split() if name.startswith("-")), "")
         key = wrong.lstrip("-").replace("-", "_")
@@ -187,13 +187,13 @@ def parser() -> argparse.ArgumentParser:
         prog=command(),
         usage="%s [options]\n       %s COMMAND ..." % (command(), command()),
         description="ucomqtt %s, an MQTT 3.1, 3.1.1 and 5.0 broker. Without a command it runs.\n\n%s" % (__version__, listing()),
-        epilog="All that a configuration file can hold, listeners and authentication too: --print-config.",
+        epilog="--print-config prints every key of a configuration file, listeners and authentication too.",
         formatter_class=_Formatter,
     )
-    found.add_argument("--host", help="address to listen on (default 127.0.0.1; 0.0.0.0 for all of IPv4, :: for those of IPv6, too)")
+    found.add_argument("--host", help="address to listen on (default 127.0.0.1; 0.0.0.0 for all of IPv4, :: for all of IPv4 and IPv6)")
     found.add_argument("--port", help="port to listen on (default 1883; 0: any free one)")
     found.add_argument("--config", metavar="FILE", help="read this TOML file; SIGHUP reads it again")
-    text = "keep sessions and messages in this file, so that nothing is lost at a restart; more in [store] of the configuration"
+    text = "keep sessions and messages over restarts in this file; more in [store] of the configuration"
     found.add_argument("--store", metavar="FILE", help=text)
     found.add_argument("--check-config", action="store_true", help="say whether the configuration is right, and end")
     found.add_argument("--print-config", action="store_true", help="print the effective configuration, with explanations, and end")
@@ -201,7 +201,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--loop", help=text % ", ".join(LOOPS))
     found.add_argument("--log-level", metavar="LEVEL", help="%s (default warning)" % ", ".join(LEVELS))
     found.add_argument("--log-format", metavar="FORMAT", help="%s (default text; json: one object a line)" % ", ".join(FORMATS))
-    found.add_argument("-v", "--verbose", action="count", default=0, help="log clients as they come and go, and what they are refused; twice: all there is")
+    found.add_argument("-v", "--verbose", action="count", default=0, help="log connections and refusals of clients; twice: debug lines, too")
     found.add_argument("--version", action="version", version="ucomqtt " + __version__)
     group = found.add_argument_group("broker options")
     texts = descriptions(Options)
@@ -228,12 +228,12 @@ def _value(name: str, text: str) -> Any:
 
 
 def _defaults() -> dict[str, Any]:
-    """What can be given as text: name -> default."""
+    """The keys that can be given as text: name -> default."""
     return {"host": "", "port": 0, "log_level": "", "log_format": "", "loop": "", "store": "", **{row[0]: row[2] for row in TABLE}}
 
 
 def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the environment says, and the names of the variables, both by key."""
+    """The values of the environment, and the names of its variables, both by key."""
     known = _defaults()
     found = {}
     names = {}
@@ -252,13 +252,13 @@ def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[
 
 
 def _store(table: Any, file: str) -> dict[str, Any]:
-    """The table [store] with this file in place of its own."""
+    """The table [store] with another file."""
     kept = table if isinstance(table, dict) and table.get("type") == "sqlite" else {}
     return {**kept, "type": "sqlite", "file": os.path.abspath(file)}
 
 
 def gather(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Gathered:
-    """The effective configuration, not checked yet. Raises ConfigError."""
+    """The effective configuration before the check. Raises ConfigError."""
     path = args.config or environ.get(_PREFIX + "CONFIG")
     try:
         files = read(path) if path else []
@@ -282,9 +282,9 @@ def gather(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) ->
 
 
 def check(gathered: Gathered, running: list[Authenticator] | None = None) -> Program:
-    """Check a configuration and read the files it names, certificates apart. Raises ConfigError.
+    """Check a configuration and read its files, except certificates. Raises ConfigError.
 
-    `running`: the authenticators of the configuration that holds now; those that can go on are used again.
+    `running`: the authenticators in use; those with unchanged settings are used again.
     """
     try:
         return Program(gathered, *_checked(gathered.values, running or []))
@@ -294,7 +294,7 @@ def check(gathered: Gathered, running: list[Authenticator] | None = None) -> Pro
 
 
 def _blamed(gathered: Gathered, text: str, running: list[Authenticator]) -> str:
-    """The file with a mistake: with it, after those before it, the text is this one. Empty where it is in no file."""
+    """The file with a mistake: the first whose values give this error, together with the files before it. Empty without one."""
     for count in range(len(gathered.files) + 1):
         try:
             _checked({**merged(gathered.files[:count]), **gathered.given}, running)

@@ -1,7 +1,7 @@
-"""The files of a configuration: the one that is named, and those of its `include_dir`, each a part of the whole.
+"""The files of a configuration: the main file and those of its `include_dir`, each a part of the whole.
 
-All `*.toml` of that folder are read, in the order of their names. A list of tables is appended to; any other key may be set
-once. Paths of files are relative to the folder of the file they stand in.
+All `*.toml` of that folder are read, in the order of their names. Lists of tables are joined; any other key may be set once.
+Paths are relative to the folder of the file that has them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from port.cpython.config import toml_lines
 from port.cpython.config.toml_lines import Path
 
-# Keys that name a file, wherever they stand.
+# Keys that name a file, in any table.
 _FILES = (
     "file", "acl_file", "certificate", "key", "key_password_file", "chain", "client_ca", "crl", "psk_file", "ca_file", "key_file",
     "secret_file", "password_file", "token_file",
@@ -24,24 +24,24 @@ _FILES = (
 
 
 class ConfigError(Exception):
-    """The configuration is wrong; the text says where and what."""
+    """The configuration is wrong; the text says where and why."""
 
 
 @dataclass
 class Source:
-    """A file and what it says."""
+    """A file and its values."""
 
     name: str
     values: dict[str, Any]
     text: str = ""
 
     def lines(self) -> dict[Path, int]:
-        """In which line each key and table stands."""
+        """The line of each key and table."""
         return toml_lines.lines(self.text)
 
 
 def read(path: str) -> list[Source]:
-    """The configuration file and those it includes. Raises ConfigError."""
+    """The configuration file and the files that it includes. Raises ConfigError."""
     found = [_read(path)]
     folder = found[0].values.pop("include_dir", None)
     if folder is None:
@@ -64,7 +64,7 @@ def read(path: str) -> list[Source]:
 
 
 def merged(sources: Iterable[Source]) -> dict[str, Any]:
-    """What they say together. Raises ConfigError for a key that is set twice, naming both files."""
+    """The values of all files together. Raises ConfigError naming both files for a key that is set twice."""
     values: dict[str, Any] = {}
     first: dict[str, str] = {}
     for source in sources:
@@ -98,7 +98,7 @@ def _read(path: str) -> Source:
 
 
 def _resolved(key: str, value: Any, folder: pathlib.Path) -> Any:
-    """A value with paths made absolute; users may be called anything."""
+    """A value with absolute paths; the names of users are left as they are."""
     if key in _FILES and isinstance(value, str):
         return str(folder / value)
     if isinstance(value, dict) and key != "users":

@@ -1,4 +1,4 @@
-"""Text that others have written, made fit for a terminal, a comment, or TOML."""
+"""Text from outside, escaped for a terminal, a comment, or TOML."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 
 
 def printable(text: str) -> str:
-    """The text with all that is not printable (control characters, line ends, halves of surrogate pairs) as Python writes it."""
+    """The text with unprintable characters (control characters, line ends, halves of surrogate pairs) in Python's escapes."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def toml_string(text: str) -> str:
-    """A TOML string; what is not printable is escaped. JSON's strings are TOML's, but for DEL, which JSON lets stand as it is.
+    """A TOML string with unprintable characters escaped. It is JSON's string, except for DEL, which JSON does not escape.
 
-    TOML has no halves of surrogate pairs: they are left as they are, and cannot be encoded then.
+    TOML has no halves of surrogate pairs: they stay in the text, which cannot be encoded then.
     """
     return "".join(map(_toml_char, json.dumps(text, ensure_ascii=False)))
 

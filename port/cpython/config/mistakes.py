@@ -1,5 +1,5 @@
-"""Where in the files of a configuration a mistake stands, by what the error says: its texts begin with the table they are about,
-as in "listener lan: port must be ...", and name the key. What an error says stays as it is; file and line come before it.
+"""File and line of a mistake in a configuration, found from the text of the error, which begins with the table, as in
+"listener lan: port must be ...", and names the key. The text stays as it is; file and line come before it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _CANNOT_READ = re.compile(r"cannot read (.*): [^:]*")
 
 
 def place(files: list[Source], values: dict[str, Any], given: dict[str, Any], names: dict[str, str], text: str) -> str:
-    """"FILE:LINE" of the mistake that `text` tells of; only the file where the line is not known; empty where it is in none.
+    """"FILE:LINE" of the mistake of an error's text; the file alone without a known line; empty without a file.
 
-    `values`: the whole configuration, of which `given` is in no file; `names`: the environment variables that say some of
-    that, each of which is the place of its mistakes.
+    `values`: the whole configuration; `given`: the part of environment and command line; `names`: the environment variables,
+    each of which is the place of its own mistakes.
     """
     path = _path(values, text)
     if not path or path[0] in given:
@@ -39,9 +39,9 @@ def place(files: list[Source], values: dict[str, Any], given: dict[str, Any], na
 
 
 def _line(source: Source, path: Path) -> int:
-    """The line of a path, or of the table it is in; 0 when it is not known."""
+    """The line of a path, or of its table; 0 when unknown."""
     known = source.lines()
-    if (*path, 0) in known:  # a list of tables, which has no line of its own
+    if (*path, 0) in known:  # a list of tables, which has no line
         path = (*path, 0)
     while path and path not in known:
         path = path[:-1]
@@ -49,7 +49,7 @@ def _line(source: Source, path: Path) -> int:
 
 
 def _path(values: dict[str, Any], text: str) -> Path:
-    """What the text is about: empty when it is nothing in there."""
+    """The path that the text is about; empty without one."""
     match = _CANNOT_READ.fullmatch(text)
     if match is not None:
         return next(_paths_to(values, match[1], ()), ())
@@ -70,7 +70,7 @@ def _path(values: dict[str, Any], text: str) -> Path:
 
 
 def _tables(values: dict[str, Any]) -> Iterator[tuple[Path, str]]:
-    """(path, how texts about it begin) of the tables, those of one kind in their order."""
+    """(path, beginning of its errors) of each table, in order."""
     ids: list[Any] = []
     if "host" in values or "port" in values:
         yield (), "listener default"
@@ -97,7 +97,7 @@ def _list(values: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def _paths_to(value: Any, wanted: str, path: Path) -> Iterator[Path]:
-    """The places at which this text stands."""
+    """The paths of this text."""
     if value == wanted:
         yield path
     elif isinstance(value, (dict, list)):

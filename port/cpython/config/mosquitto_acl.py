@@ -1,12 +1,11 @@
-"""mosquitto's ACL file, read as it is into our rules.
+"""mosquitto's ACL file, converted to our rules.
 
-In its order of precedence: what is denied to a user, what the user is allowed, then the patterns
-that deny, then those that allow. `topic` lines before the first `user` are for clients without a
-user name, `pattern` lines for everybody. mosquitto grants every subscription and asks again at
-delivery, and so do the rules made here.
+They stand in mosquitto's order of precedence: denials of a user, its permissions, patterns that deny, patterns that allow.
+`topic` lines before the first `user` are for clients without a user name, `pattern` lines for every client. mosquitto grants
+every subscription and checks at delivery; the rules made here do the same.
 
-Names with wildcards are treated more finely: where a user name or client id has `+` or `#` in it,
-mosquitto passes over all patterns, we over those in which it would stand; `/` counts as they do.
+One difference: for a client whose user name or client id contains `+`, `#` or `/`, mosquitto skips all patterns, our rules only
+those with that name in them.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ def rules(path: str) -> list[Rule]:
 
 
 def tables(path: str) -> list[dict[str, Any]]:
-    """The same as [[acl]] of a configuration has them."""
+    """The same rules as tables of [[acl]]."""
     with open(path, "rb") as file:
         lines = file.read().split(b"\n")
-    groups: tuple[list[dict[str, Any]], ...] = ([], [], [], [])  # denied to users, allowed, patterns that deny, that allow
+    groups: tuple[list[dict[str, Any]], ...] = ([], [], [], [])  # denials of users, permissions, patterns that deny, that allow
     prefixes = {"#": None, "$SYS/#": None}  # the filters that cover all others
     user = ""
     for number, line in enumerate(lines, 1):
@@ -41,7 +40,7 @@ def tables(path: str) -> list[dict[str, Any]]:
                 user = _user(rest)
             elif keyword in ("topic", "pattern"):
                 values = _values(rest, keyword == "pattern", user)
-                rule(values)  # which says what is wrong with it
+                rule(values)  # raises ValueError for a wrong one
                 groups[2 * (keyword == "pattern") + values["allow"]].append(values)
                 if values["topic"].startswith("$"):
                     prefixes[values["topic"].partition("/")[0] + "/#"] = None
@@ -58,7 +57,7 @@ def tables(path: str) -> list[dict[str, Any]]:
 def _user(name: str) -> str:
     if not name:
         raise ValueError("the user name is missing")
-    if name.endswith("*"):  # which would stand for more than one in a rule of ours
+    if name.endswith("*"):  # in our rules it would name several users
         raise ValueError("a user name that ends in * is not supported: %r" % name)
     return name
 

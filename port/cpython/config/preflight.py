@@ -1,7 +1,7 @@
-"""What would keep a right configuration from starting: addresses that cannot be listened on, folders that are not there.
+"""Checks that a valid configuration can start: addresses, certificates, folders.
 
-`check_listeners` asks nobody but the configuration; `check` looks at this machine, and leaves everything as it is: it opens no
-listener and no store. A port that somebody uses is no mistake: that may be the broker itself, which runs already.
+`check_listeners` looks at the configuration alone. `check` looks at this machine and changes nothing: it opens no listener and no
+store. A port in use is not an error, as the running broker itself may use it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from port.core.config.store_config import StoreConfig
 
 _EVERYWHERE = ("0.0.0.0", "::")  # nosec B104
 _NUMBERS = re.compile(r"[0-9.]+")
-_SOCKET_NAME = 107  # bytes of a Unix socket's file, see unix(7)
+_SOCKET_NAME = 107  # most bytes of a Unix socket's path, see unix(7)
 _SQLITE = b"SQLite format 3\0"
 
 
 class CannotStart(Exception):
-    """`args` are what stands in the way, one text each."""
+    """The configuration cannot start; `args` are the reasons, one text each."""
 
 
 def check_listeners(listeners: Sequence[ListenerConfig]) -> None:
-    """Raise ValueError for two listeners in one place, and for a host that looks like an address and is none."""
+    """Raise ValueError for two listeners in one place, and for a host that looks like an address but is not valid."""
     for number, listener in enumerate(listeners):
         if listener.type != "unix" and (_NUMBERS.fullmatch(listener.host) or ":" in listener.host):
             try:
@@ -43,7 +43,7 @@ def check_listeners(listeners: Sequence[ListenerConfig]) -> None:
 
 
 def _meet(one: ListenerConfig, other: ListenerConfig) -> bool:
-    """Whether they would listen in the same place."""
+    """True when both would listen in the same place."""
     if "unix" in (one.type, other.type):
         return one.type == other.type and one.file == other.file
     if one.port != other.port or not one.port:
@@ -53,7 +53,7 @@ def _meet(one: ListenerConfig, other: ListenerConfig) -> bool:
 
 
 def check(config: Config) -> None:
-    """Raise CannotStart for what a start would find on this machine."""
+    """Raise CannotStart with the errors that a start would meet on this machine."""
     found = [text for listener in config.listeners for text in _of_listener(listener)]
     if config.store is not None:
         found += _of_store(config.store)
@@ -86,7 +86,7 @@ def _of_socket(path: str) -> Iterator[str]:
 
 
 def _of_folder(path: str) -> Iterator[str]:
-    """Whether a file can be made there."""
+    """The reasons why no file can be made there."""
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
         yield "there is no folder %s" % folder

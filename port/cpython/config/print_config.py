@@ -1,4 +1,4 @@
-"""The effective configuration as TOML, each key with what it means; secrets are left out."""
+"""The effective configuration as TOML, each key with its meaning; secrets are left out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from port.cpython.config.config_file import FORMATS, LEVELS, LOOPS, Gathered, Pr
 from port.cpython.config.escape import printable, toml_string
 
 _SECRET = re.compile(r"pass|secret|token|credential", re.IGNORECASE)
-_OPEN = re.compile(r"_file$|^token_in$")  # what only says where a secret is
+_OPEN = re.compile(r"_file$|^token_in$")  # the place of a secret, not secret itself
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]*)(:[0-9]{0,5})?", re.ASCII)
 _FIRST = re.compile(r"[A-Za-z_]\w*=", re.ASCII)  # name of the first value in a query
 _HIDDEN = "***"
@@ -38,7 +38,7 @@ PROGRAM_KEYS = (
 
 
 def toml(program: Program) -> str:
-    """The whole configuration; what is not set stands there with its default, as a comment."""
+    """The whole configuration; unset keys stand as comments with their defaults."""
     lines = ["# The configuration in effect. What is commented out has its default."]
     gathered = program.gathered
     values = program.values
@@ -55,7 +55,7 @@ def toml(program: Program) -> str:
     lines += _line("acl_file", "rules from a mosquitto ACL file, after those of [[acl]]", gathered, "")
     keys = descriptions(ListenerConfig)
     tables: list[dict[str, Any]] = values.get("listener", [])
-    # The one that host and port describe stands before those of the list.
+    # The listener of host and port comes before those of the list.
     others = len(program.config.listeners) - len(tables)
     tables = [{}] * others + tables
     for number, (listener, given) in enumerate(zip(program.config.listeners, tables, strict=True)):
@@ -92,7 +92,7 @@ def toml(program: Program) -> str:
 
 
 def _of_others(store: StoreConfig) -> list[str]:
-    """The settings of a store of another package: what its class does not call a setting without a secret is hidden."""
+    """The settings of another package's store; only those that its class declares as not secret are shown."""
     if store.type not in stores.installed():
         return []
     known = {setting.name: setting for setting in third_party.settings(third_party.STORES, store.type)}
@@ -105,7 +105,7 @@ def _of_others(store: StoreConfig) -> list[str]:
 
 
 def _from(name: str) -> list[str]:
-    """What tells the file, where there are several."""
+    """Comment lines with the file, when there are several."""
     return ["# from " + printable(name)] if name else []
 
 
@@ -129,13 +129,13 @@ def _tables(name: str, tables: list[dict[str, Any]], origins: list[str]) -> list
 
 
 def _literal(key: str, value: Any) -> str:
-    """A TOML value. JSON's strings and numbers are TOML's."""
+    """A TOML value. TOML has JSON's strings and numbers."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (list, tuple)):
         return "[%s]" % ", ".join(_literal(key, item) for item in value)
     if isinstance(value, dict):
-        hidden = "password" if key == "users" else ""  # what passwords can be guessed from
+        hidden = "password" if key == "users" else ""  # hashes, which help to guess passwords
         return "{ %s }" % ", ".join("%s = %s" % (toml_string(k), _literal(hidden or k, item)) for k, item in value.items())
     if _SECRET.search(key) and not _OPEN.search(key):
         value = _HIDDEN
@@ -145,9 +145,9 @@ def _literal(key: str, value: Any) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Text that may be a URL, without what may be secret in one: user and password, and the values of its query.
+    """A text that may be a URL, without its possible secrets: user, password, and the values of its query.
 
-    Where it is not certain which part is which, as with a password that holds a `?`, nothing but the scheme is shown.
+    When the parts are not certain, as with a password that holds a `?`, only the scheme is shown.
     """
     scheme, mark, rest = text.partition("://")
     if not mark:

@@ -1,6 +1,6 @@
-"""In which line of a TOML file each key and table stands; tomllib tells what they are, but not where.
+"""The lines of keys and tables in a TOML file, which tomllib does not tell.
 
-The text is one that tomllib has read: nothing is checked here.
+The text is one that tomllib has parsed; this module checks nothing.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-Path = tuple[str | int, ...]  # such as ("listener", 1, "tls", "key"): keys, and numbers of what stands in lists
+Path = tuple[str | int, ...]  # keys, and indexes in lists, such as ("listener", 1, "tls", "key")
 
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _KEY = re.compile(r'[ \t]*([A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\')[ \t]*')
@@ -25,11 +25,11 @@ class _Scan:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
-        self._counts: dict[Path, int] = {}  # of the tables in each list so far
-        self._counted = (0, 1)  # up to where lines have been counted, and which one that is
+        self._counts: dict[Path, int] = {}  # number of tables in each list so far
+        self._counted = (0, 1)  # position up to which lines are counted, and its line
 
     def places(self) -> Iterator[tuple[Path, int]]:
-        """All there are, tables before what is in them."""
+        """All paths with their lines, tables before their keys."""
         table: Path = ()
         while self._skip():
             line = self._line()
@@ -43,7 +43,7 @@ class _Scan:
                 yield from self._pair(table)
 
     def _skip(self) -> bool:
-        """Pass over what says nothing; False at the end."""
+        """Skip spaces and comments; False at the end."""
         self._at = _end(_BLANK, self._text, self._at)
         return self._at < len(self._text)
 
@@ -70,7 +70,7 @@ class _Scan:
             last = several and i == len(keys) - 1
             if last:
                 self._counts[path] = self._counts.get(path, 0) + 1
-            if path in self._counts:  # of the tables in a list the last one is meant
+            if path in self._counts:  # of a list the last table is meant
                 path += (self._counts[path] - 1,)
         return path
 
@@ -78,7 +78,7 @@ class _Scan:
         """A key and its value."""
         line = self._line()
         keys = self._keys()
-        if not keys:  # nothing that is known here
+        if not keys:  # unknown syntax
             self._at = len(self._text)
             return
         path = table

@@ -1,1 +1,1 @@
-"""What the process shows of itself."""
+"""Monitoring of the process: load averages, metrics, the log."""

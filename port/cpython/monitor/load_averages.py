@@ -1,4 +1,4 @@
-"""Load averages over 1, 5 and 15 minutes, under the names mosquitto publishes them."""
+"""Load averages over 1, 5 and 15 minutes, under mosquitto's names."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class LoadAverages:
         self._weights = [math.exp(-1 / (60 * minutes)) for minutes in _MINUTES]
 
     def begin(self) -> None:
-        """Count from now on: what a store remembers of earlier runs is no load."""
+        """Count from now on, without the stored counters of earlier runs."""
         self._last = [getattr(self._broker.counters, attribute) for _, attribute in _NAMES]
 
     def tick(self) -> None:
-        """Take the counters in; call it once a second."""
+        """Read the counters; call it once a second."""
         for i, (_, attribute) in enumerate(_NAMES):
             count = getattr(self._broker.counters, attribute)
             rate = (count - self._last[i]) * 60

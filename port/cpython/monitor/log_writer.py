@@ -1,10 +1,10 @@
-"""The program's log on standard error, which never keeps the broker waiting: a pipe that nobody reads is full soon.
+"""The program's log on standard error, which never blocks the broker, even when standard error is a pipe that nobody reads.
 
-Lines go into a queue, and a thread writes them. What does not fit is dropped and counted, and the next line that does fit
-says so. At the end what is queued is written, for a time.
+A thread writes lines from a queue. Lines that find the queue full are dropped, and the next line reports their number. At the end
+the queue is written for PATIENCE seconds at most.
 
-A line is text, `TIME LEVEL MESSAGE`, or a JSON object with `time` (ISO 8601, UTC), `level`, `message`, `exception` where there is a
-traceback, and of a line about a client what is known of it: `client_id`, `user`, `address`, `listener`, `reason_code`.
+A line is text, `TIME LEVEL MESSAGE`, or a JSON object with `time` (ISO 8601, UTC), `level`, `message`, with `exception` after an
+error, and for a line about a client with its known `client_id`, `user`, `address`, `listener` and `reason_code`.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from port.core.sessions.session import Session
 from port.core.protocol.connection import Connection
 
 QUEUED = 10_000  # lines
-PATIENCE = 2.0  # s for what is queued at the end
+PATIENCE = 2.0  # s for writing the queue at the end
 _PAUSE = 0.05  # s
 _STDERR = 2
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
-_FIELDS = "fields"  # attribute of a record
-# What an argument of a line is, by what stands around it in the broker's texts.
+_FIELDS = "fields"  # attribute of a log record
+# The field of an argument, by the words around it in the broker's texts.
 _NAMES = ((re.compile(r"\(0x$"), "reason_code"), (re.compile(r"\blistener $"), "listener"), (re.compile(r"^- $"), "address"))
 _MARK = re.compile(r"%(?:0\d+)?[sdrx]")
 
 
 def fields(text: str, args: Any) -> dict[str, Any]:
-    """What the arguments of a %-format tell of a client."""
+    """The fields about a client among the arguments of a %-format."""
     found: dict[str, Any] = {}
     if not isinstance(args, tuple):
         return found
@@ -57,7 +57,7 @@ def fields(text: str, args: Any) -> dict[str, Any]:
 
 
 class _JSON(logging.Formatter):
-    """One object a line."""
+    """Formats a record as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -70,7 +70,7 @@ class _JSON(logging.Formatter):
 
 
 class _Queue(logging.handlers.QueueHandler):
-    """Puts records into the queue, or counts those that do not fit."""
+    """Puts records into the queue, and counts those that do not fit."""
 
     def __init__(self, lines: queue.Queue[Any], form: str) -> None:
         super().__init__(lines)
@@ -78,7 +78,7 @@ class _Queue(logging.handlers.QueueHandler):
         self.dropped = 0
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """What its arguments are is told while they are there; the text is made here, too, as they may change."""
+        """Make fields and text of a record now, as its arguments may change later."""
         if self.form == "text":
             prepared: logging.LogRecord = super().prepare(record)
             return prepared
@@ -103,7 +103,7 @@ class _Queue(logging.handlers.QueueHandler):
 
 
 class _Listener(logging.handlers.QueueListener):
-    """Writes straight to a file descriptor: when the process ends while nobody reads, no lock of a stream or handler is held."""
+    """Writes straight to a file descriptor, so that no lock of a stream is held when the process ends before a full pipe."""
 
     def __init__(self, lines: queue.Queue[Any], descriptor: int) -> None:
         super().__init__(lines)
@@ -112,15 +112,15 @@ class _Listener(logging.handlers.QueueListener):
         self.formatter: logging.Formatter = logging.Formatter(_FORMAT)
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Write a line, however long that takes."""
+        """Write a line; may block."""
         data = memoryview((self.formatter.format(record) + "\n").encode(errors="backslashreplace"))
         while data:
             try:
                 data = data[os.write(self._descriptor, data):]
-            except BlockingIOError:  # somebody has made it so that it does not wait
+            except BlockingIOError:  # another process has made it non-blocking
                 time.sleep(_PAUSE)
             except OSError:
-                return  # there is nobody any more
+                return  # the reader is gone
 
     def enqueue_sentinel(self) -> None:
         """Wait for a place at the end of the queue."""
@@ -130,9 +130,9 @@ class _Listener(logging.handlers.QueueListener):
 class BackgroundLog:
     """The root logger's handler while it is entered.
 
-    queued      lines that wait to be written at most; further ones are dropped and counted
-    patience    s that the end waits for what is queued
-    descriptor  file they are written to
+    queued      most lines that wait to be written; further ones are dropped and counted
+    patience    s for writing the queue at the end
+    descriptor  file descriptor of the log
     form        text or json
     """
 
@@ -149,7 +149,7 @@ class BackgroundLog:
         self._listener.formatter = _JSON() if form == "json" else logging.Formatter(_FORMAT)
 
     def say(self, text: str, level: int = logging.INFO) -> None:
-        """What the program has to say, whatever the level of the log."""
+        """Log a line of the program, whatever the level of the log."""
         self._handler.enqueue(logging.LogRecord("ucomqtt", level, "", 0, text, None, None))
 
     def __enter__(self) -> BackgroundLog:

@@ -1,5 +1,5 @@
-"""What the process takes, and how long others wait in it, for the page of monitor.metrics: names and units are those that
-Prometheus' own client libraries have. What only Linux tells, in /proc, is left out elsewhere."""
+"""Metrics of the process: its resources, and the delays in it. Names and units are those of Prometheus' own client libraries. Values
+that only Linux has, in /proc, are left out elsewhere."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from port.core.monitor.metrics import Family, Sample
     from port.core.broker import Broker
 
-_COUNTER, _GAUGE, _HISTOGRAM = 0, 1, 2  # places in port.core.monitor.metrics.TYPES
+_COUNTER, _GAUGE, _HISTOGRAM = 0, 1, 2  # indexes in port.core.monitor.metrics.TYPES
 _STARTED = 19  # field of /proc/self/stat behind the program's name: clock ticks after the machine's start
 
 
 class Process:
     """The process' figures.
 
-    delays  of the event loop
-    slices  of work, see Broker.work
+    delays  of the event loop's timers
+    slices  durations of Broker.work
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ def _some(value: Any) -> list[Sample]:
 
 
 def _open_files() -> int | None:
-    """How many descriptors are open, None where that cannot be told."""
+    """The number of open descriptors, None without /proc."""
     try:
         return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd")) - 1  # it is 0 before Linux 6.2
     except OSError:

@@ -1,9 +1,9 @@
-"""The stores a configuration can ask for on CPython, by `type` of its table [store].
+"""The stores of a configuration on CPython, by `type` of its table [store].
 
     memory    nothing outlives the broker
     sqlite    a file, see port.cpython.stores.sqlite
     redis     a Redis server, see port.cpython.stores.redis; needs the extra `redis`
-    others    of packages that are installed, see port.cpython.third_party
+    others    from installed packages, see port.cpython.third_party
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TYPES = ("memory", "sqlite", "redis")
 
 
 def installed() -> list[str]:
-    """The types that other packages bring."""
+    """The types of other packages."""
     return [kind for kind in third_party.types(third_party.STORES) if kind not in (*TYPES, "flash")]
 
 

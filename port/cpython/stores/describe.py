@@ -1,4 +1,4 @@
-"""Records in words, and whether they fit together: for `python3 -m port.cpython store`."""
+"""Records as readable values, and checks of their references, for `python3 -m port.cpython store`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from port.core.messages.message import Message
 from port.core.messages.retained import retained_message
 from port.core.storage import records, session_records
 
-_READABLE = 1000  # bytes of a payload that are shown beside the record itself
+_READABLE = 1000  # most bytes of a payload shown as text beside the record
 
 
 def describe(key: bytes, value: bytes) -> dict[str, Any]:
-    """What a record says. Raises ValueError when it cannot be understood."""
+    """The values of a record by name. Raises ValueError for an invalid one."""
     try:
         known = _KINDS.get(key[:1])
         if known is None:
@@ -132,7 +132,7 @@ def _shown(message: Message) -> dict[str, Any]:
 
 
 def _text(value: Any) -> Any:
-    """A property's value without bytes."""
+    """A property's value with bytes as text."""
     if isinstance(value, (list, tuple)):
         return [_text(item) for item in value]
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
@@ -158,14 +158,14 @@ _KINDS = {
 
 
 class References:
-    """Whether what records refer to is there; records come in the order of their keys."""
+    """Checks the references between records, which come in the order of their keys."""
 
     def __init__(self) -> None:
         self._sessions: set[int] = set()
         self._messages: set[int] = set()
 
     def missing(self, found: dict[str, Any]) -> str:
-        """Empty, or what the record, as `describe` has it, refers to in vain."""
+        """The missing record that a record of `describe` refers to; empty without one."""
         kind = found["kind"]
         if kind == "session":
             self._sessions.add(found["session"])

@@ -2,20 +2,19 @@
 
     server = Server(store=RedisStore("redis://127.0.0.1:6379/0"))
 
-All records are fields of one hash, PREFIX:records; a batch is one script, of which Redis does all or nothing. What can be
-lost is up to the server as well as to `durability`:
+All records are fields of one hash, PREFIX:records. A batch is one script, which Redis runs as a whole or not at all. The possible
+loss depends on `durability` and on the server:
 
-none     What clients were told within the last second or so, when the broker crashes: acknowledgements do not wait, but
-         while the server fails and on_failure is `refuse`.
-batch    Nothing when the broker crashes: what was acknowledged Redis has answered for. What Redis keeps when it, or its
-         machine, stops: with `appendonly no` the state of its last snapshot, or nothing; with `appendonly yes` and
-         `appendfsync everysec` all but the last second or two; with `appendfsync always` everything. `maxmemory-policy`
-         must be noeviction.
+none     A crash of the broker loses about the last second: acknowledgements do not wait for the store, except while the
+         server fails with on_failure `refuse`.
+batch    A crash of the broker loses nothing that was acknowledged, as Redis has answered before. A stop of Redis or its machine
+         leaves: with `appendonly no` the last snapshot, or nothing; with `appendonly yes` and `appendfsync everysec` all but
+         the last second or two; with `appendfsync always` everything. `maxmemory-policy` must be noeviction.
 
-One broker at a time uses a prefix: it holds the key PREFIX:broker, which expires LEASE seconds after a crash; until then
-another one, or the same started again on another machine, is refused; on the same machine it is let in at once. Each batch asks whether the records are still those
-this broker has loaded. When they are not (another has loaded them since, Redis was emptied, or has come back without its
-last data set), nothing is written any more until the broker is started again.
+One broker at a time uses a prefix. It holds the key PREFIX:broker, which expires LEASE seconds after a crash; until then a broker
+on another machine is refused, while a broker on the same machine is let in at once. Each batch checks that the records are still
+those that this broker has loaded. Otherwise (another broker has loaded them, Redis was emptied, or has come back with older data)
+nothing more is written until the broker is started again.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ from port.cpython.stores.writer import BACKLOG_BYTES, WriterStore, logger
 
 LEVELS = ("none", "batch")
 LEASE = 15.0  # s
-TIMEOUT = 5.0  # s to connect, and for an answer
-_MARK = b""  # a field of the hash that is no record: who has loaded it
+TIMEOUT = 5.0  # s for a connection, and for an answer
+_MARK = b""  # the field of the hash with the token of the broker that has loaded it
 _ROWS = 1000  # fields fetched at a time
 
-# KEYS: records, lease. ARGV: who we are, ms of the lease, number of fields to put, those with their values, fields to remove.
+# KEYS: records, lease. ARGV: our token, ms of the lease, number of fields to put, fields and values to put, fields to remove.
 _WRITE = """
 if redis.call('HGET', KEYS[1], '') ~= ARGV[1] then return 0 end
 local put = 3 + 2 * tonumber(ARGV[3])
@@ -55,8 +54,8 @@ if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 
 
 def _crashed(holder: bytes) -> bool:
-    """True for the token of a process of this machine that is gone, whoever has its number now; one that is alive after all
-    writes nothing more."""
+    """True for the token of an ended process of this machine, even if its number is in use again. Should that process be alive, its
+    batches fail from now on."""
     who, _, mark = holder.decode(errors="replace").rpartition(" ")
     host, _, pid = who.rpartition(" ")
     if host != socket.gethostname() or not pid.isdigit():
@@ -72,7 +71,7 @@ def _crashed(holder: bytes) -> bool:
 
 
 def _began(pid: int) -> str:
-    """When a process began, as the system counts; empty where it does not tell. In a container all brokers have one number."""
+    """Start time of a process in the system's ticks, empty without /proc. It tells brokers of containers apart, whose numbers are equal."""
     try:
         return Path("/proc/%d/stat" % pid).read_text().rpartition(") ")[2].split()[19]
     except (OSError, LookupError):
@@ -83,9 +82,9 @@ class RedisStore(WriterStore):
     """See the module for what `durability` means.
 
     url            redis://HOST:PORT/DATABASE, rediss:// with TLS, or unix:///FILE?db=DATABASE
-    prefix         beginning of the keys
+    prefix         beginning of the keys in Redis
     user           user name at the server; empty: its default user
-    password       its password; password_file: file whose first line is that
+    password       its password; password_file: file whose first line is the password
     ca_file        certificate authorities to trust with rediss://; empty: those of the system
     on_failure, backlog_bytes  see Store
     """
@@ -120,7 +119,7 @@ class RedisStore(WriterStore):
             "password": secret({"password": password, "password_file": password_file}, "password") or None,
             "socket_timeout": TIMEOUT,
             "socket_connect_timeout": TIMEOUT,
-            # One more time, at once: a connection from before a restart of the server is dead. A batch done twice is done once.
+            # One more attempt, at once: after a restart of the server a connection is dead. A batch may run twice without harm.
             "retry": retry.Retry(backoff.NoBackoff(), 1),
             "protocol": 2,
         }
@@ -155,7 +154,7 @@ class RedisStore(WriterStore):
             raise
 
     def read(self) -> Iterator[tuple[bytes, bytes]]:
-        """See WriterStore.read. Redis has them in no order, so all are fetched first."""
+        """See WriterStore.read. Redis has no order of fields, so all are fetched first."""
         try:
             found = dict(self._client.hscan_iter(self._keys[0], count=_ROWS))
         except self._redis.RedisError as e:

@@ -1,23 +1,22 @@
-"""The broker's state in a file, by the SQLite of the standard library.
+"""The broker's state in a file, with the SQLite of the standard library.
 
     server = Server(store=SQLiteStore("broker.db"))
 
-What can be lost is chosen with `durability`:
+`durability` sets the possible loss:
 
-none     What clients were told within the last second or so: acknowledgements do not wait for the store, but while it
-         fails and on_failure is `refuse`. An orderly stop loses nothing; a crash of the broker (kill -9) loses the changes of that time; a power cut those of the last
-         minutes, or the file may be damaged.
-batch    Nothing when the broker crashes: what was acknowledged is with the operating system. A power cut or a crash of the
-         operating system can lose the last moments, as far as they were not on the disk yet: all from some batch on, never
+none     Acknowledgements do not wait for the store, except while it fails with on_failure `refuse`. An orderly stop loses nothing.
+         A crash of the broker (kill -9) loses about the last second. A power cut loses the last minutes, and may damage the file.
+batch    A crash of the broker loses nothing that was acknowledged, as the operating system has it. A power cut or a crash of the
+         operating system can lose the last moments that were not on the disk yet: whole batches from some batch on, never
          part of a batch, and never the file.
-sync     Nothing that was acknowledged, in a power cut neither: each batch is on the disk (fsync) before anybody is told.
-         That costs the time of an fsync, a few to some ten ms on SD cards, once for all clients that wait for the batch.
+sync     A power cut, too, loses nothing that was acknowledged: each batch is on the disk (fsync) before its acknowledgements.
+         The fsync takes a few to some ten ms on SD cards, once for all clients that wait for the batch.
 
-The disk has to keep its word at that: some do not write what they were told to.
+`sync` needs a disk that obeys fsync; some do not.
 
-One transaction a batch, in WAL mode. The file belongs to one broker at a time, which holds a lock on it. Each record has a
-checksum: what the disk has garbled is noticed, not believed. When the file cannot be read at the start, or not be understood, the broker does not
-start (on_failure `refuse`), or the file is moved aside (FILE.corrupt-1 ...) and it starts with nothing (`degrade`).
+Each batch is a transaction in WAL mode. The file belongs to one broker at a time, which holds a lock on it. A checksum of each record
+reveals damage by the disk. When the file is unreadable or invalid at the start, the broker does not start (on_failure `refuse`), or
+moves the file aside (FILE.corrupt-1 ...) and starts without records (`degrade`).
 """
 
 from __future__ import annotations
@@ -38,19 +37,19 @@ T = TypeVar("T")
 
 _SYNCHRONOUS = {"none": "OFF", "batch": "NORMAL", "sync": "FULL"}
 LEVELS = tuple(_SYNCHRONOUS)
-_OLDEST = (3, 32, 0)  # before that a statement has at most 999 parameters
-_APPLICATION = 0x75635154  # tells our files from others'
-# What takes a file from version i to i + 1; PRAGMA user_version has the version.
+_OLDEST = (3, 32, 0)  # older versions allow 999 parameters in a statement only
+_APPLICATION = 0x75635154  # marks our files
+# The step from version i to i + 1 of a file; PRAGMA user_version has the version.
 STEPS = ["CREATE TABLE record (key BLOB PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID"]
 _SMALLEST = 512  # bytes of a database
-_CHECKPOINT = 4000  # pages of 4 KB in the log at which they go to the file; fewer writes than with SQLite's 1000
+_CHECKPOINT = 4000  # pages of 4 KB in the log at which they are written to the file; fewer writes than with SQLite's 1000
 _CACHE = 8192  # KB of pages in memory
-_ROWS = 1000  # fetched at a time
+_ROWS = 1000  # rows fetched at a time
 _COPIES = 20  # attempts to copy a file that its broker writes to
-_WAL_HEADER = 32  # bytes, with a number that is another each time the log is begun anew
+_WAL_HEADER = 32  # bytes, with a number that changes each time the log begins anew
 
-# A statement takes the GIL once, however many rows it has; so a batch is as few of them as possible. There are statements of
-# some sizes only: each is compiled once. What is missing to the next size is filled up.
+# A statement takes the GIL once, however many rows it has, so a batch is as few statements as possible. Statements have these
+# sizes only, so that each is compiled once; a part with fewer rows repeats its last row.
 _SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512)
 _PUT = {n: "INSERT OR REPLACE INTO record VALUES " + ",".join(["(?,?,?)"] * n) for n in _SIZES}
 _REMOVE = {n: "DELETE FROM record WHERE key IN (%s)" % ",".join("?" * n) for n in _SIZES}  # nosec B608 # numbers of our own
@@ -73,7 +72,7 @@ class _DamagedError(Exception):
 class SQLiteStore(WriterStore):
     """See the module for what `durability` and `on_failure` mean.
 
-    file           its name; it is made at the start of the broker, readable by its owner only
+    file           path; the file is made at the start of the broker, readable by its owner only
     backlog_bytes  see Store
     """
 
@@ -91,7 +90,7 @@ class SQLiteStore(WriterStore):
             raise ValueError("file must not be empty")
         self.file = Path(file).absolute()
         self.place = str(self.file)
-        self._at = self.file  # what is opened, that or a copy
+        self._at = self.file  # the opened file, or a copy of it
         self._connection: Any = None
 
     # -- opening --------------------------------------------------------------------------------
@@ -114,9 +113,9 @@ class SQLiteStore(WriterStore):
                 raise ValueError("%s: %s" % (self.file, again)) from None
 
     def open_copy(self, at: Path, live: bool = False) -> None:
-        """Open a copy, made at this path, and leave the file as it is, whatever is wrong with it.
+        """Copy the file to this path and open the copy; the file stays as it is, whatever is wrong with it.
 
-        live  a broker may have it; else that is an error
+        live  True when a broker may have the file open; otherwise that is an error
 
         Raises OSError or ValueError.
         """
@@ -138,7 +137,7 @@ class SQLiteStore(WriterStore):
             raise ValueError("%s: %s" % (self.file, e)) from None
 
     def _ask_for_lock(self) -> None:
-        """Raise OSError when another connection has the file. Nothing is written: SQLite gets no further than the lock."""
+        """Raise OSError when another connection has the file. SQLite stops at the lock and writes nothing."""
         with closing(sqlite3.connect(self.file.as_uri() + "?mode=ro", uri=True, timeout=0)) as connection:
             try:
                 connection.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -150,8 +149,8 @@ class SQLiteStore(WriterStore):
     def _copy(self) -> bool:
         """Copy the file and its log; False when the copies may not belong together.
 
-        A checkpoint takes pages from the log to the file. As long as the log was not begun anew it has all that was taken
-        since, so the log that is copied last makes the copy whole, up to its last whole transaction.
+        A checkpoint moves pages from the log to the file. Until the log begins anew it still has all pages moved meanwhile, so
+        the log, copied last, completes the copy up to its last whole transaction.
         """
         before = self._generation()
         shutil.copyfile(self.file, self._at)
@@ -163,7 +162,7 @@ class SQLiteStore(WriterStore):
         return self._generation() == before
 
     def _generation(self) -> object:
-        """What is another when the log was begun anew; without a log, when the file was written to."""
+        """A value that changes when the log begins anew; without a log, when the file is written."""
         try:
             with open(self._beside("-wal"), "rb") as log:
                 head = log.read(_WAL_HEADER)
@@ -196,14 +195,14 @@ class SQLiteStore(WriterStore):
             raise
 
     def _create(self) -> None:
-        """Make the file unless it is there; SQLite would make one that everybody may read."""
+        """Make the file unless it exists; SQLite's own would be readable by every user."""
         try:
             os.close(os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:
-            # Asked without opening it: whoever closes a file gives up the locks his process has on it.
+            # Checked without opening it: closing a file drops the locks of the process on it.
             if not os.access(self.file, os.R_OK | os.W_OK) or not os.access(self.file.parent, os.W_OK | os.X_OK):
                 raise OSError("%s: may not be written, or its folder may not" % self.file) from None
-            # SQLite would take such a file for a new one, and delete its log.
+            # SQLite would take the file for a new one and delete its log.
             if self.file.stat().st_size < (_SMALLEST if self.size() else 0):
                 raise _DamagedError("the file is cut off") from None
             if not self.size():
@@ -212,7 +211,7 @@ class SQLiteStore(WriterStore):
             raise OSError(e.errno, "%s: cannot be made: %s" % (self.file, e.strerror)) from None
 
     def _prepare(self) -> None:
-        """Lock the file, bring it to the newest version, and write to it: whether that works is known now."""
+        """Lock the file, bring it to the newest version, and write to it, so that an error shows at the start."""
         execute = self._connection.execute
         execute("PRAGMA locking_mode=EXCLUSIVE")
         execute("PRAGMA synchronous=FULL")
@@ -238,7 +237,7 @@ class SQLiteStore(WriterStore):
         execute("PRAGMA journal_size_limit=%d" % (2 * _CHECKPOINT * 4096))
 
     def _check(self) -> None:
-        """Raise _DamagedError unless everything can be read and is what was written."""
+        """Raise _DamagedError unless every record is readable with a right checksum."""
         found = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if found != "ok":
             raise _DamagedError("the file is damaged (%s)" % " ".join(found.split()))
@@ -255,7 +254,7 @@ class SQLiteStore(WriterStore):
         return str(self._move_aside())
 
     def _move_aside(self) -> Path:
-        """Rename the file and its log to the first free name; the new name."""
+        """Rename the file and its log to the first free name; returns the new name."""
         number = 1
         while self._beside(".corrupt-%d" % number).exists():
             number += 1
@@ -299,7 +298,7 @@ class SQLiteStore(WriterStore):
             raise
 
     def shut(self) -> None:
-        """See WriterStore.shut. Afterwards there is no log: a copy of the file is a whole copy."""
+        """See WriterStore.shut. Removes the log, so that a copy of the file is whole."""
         try:
             if self.durability == "none":
                 self._connection.execute("PRAGMA synchronous=NORMAL")
@@ -313,7 +312,7 @@ class SQLiteStore(WriterStore):
         self._connection = None
 
     def compact(self) -> tuple[int, int]:
-        """Give the space of what was removed back to the file system; bytes before and after. Raises OSError."""
+        """Give free space in the file back to the file system; returns bytes before and after. Raises OSError."""
         execute = self._connection.execute
         try:
             execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -347,7 +346,7 @@ def _code(e: sqlite3.Error) -> int:
 
 
 def _holders(file: Path) -> str:
-    """": process 1 (name)" for those that have a lock on the file; empty where the system does not tell."""
+    """": process 1 (name)" of the processes with a lock on the file; empty without /proc."""
     try:
         found = file.stat()
         place = "%02x:%02x:%d" % (os.major(found.st_dev), os.minor(found.st_dev), found.st_ino)
@@ -365,7 +364,7 @@ def _sum(key: bytes, value: bytes) -> int:
 
 
 def _portions(rows: Sequence[T]) -> Iterator[tuple[list[T], int]]:
-    """Parts of `rows` as long as there are statements for, and that length; the last row again fills up the last part."""
+    """(part, size) of `rows` for statements of these sizes; the last part is filled up with its last row."""
     for start in range(0, len(rows), _SIZES[-1]):
         part = list(rows[start : start + _SIZES[-1]])
         size = _SIZES[bisect_left(_SIZES, len(part))]

@@ -1,4 +1,4 @@
-"""What the stores of CPython have in common: a thread that writes, so that the event loop never waits for a disk."""
+"""The common part of CPython's stores: a thread that writes, so that the event loop never waits for a disk."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ BACKLOG_BYTES = 16777216
 
 
 class WriterStore(Store):
-    """A store that blocks while it writes. Subclasses say how it is opened, read, written and closed.
+    """A store that blocks while it writes. Subclasses open, read, write and close it.
 
-    batches, records   how many of them were written, removed records included
-    failures           batches that were not, each attempt counted
-    longest            ms the slowest batch took
+    batches, records   batches written and their records, removed ones included
+    failures           failed attempts to write a batch
+    longest            ms of the slowest batch
     """
 
     pulse: float | None = None  # s without a batch after which `idle` is called
@@ -55,7 +55,7 @@ class WriterStore(Store):
     # -- for subclasses -------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open the store and make sure that all its records can be read. Raises OSError or ValueError."""
+        """Open the store and check that every record is readable. Raises OSError or ValueError."""
         raise NotImplementedError
 
     def read(self) -> Iterator[tuple[bytes, bytes]]:
@@ -63,14 +63,14 @@ class WriterStore(Store):
         raise NotImplementedError
 
     def write(self, puts: list[tuple[bytes, bytes]], removed: list[bytes]) -> None:
-        """Put and remove records, all or none. In the thread that writes. Raises OSError when it failed."""
+        """Put and remove records, all or none; runs in the writing thread. Raises OSError after a failure."""
         raise NotImplementedError
 
     def idle(self) -> None:
-        """There was no batch for `pulse` seconds. In the thread that writes."""
+        """Called after `pulse` seconds without a batch; runs in the writing thread."""
 
     def shut(self) -> None:
-        """Close the store; nothing is under way. Must not raise."""
+        """Close the store, while no batch is under way. Must not raise."""
         raise NotImplementedError
 
     # -- see Store ------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ class WriterStore(Store):
             self.shut()
 
     def figures(self) -> list[tuple[str, int]]:
-        """See Store.figures; batches and failures are the journal's to tell."""
+        """See Store.figures; the journal has batches and failures."""
         return [("records", self.records), ("longest", self.longest)]
 
     # -- the thread -----------------------------------------------------------------------------
@@ -116,7 +116,7 @@ class WriterStore(Store):
             error = self._write(batch)
             try:
                 loop.call_soon_threadsafe(done, error)
-            except RuntimeError:  # the loop is closed, nobody waits any more
+            except RuntimeError:  # the loop is closed: no client waits
                 pass
 
     def _write(self, batch: list[Record]) -> Exception | None:

@@ -1,1 +1,1 @@
-"""What makes a board a broker: its main program, Wi-Fi, the time."""
+"""A board's main program, its Wi-Fi, its clock."""

@@ -1,7 +1,7 @@
-"""The time from a server (SNTP, RFC 4330), without ever keeping the other tasks waiting.
+"""The time from a server (SNTP, RFC 4330), without blocking other tasks.
 
-MicroPython's own ntptime waits in `getaddrinfo`, with lwIP 7 s for each DNS server that does not answer, and so does
-everything else on the board; then the watchdog comes.
+MicroPython's own ntptime blocks the whole board in `getaddrinfo`, with lwIP 7 s for each silent DNS server; then the watchdog
+resets the board.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ NTP_PORT = 123
 
 _TRIES = const(3)
 _POLL = const(50)  # ms
-_POLLS = const(20)  # for each try
+_POLLS = const(20)  # of each attempt
 _SERVER = const(4)  # mode of an NTP answer
 _TO_1970 = const(2208988800)  # s from 1900
 _ERA = const(1 << 32)  # s, the first ended in 2036
@@ -27,13 +27,13 @@ _LABEL = const(63)  # bytes
 
 
 def check(host: str) -> None:
-    """Raise ValueError for what cannot be the name or IPv4 address of a server."""
+    """Raise ValueError for a text that cannot be the name or IPv4 address of a server."""
     if not all([0 < len(label) <= _LABEL for label in host.split(".")]):
         raise ValueError("%r is no name of a host" % host)
 
 
 async def ask(host: str, dns: str) -> "Optional[int]":
-    """Seconds since 1970, or None when nobody has answered. `dns`: IPv4 address of the DNS server. Raises OSError."""
+    """Seconds since 1970, or None without an answer. `dns`: IPv4 address of the DNS server. Raises OSError."""
     address: "Optional[str]" = host
     if not host.replace(".", "").isdigit():
         number = os.urandom(2)
@@ -44,17 +44,17 @@ async def ask(host: str, dns: str) -> "Optional[int]":
     if address is None:
         return None
     cookie = os.urandom(8)
-    packet = b"\x23" + bytes(39) + cookie  # version 4, a client; the cookie is our time, which nobody can guess
+    packet = b"\x23" + bytes(39) + cookie  # version 4, a client; random bytes stand as our time, a cookie
     found: "Optional[int]" = await _exchange(address, NTP_PORT, packet, lambda answer: _seconds(answer, cookie))
     return found
 
 
 async def _exchange(address: str, port: int, packet: bytes, read: "Callable[[bytes], Any]") -> "Any":
-    """Ask over UDP until `read(answer)` is something else than None."""
+    """Ask over UDP until `read(answer)` is not None; returns that."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
-        sock.connect(socket.getaddrinfo(address, port)[0][-1])  # from others nothing is taken
+        sock.connect(socket.getaddrinfo(address, port)[0][-1])  # answers of other addresses are dropped
         for _ in range(_TRIES):
             sock.send(packet)
             for _ in range(_POLLS):
@@ -62,7 +62,7 @@ async def _exchange(address: str, port: int, packet: bytes, read: "Callable[[byt
                 try:
                     found = read(sock.recv(512))
                 except OSError:
-                    continue  # nothing there yet
+                    continue  # no answer yet
                 if found is not None:
                     return found
         return None

@@ -1,4 +1,4 @@
-"""The main program of a board: Wi-Fi, the broker and what looks after them, from config.json.
+"""The main program of a board: Wi-Fi, the broker, watchdog and memory guard, from config.json.
 
     from port.micropython import run
 
@@ -9,14 +9,14 @@ The file has the keys of port.core.config.config, and the objects `wifi` (see po
     led         number or name of the pin of the status LED, or null for none (default: the board's own): on while the board
                 has joined the network, blinking while it has not, off when nothing runs
     watchdog    true: the hardware resets a board that hangs for 8 s
-    safe_pin    number of a pin: connected to ground at the start, it leaves the board at the prompt
+    safe_pin    number of a pin; connected to ground at the start it keeps the board at the prompt
     retry       s until the broker, or a program of your own, is started again after an error (default 10)
-    memory      bytes: while less is free, port.core.monitor.memory_guard.MemoryGuard takes load off the broker (default 12288)
-    idf_memory  the same for ESP-IDF's memory on an ESP32, which has the network's buffers (default 16384)
+    memory      free bytes of heap below which port.core.monitor.memory_guard.MemoryGuard takes off load (default 12288)
+    idf_memory  the same for ESP-IDF's heap on an ESP32, which has the network's buffers (default 16384)
     ntp         server that tells the time, "" for none (default); asked once a day
 
-Ctrl-C ends it and leaves the prompt, always: the watchdog is then fed from a timer. After a reset by the watchdog, or three
-starts that did not last a minute, nothing is started for a while, so that there is time for it.
+Ctrl-C always ends it and gives the prompt; from then on a timer feeds the watchdog. After a reset by the watchdog, or three
+starts that did not last a minute, the start waits for a while, which leaves time for Ctrl-C.
 """
 
 import asyncio
@@ -43,24 +43,24 @@ if TYPE_CHECKING:
 _KEYS = {"watchdog": bool, "safe_pin": int, "retry": int, "memory": int, "idf_memory": int, "ntp": str}
 _WATCHDOG = const(8000)  # ms; a Pico has 8388 at most
 _LOOK = const(1000)  # ms between two looks at the memory; the watchdog is fed then, too
-_STARTS = "ucomqtt.starts"  # file: how many starts in a row did not last
+_STARTS = "ucomqtt.starts"  # file with the number of starts in a row that did not last
 _MANY = const(3)
 _NTP_AGAIN = const(15)  # s, then twice as many each time
 _NTP_MOST = const(3600)  # s
 _DAY = const(86400)  # s
 # s; not const, for tests
-LASTS = 60  # from then on a start has lasted
-AFTER_WATCHDOG = 10  # for Ctrl-C
+LASTS = 60  # after which a start has lasted
+AFTER_WATCHDOG = 10  # to wait for Ctrl-C
 AFTER_MANY = 60
 
-timer: "Any" = None  # feeds the watchdog at the prompt; on a Pico it ends with the last who knows it
+timer: "Any" = None  # feeds the watchdog at the prompt; a global, as a Pico's timer ends when it is garbage
 
 
 def run(led: "Any" = None, path: str = "config.json", program: "Optional[Program]" = None) -> None:
-    """Run until Ctrl-C, or return at once when the configuration is wrong, which it says.
+    """Run until Ctrl-C; with a wrong configuration print the error and return at once.
 
-    program  `async def program(server)`, run beside the broker: a program of your own. What it raises is printed, and it is
-             started again
+    program  `async def program(server)`, a program of your own that runs beside the broker. It is started again after an
+             exception, which is printed
     """
     try:
         board = _Board(read(path), led, program)
@@ -87,7 +87,7 @@ def _pin(key: str, name: "Any", *args: "Any") -> "Any":
 
 class _Board:
     def __init__(self, values: "dict[str, Any]", led: "Any", program: "Optional[Program]") -> None:
-        """Nothing is started yet. Raises ValueError, TypeError or OSError naming what is wrong."""
+        """Check the configuration. Raises ValueError, TypeError or OSError naming what is wrong."""
         from port.core.checks import check_settings
         from port.micropython.config.apply_config import log_level
 
@@ -116,7 +116,7 @@ class _Board:
             check(wifi)
         except ValueError as e:
             raise ValueError("wifi: %s" % e)
-        server(values)  # a mistake ends here
+        server(values)  # raises an error for a mistake
         self._wifi = Wifi(self._log, **wifi)
         self._values = values
         self._settings = settings
@@ -154,7 +154,7 @@ class _Board:
             self._end()
 
     def _wait_for_user(self) -> None:
-        """After trouble: time for Ctrl-C, before anything is started that could be its cause."""
+        """After a failure leave time for Ctrl-C before anything starts."""
         starts = 0
         try:
             with open(_STARTS) as file:
@@ -172,13 +172,13 @@ class _Board:
         time.sleep(seconds)
 
     def _stop(self) -> None:
-        """End what `_main` has begun, whatever state it is in."""
+        """End all tasks of `_main`, whatever their state."""
         self._feed()
         for task in self._tasks:
             try:
                 task.cancel()
             except RuntimeError:
-                pass  # it was the one that was running
+                pass  # the running task cannot cancel itself
         self._tasks.clear()
         broker = self._server
         self._server = None
@@ -191,10 +191,10 @@ class _Board:
 
     def _end(self) -> None:
         global timer
-        if self._watchdog is not None:  # it cannot be stopped
+        if self._watchdog is not None:  # a watchdog cannot be stopped
             try:
                 timer = machine.Timer(-1)
-            except ValueError:  # an ESP32's, in MicroPython 1.25 to 1.28
+            except ValueError:  # on an ESP32 with MicroPython 1.25 to 1.28
                 timer = machine.Timer(0)
             timer.init(period=2000, callback=lambda _: self._feed())
         _note_starts(0)
@@ -222,7 +222,7 @@ class _Board:
         try:
             import esp32  # type: ignore[import-not-found,unused-ignore]
 
-            # There are no queues in it.
+            # It holds no queues.
             guard.watch("idf", lambda: _idf_left(esp32), self._settings.get("idf_memory", 16384), 2)
         except ImportError:
             pass
@@ -244,7 +244,7 @@ class _Board:
             await asyncio.sleep_ms(_LOOK)
 
     def _heap_left(self) -> int:
-        """Free bytes, garbage included where it matters."""
+        """Free bytes of the heap; collects garbage first when few are left."""
         left = gc.mem_free()
         if left < 2 * self._settings.get("memory", 12288):
             gc.collect()
@@ -296,12 +296,12 @@ class _Board:
 
 
 def _idf_left(esp32: "Any") -> int:
-    """Free bytes of ESP-IDF's heap: (size, free, largest block, least that was free) of each of its regions."""
+    """Free bytes of ESP-IDF's heap, from (size, free, largest block, least ever free) of each region."""
     return sum([region[1] for region in esp32.idf_heap_info(esp32.HEAP_DATA)])
 
 
 def _note_starts(count: int) -> None:
-    """Keep how many starts in a row did not last; nothing is written where nothing changes."""
+    """Keep the number of starts in a row that did not last; an unchanged number is not written."""
     try:
         if count:
             with open(_STARTS, "w") as file:

@@ -1,4 +1,4 @@
-"""Wi-Fi of a board: joins a network and stays there, or opens one of its own until that succeeds.
+"""Wi-Fi of a board: joins a network and joins it again when lost; meanwhile opens an access point.
 
     wifi = Wifi(ssid="home", password="...", hostname="broker")
     await wifi.start()
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 _POLL = const(200)  # ms
 _LOOK = const(1000)  # ms between two looks at a connection
-_MOST = const(60)  # s until it is tried again, at most
-_PM_OFF = const(0xA11140)  # cyw43, the Pico W's controller: no power saving, which costs up to seconds for each packet
+_MOST = const(60)  # s, longest pause between two attempts
+_PM_OFF = const(0xA11140)  # cyw43, the Pico W's controller: no power saving, which delays packets by up to seconds
 _PASSWORD = (8, 63)  # characters of a WPA2 password
 _OPEN = const(0)  # `security` of an access point, on every board
 _WPA2 = const(0x400004)  # cyw43's number for it
-_NAME = const(32)  # bytes of an SSID, and of a host name in MicroPython, at most
+_NAME = const(32)  # most bytes of an SSID, and of a host name in MicroPython
 
 _KEYS = {
     "ssid": str, "password": str, "hostname": str, "address": (str,), "timeout": int, "power_save": bool, "ap_ssid": str,
@@ -35,20 +35,20 @@ def _ignore(level: int, text: str, *args: "Any") -> None:
 
 
 class Wifi:
-    """Joins `ssid`; after `timeout` s without success opens `ap_ssid`, if there is one, and goes on trying.
+    """Joins `ssid`; after `timeout` s without success opens the access point `ap_ssid`, if set, and goes on trying.
 
     ssid, password, timeout (20)
     hostname     (ucomqtt) also the name in mDNS where the firmware has it: HOSTNAME.local
     address      [address, netmask, gateway, DNS server]; without it DHCP
     power_save   (false) true: an answer may wait for the next beacon
-    ap_ssid      without an ssid it is all there is
-    ap_password  8 to 63 characters; empty makes an open network
+    ap_ssid      name of the access point; without `ssid` it is open all the time
+    ap_password  8 to 63 characters; empty for an open network
 
-    `connected`: clients can come the way that was asked for: it has joined `ssid`, or opened `ap_ssid` if there is no ssid.
+    `connected`: True when it has joined `ssid`, or without `ssid` opened `ap_ssid`.
     """
 
     def __init__(self, log: "Callable[..., None]" = _ignore, **settings: "Any") -> None:
-        """Nothing is done yet. Raises ValueError naming what is wrong."""
+        """Check the settings. Raises ValueError naming what is wrong."""
         check(settings)
         self._settings = settings
         self._log = log
@@ -60,7 +60,7 @@ class Wifi:
         self.connected = False
 
     def address(self) -> str:
-        """The address at which clients find the board, 0.0.0.0 without one."""
+        """The board's address, 0.0.0.0 without one."""
         own = self._ap is not None and not (self._ssid and self.connected)
         found: str = (self._ap if own else self._station).ifconfig()[0]
         return found
@@ -71,7 +71,7 @@ class Wifi:
         return found
 
     async def start(self) -> bool:
-        """Join, or open the access point; False when there is neither yet. `watch` goes on."""
+        """Join, or open the access point; False when both have failed. `watch` goes on trying."""
         if self._station is None:
             self._set_up()
         if not self._ssid:
@@ -79,7 +79,7 @@ class Wifi:
             self.connected = True
             return True
         try:
-            # After a soft reset it may still be connected, to another network.
+            # After a soft reset the board may still be in another network.
             if self.connected and self._station.isconnected() or self._lost() and await self._join():
                 self._note(True)
                 return True
@@ -89,7 +89,7 @@ class Wifi:
             return False
 
     async def watch(self) -> None:
-        """Look after the connection for ever: join again when it is lost, less often the longer that fails."""
+        """Watch the connection for ever: join again when it is lost, with longer pauses after each failure."""
         wait = 1
         while self._ssid:
             await asyncio.sleep_ms(_LOOK)
@@ -100,8 +100,8 @@ class Wifi:
                     wait = 1
                     continue
                 self._open()
-                await self._joined(wait)  # by itself, as an ESP32 does
-            except Exception as e:  # the driver's; it may get well
+                await self._joined(wait)  # an ESP32 joins again by itself
+            except Exception as e:  # of the driver; the next attempt may succeed
                 self._log(2, "Wi-Fi: %r", e)
                 await asyncio.sleep(wait)
             wait = min(wait * 2, _MOST)
@@ -116,12 +116,12 @@ class Wifi:
                 address, netmask, gateway, dns = settings["address"]
                 station.ifconfig((address, netmask, gateway, dns))
             if not settings.get("power_save", False):
-                # An ESP32's is 0; the number of cyw43 is the one its driver has for it.
+                # 0 on an ESP32, a number of the driver on cyw43.
                 none = getattr(network.WLAN, "PM_NONE", _PM_OFF)
                 try:
                     station.config(pm=none and _PM_OFF)
                 except (ValueError, OSError):
-                    pass  # neither of them
+                    pass  # another controller
         self._station = station
 
     def _lost(self) -> bool:
@@ -145,7 +145,7 @@ class Wifi:
         return False
 
     async def _joined(self, seconds: int) -> bool:
-        """Wait until it is connected, so long at most."""
+        """Wait until it is connected, `seconds` at most; True when it is."""
         for _ in range(seconds * 1000 // _POLL):
             if self._station.isconnected():
                 return True
@@ -166,14 +166,14 @@ class Wifi:
         if self._ap is None:
             point: "Any" = network.WLAN(network.AP_IF)
             password = self._settings.get("ap_password")
-            # Neither is left to the driver: an ESP32's own default is an open network, a Pico W's WPA2 with a known password.
+            # Both are set: an ESP32's default is an open network, a Pico W's WPA2 with a known password.
             settings: "dict[str, Any]" = {"ssid": self._ap_ssid, "security": _OPEN}
             if password:
                 settings["password"] = password
-                settings["security"] = getattr(network, "AUTH_WPA2_PSK", _WPA2)  # the name is the ESP32's
+                settings["security"] = getattr(network, "AUTH_WPA2_PSK", _WPA2)  # a name of the ESP32's
             try:
                 point.config(**settings)
-            except OSError:  # ESP-IDF: only while it is enabled
+            except OSError:  # ESP-IDF: possible only while it is enabled
                 point.active(True)
                 point.config(**settings)
             point.active(True)
@@ -189,9 +189,9 @@ class Wifi:
 
 
 def check(settings: "dict[str, Any]") -> None:
-    """Raise ValueError naming what is wrong with the settings of a Wifi."""
+    """Raise ValueError naming a wrong setting of a Wifi."""
     for key in ("password", "ap_password"):
-        if not isinstance(settings.get(key, ""), str):  # which is not to be shown
+        if not isinstance(settings.get(key, ""), str):  # a value may be secret, so it is not shown
             raise ValueError("%s must be a string" % key)
     check_settings(settings, _KEYS)
     if not settings.get("ssid") and not settings.get("ap_ssid"):

@@ -1,17 +1,19 @@
 """ucomqtt, an MQTT 3.1, 3.1.1 and 5.0 broker: `from ucomqtt import Server`, or `python -m ucomqtt`.
 
-The public names of port.cpython, where the broker for CPython is, loaded when they are asked for; ucomqtt.testing has a broker
-for tests. Asking for one raises ImportError that names the file where something else called `port`, such as a port.py beside
-the program, hides that package.
+The names are those of port.cpython, each loaded when it is asked for; ucomqtt.testing has a broker for tests. When another module
+called `port` hides ours, such as a port.py beside the program, a name raises ImportError with the path of that module.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from port.core import __version__
-    from port.cpython import Authenticator, EventLoop, Message, Options, Server
+    from port.cpython import Authenticator, EventLoop, FilterWatcher, Message, Options, Server, Store, Watcher, serve_stream
 
-__all__ = ["Authenticator", "EventLoop", "Message", "Options", "Server", "__version__"]
+__all__ = [
+    "Authenticator", "EventLoop", "FilterWatcher", "Message", "Options", "Server", "Store", "Watcher", "__version__",
+    "serve_stream",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -119,7 +119,7 @@ def test_the_store(written, tmp_path):
     assert done.returncode == 0, done.stderr
     values = tomllib.loads(done.stdout)
     assert values["store"] == {"type": "sqlite", "file": str(tmp_path / "state" / "x.db"), "durability": "sync"}
-    assert "# on_failure: while nothing can be written" in done.stdout and "folder" not in done.stdout
+    assert "# on_failure: behaviour while writing fails" in done.stdout and "folder" not in done.stdout
     for arguments, variables in ((("--store", "y.db"), {}), ((), {"UCOMQTT_STORE": "y.db"})):
         values = tomllib.loads(run("--config", path, "--print-config", *arguments, **variables).stdout)
         assert values["store"] == {"type": "sqlite", "file": str(ROOT / "y.db"), "durability": "sync"}

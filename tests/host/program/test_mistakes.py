@@ -124,8 +124,8 @@ def test_variables(variables, text, tmp_path):
 
 
 @pytest.mark.parametrize(("host", "said"), (
-    ("::1", "only this machine is listened to"), ("127.0.0.1", "only this machine is listened to"),
-    ("unix", "only this machine is listened to"), ("0.0.0.0", "only clients on this machine may connect"),
+    ("::1", "listening on this machine only"), ("127.0.0.1", "listening on this machine only"),
+    ("unix", "listening on this machine only"), ("0.0.0.0", "only clients on this machine may connect"),
     ("::", "only clients on this machine may connect"),
 ))  # fmt: skip
 def test_what_a_start_says_of_who_may_connect(host, said, tmp_path):
@@ -631,7 +631,7 @@ def test_clients_refusals_are_in_the_log(form, tmp_path):
     wanted = (
         ("c (user ann) ", ": bad user name or password, says authenticator users (0x86)", 0x86),
         ("c (user bob) ", ": bad user name or password, no authenticator knows this user: users (0x86)", 0x86),
-        ("nobody ", ": not authorized, as nobody vouches for it and anonymous is auto, which means none, as there is auth (0x87)", 0x87),
+        ("nobody ", ": not authorized, no authenticator lets it in and anonymous is auto, which means none with auth (0x87)", 0x87),
         ("c (user ann) ", ": subscribing to yours/# is refused: not authorized, no rule of acl allows it (0x87)", 0x87),
         ("- ", ": WebSocket handshake refused: 404, none of the listener's paths: /foo (0x87)", 0x87),
         ("- ", ": WebSocket handshake refused: 403, none of the listener's origins: https://elsewhere.example (0x87)", 0x87),

@@ -1,11 +1,14 @@
 """What tools/bundling/bundles.py makes of classes and arguments: the same to those who use them."""
 
 import ast
+import os
+import subprocess
 from typing import Any
 
 from bundling.bundles import Bundles, Rewrite
 from bundling.names import most_used_first, rename_arguments
 from bundling.packages import files
+from toolchain import ROOT
 
 CLASS = """
 class Client:
@@ -97,3 +100,22 @@ def test_what_code_says_does_not_depend_on_the_package():
     for name in ("port/mqtt5.py", "port/web.py", "port/core/acl/acl.py"):
         assert texts[name] == others[name]
     assert "journal" in others["port/broker.py"] and len(names) > 60
+
+
+PUBLIC = """
+from port.micropython import Authenticator, FilterWatcher, FlashStore, Message, Options, Server, Store, Watcher, run, serve_stream
+assert issubclass(FlashStore, Store) and issubclass(FilterWatcher, Watcher)
+try:
+    from port.micropython import Stores
+except (ImportError, AttributeError):
+    print("done")
+"""
+
+
+def test_public_names_are_there_in_what_a_board_gets(tool, tmp_path):
+    Bundles(files()).write(tmp_path)
+    stubs = ROOT / "tests" / "lib" / "board_stubs"
+    environment = {**os.environ, "MICROPYPATH": f".frozen:{stubs}"}
+    command = [tool("micropython"), "-c", PUBLIC]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "done\n", done.stdout + done.stderr

@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -21,6 +22,7 @@ from examples import FILES, example, unnamed
 from room import Room, RoomError, clone
 from toolchain import ROOT, VENV
 
+PICTURE = "tools/reports/terminal.svg"
 README, PI, BOARD = "README.md", "boards/raspberry-pi/README.md", "boards/qemu-mps2/README.md"
 SERVER, BOARDS, BUILT = "port/cpython/README.md", "port/micropython/README.md", "port/README.md"
 CONTRIBUTING = "CONTRIBUTING.md"
@@ -147,6 +149,24 @@ def test_packages(room, copy):
             online=True)
 
 
+@pytest.mark.parametrize("number", [0, 1], ids=["cpython", "micropython"])
+def test_the_picture(room, tool, number):
+    """It shows the commands of the first screen, and all that they print, with a time of its own."""
+    tool("micropython")
+    texts = ElementTree.parse(ROOT / PICTURE).iter("{http://www.w3.org/2000/svg}text")
+    titles = "^(?:a broker on Linux|or on MicroPython|two clients)\n"
+    _, *brokers, clients = re.split(titles, "\n".join("".join(text.itertext()) for text in texts), flags=re.MULTILINE)
+    command, *printed = brokers[number].splitlines()
+    assert command == "$ " + BROKERS.lines[number].partition("  ")[0]
+    said = hear(room, BROKERS.lines[number], printed[-1].split()[-1]).splitlines()
+    assert [without_time(line) for line in said] == [without_time(line) for line in printed]
+    assert clients.splitlines() == [f"$ {GREETINGS.lines[0]} &", f"$ {GREETINGS.lines[1]}", "greetings/first hello, world"]
+
+
+def without_time(line: str) -> str:
+    return re.sub(r"^[-\d]+ [:,\d]+ ", "", line)
+
+
 def test_the_first_screen_has_both_commands():
     assert BROKERS.number == 0 and "## " not in (ROOT / README).read_text().split("tools/test", 1)[0]
 
@@ -154,7 +174,7 @@ def test_the_first_screen_has_both_commands():
 def test_who_may_connect(room, tool, copy):
     tool("mosquitto_pub")
     room.ask(PASSWD.text, "s3cret", "s3cret")
-    room.sh("tools/cert certs")
+    room.sh(re.search("; (ucomqtt cert certs)", WHO_MAY.text)[1])  # type: ignore[index]
     name, command = re.match(r"# (\S+), for: (.+)\n", WHO_MAY.text).groups()
     (copy / name).write_text(WHO_MAY.text)
     room.start(command)

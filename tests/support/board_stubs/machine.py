@@ -1,7 +1,9 @@
 """A `machine` for the unix port: what pins are set to is printed, their state is in the file `pin-NUMBER`."""
 
+import io
 import sys
 
+_GET_FILENO = 10  # what poll() asks a stream for
 WDT_RESET = 3
 PWRON_RESET = 1
 
@@ -39,6 +41,23 @@ class Pin:
                 return int(file.read())
         except OSError:
             return 1
+
+
+class UART(io.IOBase):
+    """The terminal whose path is in the file `uart-NUMBER`; like a board's it cannot be closed."""
+
+    def __init__(self, number, baudrate, timeout, rxbuf):
+        with open("uart-%d" % number) as file:
+            self._line = open(file.read(), "r+b")
+
+    def read(self, count):
+        return self._line.read(count) or None
+
+    def write(self, data):
+        return self._line.write(data)
+
+    def ioctl(self, request, argument):
+        return self._line.fileno() if request == _GET_FILENO else -1
 
 
 class WDT:
