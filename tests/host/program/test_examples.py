@@ -19,8 +19,8 @@ import pytest
 
 from server_process import free_port
 from terminal_board import TerminalBoard
-from tests.host.drivers import TIMEOUT, paho
-from tests.host.drivers.paho import Paho
+from drivers import TIMEOUT, paho
+from drivers.paho import Paho
 from toolchain import ROOT
 
 EXAMPLES = ROOT / "port" / "examples"
