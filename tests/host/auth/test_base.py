@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from port.core.wire.codec import PUBACK
 from port.core.wire.reason_codes import BAD_USER_NAME_OR_PASSWORD
 from port.core.acl.acl_rule import rule
 from port.cpython.auth import passwords
+from port.cpython.auth import renewals as renewals_module
 from port.cpython.auth.accounts import ACCOUNTS, Account, AccountAuthenticator
 from port.cpython.auth.base import (
     CACHING,
@@ -490,28 +492,35 @@ async def puback(client):
     client.publish("a", b"", 1, code=0x10)
 
 
-async def test_a_round_is_spread_over_its_time():
+async def test_a_round_is_spread_over_its_time(monkeypatch):
     asked = []
+    now = [100.0]
+
+    class Loop:
+        def time(self):
+            return now[0]
+
+    async def sleep(seconds):
+        now[0] += seconds
 
     async def job(i):
         for _ in range(3 if i == 0 else 1):
-            asked.append((i, loop.time()))
+            asked.append((i, now[0] - 100))
             yield
 
     async def jobs():
         for i in range(10):
             yield i, job(i)
 
-    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(renewals_module, "asyncio", SimpleNamespace(get_running_loop=Loop, sleep=sleep))
     renewals = Renewals(jobs, BackEndError, lambda error: pytest.fail(str(error)))
-    start = loop.time()
     await renewals.round(0.5)
     assert sorted(i for i, _ in asked) == [0, 0, 0, *range(1, 10)]
-    assert loop.time() - start >= 0.45
+    assert now[0] == pytest.approx(100.5)
     firsts: dict[int, float] = {}
     for i, when in asked:
-        firsts.setdefault(i, when - start)
-    assert all(when >= 0.05 * place - 0.01 for place, when in enumerate(sorted(firsts.values())))
+        firsts.setdefault(i, when)
+    assert sorted(firsts.values()) == pytest.approx([0.05 * place for place in range(10)])
     await renewals.round()
     assert len(asked) == 24
 
