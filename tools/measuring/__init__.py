@@ -1,1 +1,1 @@
-"""Programs for MicroPython that tell about their heap, and those who visit them."""
+"""Programs for MicroPython that tell about their heap, and the clients that use them."""

@@ -59,7 +59,7 @@ def written(tmp_path_factory):
 import asyncio, os, sys
 from port.cpython.stores.sqlite import SQLiteStore
 from stores import kept
-from tests.host.store.test_damage import BATCHES, batch
+from test_damage import BATCHES, batch
 
 async def main():
     store = SQLiteStore("x.db")
@@ -79,7 +79,7 @@ asyncio.run(main())
 
 
 def victims_environment():
-    paths = (ROOT, ROOT / "tests" / "support", ROOT / "tools")
+    paths = (ROOT, ROOT / "tests" / "support", ROOT / "tests" / "host" / "store", ROOT / "tools")
     return {**environment(), "PYTHONPATH": os.pathsep.join(map(str, paths))}
 
 
@@ -202,7 +202,7 @@ CUT = """
 import asyncio, os, sys
 from port.cpython.stores import sqlite
 from stores import kept
-from tests.host.store.test_damage import BATCHES, batch
+from test_damage import BATCHES, batch
 
 sqlite._CHECKPOINT = 12  # some of them come in so few batches, too
 
