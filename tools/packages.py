@@ -37,7 +37,8 @@ PARTS = {
     "words": ("core/monitor/refusals",),
     "config": (
         "core/auth/allow_deny", "core/checks", "core/config/apply_config", "core/config/arguments", "core/config/config",
-        "core/config/listener_config", "core/config/store_config", "core/monitor/memory_guard", "core/protocol/listener_places",
+        "core/config/listener_config", "core/config/listener_types", "core/config/registry", "core/config/store_config",
+        "core/monitor/memory_guard", "core/protocol/listener_places",
         "core/sessions/mount_point", "core/wire/suggest",
         "micropython/__main__", "micropython/board/ntp", "micropython/board/program", "micropython/board/wifi",
         "micropython/config/apply_config", "micropython/config/config_file", "micropython/config/print_config",

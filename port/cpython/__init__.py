@@ -10,14 +10,19 @@ if TYPE_CHECKING:
     from port.core.limits.options import Options
     from port.core.messages.message import Message
     from port.core.auth.authenticator import Authenticator
+    from port.core.config.listener_types import ListenerType
+    from port.core.storage.store import Store
+    from port.cpython.config.config_sources import read_config
     from port.cpython.net.event_loop import EventLoop
     from port.cpython.server import Server
 
-__all__ = ["Authenticator", "EventLoop", "Message", "Options", "Server"]
+__all__ = ["Authenticator", "EventLoop", "ListenerType", "Message", "Options", "Server", "Store", "read_config"]
 
 _PLACES = {
     "Authenticator": "port.core.auth.authenticator", "EventLoop": "port.cpython.net.event_loop",
-    "Message": "port.core.messages.message", "Options": "port.core.limits.options", "Server": "port.cpython.server",
+    "ListenerType": "port.core.config.listener_types", "Message": "port.core.messages.message",
+    "Options": "port.core.limits.options", "Server": "port.cpython.server", "Store": "port.core.storage.store",
+    "read_config": "port.cpython.config.config_sources",
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """ucomqtt on MicroPython: `from port.micropython import Server`, or `micropython -m port.micropython`.
 
-FlashStore and `run`, the main program of a board, are loaded when they are asked for.
+FlashStore, ListenerType, Store, read_config and `run`, the main program of a board, are loaded when they are asked for.
 """
 
 import gc
@@ -21,8 +21,11 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 
-    from port.micropython.board.program import run
-    from port.micropython.flash import FlashStore
+    from port.core.config.listener_types import ListenerType as ListenerType
+    from port.core.storage.store import Store as Store
+    from port.micropython.board.program import run as run
+    from port.micropython.config.config_file import read_config as read_config
+    from port.micropython.flash import FlashStore as FlashStore
 
 __all__ = ("Authenticator", "Message", "Options", "Server")
 
@@ -32,6 +35,18 @@ def __getattr__(name: str) -> "Any":
         from port.micropython.flash import FlashStore
 
         return FlashStore
+    if name == "ListenerType":
+        from port.core.config.listener_types import ListenerType
+
+        return ListenerType
+    if name == "Store":
+        from port.core.storage.store import Store
+
+        return Store
+    if name == "read_config":
+        from port.micropython.config.config_file import read_config
+
+        return read_config
     if name == "run":
         from port.micropython.board.program import run
 

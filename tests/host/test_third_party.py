@@ -119,7 +119,7 @@ pages = "{tmp_path}/ledger.db"
     ('[[auth]]\ntype = "users"\nurl = "ldap://x"', "auth users: unknown key url"),
     ('[[auth]]\ntype = "absent"', "auth absent: type absent is other_package:Absent, which cannot be loaded: AttributeError"),
     ('[store]\ntype = "ledger"', "store: type ledger: "),
-    ('[store]\ntype = "other"', "store: type must be one of memory, sqlite, redis, flash, ledger, not 'other'"),
+    ('[store]\ntype = "other"', "store: type must be one of memory, sqlite, redis, ledger, not 'other'"),
 ])
 def test_mistakes(tmp_path, variables, table, text):
     path = tmp_path / "broker.toml"

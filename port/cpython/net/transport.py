@@ -228,7 +228,7 @@ class WebSocketTransport(SocketTransport):
     def __init__(self, server: Server, entrance: ListeningSocket, address: str) -> None:
         super().__init__(server, entrance, address)
         config = entrance.config
-        self._socket = WebSocket(config.paths, config.origins, entrance.listener.options.max_packet_size)
+        self._socket = WebSocket(config.settings["paths"], config.settings["origins"], entrance.listener.options.max_packet_size)
         self._busy = False  # the core wants no more for now
         self._waits = False  # for its turn
         self._lost = ""  # why nothing comes any more, while frames are left

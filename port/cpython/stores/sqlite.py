@@ -32,7 +32,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
 
-from port.cpython.stores.writer import BACKLOG_BYTES, WriterStore, logger
+from port.cpython.auth.settings import Setting
+from port.cpython.config.preflight import of_folder
+from port.cpython.stores.writer import BACKLOG_BYTES, WriterStore, logger, writer_settings
 
 T = TypeVar("T")
 
@@ -42,6 +44,7 @@ _OLDEST = (3, 32, 0)  # before that a statement has at most 999 parameters
 _APPLICATION = 0x75635154  # tells our files from others'
 # What takes a file from version i to i + 1; PRAGMA user_version has the version.
 STEPS = ["CREATE TABLE record (key BLOB PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID"]
+_BEGINNING = b"SQLite format 3\0"  # of a database
 _SMALLEST = 512  # bytes of a database
 _CHECKPOINT = 4000  # pages of 4 KB in the log at which they go to the file; fewer writes than with SQLite's 1000
 _CACHE = 8192  # KB of pages in memory
@@ -66,6 +69,20 @@ _IN_USE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def _obstacles(path: str) -> Iterator[str]:
+    if not os.path.exists(path):
+        yield from of_folder(path)
+        return
+    try:
+        with open(path, "r+b") as file:
+            start = file.read(len(_BEGINNING))
+    except OSError as e:
+        yield e.strerror or str(e)
+        return
+    if start and start != _BEGINNING:
+        yield "is no SQLite database"
+
+
 class _DamagedError(Exception):
     """The file cannot be read; the text says why."""
 
@@ -77,6 +94,7 @@ class SQLiteStore(WriterStore):
     backlog_bytes  see Store
     """
 
+    SETTINGS = (Setting("file", "", "the database", required=True), *writer_settings(LEVELS))
     kind = "sqlite"
 
     def __init__(
@@ -93,6 +111,11 @@ class SQLiteStore(WriterStore):
         self.place = str(self.file)
         self._at = self.file  # what is opened, that or a copy
         self._connection: Any = None
+
+    def obstacles(self) -> Iterator[str]:
+        """See WriterStore.obstacles."""
+        for text in _obstacles(self.place):
+            yield "file %s: %s" % (self.place, text)
 
     # -- opening --------------------------------------------------------------------------------
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from port.core import __version__
-    from port.cpython import Authenticator, EventLoop, Message, Options, Server
+    from port.cpython import Authenticator, EventLoop, ListenerType, Message, Options, Server, Store, read_config
 
-__all__ = ["Authenticator", "EventLoop", "Message", "Options", "Server", "__version__"]
+__all__ = ["Authenticator", "EventLoop", "ListenerType", "Message", "Options", "Server", "Store", "__version__", "read_config"]
 
 
 def __getattr__(name: str) -> Any:
