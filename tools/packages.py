@@ -15,6 +15,7 @@ VERSION = _FOUND[1] if _FOUND else ""
 # Parts of the broker that are loaded only when they are used: what is left away takes no flash.
 PARTS = {
     "web": ("core/monitor/measures", "core/monitor/metrics", "core/web/http", "core/web/http_pages", "core/web/websocket",
+            "core/web/websocket_turns",
             "micropython/net/websocket_transport"),
     "store": (
         "core/config/store_config", "core/storage/flash_log", "core/storage/journal", "core/storage/records",
