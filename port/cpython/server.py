@@ -58,7 +58,7 @@ _SLICE = 100  # certificates looked up before others are served
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 
 
-def log(level: int, text: str, *args: Any) -> None:
+def write_log(level: int, text: str, *args: Any) -> None:
     """The broker's log on the standard library's logging, logger `ucomqtt`."""
     error = args[-1] if level == 3 and args and isinstance(args[-1], Exception) else None
     logger.log(_LEVELS[level], text, *args, exc_info=error)
@@ -93,16 +93,16 @@ class Server(Broker):
         self,
         options: Options | None = None,
         *,
-        log: Callable[..., None] = log,
+        log: Callable[..., None] | None = None,
         store: Store | None = None,
         **values: Any,
     ) -> None:
-        """Raises TypeError or ValueError naming an argument or option that is wrong."""
+        """`log` in place of the logger `ucomqtt`. Raises TypeError or ValueError naming an argument or option that is wrong."""
         if options is None:
             options = Options(**values)
         elif values:
             raise TypeError("options by name, or an Options object, not both")
-        super().__init__(options, milliseconds, log, store)
+        super().__init__(options, milliseconds, write_log if log is None else log, store)
         self.random = os.urandom
         self.rows = publish_batch
         self.frames = Frames()
@@ -183,29 +183,35 @@ class Server(Broker):
         """
         if self._ticker is not None:
             raise RuntimeError("the server has started: change() in place of configure()")
-        config, made = self._checked(config, made, [])
+        config, made, level = self._checked(config, made, [])
         apply_config.begin(self, config)
         for entry in config.listeners:
             add_listener(self, entry, made)
+        if level:
+            self.set_log_level(level)
 
     def _checked(
         self, config: dict[str, Any] | Config, made: list[Authenticator] | None, running: list[Authenticator]
-    ) -> tuple[Config, list[Authenticator]]:
+    ) -> tuple[Config, list[Authenticator], str]:
+        """The configuration, its authenticators, and its log level, empty if it says none. Raises ValueError, OSError."""
         if isinstance(config, Config):
-            return config, made or []
+            return config, made or [], ""
         values = dict(config)
-        level = values.pop("log_level", None)
-        if level is not None and level not in LEVELS:
+        level = values.pop("log_level", "")
+        if level and level not in LEVELS:
             raise ValueError("log_level must be one of %s, not %r" % (", ".join(LEVELS), level))
         found, authenticators, store = parts(values, (), running)
-        if level is not None:
-            self.set_log_level(level)
         if self._ticker is None and self.store is None:
             self.store = store
-        return found, authenticators if made is None else made
+        return found, authenticators if made is None else made, level
 
     def set_log_level(self, level: str) -> None:
-        """What the logger `ucomqtt` tells: debug, info, warning or error."""
+        """From which level on there is a log, where it is none of the program's own: debug, info, warning or error.
+
+        Raises ValueError for another level.
+        """
+        if level not in LEVELS:
+            raise ValueError("log_level must be one of %s, not %r" % (", ".join(LEVELS), level))
         logger.setLevel(level.upper())
         self.debug = logger.isEnabledFor(logging.DEBUG)
 
@@ -271,7 +277,7 @@ class Server(Broker):
         Raises ValueError or OSError naming what is wrong, and then nothing has changed.
         """
         old = self.all_authenticators()
-        config, made = self._checked(config, made, old)
+        config, made, level = self._checked(config, made, old)
         changes = []
         for entrance, entry in apply_config.changed_listeners(self, config):
             changes.append((entrance, entry.kind, await asyncio.to_thread(entry.kind.prepare, entrance, entry)))
@@ -279,6 +285,8 @@ class Server(Broker):
         for entrance, kind, prepared in changes:
             kind.change(entrance, prepared)
         apply_config.reconfigure(self, config, made)
+        if level:
+            self.set_log_level(level)
         self._watch_memory()
         self._fit()
         if any(entrance.revoked is not None for entrance in self._sockets()):

@@ -46,6 +46,7 @@ _SPARE = const(32)  # pieces put by where sessions are kept: whoever restores th
 _PIECE = const(256)  # bytes
 _CLIENT = const(8)  # pieces that a client may take to come and be served
 
+registered: "list[tuple[str, str, Callable[[], Any]]]" = []  # (table, type, what loads it), see Server.register
 SINCE_1970 = 946684800 if time.gmtime(0)[0] == 2000 else 0  # s from 1970 to what time.time() counts from
 
 
@@ -70,7 +71,6 @@ class Server(Broker):
 
     TURN = 256  # a microcontroller is that much slower
     word = 4
-    registered: "list[tuple[str, str, Callable[[], Any]]]" = []  # (table, type, what loads it), see register
 
     def __init__(
         self,
@@ -80,14 +80,14 @@ class Server(Broker):
         store: "Optional[Store]" = None,
         **values: "Any",
     ) -> None:
-        """Raises TypeError or ValueError naming an argument or option that is wrong."""
+        """`log` in place of one that prints. Raises TypeError or ValueError naming an argument or option that is wrong."""
         self._ticks = time.ticks_ms()
         self._now = 0
         if options is None:
             options = Options(True, **values)
         elif values:
             raise TypeError("options by name, or an Options object, not both")
-        self.prints = log is None  # so a configuration may say from which level on
+        self._prints = log is None  # so a configuration may say from which level on
         super().__init__(options, self._milliseconds, logger(2) if log is None else log, store)
         self.buffer = bytearray(_BUFFER)  # what is read lies here until what it has caused is sent
         self.view = memoryview(self.buffer)
@@ -161,7 +161,7 @@ class Server(Broker):
         """
         if kind not in ("auth", "listener", "store"):
             raise ValueError("kind must be one of auth, listener, store, not %r" % (kind,))
-        Server.registered.append((kind, name, load))
+        registered.append((kind, name, load))
 
     def configure(self, config: "Any", made: "Optional[list[Authenticator]]" = None) -> None:
         """Take over a configuration before the start: options, rights, limits, listeners, and the store unless there is one.
@@ -195,6 +195,17 @@ class Server(Broker):
             forget()
         now = self.all_authenticators()
         await self._close([authenticator for authenticator in old if authenticator not in now])
+
+    def set_log_level(self, level: str) -> None:
+        """From which level on there is a log, where it is none of the program's own: debug, info, warning or error.
+
+        Raises ValueError for another level.
+        """
+        levels = ("debug", "info", "warning", "error")
+        if level not in levels:
+            raise ValueError("log_level must be one of %s, not %r" % (", ".join(levels), level))
+        if self._prints:
+            self.log = logger(levels.index(level))
 
     def fit(self) -> None:
         """Leave one socket for whoever finds no place and has to be told so, and those that are left for who says nothing yet."""

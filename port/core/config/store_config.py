@@ -33,6 +33,8 @@ def make_store(config: "Optional[StoreConfig]") -> "Any":
             raise ValueError("store: unknown key %s, type memory has none" % key)
         return None
     try:
-        return STORES.make(config.type, (), config.settings)
+        made = STORES.make(config.type, (), config.settings)
     except ValueError as e:
         raise ValueError("store: %s" % e)
+    made.kind = config.type
+    return made

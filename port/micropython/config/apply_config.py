@@ -11,7 +11,7 @@ from port.core.config.registry import AUTHENTICATORS, STORES
 from port.core.config.store_config import make_store
 from port.micropython.config.config_file import LEVELS, PROGRAM
 from port.micropython.net import listeners  # registers the types
-from port.micropython.server import Server, logger
+from port.micropython.server import registered
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from port.core.auth.authenticator import Authenticator
     from port.core.storage.store import Store
+    from port.micropython.server import Server
 
 _FILES = ("file", "certificate", "key", "client_ca", "folder")  # keys that name a file or folder, wherever they stand
 _DEEPEST = const(8)  # objects and lists in one another; a configuration has five
@@ -64,7 +65,9 @@ def _resolved(value: "Any", folder: str, depth: int) -> "Any":
 
 def configure(server: "Server", config: "Any", made: "Optional[list[Authenticator]]") -> None:
     """See Server.configure."""
-    config, made = _checked(server, config, made)
+    config, made, level = _checked(config, made)
+    if level:
+        server.set_log_level(level)
     if server.store is None:
         server.store = make_store(config.store)
         if server.store is not None and hasattr(server.store, "log"):
@@ -76,31 +79,31 @@ def configure(server: "Server", config: "Any", made: "Optional[list[Authenticato
 
 def prepare(server: "Server", config: "Any", made: "Optional[list[Authenticator]]") -> "tuple[Any, ...]":
     """What Server.change is to take over. Raises ValueError naming what is wrong, and then nothing has changed."""
-    values = config
-    config, made = _checked(server, config, made)
+    config, made, level = _checked(config, made)
     changes = [(entrance, entry.kind, entry.kind.prepare(entrance, entry)) for entrance, entry in changed_listeners(server, config)]
-    return config, made, changes
+    return config, made, changes, level
 
 
 def take_over(server: "Server", prepared: "tuple[Any, ...]") -> None:
     """Give a server what `prepare` has returned."""
-    config, made, changes = prepared
+    config, made, changes, level = prepared
     for entrance, kind, change in changes:
         kind.change(entrance, change)
     reconfigure(server, config, made)
     server.fit()
+    if level:
+        server.set_log_level(level)
 
 
-def _checked(server: "Server", config: "Any", made: "Optional[list[Authenticator]]") -> "tuple[Config, list[Authenticator]]":
+def _checked(config: "Any", made: "Optional[list[Authenticator]]") -> "tuple[Config, list[Authenticator], str]":
+    """The configuration, its authenticators, and its log level, empty if it says none. Raises ValueError."""
     if isinstance(config, Config):
-        return config, made or []
-    level = log_level(config)
+        return config, made or [], ""
+    log_level(config)
     found = Config(config, True, PROGRAM)
     if made is None:
         made = authenticators(found)
-    if server.prints and "log_level" in config:
-        server.log = logger(level)
-    return found, made
+    return found, made, config.get("log_level", "")
 
 
 def log_level(values: "dict[str, Any]") -> int:
@@ -166,7 +169,7 @@ def _certificate(settings: "dict[str, Any]") -> "Authenticator":
 
 
 def _others(kind: str) -> "Callable[[], list[tuple[str, Any]]]":
-    return lambda: [(name, load) for table, name, load in Server.registered if table == kind]
+    return lambda: [(name, load) for table, name, load in registered if table == kind]
 
 
 STORES.add("flash", lambda: _flash)

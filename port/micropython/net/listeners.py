@@ -102,9 +102,9 @@ def context(config: "ListenerConfig", given: "Any" = None) -> "Optional[Context]
 
 
 def _registered() -> "list[tuple[str, Any]]":
-    from port.micropython.server import Server
+    from port.micropython.server import registered
 
-    return [(name, load) for kind, name, load in Server.registered if kind == "listener"]
+    return [(name, load) for kind, name, load in registered if kind == "listener"]
 
 
 # Registered when this is loaded; what a configuration does not ask for is not.
