@@ -9,7 +9,8 @@ from port.core.config.config import Config
 from port.core.storage.store import Store
 from port.cpython import stores
 from port.cpython.auth import registry
-from port.cpython.config import mosquitto_acl, preflight
+from port.cpython.config import preflight
+from port.cpython.config.mosquitto import acl
 
 
 def parts(
@@ -24,7 +25,7 @@ def parts(
     """
     config = Config(values, False, extra)
     if config.acl_file:
-        config.rules = (config.rules or []) + mosquitto_acl.rules(config.acl_file)
+        config.rules = (config.rules or []) + acl.rules(config.acl_file)
     made = [registry.make(entry, running) for entry in config.auth]
     store = stores.make(config.store)
     preflight.check_listeners(config.listeners)
