@@ -7,7 +7,7 @@ import asyncio
 import gc
 
 import network
-from port.micropython.config.config_file import read, server
+from port.micropython import Server, read_config
 
 _FILE = "/config.json"
 _DEFAULTS = {
@@ -37,10 +37,11 @@ async def _run(broker):
 def main():
     """Run until Ctrl-C."""
     try:
-        values = read(_FILE) if _exists(_FILE) else _DEFAULTS
+        values = read_config(_FILE) if _exists(_FILE) else _DEFAULTS
         values.setdefault("max_connections_per_address", 0)  # all clients come from 10.0.2.2
         values.setdefault("receiver_patience", 30000)  # the PC is shared with other programs
-        broker = server(values)
+        broker = Server()
+        broker.configure(values)
         asyncio.run(_run(broker))
     except (ValueError, OSError) as e:
         print("ucomqtt:", e)

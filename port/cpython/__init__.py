@@ -10,21 +10,25 @@ if TYPE_CHECKING:
     from port.core.limits.options import Options
     from port.core.messages.message import Message
     from port.core.auth.authenticator import Authenticator
+    from port.core.config.listener_types import ListenerType
     from port.core.monitor.watchers import FilterWatcher, Watcher
     from port.core.storage.store import Store
     from port.core.streams import serve_stream
+    from port.cpython.config.config_sources import read_config
     from port.cpython.net.event_loop import EventLoop
     from port.cpython.server import Server
 
 __all__ = [
-    "Authenticator", "EventLoop", "FilterWatcher", "Message", "Options", "Server", "Store", "Watcher", "serve_stream",
+    "Authenticator", "EventLoop", "FilterWatcher", "ListenerType", "Message", "Options", "Server", "Store", "Watcher",
+    "read_config", "serve_stream",
 ]  # fmt: skip
 
 _PLACES = {
     "Authenticator": "port.core.auth.authenticator", "EventLoop": "port.cpython.net.event_loop",
-    "FilterWatcher": "port.core.monitor.watchers", "Message": "port.core.messages.message",
-    "Options": "port.core.limits.options", "Server": "port.cpython.server", "Store": "port.core.storage.store",
-    "Watcher": "port.core.monitor.watchers", "serve_stream": "port.core.streams",
+    "FilterWatcher": "port.core.monitor.watchers", "ListenerType": "port.core.config.listener_types",
+    "Message": "port.core.messages.message", "Options": "port.core.limits.options", "Server": "port.cpython.server",
+    "Store": "port.core.storage.store", "Watcher": "port.core.monitor.watchers",
+    "read_config": "port.cpython.config.config_sources", "serve_stream": "port.core.streams",
 }  # fmt: skip
 
 

@@ -13,7 +13,6 @@ import signal
 import sys
 from collections.abc import Callable
 
-from port.core.limits.ip_address import is_loopback, text
 from port.cpython import cli  # commands first: it looks at Python's version
 from port.cpython.config import config_file  # commands first: it looks at Python's version
 from port.cpython.config import preflight  # commands first: it looks at Python's version
@@ -43,7 +42,7 @@ def _main(arguments: list[str]) -> int:
         program = config_file.check(config_file.gather(args))
         server = _server(program)
         if args.check_config:
-            preflight.check(program.config)
+            preflight.check(program.config, program.store)
         loop_factory = _loop_factory(program.loop)
     except preflight.CannotStart as e:
         for error in e.args:
@@ -60,7 +59,7 @@ def _main(arguments: list[str]) -> int:
         _say("the configuration is right")
     if args.print_config or args.check_config:
         return 0
-    _set_level(server, program)
+    server.set_log_level(program.log_level)
     file_descriptors.raise_limit(server.options.max_connections + 4 * Server.PLACES)
     # Messages come and go by reference counting; the cycle collector need not look at each of them.
     gc.collect()
@@ -88,11 +87,6 @@ def _server(program: Program) -> Server:
     return server
 
 
-def _set_level(server: Server, program: Program) -> None:
-    logger.setLevel(program.log_level.upper())
-    server.debug = logger.isEnabledFor(logging.DEBUG)
-
-
 async def _run(server: Server, args: argparse.Namespace, program: Program, log: BackgroundLog) -> None:
     await server.start()
     say = log.say
@@ -100,7 +94,7 @@ async def _run(server: Server, args: argparse.Namespace, program: Program, log: 
         for line in server.described():
             say(line)
     if not program.authenticators and server.options.anonymous in ("auto", "loopback"):
-        if all(is_loopback(text(host, port) if port else "unix") for host, port in server.addresses):
+        if not any(listener.kind.remote(listener) for listener in program.config.listeners):
             say("listening on this machine only; --host 0.0.0.0 --anonymous all opens the broker to the network")
         else:
             say("only clients on this machine may connect; --anonymous all lets every client in")
@@ -132,7 +126,7 @@ async def _reload(server: Server, args: argparse.Namespace, lock: asyncio.Lock, 
         except (ConfigError, OSError, ValueError) as e:
             log.say("the configuration was not changed: %s" % e, logging.ERROR)
             return
-        _set_level(server, program)
+        server.set_log_level(program.log_level)
         log.write_as(program.log_format)
         log.say("the configuration was read again")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import logging
 import os
 import ssl
@@ -21,20 +22,24 @@ from typing import Any
 
 from port.core.wire.reason_codes import NOT_AUTHORIZED, MQTTError
 from port.core.limits.client_log import shown
-from port.core.limits.ip_address import peer, text
-from port.core.limits.listener import Listener
+from port.core.limits.ip_address import peer
+from port.core.limits.listener import Listener, described
 from port.core.limits.options import Options
 from port.core.messages.message import Message
 from port.core.sessions.session import Session
 from port.core.auth.authenticator import Authenticator
 from port.core.config import apply_config
 from port.core.config.config import Config
-from port.core.config.listener_config import describe, new_listener
+from port.core.config.listener_config import add_listener, describe
+from port.core.config.registry import REGISTRIES
 from port.core.monitor.memory_guard import MemoryGuard
 from port.core.storage.store import Store
 from port.core.broker import Broker
+from port.cpython import built_in  # registers the types
 from port.cpython import publish_batch
 from port.cpython.callbacks import Callbacks, refuse_authenticators
+from port.cpython.config.config_sources import LEVELS
+from port.cpython.config.parts import parts
 from port.cpython.message_properties import checked
 from port.cpython.monitor.load_averages import LoadAverages
 from port.cpython.monitor.process_metrics import Process
@@ -42,7 +47,7 @@ from port.cpython.net import file_descriptors
 from port.cpython.net.anteroom import Anteroom
 from port.cpython.net.epoll import AVAILABLE, Sockets
 from port.cpython.net.event_loop import EventLoop
-from port.cpython.net.listening_socket import BACKLOG, Change, ListeningSocket
+from port.cpython.net.listening_socket import BACKLOG, ListeningSocket
 from port.cpython.net.transport import LINGER, SocketTransport
 from port.cpython.net.websocket_frames import Frames
 
@@ -53,7 +58,7 @@ _SLICE = 100  # certificates looked up before others are served
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 
 
-def log(level: int, text: str, *args: Any) -> None:
+def write_log(level: int, text: str, *args: Any) -> None:
     """The broker's log on the standard library's logging, logger `ucomqtt`."""
     error = args[-1] if level == 3 and args and isinstance(args[-1], Exception) else None
     logger.log(_LEVELS[level], text, *args, exc_info=error)
@@ -88,16 +93,16 @@ class Server(Broker):
         self,
         options: Options | None = None,
         *,
-        log: Callable[..., None] = log,
+        log: Callable[..., None] | None = None,
         store: Store | None = None,
         **values: Any,
     ) -> None:
-        """Raises TypeError or ValueError naming an argument or option that is wrong."""
+        """`log` in place of the logger `ucomqtt`. Raises TypeError or ValueError naming an argument or option that is wrong."""
         if options is None:
             options = Options(**values)
         elif values:
             raise TypeError("options by name, or an Options object, not both")
-        super().__init__(options, milliseconds, log, store)
+        super().__init__(options, milliseconds, write_log if log is None else log, store)
         self.random = os.urandom
         self.rows = publish_batch
         self.frames = Frames()
@@ -110,7 +115,7 @@ class Server(Broker):
         self._guard = MemoryGuard(self)
         self._watch_memory()
         self.slow: dict[SocketTransport, bool] = {}
-        self._entrances: list[ListeningSocket] = []
+        self.entrances: list[Any] = []  # of port.core.config.listener_types.ListenerType
         self._ticker: asyncio.Task[None] | None = None
         self._working = False
         self._committing = False
@@ -138,11 +143,11 @@ class Server(Broker):
     ) -> Listener:
         """Add a listener, opened by `start`; port 0 takes any free one, see `addresses`.
 
-        type    tcp, websocket, unix (with `file`), or http for the info pages
+        type    tcp, websocket, unix (with `file`), http for the info pages, or one that is registered
         tls     an SSLContext, or its settings as in the configuration (port.cpython.net.tls)
         auth    its authenticators in place of the server's
         acl     rules for it in place of the server's, see port.core.acl.acl_rule.rule
-        values  any other key of port.core.config.listener_config.ListenerConfig: id, file, paths, origins, and options
+        values  any other key of port.core.config.listener_config.ListenerConfig, or of the type: id, file, paths, and options
 
         Raises ValueError or TypeError naming what is wrong, RuntimeError when the server has started.
         """
@@ -153,22 +158,65 @@ class Server(Broker):
         if auth is not None:
             refuse_authenticators(auth, "auth")
         config = describe(self, host, port, type, tls, acl, values)
-        listener = new_listener(self, config, [])
+        listener = add_listener(self, config, [], tls if isinstance(tls, ssl.SSLContext) else None)
         listener.authenticators = self.authenticators if auth is None else list(auth)
-        self._entrances.append(ListeningSocket(self, config, listener, tls if isinstance(tls, ssl.SSLContext) else None))
         return listener
 
-    def configure(self, config: Config, made: list[Authenticator]) -> None:
-        """Add the listeners, rights and limits of a configuration. Raises ValueError, OSError naming what is wrong.
+    @staticmethod
+    def register(kind: str, name: str, load: Callable[[], Any]) -> None:
+        """A type that configurations may ask for; `kind`: the table that does, listener, store or auth.
 
-        `made`: the authenticators of its [[auth]], in order.
+        `load()` returns its class when it is asked for: see port.core.config.registry. A type of this package comes first.
+        Raises ValueError for another kind.
         """
+        if kind not in REGISTRIES:
+            raise ValueError("kind must be one of %s, not %r" % (", ".join(sorted(REGISTRIES)), kind))
+        built_in.registered.append((kind, name, load))
+
+    def configure(self, config: dict[str, Any] | Config, made: list[Authenticator] | None = None) -> None:
+        """Take over a configuration before the start: options, rights, limits, listeners, and the store unless there is one.
+
+        config  a nested dict as port.core.config.config has it, with `log_level` if need be; or one that is checked
+        made    the authenticators of its [[auth]], in order; made of a dict unless they are given
+
+        Raises ValueError or OSError naming what is wrong, RuntimeError when the server has started.
+        """
+        if self._ticker is not None:
+            raise RuntimeError("the server has started: change() in place of configure()")
+        config, made, level = self._checked(config, made, [])
         apply_config.begin(self, config)
         for entry in config.listeners:
-            self._entrances.append(ListeningSocket(self, entry, new_listener(self, entry, made)))
+            add_listener(self, entry, made)
+        if level:
+            self.set_log_level(level)
+
+    def _checked(
+        self, config: dict[str, Any] | Config, made: list[Authenticator] | None, running: list[Authenticator]
+    ) -> tuple[Config, list[Authenticator], str]:
+        """The configuration, its authenticators, and its log level, empty if it says none. Raises ValueError, OSError."""
+        if isinstance(config, Config):
+            return config, made or [], ""
+        values = dict(config)
+        level = values.pop("log_level", "")
+        if level and level not in LEVELS:
+            raise ValueError("log_level must be one of %s, not %r" % (", ".join(LEVELS), level))
+        found, authenticators, store = parts(values, (), running)
+        if self._ticker is None and self.store is None:
+            self.store = store
+        return found, authenticators if made is None else made, level
+
+    def set_log_level(self, level: str) -> None:
+        """From which level on there is a log, where it is none of the program's own: debug, info, warning or error.
+
+        Raises ValueError for another level.
+        """
+        if level not in LEVELS:
+            raise ValueError("log_level must be one of %s, not %r" % (", ".join(LEVELS), level))
+        logger.setLevel(level.upper())
+        self.debug = logger.isEnabledFor(logging.DEBUG)
 
     def __repr__(self) -> str:
-        places = ", ".join(entry.config.place() for entry in self._entrances)
+        places = ", ".join(entry.config.place() for entry in self.entrances)
         return "<Server at %s, %d clients>" % (places or "no place", self.connected)
 
     # -- what the program asks for ---------------------------------------------------------------
@@ -209,38 +257,38 @@ class Server(Broker):
 
     # -- changes -----------------------------------------------------------------------------------
 
-    async def change(self, config: Config, made: list[Authenticator]) -> None:
+    async def change(self, config: dict[str, Any] | Config, made: list[Authenticator] | None = None) -> None:
         """Take over another configuration while running: see config.apply_config.reconfigure; certificates are read again.
 
-        `made`: the authenticators of its [[auth]], in order; those that go on are the same objects as before.
+        `config` and `made`: see `configure`; of authenticators those that go on are the same objects as before.
 
         Raises ValueError or OSError naming what is wrong, and then nothing has changed.
         """
-        by_id = {entry.id: entry for entry in config.listeners}
-        changes = {}
-        for entrance in self._entrances:
-            entry = by_id.get(entrance.listener.id)
-            if entry is not None:
-                apply_config.check_kept(entry, entrance.listener, entrance.tls is not None)
-                changes[entrance] = await asyncio.to_thread(Change, entry)  # revocation lists may be long
         old = self.all_authenticators()
-        for authenticator in made:
-            if authenticator not in old:
-                await _call(authenticator, "open")
-        for entrance, change in changes.items():
-            entrance.change(change)
+        config, made, level = self._checked(config, made, old)
+        changes = []
+        for entrance, entry in apply_config.changed_listeners(self, config):
+            changes.append((entrance, entry.kind, await asyncio.to_thread(entry.kind.prepare, entrance, entry)))
+        await self._open([authenticator for authenticator in made if authenticator not in old])
+        for entrance, kind, prepared in changes:
+            kind.change(entrance, prepared)
         apply_config.reconfigure(self, config, made)
+        if level:
+            self.set_log_level(level)
         self._watch_memory()
         self._fit()
-        if any(change.revoked is not None for change in changes.values()):
+        if any(entrance.revoked is not None for entrance in self._sockets()):
             self.turns.background(self._turn_out().__next__)
-        for authenticator in old:
-            if authenticator not in self.all_authenticators():
-                await _call(authenticator, "close")
+        now = self.all_authenticators()
+        await self._close([authenticator for authenticator in old if authenticator not in now])
+
+    def _sockets(self) -> list[ListeningSocket]:
+        """The listeners whose sockets are ours."""
+        return [entrance for entrance in self.entrances if isinstance(entrance, ListeningSocket)]
 
     def _turn_out(self) -> Iterator[bool]:
         """Disconnect the clients whose certificates have been revoked: True after each slice, at last False."""
-        revoked = {entrance.listener: entrance.revoked for entrance in self._entrances if entrance.revoked is not None}
+        revoked = {entrance.listener: entrance.revoked for entrance in self._sockets() if entrance.revoked is not None}
         for number, conn in enumerate(list(self.connections)):
             found = revoked.get(conn.listener)
             client: Any = conn.transport
@@ -253,22 +301,16 @@ class Server(Broker):
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of each open listener; a Unix socket's file, and 0."""
-        return [address for entrance in self._entrances for address in entrance.addresses]
+        return [address for entrance in self.entrances for address in entrance.addresses]
 
     def described(self) -> list[str]:
         """A line for each open listener: where it listens, and what it is."""
-        lines = []
-        for entrance in self._entrances:
-            kind = entrance.config.type + (" over TLS" if entrance.tls is not None else "")
-            for host, port in entrance.addresses:
-                place = text(host, port) if port else host
-                lines.append("listener %s (%s): listening on %s" % (entrance.listener.id, kind, place))
-        return lines
+        return described(self.entrances)
 
     @property
     def open_sockets(self) -> int:
         """Connections of any kind."""
-        return self.sockets + len(self.anteroom) + sum([len(entrance.pages) for entrance in self._entrances])
+        return self.sockets + len(self.anteroom) + sum([len(entrance.pages) for entrance in self._sockets()])
 
     def make_room(self, address: str) -> bool:
         """Have a connection close that no client needs, of an address above its share, for one of this address."""
@@ -279,7 +321,7 @@ class Server(Broker):
     def _fit(self) -> None:
         """Have no more connections than there are file descriptors for."""
         options = self.options
-        pages = [entrance for entrance in self._entrances if entrance.config.type == "http"]
+        pages = [entrance for entrance in self._sockets() if entrance.listener.kind == "http"]
         kinds = 2 + len(pages)  # of connections that are no clients
         places = self.PLACES
         most = file_descriptors.for_sockets(self.open_sockets)
@@ -313,25 +355,51 @@ class Server(Broker):
         self._begin_serving(loop)
         self.spare.take()
         self._fit()
-        opened: list[ListeningSocket] = []
         try:
-            for entrance in self._entrances:
-                await entrance.open()
-                opened.append(entrance)
-        except OSError:
-            for entrance in opened:
-                entrance.close()
+            await self._open(self.all_authenticators())
+            await self._listen()
+        except (OSError, ValueError):
             self._end_serving(loop)
-            self._close_store()
+            await self._close_store()
             self.spare.give()
             raise
         for text in self.described():
             self.log(1, "%s", text)
-        if not opened:
+        if not self.entrances:
             self.log(2, "there is no listener, nobody can connect: listen() before start() adds one")
-        for authenticator in self.all_authenticators():
-            await _call(authenticator, "open")
         self._ticker = loop.create_task(self._tick())
+
+    async def _listen(self) -> None:
+        """Open all listeners, or none."""
+        opened = []
+        try:
+            for entrance in self.entrances:
+                await _done(entrance.open())
+                opened.append(entrance)
+        except (OSError, ValueError):
+            for entrance in opened:
+                await _done(entrance.close())
+            await self._close(self.all_authenticators())
+            raise
+
+    async def _open(self, authenticators: list[Authenticator]) -> None:
+        """Open authenticators, all or none. Raises OSError or ValueError naming the one that cannot be."""
+        opened: list[Authenticator] = []
+        for authenticator in authenticators:
+            try:
+                await _done(authenticator.open())
+            except Exception as e:
+                await self._close(opened)
+                text = "auth %s: cannot be opened: %s" % (authenticator.name, e)
+                raise (OSError(e.errno, text) if isinstance(e, OSError) else ValueError(text)) from e
+            opened.append(authenticator)
+
+    async def _close(self, authenticators: list[Authenticator]) -> None:
+        for authenticator in authenticators:
+            try:
+                await _done(authenticator.close())
+            except Exception as e:
+                self.log(3, "auth %s: cannot be closed: %s", authenticator.name, e)
 
     def _restore(self) -> None:
         """Open the store. Much is made at that and nothing thrown away: the cycle collector would only look at it again."""
@@ -346,24 +414,26 @@ class Server(Broker):
 
     async def stop(self) -> None:
         """Close the listeners, say goodbye to the clients and wait until they have heard it, 2 s at most."""
-        for entrance in self._entrances:
-            entrance.close()
+        for entrance in self.entrances:
+            try:
+                await _done(entrance.close())
+            except Exception as e:
+                self.log(3, "listener %s: cannot be closed: %s", entrance.listener.id, e)
         await self._settle_store()
         self.disconnect_all()
         deadline = time.monotonic() + LINGER
         while self.sockets and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         self.anteroom.clear()
-        for entrance in self._entrances:
+        for entrance in self._sockets():
             entrance.pages.clear()
-        for authenticator in self.all_authenticators():
-            await _call(authenticator, "close")
         self._callbacks.cancel()
         if self._ticker is not None:
+            await self._close(self.all_authenticators())
             self._ticker.cancel()
             self._ticker = None
         await self._settle_store()
-        self._close_store()
+        await self._close_store()
         self._end_serving(asyncio.get_running_loop())
         self.spare.give()
         self.log(1, "stopped")
@@ -405,11 +475,16 @@ class Server(Broker):
             journal.commit()
             await asyncio.sleep(0.002)
 
-    def _close_store(self) -> None:
-        if self.store is not None:
-            if not self.journal.idle():
-                self.log(3, "store: the last changes were not written")
-            self.store.close()
+    async def _close_store(self) -> None:
+        store = self.store
+        if store is None:
+            return
+        if not self.journal.idle():
+            self.log(3, "store: the last changes were not written")
+        try:
+            await _done(store.close())
+        except Exception as e:
+            self.log(3, "store: %s cannot be closed: %s", store.place, e)
 
     async def serve(self) -> None:
         """Start unless started, and return when stopped."""
@@ -455,7 +530,7 @@ class Server(Broker):
     def _expire(self) -> None:
         now = asyncio.get_running_loop().time()
         self.anteroom.expire(now)
-        for entrance in self._entrances:
+        for entrance in self._sockets():
             entrance.pages.expire(now)
 
     def _answer(self) -> None:
@@ -507,8 +582,7 @@ class Server(Broker):
         await asyncio.sleep(ms / 1000)
 
 
-async def _call(authenticator: Authenticator, name: str) -> None:
-    """Open or close an authenticator that has connections of its own."""
-    method = getattr(authenticator, name, None)
-    if method is not None:
-        await method()
+async def _done(result: Any) -> None:
+    """Wait for what may be async."""
+    if inspect.isawaitable(result):
+        await result

@@ -1,6 +1,7 @@
 """ucomqtt on MicroPython: `from port.micropython import Server`, or `micropython -m port.micropython`.
 
-FilterWatcher, FlashStore, Store, Watcher, serve_stream and `run`, the main program of a board, are loaded when they are asked for.
+FilterWatcher, FlashStore, ListenerType, Store, Watcher, read_config, serve_stream and `run`, the main program of a board, are loaded
+when they are asked for.
 """
 
 import gc
@@ -21,10 +22,12 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 
+    from port.core.config.listener_types import ListenerType
     from port.core.monitor.watchers import FilterWatcher, Watcher
     from port.core.storage.store import Store
     from port.core.streams import serve_stream
     from port.micropython.board.program import run
+    from port.micropython.config.config_file import read_config
     from port.micropython.flash import FlashStore
 
 __all__ = ("Authenticator", "Message", "Options", "Server")
@@ -39,6 +42,10 @@ def __getattr__(name: str) -> "Any":
         place = "port.core.storage.store"
     elif name == "Watcher" or name == "FilterWatcher":
         place = "port.core.monitor.watchers"
+    elif name == "ListenerType":
+        place = "port.core.config.listener_types"
+    elif name == "read_config":
+        place = "port.micropython.config.config_file"
     elif name == "serve_stream":
         place = "port.core.streams"
     else:

@@ -5,13 +5,12 @@ import sys
 
 from port.core import const
 from port.core.limits.options import TABLE
-from port.micropython.config.config_file import LEVELS, read, server
+from port.micropython.config.config_file import LEVELS, read_config
+from port.micropython.server import Server
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
-
-    from port.micropython.server import Server
 
 _HELP = """usage: micropython -m port.micropython [--host HOST] [--port PORT] [--config FILE] [-v] [--OPTION VALUE ...]
 
@@ -89,7 +88,7 @@ def load(arguments: "list[str]") -> "tuple[dict[str, Any], str]":
         if i >= len(arguments):
             raise ValueError("%s needs a value" % argument)
         if name == "config":
-            values = read(arguments[i])
+            values = read_config(arguments[i])
         elif name == "port":
             given[name] = _value(name, arguments[i], 0)
         elif name in _OTHERS:
@@ -101,10 +100,10 @@ def load(arguments: "list[str]") -> "tuple[dict[str, Any], str]":
     return values, only
 
 
-async def _run(server: "Server") -> None:
+async def _run(server: Server) -> None:
     await server.start()
-    for entrance in server.entrances:
-        print("ucomqtt: listener %s (%s): listening on %s" % (entrance.listener.id, entrance.listener.kind, entrance.place()))
+    for line in server.described():
+        print("ucomqtt: " + line)
     await server.serve()
 
 
@@ -115,7 +114,8 @@ def main(arguments: "list[str]") -> int:
         return 0
     try:
         values, only = load(arguments)
-        broker = server(values)
+        broker = Server()
+        broker.configure(values)
     except (ValueError, TypeError) as e:
         print("ucomqtt:", e)
         return 2

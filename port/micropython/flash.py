@@ -79,16 +79,18 @@ def _exists(path: str) -> bool:
 
 
 class FlashStore(Store):
-    """A log in `folder`, and how often and how much may be written to it.
+    """A log in a folder, and how often and how much may be written to it.
 
-    interval       s between two batches; longer when the budget is used up
-    bytes_per_day  the budget: as much may be written at once, then it fills up again at this rate. The file system copies
-                   the last block at each append: 4,096 bytes for it count, too. 8 MiB a day wear out 75 free blocks that
-                   last 100,000 cycles in ten years, and are enough for a batch of 1.7 KB a minute
-    sessions       keep sessions
-    durability     none, or batch: acknowledgements wait until what they promise is written; the budget only warns. A record that
-                   cannot be understood stops the start with batch; with none all of them are moved to FOLDER.corrupt-1
-    log            log(level, text, *values), that of the server if None
+    folder: where the files are (default /store)
+    interval: s between two writings that nobody waits for; longer when the budget is used up (default 60)
+    bytes_per_day: the budget, bytes that may be written to the flash in a day (default 8388608)
+    sessions: whether sessions are kept, not only retained messages (default false)
+    durability: none, or batch: acknowledgements wait until what they promise is written; the budget only warns (default none)
+
+    As much as the budget may be written at once, then it fills up again at this rate. The file system copies the last block when
+    something is appended: 4,096 bytes for it count, too. 8 MiB a day wear out 75 free blocks that last 100,000 cycles in ten years, and are
+    enough for a batch of 1.7 KB a minute. A record that cannot be understood stops the start with durability batch; with none all
+    of them are moved to FOLDER.corrupt-1. `log(level, text, *values)` is that of the server when a configuration asks for the store.
 
     ValueError names a wrong value.
     """
@@ -121,7 +123,7 @@ class FlashStore(Store):
         self.interval = self._interval = interval
         self.backlog_bytes = _SEGMENT
         self.place = folder
-        self._write_log = log
+        self.log = log
         self._files = Folder(folder)
         self._log = FlashLog(self._files, _SEGMENT, self._report)
         self._clock = clock
@@ -134,7 +136,7 @@ class FlashStore(Store):
         self._error: "Optional[Exception]" = None
 
     def _report(self, text: str, *values: "Any") -> None:
-        self._write_log(2, "store: " + text, *values)
+        self.log(2, "store: " + text, *values)
 
     def load(self) -> "Iterator[tuple[bytes, bytes]]":
         """See Store: in the order of the keys."""

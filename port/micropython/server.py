@@ -8,14 +8,13 @@
 """
 
 import asyncio
-import errno
 import gc
 import os
 import sys
 import time
 
 from port.core import const
-from port.core.limits.listener import Listener, free_id
+from port.core.limits.listener import Listener, described, free_id
 from port.core.limits.options import Options
 from port.core.broker import Broker
 from port.micropython.net import lwip
@@ -37,7 +36,7 @@ _STARTING = (
     "port.configuration", "port.listening",
     "port.core.acl.acl_rule", "port.core.auth.password_file", "port.core.checks", "port.core.config.apply_config",
     "port.core.config.arguments", "port.core.config.config", "port.core.config.listener_config",
-    "port.core.config.store_config", "port.core.protocol.reauthorize", "port.core.storage.recovery",
+    "port.core.config.listener_types", "port.core.config.registry", "port.core.config.store_config", "port.core.protocol.reauthorize", "port.core.storage.recovery",
     "port.core.storage.session_recovery", "port.core.wire.suggest",
     "port.micropython.config.apply_config", "port.micropython.net.listeners",
 )  # fmt: skip
@@ -47,6 +46,7 @@ _SPARE = const(32)  # pieces put by where sessions are kept: whoever restores th
 _PIECE = const(256)  # bytes
 _CLIENT = const(8)  # pieces that a client may take to come and be served
 
+registered: "list[tuple[str, str, Callable[[], Any]]]" = []  # (table, type, what loads it), see Server.register
 SINCE_1970 = 946684800 if time.gmtime(0)[0] == 2000 else 0  # s from 1970 to what time.time() counts from
 
 
@@ -75,17 +75,19 @@ class Server(Broker):
     def __init__(
         self,
         options: "Optional[Options]" = None,
+        *,
         log: "Optional[Callable[..., None]]" = None,
         store: "Optional[Store]" = None,
         **values: "Any",
     ) -> None:
-        """Raises TypeError or ValueError naming an argument or option that is wrong."""
+        """`log` in place of one that prints. Raises TypeError or ValueError naming an argument or option that is wrong."""
         self._ticks = time.ticks_ms()
         self._now = 0
         if options is None:
             options = Options(True, **values)
         elif values:
             raise TypeError("options by name, or an Options object, not both")
+        self._prints = log is None  # so a configuration may say from which level on
         super().__init__(options, self._milliseconds, logger(2) if log is None else log, store)
         self.buffer = bytearray(_BUFFER)  # what is read lies here until what it has caused is sent
         self.view = memoryview(self.buffer)
@@ -100,7 +102,7 @@ class Server(Broker):
         self._lost: "list[tuple[SocketTransport, Exception]]" = []
         self._reserve: "Optional[bytearray]" = bytearray(_RESERVE)
         self._spare: "list[bytearray]" = []
-        self.entrances: "list[ListeningSocket]" = []
+        self.entrances: "list[Any]" = []  # of ListeningSocket, or of types that are registered
         self._ticker: "Any" = None
         self._working = False
         self.strained = False  # memory does not suffice, whatever is free: it may be in pieces too small
@@ -117,6 +119,7 @@ class Server(Broker):
         self,
         host: str = "127.0.0.1",
         port: "Optional[int]" = None,
+        *,
         type: str = "tcp",
         tls: "Any" = None,
         auth: "Optional[list[Authenticator]]" = None,
@@ -125,17 +128,17 @@ class Server(Broker):
     ) -> "Listener":
         """Add a listener, opened by `start`.
 
-        type    tcp, websocket, or http for the info pages
+        type    tcp, websocket, http for the info pages, or one that is registered
         tls     an SSLContext of the module tls or ssl, or its settings as in the configuration (port.micropython.net.tls)
         auth    its authenticators in place of the server's
         acl     rules for it in place of the server's, see port.core.acl.acl_rule.rule
-        values  any other key of port.core.config.listener_config.ListenerConfig: id, paths, origins, and options
+        values  any other key of port.core.config.listener_config.ListenerConfig, or of the type: id, paths, and options
 
         What is more than an address for plain TCP takes the module port.micropython.net.listeners: ImportError without it.
         Raises ValueError or TypeError naming what is wrong.
         """
         if self._ticker is not None:
-            raise RuntimeError("listen() comes before start()")
+            raise RuntimeError("the server has started: listen() comes before start()")
         if auth is not None:
             _look_at(auth, "auth")
         authenticators = self.authenticators if auth is None else auth
@@ -148,6 +151,61 @@ class Server(Broker):
         listener = self.add_listener(Listener(free_id(self.listeners, type), type, self.options, authenticators))
         self.entrances.append(ListeningSocket(self, host, port, listener))
         return listener
+
+    @staticmethod
+    def register(kind: str, name: str, load: "Callable[[], Any]") -> None:
+        """A type that configurations may ask for; `kind`: the table that does, listener, store or auth.
+
+        `load()` returns its class when it is asked for: see port.core.config.registry. A type of this package comes first.
+        Raises ValueError for another kind.
+        """
+        if kind not in ("auth", "listener", "store"):
+            raise ValueError("kind must be one of auth, listener, store, not %r" % (kind,))
+        registered.append((kind, name, load))
+
+    def configure(self, config: "Any", made: "Optional[list[Authenticator]]" = None) -> None:
+        """Take over a configuration before the start: options, rights, limits, listeners, and the store unless there is one.
+
+        config  a nested dict as port.core.config.config has it, with `log_level` if need be; or one that is checked
+        made    the authenticators of its [[auth]], in order; made of a dict unless they are given
+
+        Raises ValueError naming what is wrong, RuntimeError when the server has started.
+        """
+        if self._ticker is not None:
+            raise RuntimeError("the server has started: change() in place of configure()")
+        from port.micropython.config.apply_config import configure
+
+        configure(self, config, made)
+
+    async def change(self, config: "Any", made: "Optional[list[Authenticator]]" = None) -> None:
+        """Take over another configuration while running: see config.apply_config.reconfigure; certificates are read again.
+
+        `config` and `made`: see `configure`.
+
+        Raises ValueError or OSError naming what is wrong, and then nothing has changed.
+        """
+        from port.micropython.config.apply_config import prepare, take_over
+
+        try:
+            old = self.all_authenticators()
+            prepared = prepare(self, config, made)
+            await self._open([authenticator for authenticator in prepared[1] if authenticator not in old])
+            take_over(self, prepared)
+        finally:
+            forget()
+        now = self.all_authenticators()
+        await self._close([authenticator for authenticator in old if authenticator not in now])
+
+    def set_log_level(self, level: str) -> None:
+        """From which level on there is a log, where it is none of the program's own: debug, info, warning or error.
+
+        Raises ValueError for another level.
+        """
+        levels = ("debug", "info", "warning", "error")
+        if level not in levels:
+            raise ValueError("log_level must be one of %s, not %r" % (", ".join(levels), level))
+        if self._prints:
+            self.log = logger(levels.index(level))
 
     def fit(self) -> None:
         """Leave one socket for whoever finds no place and has to be told so, and those that are left for who says nothing yet."""
@@ -164,8 +222,12 @@ class Server(Broker):
 
     @property
     def addresses(self) -> "list[tuple[str, int]]":
-        """Host and port of each listener."""
-        return [(entrance.host, entrance.port) for entrance in self.entrances]
+        """Host and port of each open listener; what has no port is (name, 0)."""
+        return [address for entrance in self.entrances for address in entrance.addresses]
+
+    def described(self) -> "list[str]":
+        """A line for each open listener: where it listens, and what it is."""
+        return described(self.entrances)
 
     async def start(self) -> None:
         """Restore what the store has, open the listeners and start the tick.
@@ -180,17 +242,17 @@ class Server(Broker):
         self.poller.servers.append(self)
         lwip.prepare()
         self.open_store()
-        for entrance in self.entrances:
-            try:
-                entrance.open()
-            except OSError as e:
-                for other in self.entrances:
-                    other.close()
-                text = "the port is in use" if e.errno == errno.EADDRINUSE else repr(e)
-                raise OSError(e.errno, "cannot listen on %s: %s" % (entrance.place(), text))
-            self.log(1, "listener %s: listening on %s", entrance.listener.id, entrance.place())
+        try:
+            await self._open(self.all_authenticators())
+            await self._listen()
+        except (OSError, ValueError):
+            await self._close_store()
+            self.poller.servers.remove(self)
+            raise
+        for line in self.described():
+            self.log(1, "%s", line)
         if not self.entrances:
-            self.log(2, "there is no listener")
+            self.log(2, "there is no listener, nobody can connect: listen() before start() adds one")
         self.fit()
         self._ticker = asyncio.create_task(self._tick())
         forget()
@@ -198,6 +260,44 @@ class Server(Broker):
         if self.store is not None and self.store.sessions:
             self._put_by()
         gc.threshold(max(_GC_THRESHOLD, gc.mem_free() // 4))
+
+    async def _listen(self) -> None:
+        """Open all listeners, or none."""
+        try:
+            for entrance in self.entrances:
+                await _done(entrance.open())
+        except (OSError, ValueError):
+            for entrance in self.entrances:
+                await _done(entrance.close())
+            await self._close(self.all_authenticators())
+            raise
+
+    async def _open(self, authenticators: "list[Authenticator]") -> None:
+        """Open authenticators, all or none. Raises OSError or ValueError naming the one that cannot be."""
+        opened: "list[Authenticator]" = []
+        for authenticator in authenticators:
+            try:
+                await _done(authenticator.open())
+            except Exception as e:
+                await self._close(opened)
+                text = "auth %s: cannot be opened: %r" % (authenticator.name, e)
+                raise OSError(e.errno, text) if isinstance(e, OSError) else ValueError(text)
+            opened.append(authenticator)
+
+    async def _close(self, authenticators: "list[Authenticator]") -> None:
+        for authenticator in authenticators:
+            try:
+                await _done(authenticator.close())
+            except Exception as e:
+                self.log(3, "auth %s: cannot be closed: %r", authenticator.name, e)
+
+    async def _close_store(self) -> None:
+        store = self.store
+        if store is not None:
+            try:
+                await _done(store.close())
+            except Exception as e:
+                self.log(3, "store: %s cannot be closed: %r", store.place, e)
 
     def _put_by(self) -> None:
         try:
@@ -209,7 +309,10 @@ class Server(Broker):
     async def stop(self) -> None:
         """Close the listeners, say goodbye to the clients and wait until they have heard it, 5 s at most."""
         for entrance in self.entrances:
-            entrance.close()
+            try:
+                await _done(entrance.close())
+            except Exception as e:
+                self.log(3, "listener %s: cannot be closed: %r", entrance.listener.id, e)
         self.disconnect_all()
         for _ in range(500):
             if not self.links:
@@ -220,11 +323,12 @@ class Server(Broker):
         ticker = self._ticker
         self._ticker = None
         if ticker is not None:
+            await self._close(self.all_authenticators())
             self.poller.servers.remove(self)
             ticker.cancel()
         if self.journal is not None:
             self.journal.commit()
-            self.store.close()  # type: ignore[union-attr]
+            await self._close_store()
 
     async def serve(self) -> None:
         """Start unless started, and return when stopped."""
@@ -235,6 +339,13 @@ class Server(Broker):
         except asyncio.CancelledError:
             if self._ticker is not None:  # it is not the server that ends
                 raise
+
+    async def __aenter__(self) -> "Server":
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: "Any", e: "Any", tb: "Any") -> None:
+        await self.stop()
 
     def serve_client(self, sock: "Any", peer: "Any", entrance: ListeningSocket) -> None:
         """Serve a new client. Raises OSError or MemoryError when that cannot be done."""
@@ -376,6 +487,12 @@ class Server(Broker):
                     link.cut()
                 except Exception as e:
                     self.failed(e)
+
+
+async def _done(result: "Any") -> None:
+    """Wait for what may be async."""
+    if result is not None:
+        await result
 
 
 def _look_at(found: "Any", where: "Any") -> None:

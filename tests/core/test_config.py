@@ -2,12 +2,17 @@
 
 from harness import World, raises
 from port.core import TYPE_CHECKING
+from port.core.limits.listener import described
 from port.core.limits.options import Options
-from port.core.auth.allow_deny import AllowAll
+from port.core.auth.allow_deny import AllowAll, DenyAll
 from port.core.auth.authenticator import Authenticator
-from port.core.config.apply_config import begin, reconfigure, make_authenticator
+from port.core.config.apply_config import begin, changed_listeners, make_authenticator, reconfigure
 from port.core.config.config import Config
-from port.core.config.listener_config import ListenerConfig, describe, new_listener
+from port.core.config.listener_config import ListenerConfig, add_listener, describe, new_listener
+from port.core.config.listener_types import ListenerType
+from port.core.config.registry import LISTENERS, STORES, Registry
+from port.core.config.store_config import StoreConfig, make_store
+from port.core.storage.store import Store
 
 if TYPE_CHECKING:
     from typing import Any
@@ -38,8 +43,8 @@ def test_a_full_configuration():
     ]  # fmt: skip
     first, web = config.listeners[0], config.listeners[1]
     assert first.overrides == {"max_connections": 3} and first.auth == ["last"]
-    assert web.paths == ("/mqtt", "/") and web.origins == ("https://example.org",) and web.auth is None
-    assert config.listeners[3].mode == "600" and len(config.listeners[4].rules or ()) == 1
+    assert web.settings == {"paths": ("/mqtt", "/"), "origins": ("https://example.org",)} and web.auth is None
+    assert config.listeners[3].settings == {"file": "/run/mqtt", "mode": "600"} and len(config.listeners[4].rules or ()) == 1
     assert [entry["name"] for entry in config.auth] == ["allow", "last"]
     assert len(config.rules or ()) == 2
     assert config.client_limits[0] == (b"slow*", None, {"max_message_rate": 5})
@@ -97,23 +102,54 @@ def test_what_is_wrong_is_named():
         ({"client_limits": [{"user": "a", "max_qos": 9}]}, "client_limits, entry 1: max_qos must be from 0 to 2, not 9"),
         ({"acl_file": 5}, "acl_file must be a string, not 5"),
         ({"store": []}, "store must be a table, not []"),
-        ({"store": {"type": "sqllite"}}, "store: type must be one of memory, sqlite, redis, flash, not 'sqllite'"),
-        ({"store": {"type": ["sqlite"]}}, "store: type must be one of memory, sqlite, redis, flash, not ['sqlite']"),
-        ({"store": {"type": "sqlite", "fil": "x"}}, "store: unknown key fil, did you mean file?"),
-        ({"store": {"type": "sqlite", "file": 5}}, "store: file must be a string, not 5"),
-        ({"store": {"type": "sqlite"}}, "store: file is missing"),
-        ({"store": {"file": "x"}}, "store: file is for type sqlite, not memory"),
-        ({"store": {"type": "flash", "on_failure": "refuse"}}, "store: on_failure is for type sqlite or redis, not flash"),
     ):  # fmt: skip
         assert str(raises(ValueError, Config, values)) == text
 
 
+class Shelf(Store):
+    def __init__(self, folder="/store", interval=60):
+        if interval < 1:
+            raise ValueError("interval must be at least 1, not %r" % interval)
+        self.folder = folder
+        self.interval = interval
+
+
+def with_registered(registry, name, made_by, test):
+    """Run `test` while a type is registered."""
+    others = registry.others
+    registry.others = lambda: [(name, lambda: made_by)]
+    try:
+        return test()
+    finally:
+        registry.others = others
+
+
 def test_the_store():
-    assert Config({}).store is None
+    assert Config({}).store is None and make_store(None) is None
     empty: "Any" = Config({"store": {}}).store
-    assert empty.type == "memory" and empty.settings == {}
-    store: "Any" = Config({"store": {"type": "flash", "folder": "/store", "interval": 60, "sessions": False}}).store
-    assert store.type == "flash" and store.settings == {"folder": "/store", "interval": 60, "sessions": False}
+    assert empty.type == "memory" and empty.settings == {} and make_store(empty) is None
+
+    def test():
+        found: "Any" = Config({"store": {"type": "shelf", "folder": "/x", "interval": 5}}).store
+        assert found.type == "shelf" and found.settings == {"folder": "/x", "interval": 5}
+        made: "Any" = make_store(found)
+        assert isinstance(made, Shelf) and made.folder == "/x" and made.interval == 5
+        cases: "Any" = (
+            ({"interval": 0}, "store: interval must be at least 1, not 0"),
+            ({"interval": "x"}, "store: type shelf: TypeError"),
+            ({"foldr": "x"}, "store: type shelf: TypeError"),
+        )
+        for settings, text in cases:
+            settings["type"] = "shelf"
+            assert str(raises(ValueError, make_store, Config({"store": settings}).store)).startswith(text)
+        for kind in ("shelff", ["shelf"], ""):
+            text = str(raises(ValueError, Config, {"store": {"type": kind}}))
+            assert text.startswith("store: type must be one of memory, ") and text.endswith("shelf, not %r" % (kind,))
+        assert "type memory has none" in str(raises(ValueError, make_store, Config({"store": {"folder": "/x"}}).store))
+
+    with_registered(STORES, "shelf", Shelf, test)
+    assert "shelf" not in STORES.names()
+    with_registered(STORES, "shelf", lambda **settings: 5, lambda: raises(ValueError, make_store, StoreConfig({"type": "shelf"})))
 
 
 def test_authenticators_by_type():
@@ -122,8 +158,16 @@ def test_authenticators_by_type():
             self.settings = settings
             if "bad" in settings:
                 raise ValueError("bad is bad")
+            if "worse" in settings:
+                raise KeyError("worse")
 
-    types: "Any" = {"special": Special}
+    def missing():
+        raise ImportError("no module named 'special'")
+
+    types = Registry()
+    types.add("allow", lambda: AllowAll)
+    types.add("missing", missing)
+    types.add("special", lambda: Special)
     made: "Any" = make_authenticator({"name": "x", "type": "special", "a": 1}, types)
     assert made.settings == {"a": 1} and made.name == "x"
     for entry, text in (
@@ -132,13 +176,103 @@ def test_authenticators_by_type():
         ({"name": "x", "type": "allow", "file": "f"}, "auth x: unknown key file, type allow has none"),
     ):
         assert str(raises(ValueError, make_authenticator, entry, types)) == text
+    assert "type special: KeyError" in str(raises(ValueError, make_authenticator, {"name": "x", "type": "special", "worse": 1}, types))
+    assert "special" in str(raises(ImportError, make_authenticator, {"name": "x", "type": "missing"}, types))
+
+
+def test_a_type_is_loaded_when_it_is_asked_for():
+    loaded = []
+
+    def load():
+        loaded.append(1)
+        return AllowAll
+
+    types = Registry()
+    types.add("a", load)
+    types.others = lambda: [("a", missing), ("b", load)]
+    assert types.names() == ["a", "b"] and not loaded
+    assert types.load("a") is AllowAll and types.load("b") is AllowAll and loaded == [1, 1]
+    types.add("a", lambda: DenyAll)
+    assert types.names() == ["a", "b"] and types.load("a") is DenyAll
+    assert str(raises(ValueError, types.load, "c")) == "unknown type c, did you mean a?"
+
+
+def missing():
+    raise ImportError("this must not be loaded")
+
+
+class Serial(ListenerType):
+    KEYS = {"device": (str, "/dev/ttyS0"), "speeds": ((int,), (9600,))}
+    PLACE = "device"
+    PORTS = (0, 0)
+    CALLED = {"rs232": False}
+
+    @classmethod
+    def check(cls, config):
+        if not config.settings["device"].startswith("/"):
+            raise ValueError("device must begin with /, not %r" % config.settings["device"])
+
+
+def test_a_type_of_listener_of_somebody_else():
+    def test():
+        found = ListenerConfig({"type": "serial", "speeds": [1], "max_qos": 1})
+        assert found.settings == {"device": "/dev/ttyS0", "speeds": (1,)} and found.place() == "/dev/ttyS0"
+        assert found.overrides == {"max_qos": 1} and not found.kind.remote(found)
+        world = World()
+        broker: "Any" = world.broker
+        broker.entrances = []
+        listener = add_listener(broker, found, [])
+        opened = broker.entrances[0]
+        assert isinstance(opened, Serial) and opened.listener is listener and listener.kind == "serial"
+        assert opened.addresses == [("/dev/ttyS0", 0)]
+        assert described([opened]) == ["listener serial (serial): listening on /dev/ttyS0"]
+        assert changed_listeners(broker, Config({"listener": [{"type": "serial"}]}))[0][0] is opened
+        raises(ValueError, changed_listeners, broker, Config({"listener": [{"type": "tcp", "id": "serial"}]}))
+        wrong: "Any" = (
+            ({"device": "x"}, "listener serial: device must begin with /, not 'x'"),
+            ({"device": 5}, "listener serial: device must be a string, not 5"),
+            ({"devise": "/x"}, "listener serial: unknown key devise, did you mean device?"),
+            ({"paths": ["/"]}, "listener serial: paths is for type websocket only"),
+            ({"proxy_protocol": True}, "listener serial: proxy_protocol is for type tcp or websocket or unix or http only"),
+            ({"type": "tcp", "device": "/x"}, "listener tcp: device is for type serial only"),
+            ({"type": "rs232"}, "listener rs232: type must be one of http, serial, tcp, unix, websocket, not 'rs232', which is serial"),
+        )
+        for values, text in wrong:
+            values.setdefault("type", "serial")
+            assert str(raises(ValueError, ListenerConfig, values)) == text
+
+    with_registered(LISTENERS, "serial", Serial, test)
+
+
+def test_a_listener_that_cannot_be_made_is_not_there():
+    class Never(ListenerType):
+        def __init__(self, server, config, listener):
+            raise ValueError("not here")
+
+    def test():
+        world = World()
+        broker: "Any" = world.broker
+        broker.entrances = []
+        raises(ValueError, add_listener, broker, ListenerConfig({"type": "never"}), [])
+        assert broker.entrances == [] and broker.listeners == []
+
+    with_registered(LISTENERS, "never", Never, test)
+
+
+def test_who_can_connect():
+    for values, remote in (
+        ({}, False), ({"host": "localhost"}, False), ({"host": "::1"}, False), ({"host": "0.0.0.0"}, True), ({"host": "::"}, True),
+        ({"host": "example.org"}, True), ({"type": "http", "host": "10.0.0.1"}, True),
+    ):  # fmt: skip
+        config = ListenerConfig(values)
+        assert config.kind.remote(config) == remote
 
 
 def configured(values):
     """A world with this configuration, and its listeners by id."""
     world = World()
     config = Config(values)
-    made = [make_authenticator(entry, {}) for entry in config.auth]
+    made = [make_authenticator(entry) for entry in config.auth]
     begin(world.broker, config)
     listeners = {entry.id: new_listener(world.broker, entry, made) for entry in config.listeners}
     return world, listeners
@@ -160,7 +294,7 @@ def test_a_running_broker_takes_over_another_configuration():
         "sys_interval": 0,
     }
     config = Config(after)
-    reconfigure(world.broker, config, [make_authenticator(entry, {}) for entry in config.auth])
+    reconfigure(world.broker, config, [make_authenticator(entry) for entry in config.auth])
     # On listener a there is somebody now to ask, and this client was never asked.
     a.expect_close(0x87)
     b.subscribe("x/y")

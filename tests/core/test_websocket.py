@@ -484,7 +484,7 @@ def test_the_first_protocol_offered_is_chosen():
 def test_several_paths():
     for path, expected in ((b"/mqtt", 101), (b"/", 101), (b"/ws", 404)):
         assert status(HEAD.replace(b"/mqtt", path), paths=("/", "/mqtt")) == expected
-        assert status(HEAD.replace(b"/mqtt", path), paths=ListenerConfig({"type": "websocket"}).paths) == expected
+        assert status(HEAD.replace(b"/mqtt", path), paths=ListenerConfig({"type": "websocket"}).settings["paths"]) == expected
 
 
 def test_any_path():
@@ -493,7 +493,7 @@ def test_any_path():
         assert status(HEAD.replace(b"/mqtt", path), paths=("/x", "*")) == 101
     assert status(HEAD.replace(b"/mqtt", b"/ws"), paths=("/*",)) == 404
     assert status(HEAD.replace(b"Upgrade: websocket\r\n", b""), paths=("*",)) == 426
-    assert ListenerConfig({"type": "websocket", "paths": ["*"]}).paths == ("*",)
+    assert ListenerConfig({"type": "websocket", "paths": ["*"]}).settings["paths"] == ("*",)
     for text in ("mqtt", "", "*/mqtt"):
         error = raises(ValueError, ListenerConfig, {"type": "websocket", "paths": ["/", text]})
         assert str(error) == "listener websocket: paths must begin with / or be *, not %r" % text

@@ -10,7 +10,7 @@ import gc
 import sys
 
 from port.core.monitor.memory_guard import MemoryGuard
-from port.micropython.config.config_file import read, server
+from port.micropython import Server, read_config
 
 LEAST = 12288  # the default of a board
 
@@ -24,9 +24,10 @@ def heap_left():
 
 async def main(port, path):
     """Serve until killed."""
-    values = read(path)
+    values = read_config(path)
     values["port"] = port
-    broker = server(values)
+    broker = Server()
+    broker.configure(values)
     await broker.start()
     guard = MemoryGuard(broker)
     guard.watch("heap", heap_left, LEAST)

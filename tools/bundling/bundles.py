@@ -24,13 +24,14 @@ BUNDLES = {
     "store": ("core/storage/store", "core/storage/journal", "core/storage/records", "core/storage/flash_log",
               "micropython/flash"),
     "sessions": ("core/storage/session_journal", "core/storage/session_records", "core/storage/session_replay"),
-    "listening": ("core/checks", "core/config/listener_config", "micropython/net/listeners"),
+    "listening": ("core/checks", "core/config/registry", "core/config/listener_types", "core/config/listener_config",
+                  "micropython/net/listeners"),
     "configuration": ("core/config/config", "core/wire/suggest", "core/config/apply_config", "core/config/store_config",
                       "micropython/config/apply_config"),
 }
 # What programs import from; of the other modules in bundles they have no use.
 PUBLIC = ("core/auth/authenticator", "core/messages/message", "core/limits/options", "core/wire/properties",
-          "core/wire/reason_codes", "core/storage/store", "micropython/flash", "micropython/server")
+          "core/wire/reason_codes", "core/config/listener_types", "core/storage/store", "micropython/flash", "micropython/server")
 
 # What a firmware is made of.
 FROZEN = (ROOT / "manifest.py", ROOT / "port" / "__init__.py", ROOT / "port" / "core", ROOT / "port" / "micropython",

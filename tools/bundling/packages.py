@@ -15,6 +15,7 @@ VERSION = _FOUND[1] if _FOUND else ""
 # Parts of the broker that are loaded only when they are used: what is left away takes no flash.
 PARTS = {
     "web": ("core/monitor/measures", "core/monitor/metrics", "core/web/http", "core/web/http_pages", "core/web/websocket",
+            "core/web/websocket_turns",
             "micropython/net/websocket_transport"),
     "store": (
         "core/config/store_config", "core/storage/flash_log", "core/storage/journal", "core/storage/records",
@@ -37,7 +38,8 @@ PARTS = {
     "words": ("core/monitor/refusals",),
     "config": (
         "core/auth/allow_deny", "core/checks", "core/config/apply_config", "core/config/arguments", "core/config/config",
-        "core/config/listener_config", "core/config/store_config", "core/monitor/memory_guard", "core/protocol/listener_places",
+        "core/config/listener_config", "core/config/listener_types", "core/config/registry", "core/config/store_config",
+        "core/monitor/memory_guard", "core/protocol/listener_places",
         "core/sessions/mount_point", "core/wire/suggest",
         "micropython/__main__", "micropython/board/ntp", "micropython/board/program", "micropython/board/wifi",
         "micropython/config/apply_config", "micropython/config/config_file", "micropython/config/print_config",

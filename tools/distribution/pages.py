@@ -12,7 +12,6 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,12 @@ if str(ROOT) not in sys.path:
 from port.core import __version__
 from port.core.limits.options import TABLE, Options
 from port.core.acl.acl_rule import rule
-from port.core.config.listener_config import ListenerConfig
 from port.core.config.store_config import StoreConfig
+from port.cpython import stores
 from port.cpython.auth import registry
 from port.cpython.auth.settings import Setting
 from port.cpython.cli import COMMANDS, HELP, module
-from port.cpython.config import config_file
+from port.cpython.config import config_file, config_sources
 from port.cpython.net import tls
 
 PROGRAM = "ucomqtt"
@@ -81,7 +80,7 @@ def whole() -> argparse.ArgumentParser:
     for row in COMMANDS:
         commands.add_parser(row.name, help=row.text, parents=[_parser(row.name)], add_help=False)
     commands.add_parser(HELP, help="explain a command").add_argument("command", choices=names, nargs="?", help="which one")
-    choices = {"loop": config_file.LOOPS, "log_level": config_file.LEVELS, **{row[0]: _choices(row[2], row[3]) for row in TABLE}}
+    choices = {"loop": config_file.LOOPS, "log_level": config_sources.LEVELS, **{row[0]: _choices(row[2], row[3]) for row in TABLE}}
     for parser in [found, *_below(found)]:
         for action in parser._actions:
             if action.dest in choices and parser is found and choices[action.dest]:
@@ -241,7 +240,7 @@ def configuration() -> str:
     lines += tagged(
         "\\fBhost\\fR, \\fBport\\fR", "A listener for MQTT over TCP (default 127.0.0.1, 1883, unless there is a [[listener]])."
     )
-    lines += tagged("\\fBlog_level\\fR", "One of %s (default warning)." % ", ".join(config_file.LEVELS))
+    lines += tagged("\\fBlog_level\\fR", "One of %s (default warning)." % ", ".join(config_sources.LEVELS))
     lines += tagged(
         "\\fBloop\\fR", "Event loop: one of %s (default auto: uvloop when it is installed)." % ", ".join(config_file.LOOPS)
     )
@@ -254,20 +253,18 @@ def configuration() -> str:
     described_options = config_file.descriptions(Options)
     for row in TABLE:
         lines += tagged("\\fB%s\\fR" % row[0], _sentence("%s (%s)" % (described_options[row[0]], config_file.hint(row))))
-    lines += [".SH [[LISTENER]]", text("A way in."), *_documented(ListenerConfig)]
+    lines += [".SH [[LISTENER]]", text("A way in."), *_texts(config_file.listener_texts())]
     lines += [".SS Table tls of a listener", *_documented(tls.server_context)]
     lines += [
         ".SH [[AUTH]]",
         text("Who may connect; they are asked in their order, each may allow, deny, or leave it to the next."),
     ]
     lines += tagged("\\fBname\\fR", "Name, for `auth` of a listener (default: its type).")
-    lines += tagged("\\fBtype\\fR", "One of allow, deny, %s." % ", ".join(registry._TYPES))
-    lines += tagged("\\fBfile\\fR", "Of a password_file: users and hashes, as `ucomqtt passwd` or mosquitto_passwd write them.")
-    lines += tagged("\\fBusers\\fR", "Of users: a table of user names and hashes.")
-    lines += tagged("\\fBfield\\fR", "Of certificate: what becomes the user name, cn (default), san or subject.")
-    for kind, name in registry._BACK_ENDS.items():
-        lines += [".SS Type %s" % kind]
-        for setting in getattr(import_module("port.cpython.auth." + kind), name).SETTINGS:
+    lines += tagged("\\fBtype\\fR", "One of %s." % ", ".join(registry.TYPES))
+    for kind in registry.TYPES:
+        settings = registry.settings(kind)
+        lines += [".SS Type %s" % kind] if settings else []
+        for setting in settings:
             lines += tagged("\\fB%s\\fR" % setting.name, _setting(setting))
     lines += [
         ".SH [[ACL]]",
@@ -276,6 +273,10 @@ def configuration() -> str:
     ]
     lines += [".SH [[CLIENT_LIMITS]]", text("Options for single clients: `user` and `client_id` say whose, either may end in *.")]
     lines += [".SH [STORE]", text("What outlives the broker; a change of it takes a restart."), *_documented(StoreConfig)]
+    for kind in stores.TYPES[1:]:
+        lines += [".SS Type %s" % kind]
+        for setting in stores.settings(kind):
+            lines += tagged("\\fB%s\\fR" % setting.name, _setting(setting))
     lines += [".SH SEE ALSO", ".BR ucomqtt (1)"]
     return page(lines)
 
@@ -304,14 +305,17 @@ file = "/var/lib/ucomqtt/broker.db"
 def _documented(what: Any) -> list[str]:
     """The keys that the docstring of a class or function explains, `KEY: text` or in columns."""
     found = config_file.descriptions(what)
-    if not found:
-        return _verbatim(what.__doc__ or "")
+    return _texts(found) if found else _verbatim(what.__doc__ or "")
+
+
+def _texts(found: dict[str, str]) -> list[str]:
+    """Keys and what they mean."""
     return [line for key, words in found.items() for line in tagged("\\fB%s\\fR" % key, _sentence(words))]
 
 
 def _setting(setting: Setting) -> str:
     """What a setting of a back end means, with unit and default."""
-    words = setting.text[:1].upper() + setting.text[1:]
+    words = setting.text[:1].upper() + setting.text[1:] + (", one of " + ", ".join(setting.choices) if setting.choices else "")
     if setting.required:
         return words + " (needed)."
     default = ", ".join(setting.default) if isinstance(setting.default, tuple) else setting.default

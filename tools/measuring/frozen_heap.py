@@ -49,9 +49,10 @@ if len(sys.argv) == 2:
     found["Server()"] = live()
     server.listen("127.0.0.1", int(sys.argv[1]))
 else:
-    from port.micropython.config.config_file import read, server as made
+    from port.micropython import Server, read_config
 
     found["import"] = live()
-    server = made(read(sys.argv[1]))
+    server = Server()
+    server.configure(read_config(sys.argv[1]))
 found["listen"] = live()
 asyncio.run(main(server, int(sys.argv[2]) if sys.argv[2:] else 0))

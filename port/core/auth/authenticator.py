@@ -87,6 +87,13 @@ class Authenticator:
     def __repr__(self) -> str:
         return "<%s %s>" % (type(self).__name__, self.name or "without a name")
 
+    def open(self) -> "Any":
+        """The server starts, or begins to ask it; may be async. Raises OSError or ValueError: then the server does not start,
+        or keeps the configuration it has."""
+
+    def close(self) -> "Any":
+        """The server stops, or asks it no more; `open` may follow. May be async. What it raises is logged."""
+
     def authenticate(self, client: "Identity", user: "Optional[bytes]", password: "Optional[bytes]") -> "Optional[int]":
         """Decide on a CONNECT without enhanced authentication.
 

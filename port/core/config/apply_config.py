@@ -1,12 +1,12 @@
 """Applies a checked configuration to a broker: listeners, rights and limits, at start and at a reload."""
 
 from port.core import const
-from port.core.checks import check_type
 from port.core.config.listener_config import acl_of, mount_of, wanted
+from port.core.config.registry import AUTHENTICATORS, Registry
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any
 
     from port.core.limits.listener import Listener
     from port.core.auth.authenticator import Authenticator
@@ -15,30 +15,16 @@ if TYPE_CHECKING:
     from port.core.broker import Broker
 
 
-def make_authenticator(entry: "dict[str, Any]", types: "dict[str, Callable[[dict[str, Any]], Authenticator]]") -> "Authenticator":
-    """The authenticator of one [[auth]]: `allow`, `deny`, or one of the host's `types`.
+def make_authenticator(entry: "dict[str, Any]", types: Registry = AUTHENTICATORS) -> "Authenticator":
+    """The authenticator of one [[auth]]. What its type makes it of are the settings without `name` and `type`.
 
-    A host's type gets the settings without `name` and `type`. Raises ValueError naming what is wrong.
+    Raises ValueError naming what is wrong, ImportError for a part that was left out.
     """
-    kind = entry["type"]
     settings = {key: entry[key] for key in entry if key not in ("name", "type")}
-    where = "auth %s: " % entry["name"]
-    authenticator: "Authenticator"
-    if kind in ("allow", "deny"):
-        for key in settings:
-            raise ValueError("%sunknown key %s, type %s has none" % (where, key, kind))
-        from port.core.auth.allow_deny import AllowAll, DenyAll
-
-        authenticator = AllowAll() if kind == "allow" else DenyAll()
-    elif kind in types:
-        try:
-            authenticator = types[kind](settings)
-        except ValueError as e:
-            raise ValueError("%s%s" % (where, e))
-    else:
-        from port.core.wire.suggest import unknown
-
-        raise ValueError(where + unknown("type", kind, ["allow", "deny"] + sorted(types)))
+    try:
+        authenticator: "Authenticator" = types.make(entry["type"], (settings,), {})
+    except ValueError as e:
+        raise ValueError("auth %s: %s" % (entry["name"], e))
     authenticator.name = entry["name"]
     return authenticator
 
@@ -52,10 +38,31 @@ def check_kept(config: "ListenerConfig", listener: "Listener", tls: bool) -> Non
 
 
 def begin(broker: "Broker", config: "Config") -> None:
-    """Give a new broker the rights and limits of a configuration; it has the options already."""
+    """Give a new broker the options, rights and limits of a configuration."""
+    _take_options(broker, config)
     broker.client_limits = config.client_limits
     if config.rules is not None:
         broker.set_acl(config.rules)
+
+
+def _take_options(broker: "Broker", config: "Config") -> None:
+    options = broker.options
+    options.assign(config.options)
+    broker.retained.max_count = options.max_retained_messages
+    broker.retained.max_bytes = options.max_retained_bytes
+    broker.retained.share = options.retained_share
+
+
+def changed_listeners(server: "Any", config: "Config") -> "list[tuple[Any, ListenerConfig]]":
+    """The open listeners that another configuration has, too, and what it says of them. Raises ValueError."""
+    by_id = {entry.id: entry for entry in config.listeners}
+    found = []
+    for entrance in server.entrances:
+        entry = by_id.get(entrance.listener.id)
+        if entry is not None:
+            check_kept(entry, entrance.listener, entrance.tls is not None)
+            found.append((entrance, entry))
+    return found
 
 
 def reconfigure(broker: "Broker", config: "Config", made: "Made") -> None:
@@ -64,10 +71,7 @@ def reconfigure(broker: "Broker", config: "Config", made: "Made") -> None:
     Listeners keep their addresses: a new listener is not opened, a removed one stays as it is, and so does the store. The log
     names the changes that need a restart.
     """
-    broker.options.assign(config.options)
-    broker.retained.max_count = config.options.max_retained_messages
-    broker.retained.max_bytes = config.options.max_retained_bytes
-    broker.retained.share = config.options.retained_share
+    _take_options(broker, config)
     broker.client_limits = config.client_limits
     by_id = {entry.id: entry for entry in config.listeners}
     for listener in broker.listeners:

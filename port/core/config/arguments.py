@@ -43,9 +43,9 @@ def refuse_arguments(broker: "Broker", options: "Any", clock: "Any", log: "Any",
 
 def unknown_option(name: str, known: "list[str]") -> str:
     """The text of an error: the option is unknown, with a near name."""
-    from port.core.config.listener_config import LISTENER_KEYS
+    from port.core.config.listener_config import LISTENER_KEYS, types_with
 
-    if name in LISTENER_KEYS:
+    if name in LISTENER_KEYS or types_with(name):
         return "%s is no option of Server but of a listener: server.listen(%s=...)" % (name, name)
     from port.core.wire.suggest import unknown
 

@@ -20,7 +20,7 @@ from port.core.config.listener_config import LISTENER_KEYS, ListenerConfig, rule
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional, Sequence
+    from typing import Any, Optional
 
     from port.core.config.store_config import StoreConfig
 
@@ -37,13 +37,8 @@ class Config:
     store          StoreConfig, or None
     """
 
-    def __init__(
-        self, values: "dict[str, Any]", board: bool = False, extra: "tuple[str, ...]" = (), stores: "Sequence[str]" = ()
-    ) -> None:
-        """Raises ValueError naming what is wrong.
-
-        extra: further keys at the top level, for the host; stores: further types of [store]
-        """
+    def __init__(self, values: "dict[str, Any]", board: bool = False, extra: "tuple[str, ...]" = ()) -> None:
+        """`extra` are further keys at the top level, for the host. Raises ValueError naming what is wrong."""
         names = [row[0] for row in TABLE]
         others = ["host", "port", "listener", "auth", "acl", "acl_file", "client_limits", "store"] + list(extra)
         for key in values:
@@ -63,7 +58,7 @@ class Config:
             from port.core.config.store_config import StoreConfig  # loaded only with a [store]
 
             check_type("store", values["store"], dict)
-            self.store = StoreConfig(values["store"], stores)
+            self.store = StoreConfig(values["store"])
 
     def _auth(self, tables: "list[dict[str, Any]]") -> "list[dict[str, Any]]":
         found: "list[dict[str, Any]]" = []

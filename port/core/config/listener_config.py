@@ -7,10 +7,11 @@ from port.core.limits.ip_address import text
 from port.core.limits.listener import Listener, free_id
 from port.core.limits.options import GLOBAL, TABLE
 from port.core.acl.client_policy import new_acl
+from port.core.config.registry import LISTENERS
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Iterator, Optional
 
     from port.core.sessions.mount_point import Mount
     from port.core.auth.authenticator import Authenticator
@@ -19,54 +20,29 @@ if TYPE_CHECKING:
 
     Made = list[Authenticator]  # the authenticators in the order of the configuration
 
-# Type of each key; a tuple stands for a list of its type.
+# Keys of all listeners. Type of each key; a tuple stands for a list of its type.
 LISTENER_KEYS: "dict[str, Any]" = {
     "id": str,
     "type": str,
     "host": str,
     "port": int,
-    "file": str,
-    "mode": str,
     "tls": dict,
-    "paths": (str,),
-    "origins": (str,),
-    "hosts": (str,),
     "proxy_protocol": bool,
     "trusted_proxies": (str,),
     "auth": (str,),
     "acl": (dict,),
     "mount_point": str,
 }
-# Keys of one type of listener only.
-_ONLY = {
-    "file": ("unix",),
-    "mode": ("unix",),
-    "paths": ("websocket",),
-    "origins": ("websocket",),
-    "hosts": ("http",),
-    "mount_point": ("tcp", "websocket", "unix"),
-}
-_PORTS = {"tcp": (1883, 8883), "websocket": (8083, 8084), "http": (8080, 8443), "unix": (0, 0)}
-# Names of the types in other programs.
-_CALLED = {
-    "mqtt": "tcp", "mqtts": "tcp with a table tls", "tls": "tcp with a table tls", "ssl": "tcp with a table tls",
-    "ws": "websocket", "websockets": "websocket", "wss": "websocket with a table tls", "https": "http with a table tls",
-}  # fmt: skip
 
 
 class ListenerConfig:
-    """One [[listener]]. It also takes any option that is not of the broker as a whole.
+    """One [[listener]]. Beside these keys, and those of its type, it takes any option that is not of the broker as a whole.
 
     id: name of the listener in the log and in $SYS (default: its type, with a number from the second on)
-    type: tcp (default), websocket, unix, or http, which serves the info pages /, /healthz and /metrics
+    type: its protocol, and what that runs over (default tcp)
     host: address to listen on (default 127.0.0.1; 0.0.0.0: all of IPv4; :: all of IPv4 and IPv6; boards have IPv4 only)
-    port: port to listen on (default tcp 1883, websocket 8083, http 8080; with TLS 8883, 8084, 8443)
-    file: the socket's file, type unix only
-    mode: the socket file's access rights in octal, type unix only (default 660)
+    port: port to listen on (default: its type's)
     tls: table with certificate, key and more, see the TLS module of the runtime (default: no TLS)
-    paths: paths of URLs to serve, type websocket only (default ["/mqtt", "/"]; ["*"]: any)
-    origins: web pages that may connect, type websocket only (default: those of the requested host and port, if that is an address or localhost; ["*"]: all)
-    hosts: host names that requests may have, type http only, besides addresses, localhost and the machine's own name (["*"]: any)
     proxy_protocol: whether a load balancer in front sends the client's address by PROXY protocol (default false)
     trusted_proxies: networks of such load balancers; optional when only this machine can connect
     auth: names of the authenticators that are asked, in order (default: all)
@@ -75,55 +51,39 @@ class ListenerConfig:
     """
 
     def __init__(self, values: "dict[str, Any]") -> None:
-        """Raises ValueError naming what is wrong."""
+        """`settings` are the values of its type's own keys, `kind` is the type. Raises ValueError naming what is wrong."""
         self.type: str = values.get("type", "tcp")
-        if not isinstance(self.type, str) or self.type not in _PORTS:
-            text = "listener %s: type must be one of %s, not %r"
-            here = _CALLED.get(self.type) if isinstance(self.type, str) else None
-            if here is not None:
-                text += ", which is " + here
-            raise ValueError(text % (values.get("id", self.type), ", ".join(sorted(_PORTS)), self.type))
+        if not isinstance(self.type, str) or self.type not in LISTENERS.names():
+            text = "listener %s: type must be one of %s, not %r%s"
+            names = ", ".join(sorted(LISTENERS.names()))
+            raise ValueError(text % (values.get("id", self.type), names, self.type, _meant(self.type)))
+        kind = self.kind = LISTENERS.load(self.type)
         self.id: str = values.get("id", self.type)
-        options = [row[0] for row in TABLE if row[0] not in GLOBAL]
         where = "listener %s" % self.id
+        self.settings: "dict[str, Any]" = {}
+        for key in kind.KEYS:
+            wanted, default = kind.KEYS[key]
+            value = values.get(key, default)
+            if key in values and wanted is not None:
+                check_type("%s: %s" % (where, key), value, wanted)
+            self.settings[key] = tuple(value) if isinstance(wanted, tuple) else value
         self.overrides: "dict[str, Any]" = {}
         for key in values:
-            if key in LISTENER_KEYS:
-                if key == "mode" and not isinstance(values[key], str):
-                    raise ValueError('%s: mode must be a string of octal digits such as "660", not %r' % (where, values[key]))
-                check_type("%s: %s" % (where, key), values[key], LISTENER_KEYS[key])
-                if self.type not in _ONLY.get(key, (self.type,)):
-                    raise ValueError("%s: %s is for type %s only" % (where, key, " or ".join(_ONLY[key])))
-            elif key in options:
-                self.overrides[key] = values[key]
-            elif key in GLOBAL:
-                raise ValueError("%s: %s holds for the whole broker, set it there" % (where, key))
-            else:
-                from port.core.wire.suggest import unknown
-
-                raise ValueError("%s: %s" % (where, unknown("key", key, list(LISTENER_KEYS) + options)))
+            if key not in kind.KEYS:
+                self._take(where, key, values[key])
         if not self.id or "/" in self.id or "+" in self.id or "#" in self.id:
             raise ValueError("%s: id must not be empty or contain / + #" % where)
         self.tls: "Optional[dict[str, Any]]" = values.get("tls")
         self.host: str = values.get("host", "127.0.0.1")
-        self.port: int = values.get("port", _PORTS[self.type][0 if self.tls is None else 1])
+        self.port: int = values.get("port", kind.PORTS[0 if self.tls is None else 1])
         if not 0 <= self.port <= 65535:
             raise ValueError("%s: port must be from 0 to 65535, not %d" % (where, self.port))
-        self.file: str = values.get("file", "")
-        if self.type == "unix" and not self.file:
-            raise ValueError("%s: a listener of type unix needs a file" % where)
-        self.mode: str = values.get("mode", "660")
-        for c in self.mode or "-":
-            if c not in "01234567":
-                raise ValueError("%s: mode must be octal digits such as 660, not %r" % (where, self.mode))
-        self.paths: "tuple[str, ...]" = tuple(values.get("paths", ("/mqtt", "/")))
-        for path in self.paths:
-            if path != "*" and not path.startswith("/"):
-                raise ValueError("%s: paths must begin with / or be *, not %r" % (where, path))
-        self.origins: "tuple[str, ...]" = tuple(values.get("origins", ()))
-        self.hosts: "tuple[str, ...]" = tuple([name.lower() for name in values.get("hosts", ())])
         self.proxy_protocol: bool = values.get("proxy_protocol", False)
         self.trusted_proxies: "tuple[str, ...]" = tuple(values.get("trusted_proxies", ()))
+        try:
+            kind.check(self)
+        except ValueError as e:
+            raise ValueError("%s: %s" % (where, e))
         self.auth: "Optional[list[str]]" = values.get("auth")
         self.rules: "Optional[list[Rule]]" = None
         if "acl" in values:
@@ -133,11 +93,52 @@ class ListenerConfig:
         if mount_point and not (valid_name(self.mount_point) and mount_point.endswith("/") and not mount_point.startswith("$")):
             raise ValueError("%s: mount_point must be a topic that ends in / and does not begin with $, not %r" % (where, mount_point))
 
+    def _take(self, where: str, key: str, value: "Any") -> None:
+        """A key that its type does not have for itself alone. Raises ValueError."""
+        options = [row[0] for row in TABLE if row[0] not in GLOBAL]
+        if key in LISTENER_KEYS:
+            check_type("%s: %s" % (where, key), value, LISTENER_KEYS[key])
+            if key not in self.kind.WITHOUT:
+                return
+        elif key in options:
+            self.overrides[key] = value
+            return
+        elif key in GLOBAL:
+            raise ValueError("%s: %s holds for the whole broker, set it there" % (where, key))
+        types = types_with(key)
+        if types:
+            raise ValueError("%s: %s is for type %s only" % (where, key, " or ".join(types)))
+        from port.core.wire.suggest import unknown
+
+        raise ValueError("%s: %s" % (where, unknown("key", key, list(LISTENER_KEYS) + list(self.kind.KEYS) + options)))
+
     def place(self) -> str:
         """The address or file, as text."""
-        if self.type == "unix":
-            return self.file
-        return text(self.host, self.port)
+        place: str = self.kind.PLACE
+        return text(self.host, self.port) if place == "port" else str(self.settings[place])
+
+
+def _types() -> "Iterator[tuple[str, Any]]":
+    """All types by name, but for those that cannot be loaded."""
+    for name in LISTENERS.names():
+        try:
+            yield name, LISTENERS.load(name)
+        except (ImportError, ValueError):
+            pass
+
+
+def types_with(key: str) -> "list[str]":
+    """The types of listeners that have a key."""
+    common = key in LISTENER_KEYS
+    return [name for name, kind in _types() if key in kind.KEYS or common and key not in kind.WITHOUT]
+
+
+def _meant(name: "Any") -> str:
+    """The end of an error: which type others know by this name."""
+    for known, kind in _types():
+        if isinstance(name, str) and name in kind.CALLED:
+            return ", which is %s%s" % (known, " with a table tls" if kind.CALLED[name] else "")
+    return ""
 
 
 def new_listener(broker: "Broker", config: "ListenerConfig", made: "Made") -> Listener:
@@ -146,11 +147,19 @@ def new_listener(broker: "Broker", config: "ListenerConfig", made: "Made") -> Li
     listener = Listener(config.id, config.type, broker.options, authenticators, acl_of(broker, config), config.overrides)
     listener.place = config.place()
     listener.mount = mount_of(broker, config)
-    if config.type == "http" and broker.counters.measures is None:
-        from port.core.monitor.measures import Measures
-
-        broker.counters.measures = Measures()
+    config.kind.begin(broker)
     return broker.add_listener(listener)
+
+
+def add_listener(server: "Any", config: "ListenerConfig", made: "Made", tls: "Any" = None) -> Listener:
+    """Add a listener to a server that has not started. Raises ValueError naming what is wrong."""
+    listener = new_listener(server, config, made)
+    try:
+        server.entrances.append(config.kind.make(server, config, listener, tls))
+    except Exception:
+        server.listeners.remove(listener)
+        raise
+    return listener
 
 
 def describe(
@@ -159,7 +168,7 @@ def describe(
     """The configuration of a listener that a program adds, see Server.listen. Raises ValueError."""
     values = dict(values)
     values["type"] = kind
-    if kind != "unix":
+    if kind not in LISTENERS.names() or LISTENERS.load(kind).PLACE == "port":
         values["host"] = host
     if port is not None:
         values["port"] = port

@@ -1,11 +1,12 @@
 """A listener, and the state that its connections share."""
 
 from port.core import const
+from port.core.limits.ip_address import text
 from port.core.limits.options import GLOBAL, Options
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Iterable, Optional
 
     from port.core.limits.places import Places
     from port.core.limits.rate_limit import Rate
@@ -34,11 +35,21 @@ def free_id(listeners: "list[Listener]", kind: str) -> str:
     return kind if kind not in ids else "%s%d" % (kind, len(ids) + 1)
 
 
+def described(opened: "Iterable[Any]") -> "list[str]":
+    """A line for each address of open listeners, ListenerTypes: where it listens, and what it is."""
+    lines = []
+    for entry in opened:
+        kind = entry.listener.kind + (" over TLS" if entry.tls is not None else "")
+        for host, port in entry.addresses:
+            lines.append("listener %s (%s): listening on %s" % (entry.listener.id, kind, text(host, port) if port else host))
+    return lines
+
+
 class Listener:
     """Identity, limits and rights of one listener; the host opens its socket.
 
     id              its name in the log and in $SYS
-    kind            tcp, websocket or unix
+    kind            its type, as a configuration has it
     place           host and port as configured, or its file
     options         the broker's options, with those of this listener alone
     authenticators  asked in order

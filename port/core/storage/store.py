@@ -9,7 +9,7 @@ from port.core import const
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Callable, Iterable, Optional
+    from typing import Any, Callable, Iterable, Optional
 
     Record = tuple[bytes, Optional[bytes]]  # None: it goes
 
@@ -62,8 +62,8 @@ class Store:
         """
         done(None)
 
-    def close(self) -> None:
-        """Nothing more will come; wait for what is under way. `load` may open the store again."""
+    def close(self) -> "Any":
+        """Nothing more will come; wait for what is under way. `load` may open the store again. May be async."""
 
     def figures(self) -> "list[tuple[str, int]]":
         """(name, value) pairs for $SYS/broker/store/."""

@@ -21,7 +21,7 @@ from port.cpython.extras import install
 class Setting:
     """One setting.
 
-    default      of its type: bool, int, float, str, or () for a list of strings
+    default      of its type: bool, int, float, str, () for a list of strings, or {} for a table
     text         its meaning
     least, most  range of a number, both included
     choices      allowed values of a string, or of each string of a list; empty for any
@@ -55,6 +55,9 @@ class Setting:
             return value if whole else float(value)
         elif isinstance(default, str):
             self._check_text(value, shown, "a string")
+        elif isinstance(default, dict):
+            if not isinstance(value, dict):
+                raise ValueError("%s must be a table" % self.name)
         else:
             if not isinstance(value, (list, tuple)):
                 raise ValueError("%s must be a list of strings, not %s" % (self.name, shown))
@@ -71,7 +74,7 @@ class Setting:
 
     def range(self) -> str:
         """The range of a number, with its unit."""
-        return "from %.10g to %.10g%s" % (self.least, self.most, " " + self.unit if self.unit else "")
+        return "from %.15g to %.15g%s" % (self.least, self.most, " " + self.unit if self.unit else "")
 
     def explain(self) -> str:
         """One line: name, meaning, range and default."""
@@ -82,7 +85,7 @@ class Setting:
             default = str(self.default).lower()
         elif isinstance(self.default, (int, float)):
             hints.append(self.range())
-            default = "%.10g" % self.default
+            default = "%.15g" % self.default
         else:
             default = self.default and '"%s"' % self.default or "none"
         hints.append("required" if self.required else "default " + default)
@@ -90,6 +93,11 @@ class Setting:
 
 
 Table = Sequence[Setting]
+
+
+def settings_of(found: Any) -> list[Setting]:
+    """What the class of a type says of its settings, `SETTINGS`, if it does."""
+    return [setting for setting in getattr(found, "SETTINGS", None) or () if isinstance(setting, Setting)]
 
 
 def check(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Run the command; exit status as in the parser's epilog."""
     args = parser().parse_args(arguments)
-    from port.cpython.config.mosquitto_conf import Translation
+    from port.cpython.config.mosquitto.translation import Translation
 
     try:
         found = Translation(args.file)

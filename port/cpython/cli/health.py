@@ -41,18 +41,23 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> int:
     """Run the command; exit status 0 with an answer, 1 without, 2 misuse or a wrong configuration."""
     args = parser().parse_args(arguments)
+    listener: ListenerConfig | None
     if args.host is not None or args.port is not None:
         listener = ListenerConfig({"host": args.host or "127.0.0.1", "port": args.port or 1883})
     else:
         from port.core.config.config import Config
+        from port.cpython import built_in  # noqa: F401 # registers the types
         from port.cpython.config import config_file
         from port.cpython.config.config_sources import ConfigError
 
         try:
             gathered = config_file.gather(config_file.parser().parse_args(["--config", args.config] if args.config else []))
-            listener = min(Config(gathered.values, False, config_file.PROGRAM).listeners, key=_effort)
+            listeners = Config(gathered.values, False, config_file.PROGRAM).listeners
+            listener = min([entry for entry in listeners if entry.type in _TYPES], key=_effort, default=None)
         except (ConfigError, ValueError) as e:
             return fail("health: %s" % e, 2)
+    if listener is None:
+        return fail("health: the configuration has no listener of type %s to ask" % ", ".join(_TYPES))
     try:
         answer = ask(listener, args.timeout)
     except TimeoutError:
@@ -87,12 +92,12 @@ def ask(listener: ListenerConfig, timeout: float) -> str:
 
 
 def _connected(listener: ListenerConfig, timeout: float) -> socket.socket:
-    if listener.type != "unix":
+    if listener.kind.PLACE == "port":
         return socket.create_connection((_EVERY.get(listener.host, listener.host), listener.port), timeout)
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(timeout)
     try:
-        sock.connect(listener.file)
+        sock.connect(listener.settings["file"])
     except OSError:
         sock.close()
         raise
@@ -109,7 +114,7 @@ def _secured(sock: socket.socket) -> ssl.SSLSocket:
 
 def _talk(listener: ListenerConfig, sock: socket.socket) -> str:
     if listener.type in ("http", "websocket"):
-        path = "/healthz" if listener.type == "http" else next((path for path in listener.paths if path != "*"), "/")
+        path = "/healthz" if listener.type == "http" else next((path for path in listener.settings["paths"] if path != "*"), "/")
         sock.sendall(b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" % path.encode())
         line = sock.recv(1000).partition(b"\r\n")[0].decode("latin-1")
         failed = line.startswith("HTTP/1.1 5")  # the broker reports a fault of its own

@@ -86,9 +86,11 @@ def _store(args: argparse.Namespace) -> WriterStore:
         table = {"type": "sqlite", "file": args.file}
     else:
         table = config_file.gather(config_file.parser().parse_args(["--config", args.config])).values.get("store", {})
-    store = stores.make(StoreConfig(table, stores.installed()))
+    store = stores.make(StoreConfig(table))
     if store is None:
         raise ValueError("%s has no [store]" % args.config)
+    if not isinstance(store, WriterStore):
+        raise ValueError("store: this command takes a WriterStore, and type %s is none" % table.get("type"))
     store.on_failure = "refuse"  # a damaged file stays where it is
     return store
 

@@ -21,17 +21,16 @@ from port.core.wire.suggest import unknown
 from port.core.limits.options import NO_LIMIT, TABLE, Options
 from port.core.auth.authenticator import Authenticator
 from port.core.config.config import Config
-from port.core.config.listener_config import LISTENER_KEYS
-from port.cpython import stores
-from port.cpython.auth import registry
+from port.core.config.listener_config import LISTENER_KEYS, ListenerConfig, types_with
+from port.core.config.registry import LISTENERS
+from port.core.storage.store import Store
 from port.cpython.cli import command as command
 from port.cpython.cli import listing
-from port.cpython.config import mistakes, mosquitto_acl, preflight
-from port.cpython.config.config_sources import ConfigError, Source, merged, read
-from port.cpython.stores.writer import WriterStore
+from port.cpython.config import mistakes
+from port.cpython.config.config_sources import LEVELS, ConfigError, Source, merged, read
+from port.cpython.config.parts import parts
 
 PROGRAM = ("log_level", "log_format", "loop", "include_dir")  # keys at the top level besides the broker's options
-LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 LOOPS = ("auto", "asyncio", "uvloop")
 _LISTS = ("listener", "auth", "acl", "client_limits")
@@ -93,7 +92,7 @@ class Program:
     gathered: Gathered
     config: Config
     authenticators: list[Authenticator]
-    store: WriterStore | None
+    store: Store | None
 
     @property
     def values(self) -> dict[str, Any]:
@@ -121,6 +120,31 @@ def descriptions(documented: object) -> dict[str, str]:
     # CPython 3.13 and newer remove the indentation themselves.
     text = inspect.cleandoc(documented.__doc__ or "")
     return dict(re.findall(r"^(\w+): (.*)$", text, re.MULTILINE))
+
+
+def listener_texts(kind: str = "") -> dict[str, str]:
+    """What each key of a [[listener]] means: of this type, or of all."""
+    found = descriptions(ListenerConfig)
+    kinds = {}
+    for name in LISTENERS.names():
+        try:
+            kinds[name] = LISTENERS.load(name)
+        except ValueError:  # of another package, which is not asked for
+            pass
+    found["type"] = "%s (default tcp)" % "; ".join(["%s: %s" % (name, _summary(known)) for name, known in kinds.items()])
+    ports = ["%s %d" % (name, known.PORTS[0]) for name, known in kinds.items() if known.PLACE == "port"]
+    secure = ["%s %d" % (name, known.PORTS[1]) for name, known in kinds.items() if known.PLACE == "port" and "tls" not in known.WITHOUT]
+    found["port"] = "port to listen on (default %s; with TLS %s)" % (", ".join(ports), ", ".join(secure))
+    for name in [kind] if kind else kinds:
+        for base in reversed(kinds[name].__mro__):
+            found.update({key: text for key, text in descriptions(base).items() if key in kinds[name].KEYS})
+    return found
+
+
+def _summary(kind: type) -> str:
+    """The first sentence of a type, without the end of a sentence."""
+    docs = [(base.__doc__ or "").strip().partition("\n")[0] for base in kind.__mro__]
+    return next((text for text in docs if text and not text.startswith("See ")), "").rstrip(".")
 
 
 def extent(row: tuple[Any, ...]) -> str:
@@ -173,7 +197,7 @@ class _Parser(argparse.ArgumentParser):
         if mark and wrong and not wrong.startswith("--"):
             short = wrong[:2]
             message = "unknown argument " + (short + ", did you mean %s?" % _SHORT[short] if short in _SHORT else wrong)
-        elif mark and wrong and (key in LISTENER_KEYS or key in _LISTS):
+        elif mark and wrong and (key in LISTENER_KEYS or types_with(key) or key in _LISTS):
             where = "[[%s]]" % key if key in _LISTS else "%s of a [[listener]]" % key
             message = "unknown argument %s; it is a part of the configuration, %s: --config FILE" % (wrong, where)
         elif mark and wrong:
@@ -304,7 +328,7 @@ def _blamed(gathered: Gathered, text: str, running: list[Authenticator]) -> str:
     return ""
 
 
-def _checked(values: dict[str, Any], running: list[Authenticator]) -> tuple[Config, list[Authenticator], WriterStore | None]:
+def _checked(values: dict[str, Any], running: list[Authenticator]) -> tuple[Config, list[Authenticator], Store | None]:
     for name, choices in (("log_level", LEVELS), ("log_format", FORMATS), ("loop", LOOPS)):
         if values.get(name, choices[0]) not in choices:
             raise ConfigError("%s must be one of %s, not %r" % (name, ", ".join(choices), values[name]))
@@ -312,14 +336,8 @@ def _checked(values: dict[str, Any], running: list[Authenticator]) -> tuple[Conf
         if isinstance(values.get(name), dict):
             raise ConfigError("%s must be a list of tables: [[%s]] in place of [%s]" % (name, name, name))
     try:
-        config = Config(values, False, PROGRAM, stores.installed())
-        if config.acl_file:
-            config.rules = (config.rules or []) + mosquitto_acl.rules(config.acl_file)
-        made = [registry.make(entry, running) for entry in config.auth]
-        store = stores.make(config.store)
-        preflight.check_listeners(config.listeners)
+        return parts(values, PROGRAM, running)
     except OSError as e:
         raise ConfigError("cannot read %s: %s" % (e.filename, e.strerror)) from None
     except ValueError as e:
         raise ConfigError(str(e)) from None
-    return config, made, store

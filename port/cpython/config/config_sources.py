@@ -22,6 +22,8 @@ _FILES = (
     "secret_file", "password_file", "token_file",
 )  # fmt: skip
 
+LEVELS = ("debug", "info", "warning", "error")  # values of log_level
+
 
 class ConfigError(Exception):
     """The configuration is wrong; the text says where and why."""
@@ -61,6 +63,17 @@ def read(path: str) -> list[Source]:
             raise ConfigError("%s: include_dir is for %s only" % (source.name, path))
         found.append(source)
     return found
+
+
+def read_config(path: str) -> dict[str, Any]:
+    """What a configuration file says, with those it includes: for Server.configure and Server.change.
+
+    Names of files in it are relative to its folder. Raises ValueError naming the file.
+    """
+    try:
+        return merged(read(path))
+    except ConfigError as e:
+        raise ValueError(str(e)) from None
 
 
 def merged(sources: Iterable[Source]) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 from port.core.limits.options import TABLE, Options
 from port.core.acl.acl_rule import rule
-from port.core.config.listener_config import ListenerConfig
 from port.core.config.store_config import StoreConfig
-from port.cpython import stores, third_party
+from port.cpython import stores
 from port.cpython.auth import registry
-from port.cpython.config.config_file import FORMATS, LEVELS, LOOPS, Gathered, Program, descriptions, hint
+from port.cpython.config.config_file import FORMATS, LOOPS, Gathered, Program, descriptions, hint, listener_texts
+from port.cpython.config.config_sources import LEVELS
 from port.cpython.config.escape import printable, toml_string
 
 _SECRET = re.compile(r"pass|secret|token|credential", re.IGNORECASE)
@@ -53,14 +53,14 @@ def toml(program: Program) -> str:
     if values.get("acl") == []:
         lines += ["# no rule allows anything", "acl = []"]
     lines += _line("acl_file", "rules from a mosquitto ACL file, after those of [[acl]]", gathered, "")
-    keys = descriptions(ListenerConfig)
+    keys = listener_texts()
     tables: list[dict[str, Any]] = values.get("listener", [])
     # The listener of host and port comes before those of the list.
     others = len(program.config.listeners) - len(tables)
     tables = [{}] * others + tables
     for number, (listener, given) in enumerate(zip(program.config.listeners, tables, strict=True)):
         shown = {"id": listener.id, "type": listener.type, **given}
-        if listener.type != "unix":
+        if listener.kind.PLACE == "port":
             shown.update(host=listener.host, port=listener.port)
         lines += ["", *(_from(gathered.origin("listener", number - others)) if number >= others else []), "[[listener]]"]
         for key, value in shown.items():
@@ -79,28 +79,22 @@ def toml(program: Program) -> str:
             lines += ["#   %s: %s" % pair for pair in registry.explained("").items()]
         lines += _tables(kind, found, [gathered.origin(kind, number) for number in range(len(found))])
     lines += ["", *_from(gathered.origin("store")), "[store]"]
-    keys = descriptions(StoreConfig)
-    store = program.config.store or StoreConfig({})
-    shown = {"type": store.type, **store.settings}
-    for key, text in keys.items():
-        if key in shown:
-            lines += ["# " + text, "%s = %s" % (key, _literal(key, shown[key]))]
-        elif "type flash only" not in text:
-            lines.append("# %s: %s" % (key, text))
-    lines += _of_others(store)
+    lines += _store(program.config.store or StoreConfig({}))
     return "\n".join(lines)
 
 
-def _of_others(store: StoreConfig) -> list[str]:
-    """The settings of another package's store; only those that its class declares as not secret are shown."""
-    if store.type not in stores.installed():
-        return []
-    known = {setting.name: setting for setting in third_party.settings(third_party.STORES, store.type)}
-    lines = []
+def _store(store: StoreConfig) -> list[str]:
+    """The table [store]. Of its settings only those that its class declares as not secret are shown."""
+    lines = ["# " + text for text in descriptions(StoreConfig).values()]
+    lines.append("type = %s" % _literal("type", store.type))
+    known = {setting.name: setting for setting in stores.settings(store.type)}
     for key, value in store.settings.items():
         shown = key in known and not known[key].secret
         lines += ["# " + known[key].explain().partition(": ")[2]] if key in known else []
         lines.append("%s = %s" % (key, _literal(key, value if shown else _HIDDEN)))
+    lines += ["# " + setting.explain() for name, setting in known.items() if name not in store.settings]
+    for kind in stores.TYPES if store.type == "memory" else ():
+        lines += ["#   type %s, %s" % (kind, setting.explain()) for setting in stores.settings(kind)]
     return lines
 
 

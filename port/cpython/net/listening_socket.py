@@ -1,4 +1,4 @@
-"""Listening sockets: where clients come in, over TCP or Unix sockets, with TLS or behind a load balancer.
+"""Listening sockets: where clients come in, with TLS or behind a load balancer; TCP's here, see also unix_listener.
 
 Their connections are Streams where there is epoll, else asyncio's own. One that would be one too many is accepted and
 closed: what nobody accepts would keep all who come after it waiting.
@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import socket
 import ssl
-import stat
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from port.core.wire.reason_codes import AWAY_BLOCKED, AWAY_CONNECTIONS, AWAY_FILES, AWAY_PROXY
-from port.core.limits.ip_address import host, is_loopback, text
+from port.core.limits.ip_address import host
 from port.core.limits.listener import Listener
 from port.core.config.listener_config import ListenerConfig
+from port.core.config.listener_types import ListenerType
 from port.cpython.net.anteroom import Anteroom
 from port.cpython.net.asyncio_protocol import Bridge
 from port.cpython.net.handshake import Proxied
@@ -27,7 +26,7 @@ from port.cpython.net.revocation import Revoked
 from port.cpython.net.stream import Receiver, Stream
 from port.cpython.net.tls import server_context
 from port.cpython.net.tls_stream import Secure
-from port.cpython.net.transport import HttpTransport, SocketTransport, WebSocketTransport, address_text
+from port.cpython.net.transport import HttpTransport, SocketTransport, address_text
 
 if TYPE_CHECKING:
     from port.cpython.server import Server
@@ -45,7 +44,6 @@ _OF_CLIENT = tuple(
     )
     if hasattr(errno, name)
 )  # fmt: skip
-_RECEIVERS: dict[str, type[SocketTransport | HttpTransport]] = {"tcp": SocketTransport, "unix": SocketTransport, "websocket": WebSocketTransport, "http": HttpTransport}
 
 
 class Change:
@@ -66,33 +64,55 @@ class Change:
             raise ValueError("listener %s: tls: %s" % (config.id, e)) from None
 
 
-class ListeningSocket:
+class ListeningSocket(ListenerType):
     """One listener's socket and what stands between it and the broker.
 
-    config    as configured
-    listener  the core's side
-    tls       None, or the context of handshakes to come: another one changes the certificate
-    revoked   certificates of clients that are not let in, None without `crl`
-    hosts     names by which the info pages may be asked for
-    pages     the places for those who ask for one
+    transport  makes what serves a client: called with the server, this object and the client's address
+    tls        None, or the context of handshakes to come: another one changes the certificate
+    revoked    certificates of clients that are not let in, None without `crl`
+    hosts      names by which the info pages may be asked for
+    pages      the places for those who ask for one
     """
+
+    WITHOUT: tuple[str, ...] = ()
+    transport: ClassVar[type[SocketTransport | HttpTransport]] = SocketTransport
+    hosts: tuple[str, ...] = ()
 
     def __init__(self, server: Server, config: ListenerConfig, listener: Listener, given: ssl.SSLContext | None = None) -> None:
         """`given`: a context in place of the one that is configured. Raises ValueError naming what is wrong."""
-        self.listener = listener
+        super().__init__(server, config, listener)
         self._server = server
         self.pages = Anteroom(1)
         self.change(Change(config, given))
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def change(self, change: Change) -> None:
-        """Take over another configuration, but for the address."""
-        self.config = config = change.config
-        self.tls = change.tls
-        self.revoked = change.revoked
-        self.hosts = config.hosts + own_names() if config.type == "http" else ()
-        self._trusted = change.trusted
+    @classmethod
+    def make(cls, server: Server, config: ListenerConfig, listener: Listener, tls: ssl.SSLContext | None = None) -> ListeningSocket:
+        """See ListenerType.make."""
+        return cls(server, config, listener, tls)
+
+    @classmethod
+    def obstacles(cls, config: ListenerConfig) -> Iterator[str]:
+        """See ListenerType.obstacles. A port that somebody uses is none: that may be the broker itself, which runs already."""
+        try:
+            infos = socket.getaddrinfo(config.host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, kind, _, _, address in infos[:1]:
+                with socket.socket(family, kind) as sock:
+                    sock.bind(address)
+        except OSError as e:
+            yield "host %s: %s" % (config.host, e.strerror or e)
+
+    def prepare(self, config: ListenerConfig) -> Change:
+        """See ListenerType.prepare; revocation lists may be long."""
+        return Change(config)
+
+    def change(self, prepared: Change) -> None:
+        """See ListenerType.change."""
+        self.config = prepared.config
+        self.tls = prepared.tls
+        self.revoked = prepared.revoked
+        self._trusted = prepared.trusted
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -105,14 +125,10 @@ class ListeningSocket:
 
     async def open(self) -> None:
         """Begin to listen. Raises OSError naming the address."""
-        config = self.config
         server = self._server
         loop = asyncio.get_running_loop()
         try:
-            if config.type == "unix":
-                self._sockets.append(self._unix_socket())
-            else:
-                await self._bind()
+            await self.bind()
             for sock in self._sockets:
                 sock.setblocking(False)
                 if server.served is not None:
@@ -121,9 +137,10 @@ class ListeningSocket:
                     self._start(self._accept(sock))
         except OSError as e:
             self.close()
-            raise OSError(e.errno, "cannot listen on %s: %s" % (config.place(), e.strerror or e)) from None
+            raise OSError(e.errno, "cannot listen on %s: %s" % (self.config.place(), e.strerror or e)) from None
 
-    async def _bind(self) -> None:
+    async def bind(self) -> None:
+        """Make the sockets. Raises OSError."""
         for left in reversed(range(_TRIES if self.config.port == 0 else 1)):
             try:
                 return await self._bind_all()
@@ -156,8 +173,6 @@ class ListeningSocket:
         for sock in self._sockets:
             if self._server.served is not None:
                 loop.remove_reader(sock)
-            if self.config.type == "unix" and os.path.exists(self.config.file):
-                os.unlink(self.config.file)
             sock.close()
         self._sockets = []
 
@@ -165,7 +180,7 @@ class ListeningSocket:
 
     def client(self, address: str) -> SocketTransport | HttpTransport:
         """What serves a client of this address."""
-        return _RECEIVERS[self.config.type](self._server, self, address)
+        return self.transport(self._server, self, address)
 
     def receiver(self, address: str, deadline: float) -> Receiver:
         """The same, behind the TLS handshake where there is one; `deadline`: see Newcomer."""
@@ -274,40 +289,17 @@ class ListeningSocket:
             self._server.log(2, "listener %s: %s", self.listener.id, e)
             sock.close()
 
-    # -- Unix sockets -----------------------------------------------------------------------------
-
-    def _unix_socket(self) -> socket.socket:
-        path = self.config.file
-        if os.path.lexists(path):
-            # Nor is a link to a socket replaced: somebody else may have put it there.
-            if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                raise OSError(errno.EEXIST, "the file exists and is no socket")
-            if _answers(path):
-                raise OSError(errno.EADDRINUSE, "the socket is in use")
-            os.unlink(path)
-        sock = socket.socket(socket.AF_UNIX)
-        umask = os.umask(0o777 & ~int(self.config.mode, 8))  # so the mode is right from the beginning
-        try:
-            sock.bind(path)
-            sock.listen(BACKLOG)
-        except OSError:
-            sock.close()
-            raise
-        finally:
-            os.umask(umask)
-        return sock
-
 
 def trusted_networks(config: ListenerConfig) -> list[IPv4Network | IPv6Network]:
     """The networks of `trusted_proxies`. Raises ValueError naming what is no network, or that some are needed."""
     where = "listener %s: trusted_proxies" % config.id
     if config.trusted_proxies and not config.proxy_protocol:
         raise ValueError("%s: is for listeners with proxy_protocol" % where)
-    if config.type == "unix":
+    if config.kind.PLACE != "port":
         if config.trusted_proxies:
             raise ValueError("%s: there are no networks at a Unix socket, whose mode says who may connect" % where)
         return []
-    if config.proxy_protocol and not config.trusted_proxies and not _is_here(config.host):
+    if config.proxy_protocol and not config.trusted_proxies and config.kind.remote(config):
         raise ValueError("%s: is missing; else anybody could tell any address by PROXY protocol" % where)
     found = []
     for network in config.trusted_proxies:
@@ -322,30 +314,9 @@ def _address(sock: socket.socket, peer: Any) -> str:
     return "unix" if sock.family == socket.AF_UNIX else address_text(peer)
 
 
-def _is_here(name: str) -> bool:
-    """True for what only this machine can connect to."""
-    return name == "localhost" or is_loopback(text(name, 0))
-
-
 def _is_in(address: str, networks: list[IPv4Network | IPv6Network]) -> bool:
     try:
         found = ip_address(host(address))
     except ValueError:
         return False
     return any(found in network for network in networks)
-
-
-def own_names() -> tuple[str, ...]:
-    """What this machine is called in its network."""
-    name = socket.gethostname().lower()
-    return name, name.partition(".")[0] + ".local"
-
-
-def _answers(path: str) -> bool:
-    """True when somebody listens on the Unix socket."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        try:
-            sock.connect(path)
-        except OSError:
-            return False
-    return True

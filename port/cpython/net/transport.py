@@ -13,7 +13,7 @@ from port.core.wire.reason_codes import AWAY_CONNECTIONS, QUOTA_EXCEEDED, MQTTEr
 from port.core.limits.ip_address import peer, text
 from port.core.messages.message import WHOLE
 from port.core.web.http_pages import InfoConnection, new_visitor
-from port.core.web.websocket import WebSocket
+from port.core.web.websocket_turns import TurnedWebSocket
 from port.cpython.net.stream import Receiver, Stream
 from port.cpython.net.tls import peer_certificate
 
@@ -220,66 +220,61 @@ class SocketTransport(Receiver):
 class WebSocketTransport(SocketTransport):
     """A client that speaks MQTT in the binary frames of a WebSocket (clause 6).
 
-    Frames are looked at for half a turn, so that the packets in them have the rest; what is left waits for the next one.
+    See port.core.web.websocket_turns.Host for what it does for that.
     """
 
-    __slots__ = ("_socket", "_busy", "_waits", "_lost")
+    __slots__ = ("_socket", "_lost")
 
     def __init__(self, server: Server, entrance: ListeningSocket, address: str) -> None:
         super().__init__(server, entrance, address)
-        config = entrance.config
-        self._socket = WebSocket(config.paths, config.origins, entrance.listener.options.max_packet_size)
-        self._busy = False  # the core wants no more for now
-        self._waits = False  # for its turn
+        settings = entrance.config.settings
+        most = entrance.listener.options.max_packet_size
+        self._socket = TurnedWebSocket(server, self, settings["paths"], settings["origins"], most)
         self._lost = ""  # why nothing comes any more, while frames are left
 
     def receive(self, data: bytes) -> None:
-        web = self._socket
-        payload = web.receive(data, self._broker.turns.limit >> 1)
-        if web.out:
-            self._transport.write(web.out)
-            web.out = b""
-        if payload:
-            super().receive(payload)
+        self._socket.feed(data)
         if self._paused:
             self._push_back()
-        if web.closed and self._conn is not None:
-            web.end(self._conn)
+
+    def write(self, data: bytes) -> None:
+        """See Host."""
+        self._transport.write(data)
+
+    def take(self, payload: bytes) -> None:
+        """See Host."""
+        super().receive(payload)
+
+    def ended(self) -> None:
+        """See Host."""
+        if self._conn is not None:
+            self._socket.end(self._conn)
             self._server.flush()
-        elif web.more:
-            self._wait()
 
-    def _wait(self) -> None:
-        if not self._waits:
-            self._waits = True
-            self._broker.turns.give(self._turn)
-            super().pause_reading()
+    def go_on(self) -> None:
+        """See Host."""
+        self.receive(b"")
 
-    def _turn(self) -> bool:
-        """Others have been served: go on with the frames that are left. A job, see Turns.give."""
-        self._waits = False
-        if not self._busy and self._socket.more:
-            self.receive(b"")
-            self._broker.turns.spent = self._broker.turns.limit
-        if not self._socket.more:
-            if not self._busy:
-                super().resume_reading()
-            if self._lost:
-                super()._gone(self._lost)
-        return False
+    def emptied(self) -> None:
+        """See Host."""
+        if self._lost:
+            super()._gone(self._lost)
+
+    def hold(self) -> None:
+        """See Host."""
+        super().pause_reading()
+
+    def release(self) -> None:
+        """See Host."""
+        super().resume_reading()
 
     def pause_reading(self) -> None:
         """See Transport.pause_reading."""
-        self._busy = True
-        super().pause_reading()
+        self._socket.pause()
 
     def resume_reading(self) -> None:
-        """See Transport.resume_reading; what has come already is first."""
-        self._busy = False
-        if self._socket.more:
-            self._wait()
-        else:
-            super().resume_reading()
+        """See Transport.resume_reading."""
+        self._socket.resume()
 
     def _gone(self, text: str) -> None:
         if self._socket.more:

@@ -3,42 +3,67 @@
     memory    nothing outlives the broker
     sqlite    a file, see port.cpython.stores.sqlite
     redis     a Redis server, see port.cpython.stores.redis; needs the extra `redis`
-    others    from installed packages, see port.cpython.third_party
+    others    from installed packages, see port.cpython.third_party, or registered by a program
 """
 
 from __future__ import annotations
 
-from port.core.config.store_config import StoreConfig
-from port.cpython import third_party
-from port.cpython.stores.writer import WriterStore
+import inspect
+from collections.abc import Mapping
+from typing import Any
 
-TYPES = ("memory", "sqlite", "redis")
+from port.core.wire.suggest import unknown
+from port.core.config.registry import STORES
+from port.core.config.store_config import StoreConfig, make_store
+from port.core.storage.store import Store
+from port.cpython import built_in
+from port.cpython.auth.settings import Setting, settings_of
+
+TYPES = ("memory", *built_in.TYPES["store"])
 
 
-def installed() -> list[str]:
-    """The types of other packages."""
-    return [kind for kind in third_party.types(third_party.STORES) if kind not in (*TYPES, "flash")]
+def settings(kind: str) -> list[Setting]:
+    """The settings that the class of a type declares. Raises ValueError."""
+    return [] if kind == "memory" else settings_of(STORES.load(kind))
 
 
-def make(config: StoreConfig | None) -> WriterStore | None:
+def make(config: StoreConfig | None) -> Store | None:
     """The store of a configuration, not opened yet; None for memory.
 
     Raises ValueError naming what is wrong, OSError for a file with a password.
     """
-    if config is None or config.type == "memory":
-        return None
+    if config is not None:
+        try:
+            _check(config.type, config.settings)
+        except ValueError as e:
+            raise ValueError("store: %s" % e) from None
+    made: Store | None = make_store(config)
+    return made
+
+
+def _check(kind: str, values: Mapping[str, Any]) -> None:
+    """Raise ValueError for a setting that the store cannot take, as far as its class tells."""
+    known = {setting.name: setting for setting in settings(kind)}
+    taken = None if kind == "memory" else _parameters(STORES.load(kind))
+    for key, value in values.items():
+        if key in known:
+            known[key].check(value)
+        elif kind == "memory" or taken is not None and key not in taken:
+            others = [other for other in TYPES if other != kind and key in [setting.name for setting in settings(other)]]
+            if others:
+                raise ValueError("%s is for type %s, not %s" % (key, " or ".join(others), kind))
+            raise ValueError(unknown("key", key, ["type", *known]))
+    for setting in known.values():
+        if setting.required and not values.get(setting.name):
+            raise ValueError("%s is missing" % setting.name)
+
+
+def _parameters(made_by: Any) -> set[str] | None:
+    """The settings that a class takes; None where it takes any, or does not tell."""
     try:
-        if config.type == "sqlite":
-            from port.cpython.stores.sqlite import SQLiteStore
-
-            return SQLiteStore(**config.settings)
-        if config.type == "redis":
-            from port.cpython.stores.redis import RedisStore
-
-            return RedisStore(**config.settings)
-        if config.type in installed():
-            made: WriterStore = third_party.make(third_party.STORES, config.type, WriterStore, **config.settings)
-            return made
-    except ValueError as e:
-        raise ValueError("store: %s" % e) from None
-    raise ValueError("store: type must be one of %s, not %r" % (", ".join([*TYPES, *installed()]), config.type))
+        found = inspect.signature(made_by).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in found):
+        return None
+    return {parameter.name for parameter in found}

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from port.cpython.auth.settings import library, secret
-from port.cpython.stores.writer import BACKLOG_BYTES, WriterStore, logger
+from port.cpython.auth.settings import Setting, library, secret
+from port.cpython.stores.writer import BACKLOG_BYTES, WriterStore, logger, writer_settings
 
 LEVELS = ("none", "batch")
 LEASE = 15.0  # s
@@ -89,6 +89,15 @@ class RedisStore(WriterStore):
     on_failure, backlog_bytes  see Store
     """
 
+    SETTINGS = (
+        Setting("url", "redis://127.0.0.1:6379/0", "the server: redis://HOST:PORT/DATABASE, rediss:// or unix://"),
+        Setting("prefix", "ucomqtt", "beginning of the keys"),
+        Setting("user", "", "user name at the server; empty: its default user"),
+        Setting("password", "", "password at the server", secret=True),
+        Setting("password_file", "", "file whose first line is that password"),
+        Setting("ca_file", "", "certificate authorities to trust with rediss://; empty: those of the system"),
+        *writer_settings(LEVELS),
+    )
     kind = "redis"
     pulse = LEASE / 3
 

@@ -31,7 +31,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
 
-from port.cpython.stores.writer import BACKLOG_BYTES, WriterStore, logger
+from port.cpython.auth.settings import Setting
+from port.cpython.config.preflight import of_folder
+from port.cpython.stores.writer import BACKLOG_BYTES, WriterStore, logger, writer_settings
 
 T = TypeVar("T")
 
@@ -41,6 +43,7 @@ _OLDEST = (3, 32, 0)  # older versions allow 999 parameters in a statement only
 _APPLICATION = 0x75635154  # marks our files
 # The step from version i to i + 1 of a file; PRAGMA user_version has the version.
 STEPS = ["CREATE TABLE record (key BLOB PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID"]
+_BEGINNING = b"SQLite format 3\0"  # of a database
 _SMALLEST = 512  # bytes of a database
 _CHECKPOINT = 4000  # pages of 4 KB in the log at which they are written to the file; fewer writes than with SQLite's 1000
 _CACHE = 8192  # KB of pages in memory
@@ -65,6 +68,20 @@ _IN_USE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def _obstacles(path: str) -> Iterator[str]:
+    if not os.path.exists(path):
+        yield from of_folder(path)
+        return
+    try:
+        with open(path, "r+b") as file:
+            start = file.read(len(_BEGINNING))
+    except OSError as e:
+        yield e.strerror or str(e)
+        return
+    if start and start != _BEGINNING:
+        yield "is no SQLite database"
+
+
 class _DamagedError(Exception):
     """The file cannot be read; the text says why."""
 
@@ -76,6 +93,7 @@ class SQLiteStore(WriterStore):
     backlog_bytes  see Store
     """
 
+    SETTINGS = (Setting("file", "", "the database", required=True), *writer_settings(LEVELS))
     kind = "sqlite"
 
     def __init__(
@@ -92,6 +110,11 @@ class SQLiteStore(WriterStore):
         self.place = str(self.file)
         self._at = self.file  # the opened file, or a copy of it
         self._connection: Any = None
+
+    def obstacles(self) -> Iterator[str]:
+        """See WriterStore.obstacles."""
+        for text in _obstacles(self.place):
+            yield "file %s: %s" % (self.place, text)
 
     # -- opening --------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Optional
 
 from port.core.storage.store import Store
+from port.cpython.auth.settings import Setting
 
 if TYPE_CHECKING:
     from port.core.storage.store import Record
@@ -22,6 +23,18 @@ logger = logging.getLogger("ucomqtt")
 
 ON_FAILURE = ("refuse", "degrade")
 BACKLOG_BYTES = 16777216
+_LEAST_BACKLOG, _MOST_BACKLOG = 65536, 1 << 40
+
+
+def writer_settings(levels: tuple[str, ...]) -> tuple[Setting, ...]:
+    """What all stores that write in a thread can be told; `levels`: the values of durability."""
+    text = "while nothing can be written: refuse: clients wait; degrade: the broker goes on without the store"
+    backlog = "bytes of messages and other changes not written yet, and 64 for each, at which no more is read from those who bring them"
+    return (
+        Setting("durability", "batch", "what may be lost, see the module of the type", choices=levels),
+        Setting("on_failure", "refuse", text, choices=ON_FAILURE),
+        Setting("backlog_bytes", BACKLOG_BYTES, backlog, "bytes", _LEAST_BACKLOG, _MOST_BACKLOG),
+    )
 
 
 class WriterStore(Store):
@@ -39,8 +52,10 @@ class WriterStore(Store):
         for name, value, choices in (("durability", durability, levels), ("on_failure", on_failure, ON_FAILURE)):
             if value not in choices:
                 raise ValueError("%s must be one of %s, not %r" % (name, ", ".join(choices), value))
-        if isinstance(backlog_bytes, bool) or not isinstance(backlog_bytes, int) or not 65536 <= backlog_bytes <= 1 << 40:
-            raise ValueError("backlog_bytes must be from 65536 to %d, not %r" % (1 << 40, backlog_bytes))
+        if isinstance(backlog_bytes, bool) or not isinstance(backlog_bytes, int) or not (
+            _LEAST_BACKLOG <= backlog_bytes <= _MOST_BACKLOG
+        ):
+            raise ValueError("backlog_bytes must be from %d to %d, not %r" % (_LEAST_BACKLOG, _MOST_BACKLOG, backlog_bytes))
         self.durability = durability
         self.waits = durability != "none"
         self.on_failure = on_failure
@@ -72,6 +87,10 @@ class WriterStore(Store):
     def shut(self) -> None:
         """Close the store, while no batch is under way. Must not raise."""
         raise NotImplementedError
+
+    def obstacles(self) -> Iterable[str]:
+        """What on this machine keeps it from being opened, a text each; asked before the start, opens nothing."""
+        return ()
 
     # -- see Store ------------------------------------------------------------------------------
 

@@ -29,14 +29,12 @@ import machine
 from port.core import const
 from port.core.monitor.memory_guard import MemoryGuard
 from port.micropython.board.wifi import Wifi, check
-from port.micropython.config.config_file import read, server
-from port.micropython.server import SINCE_1970, logger
+from port.micropython.config.config_file import read_config
+from port.micropython.server import SINCE_1970, Server
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any, Callable, Coroutine, Optional
-
-    from port.micropython.server import Server
 
     Program = Callable[[Server], Coroutine[Any, Any, None]]
 
@@ -63,7 +61,7 @@ def run(led: "Any" = None, path: str = "config.json", program: "Optional[Program
              exception, which is printed
     """
     try:
-        board = _Board(read(path), led, program)
+        board = _Board(read_config(path), led, program)
     except (ValueError, TypeError, OSError) as e:
         print("ucomqtt:", e)
         return
@@ -89,7 +87,6 @@ class _Board:
     def __init__(self, values: "dict[str, Any]", led: "Any", program: "Optional[Program]") -> None:
         """Check the configuration. Raises ValueError, TypeError or OSError naming what is wrong."""
         from port.core.checks import check_settings
-        from port.micropython.config.apply_config import log_level
 
         settings = _table(values, "board")
         wifi = _table(values, "wifi")
@@ -111,12 +108,13 @@ class _Board:
                 self._safe = _pin("safe_pin", settings["safe_pin"], machine.Pin.IN, machine.Pin.PULL_UP)
         except ValueError as e:
             raise ValueError("board: %s" % e)
-        self._log = logger(log_level(values))
         try:
             check(wifi)
         except ValueError as e:
             raise ValueError("wifi: %s" % e)
-        server(values)  # raises an error for a mistake
+        broker = Server()
+        broker.configure(values)  # raises an error for a mistake
+        self._log = broker.log
         self._wifi = Wifi(self._log, **wifi)
         self._values = values
         self._settings = settings
@@ -202,7 +200,8 @@ class _Board:
         print("ucomqtt: stopped")
 
     async def _main(self) -> None:
-        broker = self._server = server(self._values, self._log)
+        broker = self._server = Server(log=self._log)
+        broker.configure(self._values)
         self._tasks.append(asyncio.create_task(self._look_after(broker)))
         if not await self._wifi.start():
             print("ucomqtt: no network yet")

@@ -1,15 +1,17 @@
-"""A server of a configuration on MicroPython, and what a running one takes over of another: see config_file."""
+"""What a server on MicroPython takes over of a configuration: see Server.configure and Server.change, which load this module."""
 
 import json
 
 from port.core import const
 from port.core.checks import check_settings
-from port.core.config.apply_config import begin, check_kept, make_authenticator, reconfigure
+from port.core.config.apply_config import begin, changed_listeners, make_authenticator, reconfigure
 from port.core.config.config import Config
-from port.core.config.listener_config import new_listener
+from port.core.config.listener_config import add_listener
+from port.core.config.registry import AUTHENTICATORS, STORES
+from port.core.config.store_config import make_store
 from port.micropython.config.config_file import LEVELS, PROGRAM
-from port.micropython.net.listeners import check, context, furnish, new_entrance
-from port.micropython.server import Server, logger
+from port.micropython.net import listeners  # registers the types
+from port.micropython.server import registered
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -17,13 +19,14 @@ if TYPE_CHECKING:
 
     from port.core.auth.authenticator import Authenticator
     from port.core.storage.store import Store
+    from port.micropython.server import Server
 
 _FILES = ("file", "certificate", "key", "client_ca", "folder")  # keys that name a file or folder, wherever they stand
 _DEEPEST = const(8)  # objects and lists in one another; a configuration has five
 
 
 def read_file(path: str) -> "dict[str, Any]":
-    """See port.micropython.config.config_file.read."""
+    """See port.micropython.config.config_file.read_config."""
     try:
         with open(path) as file:
             text = file.read()
@@ -60,39 +63,47 @@ def _resolved(value: "Any", folder: str, depth: int) -> "Any":
     return found
 
 
-def new_server(values: "dict[str, Any]", log: "Optional[Callable[..., None]]" = None) -> Server:
-    """See port.micropython.config.config_file.server."""
-    level = log_level(values)
-    config = Config(values, True, PROGRAM)
-    log = log or logger(level)
-    found = Server(config.options, log, _store(config, log))
-    made = _authenticators(config)
-    begin(found, config)
+def configure(server: "Server", config: "Any", made: "Optional[list[Authenticator]]") -> None:
+    """See Server.configure."""
+    config, made, level = _checked(config, made)
+    if level:
+        server.set_log_level(level)
+    if server.store is None:
+        server.store = make_store(config.store)
+        if server.store is not None and hasattr(server.store, "log"):
+            server.store.log = server.log
+    begin(server, config)
     for entry in config.listeners:
-        tls = context(entry)
-        check(entry)
-        found.entrances.append(new_entrance(found, entry, new_listener(found, entry, made), tls))
-    return found
+        add_listener(server, entry, made)
 
 
-def change_server(running: Server, values: "dict[str, Any]") -> None:
-    """See port.micropython.config.config_file.change."""
-    level = log_level(values)
-    config = Config(values, True, PROGRAM)
-    made = _authenticators(config)
-    contexts = []
-    for entrance in running.entrances:
-        for entry in config.listeners:
-            if entry.id == entrance.listener.id:
-                check_kept(entry, entrance.listener, entrance.tls is not None)
-                contexts.append((entrance, entry, context(entry)))
-    for entrance, entry, tls in contexts:
-        entrance.tls = tls
-        furnish(entrance, entry)
-    reconfigure(running, config, made)
-    running.fit()
-    if "log_level" in values:
-        running.log = logger(level)
+def prepare(server: "Server", config: "Any", made: "Optional[list[Authenticator]]") -> "tuple[Any, ...]":
+    """What Server.change is to take over. Raises ValueError naming what is wrong, and then nothing has changed."""
+    config, made, level = _checked(config, made)
+    changes = [(entrance, entry.kind, entry.kind.prepare(entrance, entry)) for entrance, entry in changed_listeners(server, config)]
+    return config, made, changes, level
+
+
+def take_over(server: "Server", prepared: "tuple[Any, ...]") -> None:
+    """Give a server what `prepare` has returned."""
+    config, made, changes, level = prepared
+    for entrance, kind, change in changes:
+        kind.change(entrance, change)
+    reconfigure(server, config, made)
+    server.fit()
+    if level:
+        server.set_log_level(level)
+
+
+def _checked(config: "Any", made: "Optional[list[Authenticator]]") -> "tuple[Config, list[Authenticator], str]":
+    """The configuration, its authenticators, and its log level, empty if it says none. Raises ValueError."""
+    if isinstance(config, Config):
+        return config, made or [], ""
+    log_level(config)
+    found = Config(config, True, PROGRAM)
+    if made is None:
+        made = authenticators(found)
+    return found, made, config.get("log_level", "")
 
 
 def log_level(values: "dict[str, Any]") -> int:
@@ -103,27 +114,24 @@ def log_level(values: "dict[str, Any]") -> int:
     return LEVELS.index(level)
 
 
-def _store(config: Config, log: "Callable[..., None]") -> "Optional[Store]":
-    """The store of its [store], not opened. Raises ValueError."""
-    if config.store is None or config.store.type == "memory":
-        return None
-    if config.store.type != "flash":
-        raise ValueError("store: type must be memory or flash, not %r" % config.store.type)
-    from port.micropython.flash import FlashStore
-
-    try:
-        return FlashStore(log=log, **config.store.settings)
-    except ValueError as e:
-        raise ValueError("store: %s" % e)
-
-
-def _authenticators(config: Config) -> "list[Authenticator]":
+def authenticators(config: Config) -> "list[Authenticator]":
+    """The authenticators of its [[auth]], in order. Raises ValueError naming what is wrong."""
     if config.acl_file:
         raise ValueError("acl_file is for CPython only, put the rules into acl")
-    types: "dict[str, Callable[[dict[str, Any]], Authenticator]]" = {
-        "password_file": _password_file, "users": _users, "certificate": _certificate,
-    }  # fmt: skip
-    return [make_authenticator(entry, types) for entry in config.auth]
+    return [make_authenticator(entry) for entry in config.auth]
+
+
+# -- the types of boards, registered when this is loaded; their modules are loaded when a configuration asks for them --
+
+_FLASH = {"folder": str, "interval": int, "bytes_per_day": int, "sessions": bool, "durability": str}
+
+
+def _flash(**settings: "Any") -> "Store":
+    """Type flash: see port.micropython.flash."""
+    from port.micropython.flash import FlashStore
+
+    check_settings(settings, _FLASH)
+    return FlashStore(**settings)
 
 
 def _password_file(settings: "dict[str, Any]") -> "Authenticator":
@@ -158,3 +166,15 @@ def _certificate(settings: "dict[str, Any]") -> "Authenticator":
 
     check_names()
     return make(settings)
+
+
+def _others(kind: str) -> "Callable[[], list[tuple[str, Any]]]":
+    return lambda: [(name, load) for table, name, load in registered if table == kind]
+
+
+STORES.add("flash", lambda: _flash)
+AUTHENTICATORS.add("password_file", lambda: _password_file)
+AUTHENTICATORS.add("users", lambda: _users)
+AUTHENTICATORS.add("certificate", lambda: _certificate)
+STORES.others = _others("store")
+AUTHENTICATORS.others = _others("auth")

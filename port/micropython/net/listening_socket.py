@@ -1,6 +1,7 @@
 """A listening socket on MicroPython, and what stands between it and the broker."""
 
 import asyncio
+import errno
 import select
 import socket
 
@@ -20,7 +21,7 @@ _PATIENCE = const(300)  # ms: lwIP keeps what has come before `accept` until its
 
 
 class ListeningSocket:
-    """One listener's socket.
+    """One listener's socket: what port.core.config.listener_types.ListenerType has, without what only a configuration needs.
 
     host, port      address it listens on
     listener        the core's side
@@ -42,21 +43,30 @@ class ListeningSocket:
         self._sock: "Any" = None
         self._accepted = 0  # when the last client was, ms
 
-    def place(self) -> str:
-        """Where it listens, as text."""
-        return text(self.host, self.port)
+    @property
+    def addresses(self) -> "list[tuple[str, int]]":
+        """Host and port."""
+        return [(self.host, self.port)]
 
     def open(self) -> None:
-        """Begin to listen. Raises OSError."""
+        """Begin to listen. Raises OSError naming the address."""
+        try:
+            self._open()
+        except OSError as e:
+            self.close()
+            what = "the port is in use" if e.errno == errno.EADDRINUSE else repr(e)
+            raise OSError(e.errno, "cannot listen on %s: %s" % (text(self.host, self.port), what))
+
+    def _open(self) -> None:
         address = socket.getaddrinfo(self.host, self.port)[0][-1]
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "SO_KEEPALIVE"):  # boards have none; the sockets it accepts have it, too
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._sock = sock
         sock.bind(address)
         sock.listen(_BACKLOG)
         sock.setblocking(False)
-        self._sock = sock
         self._server.poller.watch(sock, self, select.POLLIN)
 
     def ready(self, events: int) -> None:

@@ -4,7 +4,8 @@ import select
 
 from port.core import const
 from port.core.web.http_pages import InfoConnection, new_visitor
-from port.core.web.websocket import WebSocket, frames
+from port.core.web.websocket import frames
+from port.core.web.websocket_turns import TurnedWebSocket
 from port.micropython.net.transport import SocketTransport
 
 TYPE_CHECKING = const(0)
@@ -23,15 +24,13 @@ _BROKEN = const(1)  # SocketTransport.deadline
 class WebSocketTransport(SocketTransport):
     """A client that speaks MQTT in the binary frames of a WebSocket (MQTT 5 clause 6).
 
-    Frames are looked at for half a turn, so that the packets in them have the rest; what is left waits for the next one.
+    See port.core.web.websocket_turns.Host for what it does for that.
     """
-
-    _busy = False  # the core wants no more for now
-    _waits = False  # for its turn
 
     def __init__(self, server: "Server", sock: "Any", entrance: "ListeningSocket") -> None:
         super().__init__(server, sock)
-        self._web = WebSocket(entrance.paths, entrance.origins, entrance.listener.options.max_packet_size)
+        most = entrance.listener.options.max_packet_size
+        self._web = TurnedWebSocket(server, self, entrance.paths, entrance.origins, most)
 
     def ready(self, events: int) -> None:
         """See SocketTransport.ready."""
@@ -48,52 +47,47 @@ class WebSocketTransport(SocketTransport):
                 self._gone("connection closed by the client")
             return
         server.took(count, 0)
-        self._unframe(buffer[:count])
+        self._web.feed(buffer[:count])
 
-    def _unframe(self, data: "Buffer") -> None:
-        web = self._web
-        payload = web.receive(data, self._server.turns.limit >> 1)
-        if web.out:
-            self._write(web.out)
-            web.out = b""
-        if payload:
-            self.conn.take(payload)
-        if web.closed and self.conn is not None:
-            web.end(self.conn)
-        elif web.more:
-            self._wait()
+    def write(self, data: bytes) -> None:
+        """See Host."""
+        self._write(data)
 
-    def _wait(self) -> None:
-        if not self._waits:
-            self._waits = True
-            self._server.turns.give(self._turn)
-            super().pause_reading()
+    def take(self, payload: bytes) -> None:
+        """See Host."""
+        self.conn.take(payload)
 
-    def _turn(self) -> bool:
-        """Others have been served: go on with the frames that are left. A job, see Turns.give."""
-        self._waits = False
-        if self.conn is not None and not self._busy:
+    def ended(self) -> None:
+        """See Host."""
+        if self.conn is not None:
+            self._web.end(self.conn)
+
+    def go_on(self) -> None:
+        """See Host."""
+        if self.conn is not None:
             try:
-                self._unframe(b"")
+                self._web.feed(b"")
             except Exception as e:
                 self.failed(e)
-            self._server.turns.spent = self._server.turns.limit
-            if not self._web.more and not self._busy:
-                super().resume_reading()
-        return False
+
+    def emptied(self) -> None:
+        """See Host."""
+
+    def hold(self) -> None:
+        """See Host."""
+        super().pause_reading()
+
+    def release(self) -> None:
+        """See Host."""
+        super().resume_reading()
 
     def pause_reading(self) -> None:
         """See Transport.pause_reading."""
-        self._busy = True
-        super().pause_reading()
+        self._web.pause()
 
     def resume_reading(self) -> None:
-        """See Transport.resume_reading; what has come already is first."""
-        self._busy = False
-        if self._web.more:
-            self._wait()
-        else:
-            super().resume_reading()
+        """See Transport.resume_reading."""
+        self._web.resume()
 
     def send(self, chunks: "list[Buffer]") -> int:
         """See SocketTransport.send; the size is that of the MQTT packets."""

@@ -8,11 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from port.core import __version__
-    from port.cpython import Authenticator, EventLoop, FilterWatcher, Message, Options, Server, Store, Watcher, serve_stream
+    from port.cpython import (
+        Authenticator,
+        EventLoop,
+        FilterWatcher,
+        ListenerType,
+        Message,
+        Options,
+        Server,
+        Store,
+        Watcher,
+        read_config,
+        serve_stream,
+    )
 
 __all__ = [
-    "Authenticator", "EventLoop", "FilterWatcher", "Message", "Options", "Server", "Store", "Watcher", "__version__",
-    "serve_stream",
+    "Authenticator", "EventLoop", "FilterWatcher", "ListenerType", "Message", "Options", "Server", "Store", "Watcher",
+    "__version__", "read_config", "serve_stream",
 ]  # fmt: skip
 
 

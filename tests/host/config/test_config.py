@@ -220,7 +220,7 @@ def test_a_file_that_is_nested_too_deep(written):
 
 def test_a_boards_file_that_is_nested_too_deep(tool, tmp_path):
     path = tmp_path / "broker.json"
-    code = "from port.micropython.config.config_file import read\ntry:\n    read(%r)\nexcept ValueError as e:\n    print(e)"
+    code = "from port.micropython import read_config\ntry:\n    read_config(%r)\nexcept ValueError as e:\n    print(e)"
     code %= str(path)
     for text, message in (
         ('{"acl": %s%s}' % ("[" * 9, "]" * 9), "nested too deep"),

@@ -23,7 +23,8 @@ from certificates import certificates  # noqa: F401
 from drivers import TIMEOUT
 from port.core.config.config import Config
 from port.cpython.cli import from_mosquitto
-from port.cpython.config import config_file, mosquitto_conf
+from port.cpython.config import config_file
+from port.cpython.config.mosquitto import table
 from server_process import environment, free_port
 from toolchain import ROOT
 
@@ -191,7 +192,7 @@ EXAMPLES: "dict[str, tuple[str, dict[str, Any] | None]]" = {
         {"listener": {"port": 8884, "host": "::", "tls": {"psk_hint": "x", "psk_file": "psk.txt"}}},
     ),
     "psk_hint": ("psk_hint x", None),
-    **{name: (f"{name} x", None) for name in mosquitto_conf._BRIDGE},
+    **{name: (f"{name} x", None) for name in table.BRIDGE},
 }
 PSK = hasattr(ssl.SSLContext, "set_psk_server_callback")
 
@@ -261,11 +262,11 @@ def is_right(path):
 
 
 def test_every_option_is_there_once():
-    names = [row.option for row in mosquitto_conf.ROWS]
+    names = [row.option for row in table.ROWS]
     assert len(names) == len(set(names)) and set(names) == set(EXAMPLES)
-    assert set(names) - set(mosquitto_conf._BRIDGE) == OF_MOSQUITTO
-    for row in mosquitto_conf.ROWS:
-        assert row.note or row.make not in (mosquitto_conf.LOST, mosquitto_conf.NOTHING), "why is there no %s?" % row.option
+    assert set(names) - set(table.BRIDGE) == OF_MOSQUITTO
+    for row in table.ROWS:
+        assert row.note or row.make not in (table.LOST, table.NOTHING), "why is there no %s?" % row.option
 
 
 @pytest.mark.parametrize("option", EXAMPLES)
@@ -312,7 +313,7 @@ def test_what_is_lost_is_named(translate, folder):
         "conf.d/bridge.conf:5: remote_password: bridges are not carried over",
         "mosquitto.conf:3: max_qos: max_qos must be from 0 to 2, not 3",
         "mosquitto.conf:4: no_such_option: this option is unknown, to mosquitto 2, too",
-        "mosquitto.conf:5: plugin_opt_key: " + mosquitto_conf.PLUGINS,
+        "mosquitto.conf:5: plugin_opt_key: " + table.PLUGINS,
     ]
     for line in errors.splitlines():
         assert f"#   {line}" in output.splitlines()

@@ -12,7 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from harness import World
 from port.core.auth.allow_deny import AllowAll
 from port.cpython.auth import passwords
-from port.cpython.config import mosquitto_acl
+from port.cpython.config.mosquitto import acl
 from server_process import free_port
 
 ACL = """\
@@ -136,7 +136,7 @@ def mosquitto_port(tool, tmp_path):
 def test_an_acl_file_means_what_it_means_to_mosquitto(mosquitto_port, tmp_path):
     world = World()
     world.broker.authenticators.append(AllowAll())
-    world.broker.set_acl(mosquitto_acl.rules(str(tmp_path / "acl")))
+    world.broker.set_acl(acl.rules(str(tmp_path / "acl")))
     for user, client_id, more_read, more_written in CLIENTS:
         read, written, granted = seen_by_mosquitto(mosquitto_port, user, client_id)
         if (user, client_id) == ("alice", "c1"):  # there is something to compare
@@ -185,7 +185,7 @@ def test_a_name_with_a_slash_is_nobody_elses_topic(tmp_path):
     path.write_text("pattern own/%u/#\npattern deny own/%u/no\n")
     world = World()
     world.broker.authenticators.append(AllowAll())
-    world.broker.set_acl(mosquitto_acl.rules(str(path)))
+    world.broker.set_acl(acl.rules(str(path)))
     client = world.connect("c", 5, user=b"alice/x")
     client.publish("own/alice/x/y", "", 1, code=0x87)
     client.disconnect()
@@ -197,7 +197,7 @@ def test_an_empty_acl_file_allows_nothing(tmp_path, text):
     path = tmp_path / "acl"
     path.write_text(text)
     world = World()
-    world.broker.set_acl(mosquitto_acl.rules(str(path)))
+    world.broker.set_acl(acl.rules(str(path)))
     client = world.connect()
     client.subscribe("#", 1)
     client.publish("t", "x", 1, code=0x87)
@@ -209,7 +209,7 @@ def test_other_topics_of_the_server_can_be_subscribed_to(tmp_path):
     path = tmp_path / "acl"
     path.write_text("topic read $app/+/state\n")
     world = World()
-    world.broker.set_acl(mosquitto_acl.rules(str(path)))
+    world.broker.set_acl(acl.rules(str(path)))
     client = world.connect()
     client.subscribe("$app/#", 0)
     for topic in ("$app/x/state", "$app/x/secret"):
@@ -242,7 +242,7 @@ def test_a_wrong_acl_file_is_refused_with_file_and_line(tmp_path, text, message)
     path = tmp_path / "acl"
     path.write_bytes(b"user a\n\ntopic read x\n" + text + b"\n")
     with pytest.raises(ValueError, match="^%s, line 4: .*%s" % (path, message)):
-        mosquitto_acl.rules(str(path))
+        acl.rules(str(path))
 
 
 @pytest.mark.parametrize("scheme", ["sha512", "sha512-pbkdf2"])

@@ -21,7 +21,7 @@ from drivers import TIMEOUT
 from port.core.auth.allow_deny import AllowAll
 from port.cpython import Server
 from port.cpython import server as server_module
-from port.cpython.net import listening_socket, transport
+from port.cpython.net import listeners, listening_socket, transport
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01c"
 CONNACK = b"\x20\x02\x00"
@@ -454,7 +454,7 @@ def test_the_next_client_is_accepted_whatever_befell_the_one_before(run, monkeyp
             fails.append(False)
             assert await connack(port, CONNECT) == 0
 
-    monkeypatch.setitem(listening_socket._RECEIVERS, "tcp", failing)
+    monkeypatch.setattr(listeners.TcpListener, "transport", staticmethod(failing))
     run(work())
 
 
@@ -478,7 +478,7 @@ def test_errors_of_one_client_keep_nobody_waiting(run):
         server = Server()
         server.listen("127.0.0.1", 0)
         async with server:
-            entrance = server._entrances[0]
+            entrance = server.entrances[0]
             sock = entrance._sockets[0]
             with socket.create_connection(server.addresses[0], TIMEOUT) as peer:
                 peer.sendall(CONNECT)

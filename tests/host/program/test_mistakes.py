@@ -195,8 +195,8 @@ FILES = (
     ("[[acl]]\ntopic = 'a'\nactions = ['subscribe', 'publsh']", 3, "acl, rule 1: unknown action publsh, did you mean publish?"),
     ("[[auth]]\nname = 'x'", 1, "auth, entry 1: type is missing"),
     ("[[auth]]\ntype = 'allow'\n[[auth]]\ntype = 'allow'", 3, "auth, entry 2: there are two with the name allow"),
-    ("[[auth]]\ntype = 'ldap'", 2, "auth ldap: unknown type ldap, there are allow, deny, certificate, http, jwt, mysql, password_file, "
-     "postgresql, redis, users"),
+    ("[[auth]]\ntype = 'ldap'", 2, "auth ldap: unknown type ldap, there are allow, deny, password_file, users, certificate, redis, "
+     "http, mysql, postgresql, jwt"),
     ("[[auth]]\ntype = 'password_file'", 1, "auth password_file: file is missing"),
     ("[[auth]]\ntype = 'password_file'\nfile = 'no.txt'", 3, "cannot read DIR/no.txt: No such file or directory"),
     ("[[auth]]\ntype = 'users'\nusers = { bob = 'RECORD', ann = 'secret' }", 3, "auth users: users: ann: unknown scheme, or not hashed"),
@@ -212,7 +212,7 @@ FILES = (
     ("[[client_limits]]\nmax_qos = 1", 1, "client_limits, entry 1: user or client_id is needed"),
     ("[store]\ntype = 'sqlite'", 1, "store: file is missing"),
     ("[store]\ntype = 'sqlite'\nfile = 'x'\ndurabilty = 'sync'", 4, "store: unknown key durabilty, did you mean durability?"),
-    ("[store]\ntype = 'sqllite'", 2, "store: type must be one of memory, sqlite, redis, flash, not 'sqllite'"),
+    ("[store]\ntype = 'sqllite'", 2, "store: type must be one of memory, sqlite, redis, not 'sqllite'"),
     ("[store]\nfile = 'x'", 2, "store: file is for type sqlite, not memory"),
 )  # fmt: skip
 
@@ -358,8 +358,8 @@ asyncio.run(main())
         "auth must hold Authenticator objects, not <function>",
         LATE.replace("%r", "<Late without a name>"),
         LATE.replace("authenticate of %r", "exchange of <Talk without a name>"),
-        "W there is no listener",
-        "listen() comes before start()",
+        "W there is no listener, nobody can connect: listen() before start() adds one",
+        "the server has started: listen() comes before start()",
         "the authenticators of listener tcp must hold Authenticator objects, not <class 'Late'>: it is a class, and is to be "
         "called",
     ], done.stderr  # fmt: skip

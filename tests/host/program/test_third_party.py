@@ -1,16 +1,22 @@
-"""Authenticators and stores of other packages, which name them in entry points."""
+"""Listeners, authenticators and stores of other packages, which name them in entry points."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from drivers.paho import Paho
-from server_process import FOLDER
+from server_process import FOLDER, free_port
 from toolchain import ROOT
 
 MODULE = '''\
+import asyncio
+
+from port.core.config.listener_types import ListenerType
+from port.core.streams import serve_stream
 from port.core.auth.authenticator import Authenticator
 from port.cpython.auth.settings import Setting
 from port.cpython.stores.sqlite import SQLiteStore
@@ -42,6 +48,39 @@ class Ledger(SQLiteStore):
         super().__init__(pages)
 
 
+class Streams(ListenerType):
+    """MQTT over streams.
+
+    motto: what is printed when it opens (default: nothing)
+    token: what nobody is to see
+    """
+
+    KEYS = {"motto": (str, ""), "token": (str, "")}
+    PORTS = (1885, 0)
+    CALLED = {"rivers": False}
+
+    @classmethod
+    def check(cls, config):
+        if config.settings["motto"] == "none":
+            raise ValueError("motto must be one")
+
+    @classmethod
+    def obstacles(cls, config):
+        if config.settings["motto"] == "impossible":
+            yield "motto cannot be followed here"
+
+    async def open(self):
+        print(self.config.settings["motto"], flush=True)
+        self._server = await asyncio.start_server(self._serve, self.config.host, self.config.port)
+
+    async def _serve(self, reader, writer):
+        await serve_stream(self.server, reader, writer, "127.0.0.1:1", self.listener)
+
+    def close(self):
+        self._server.close()
+        print("the streams are closed", flush=True)
+
+
 class Broken(Authenticator):
     SETTINGS = None
 
@@ -62,6 +101,11 @@ absent = other_package:Absent
 
 [ucomqtt.stores]
 ledger = other_package:Ledger
+
+[ucomqtt.listeners]
+streams = other_package:Streams
+tcp = other_package:Streams
+lost = other_package:Lost
 """
 
 
@@ -119,10 +163,73 @@ pages = "{tmp_path}/ledger.db"
     ('[[auth]]\ntype = "users"\nurl = "ldap://x"', "auth users: unknown key url"),
     ('[[auth]]\ntype = "absent"', "auth absent: type absent is other_package:Absent, which cannot be loaded: AttributeError"),
     ('[store]\ntype = "ledger"', "store: type ledger: "),
-    ('[store]\ntype = "other"', "store: type must be one of memory, sqlite, redis, flash, ledger, not 'other'"),
+    ('[store]\ntype = "sqlite"\nfile = "x"\nink = "y"', "broker.toml:4: store: unknown key ink, there are type, file, durability"),
+    ('[store]\ntype = "sqlite"\nurl = "x"', "store: url is for type redis, not sqlite"),
+    ('[[listener]]\ntype = "rivers"', "listener rivers: type must be one of http, lost, streams, tcp, unix, websocket, not 'rivers', which is streams"),
+    ('[[listener]]\ntype = "streams"\nmotta = "x"', "broker.toml:3: listener streams: unknown key motta, did you mean motto?"),
+    ('[[listener]]\ntype = "streams"\nmotto = 5', "broker.toml:3: listener streams: motto must be a string, not 5"),
+    ('[[listener]]\ntype = "streams"\nmotto = "none"', "broker.toml:3: listener streams: motto must be one"),
+    ('[[listener]]\ntype = "streams"\nmotto = "impossible"', "broker.toml:3: listener streams: motto cannot be followed here"),
+    ('[[listener]]\ntype = "streams"\ntls = {}', "listener streams: tls is for type tcp or websocket or unix or http only"),
+    ('[[listener]]\nmotto = "x"', "listener tcp: motto is for type streams only"),
+    ('[[listener]]\ntype = "lost"', "type lost is other_package:Lost, which cannot be loaded: AttributeError"),
+    ('[[listener]]\nport = 1885\n[[listener]]\ntype = "streams"', "listener streams: port is that of listener tcp already: 1885"),
+    ('[store]\ntype = "other"', "store: type must be one of memory, sqlite, redis, ledger, not 'other'"),
 ])
 def test_mistakes(tmp_path, variables, table, text):
     path = tmp_path / "broker.toml"
     path.write_text(table + "\n")
     done = ask(variables, path, "--check-config")
     assert done.returncode == 2 and text in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("argument", ["--motto", "--tokenn"])
+def test_a_key_of_a_listener_on_the_command_line(tmp_path, variables, argument):
+    path = tmp_path / "broker.toml"
+    path.write_text("")
+    done = ask(variables, path, argument)
+    assert done.returncode == 2
+    assert ("motto of a [[listener]]" in done.stderr) == (argument == "--motto")
+
+
+def test_a_listener(server_process, tmp_path, variables):
+    path = tmp_path / "broker.toml"
+    port = free_port()
+    text = f"""\
+[[listener]]
+type = "streams"
+port = {port}
+motto = "everything flows"
+token = "hush"
+max_qos = 1
+"""
+    path.write_text(text)
+    assert ask(variables, path, "--check-config").returncode == 0
+    shown = ask(variables, path, "--print-config").stdout
+    assert "hush" not in shown
+    assert '# what is printed when it opens (default: nothing)\nmotto = "everything flows"' in shown
+    assert "streams: MQTT over streams" in shown and "streams 1885" in shown and "#   motto: what is printed" in shown
+    with server_process("cpython", "--config", str(path), variables=variables) as server:
+        until(server, "listener streams (streams): listening on 127.0.0.1:%d" % port)
+        client = Paho(port, "c", 5)
+        assert client.connack["MaximumQoS"] == 1
+        client.subscribe("a", 1)
+        client.publish("a", b"hello", 1)
+        assert client.receive().payload == b"hello"
+        path.write_text(text.replace("max_qos = 1", "max_qos = 0"))
+        server.signal(signal.SIGHUP)
+        until(server, "the configuration was read again")
+        other = Paho(port, "d", 5)
+        assert other.connack["MaximumQoS"] == 0
+        path.write_text(text.replace(str(port), '"x"'))
+        server.signal(signal.SIGHUP)
+        until(server, "the configuration was not changed")
+        server.stop()
+        assert "everything flows" in server.output and "the streams are closed" in server.output
+
+
+def until(server, text):
+    deadline = time.monotonic() + 20
+    while text not in server.output:
+        assert time.monotonic() < deadline, server.output
+        time.sleep(0.05)

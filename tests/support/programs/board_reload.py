@@ -3,15 +3,16 @@
 import asyncio
 import sys
 
-from port.micropython.config.config_file import change, read, server
+from port.micropython import Server, read_config
 
 path = sys.argv[2]
-broker = server(read(path))
+broker = Server()
+broker.configure(read_config(path))
 
 
 async def again(reader, writer):
     try:
-        change(broker, read(path))
+        await broker.change(read_config(path))
         print("the configuration was read again")
     except ValueError as e:
         print("the configuration was not changed:", e)

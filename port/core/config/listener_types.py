@@ -1,0 +1,173 @@
+"""Types of listeners: what a configuration says of one, and what a host has to do to open it.
+
+    class Serial(ListenerType):
+        KEYS = {"device": (str, "/dev/ttyS0")}
+        PLACE = "device"
+
+        async def open(self): ...
+
+A type is registered by name, see port.core.config.registry. The four that both runtimes know are described here; their sockets are
+the hosts'.
+"""
+
+from port.core import const
+from port.core.limits.ip_address import is_loopback, text
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any, Iterable
+
+    from port.core.limits.listener import Listener
+    from port.core.config.listener_config import ListenerConfig
+    from port.core.broker import Broker
+
+    Addresses = list[tuple[str, int]]
+
+# Keys of all listeners that what serves sockets has to see to.
+SOCKET_KEYS = ("tls", "proxy_protocol", "trusted_proxies")
+
+
+class ListenerType:
+    """Base class. The class says what may be configured; an object of it is one listener, opened at the start of the server.
+
+    KEYS      keys of its own: name -> (type as check_type has it, or None where `check` looks at it; default)
+    WITHOUT   keys of all listeners that this type has no use for
+    PLACE     "port" with host and port, or the key of its own that says where it listens
+    NETWORK   what the port is one of, tcp or udp: two listeners cannot have the same
+    PORTS     default ports without and with TLS
+    CALLED    names by which others know it -> whether they mean TLS
+
+    server    the Server
+    config    as configured
+    listener  the core's side: to be told to `accept_connection`, or to `serve_stream`
+    """
+
+    KEYS: "dict[str, tuple[Any, Any]]" = {}
+    WITHOUT: "tuple[str, ...]" = SOCKET_KEYS
+    PLACE = "port"
+    NETWORK = "tcp"
+    PORTS = (1883, 8883)
+    CALLED: "dict[str, bool]" = {}
+
+    tls: "Any" = None  # the context of handshakes to come
+
+    def __init__(self, server: "Any", config: "ListenerConfig", listener: "Listener") -> None:
+        """Nothing is opened yet. Raises ValueError naming what is wrong."""
+        self.server = server
+        self.config = config
+        self.listener = listener
+
+    @classmethod
+    def make(cls, server: "Any", config: "ListenerConfig", listener: "Listener", tls: "Any" = None) -> "Any":
+        """A listener as it is configured; `tls`: a program's own SSLContext in place of the one that is configured."""
+        return cls(server, config, listener)
+
+    @classmethod
+    def check(cls, config: "ListenerConfig") -> None:
+        """Look at `config.settings`, the values of KEYS. Raises ValueError naming the key that is wrong."""
+
+    @classmethod
+    def remote(cls, config: "ListenerConfig") -> bool:
+        """Whether clients on other machines can connect."""
+        return cls.PLACE == "port" and config.host != "localhost" and not is_loopback(text(config.host, 0))
+
+    @classmethod
+    def obstacles(cls, config: "ListenerConfig") -> "Iterable[str]":
+        """What on this machine keeps it from being opened, a text each; asked before the start, opens nothing."""
+        return ()
+
+    @classmethod
+    def begin(cls, broker: "Broker") -> None:
+        """A listener of this type is added to the broker."""
+
+    @property
+    def addresses(self) -> "Addresses":
+        """Host and port where it listens; what has no port is (name, 0)."""
+        config = self.config
+        return [(config.host, config.port) if self.PLACE == "port" else (config.place(), 0)]
+
+    def open(self) -> "Any":
+        """Begin to listen; may be async. Raises OSError naming the place."""
+
+    def close(self) -> "Any":
+        """Listen no more, its clients stay; may be async."""
+
+    def prepare(self, config: "ListenerConfig") -> "Any":
+        """Read what another configuration names; may be in a thread. Raises ValueError, and then nothing has changed."""
+        return config
+
+    def change(self, prepared: "Any") -> None:
+        """Take over what `prepare` has returned, but for the place."""
+        self.config = prepared
+
+
+class Tcp(ListenerType):
+    """MQTT over TCP."""
+
+    WITHOUT: "tuple[str, ...]" = ()
+    CALLED = {"mqtt": False, "mqtts": True, "tls": True, "ssl": True}
+
+
+class WebSocket(ListenerType):
+    """MQTT over WebSocket.
+
+    paths: paths of the URL that are served, type websocket only (default ["/mqtt", "/"]; ["*"]: any)
+    origins: web pages that may connect, type websocket only (default: those of the host and port asked for, if an address or localhost; ["*"]: all)
+    """
+
+    KEYS = {"paths": ((str,), ("/mqtt", "/")), "origins": ((str,), ())}
+    WITHOUT: "tuple[str, ...]" = ()
+    PORTS = (8083, 8084)
+    CALLED = {"ws": False, "websockets": False, "wss": True}
+
+    @classmethod
+    def check(cls, config: "ListenerConfig") -> None:
+        """See ListenerType.check."""
+        for path in config.settings["paths"]:
+            if path != "*" and not path.startswith("/"):
+                raise ValueError("paths must begin with / or be *, not %r" % path)
+
+
+class Unix(ListenerType):
+    """MQTT over a Unix socket.
+
+    file: the socket's file, type unix only
+    mode: the socket file's access rights in octal, type unix only (default 660)
+    """
+
+    KEYS = {"file": (str, ""), "mode": (None, "660")}
+    WITHOUT: "tuple[str, ...]" = ()
+    PLACE = "file"
+    PORTS = (0, 0)
+
+    @classmethod
+    def check(cls, config: "ListenerConfig") -> None:
+        """See ListenerType.check."""
+        mode = config.settings["mode"]
+        if not isinstance(mode, str):
+            raise ValueError('mode must be a string of octal digits such as "660", not %r' % (mode,))
+        if not config.settings["file"]:
+            raise ValueError("a listener of type unix needs a file")
+        for c in mode or "-":
+            if c not in "01234567":
+                raise ValueError("mode must be octal digits such as 660, not %r" % mode)
+
+
+class Http(ListenerType):
+    """Info pages /, /healthz and /metrics.
+
+    hosts: names by which the pages are asked for, type http only, beside addresses, localhost and the machine's own name (["*"]: any)
+    """
+
+    KEYS = {"hosts": ((str,), ())}
+    WITHOUT: "tuple[str, ...]" = ("mount_point",)
+    PORTS = (8080, 8443)
+    CALLED = {"https": True}
+
+    @classmethod
+    def begin(cls, broker: "Broker") -> None:
+        """See ListenerType.begin: /metrics has figures that are counted from now on."""
+        if broker.counters.measures is None:
+            from port.core.monitor.measures import Measures
+
+            broker.counters.measures = Measures()

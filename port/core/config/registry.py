@@ -1,0 +1,126 @@
+"""The types a configuration can ask for by name: of listeners, stores, authenticators. All are registered in the same way.
+
+    AUTHENTICATORS.add("ldap", load)    # load() returns the class
+
+A type is loaded when a configuration asks for it, not before. So `load` is a function that imports the class:
+
+    def load():
+        from my_module import LdapAuthenticator
+
+        return LdapAuthenticator
+
+Types of the core are registered here, those of a host where the host is; programs and other packages have `Server.register`.
+"""
+
+from port.core import const
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Sequence
+
+    Load = Callable[[], Any]
+
+
+def _nothing() -> "Sequence[tuple[str, Load]]":
+    return ()
+
+
+class Registry:
+    """The types of one kind.
+
+    made    what `make` makes, and a method by which it is known
+    others  a function that returns (name, load) of what is registered elsewhere; a type of this registry comes first
+    """
+
+    def __init__(self, *made: str) -> None:
+        self.made = made
+        self.others: "Callable[[], Iterable[tuple[str, Load]]]" = _nothing
+        self._own: "list[tuple[str, Load]]" = []  # a dict has no order on MicroPython
+
+    def add(self, name: str, load: "Load") -> None:
+        """Register a type, in place of one of this name."""
+        for i in range(len(self._own)):
+            if self._own[i][0] == name:
+                self._own[i] = (name, load)
+                return
+        self._own.append((name, load))
+
+    def names(self) -> "list[str]":
+        """All names, in the order in which they were registered."""
+        found: "list[str]" = []
+        for rows in (self._own, self.others()):
+            for row in rows:
+                if row[0] not in found:
+                    found.append(row[0])
+        return found
+
+    def load(self, name: str) -> "Any":
+        """The class, or what else makes one. Raises ValueError for an unknown name, ImportError for a part that was left out."""
+        for rows in (self._own, self.others()):
+            for row in rows:
+                if row[0] == name:
+                    return row[1]()
+        from port.core.wire.suggest import unknown
+
+        raise ValueError(unknown("type", name, self.names()))
+
+    def make(self, name: str, args: "tuple[Any, ...]", values: "dict[str, Any]") -> "Any":
+        """An object of a type, made of these arguments. Raises ValueError naming what is wrong, ImportError as `load` does."""
+        found = self.load(name)
+        try:
+            made = found(*args, **values)
+        except (ValueError, OSError, ImportError, MemoryError):
+            raise
+        except Exception as e:  # whatever the code of others raises
+            raise ValueError("type %s: %s: %s" % (name, type(e).__name__, e))
+        if self.made and not hasattr(made, self.made[1]):  # subset: ok, there are two such names
+            raise ValueError("type %s makes no %s but %r" % (name, self.made[0], made))
+        return made
+
+
+def _tcp() -> "Any":
+    from port.core.config.listener_types import Tcp
+
+    return Tcp
+
+
+def _websocket() -> "Any":
+    from port.core.config.listener_types import WebSocket
+
+    return WebSocket
+
+
+def _unix() -> "Any":
+    from port.core.config.listener_types import Unix
+
+    return Unix
+
+
+def _http() -> "Any":
+    from port.core.config.listener_types import Http
+
+    return Http
+
+
+def _allow() -> "Any":
+    from port.core.auth.allow_deny import AllowAll
+
+    return AllowAll
+
+
+def _deny() -> "Any":
+    from port.core.auth.allow_deny import DenyAll
+
+    return DenyAll
+
+
+LISTENERS = Registry()  # subclasses of port.core.config.listener_types.ListenerType
+LISTENERS.add("tcp", _tcp)
+LISTENERS.add("websocket", _websocket)
+LISTENERS.add("unix", _unix)
+LISTENERS.add("http", _http)
+STORES = Registry("Store", "commit")  # what makes a Store of the settings of [store], given by name
+AUTHENTICATORS = Registry("Authenticator", "authenticate")  # what makes an Authenticator of the settings of [[auth]], a dict
+AUTHENTICATORS.add("allow", _allow)
+AUTHENTICATORS.add("deny", _deny)
+REGISTRIES = {"listener": LISTENERS, "store": STORES, "auth": AUTHENTICATORS}  # by the table of a configuration that asks
