@@ -22,13 +22,14 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 
-    from port.core.config.listener_types import ListenerType
-    from port.core.monitor.watchers import FilterWatcher, Watcher
-    from port.core.storage.store import Store
-    from port.core.streams import serve_stream
-    from port.micropython.board.program import run
-    from port.micropython.config.config_file import read_config
-    from port.micropython.flash import FlashStore
+    from port.core.config.listener_types import ListenerType as ListenerType
+    from port.core.monitor.watchers import FilterWatcher as FilterWatcher
+    from port.core.monitor.watchers import Watcher as Watcher
+    from port.core.storage.store import Store as Store
+    from port.core.streams import serve_stream as serve_stream
+    from port.micropython.board.program import run as run
+    from port.micropython.config.config_file import read_config as read_config
+    from port.micropython.flash import FlashStore as FlashStore
 
 __all__ = ("Authenticator", "Message", "Options", "Server")
 
