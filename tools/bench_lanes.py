@@ -42,6 +42,21 @@ def _callback(broker: Broker) -> None:
     broker.subscribe("#", lambda message: None)
 
 
+def _local(broker: Broker) -> None:
+    """An in-process client that looks at nothing."""
+    broker.open_client("l", lambda batch: None).subscribe("#", qos=2)
+
+
+def _reader(broker: Broker) -> None:
+    """One that looks at every message."""
+    broker.open_client("l", lambda batch: [message.payload for message in batch]).subscribe("#")
+
+
+def _local_too(broker: Broker) -> None:
+    """One that has no message of these to get, beside the subscriber: what it costs others."""
+    broker.open_client("l", lambda batch: None).subscribe("b/#")
+
+
 # Lane -> topics in a read, QoS, the subscriber's filters, what is done to the broker before.
 LANES: dict[str, tuple[int, int, tuple[bytes, ...], Callable[[Any], None]]] = {
     "1 row, QoS 0": (1, 0, (b"#",), _nothing),
@@ -52,6 +67,12 @@ LANES: dict[str, tuple[int, int, tuple[bytes, ...], Callable[[Any], None]]] = {
     "5 quick route, a callback": (10, 0, (), _callback),
     "6 whole, overlapping filters": (10, 0, (b"#", b"a/+"), _nothing),
     "7 a message hook": (10, 0, (b"#",), _hook),
+    "1 to an in-process client": (1, 0, (), _local),
+    "1 another one of no concern": (1, 0, (b"#",), _local_too),
+    "1 decoded by it": (1, 0, (), _reader),
+    "2 to an in-process client": (10, 0, (), _local),
+    "3 the same, QoS 1": (1, 1, (), _local),
+    "4 the same, QoS 1": (10, 1, (), _local),
 }
 
 
@@ -89,6 +110,9 @@ def run(lane: str, messages: int) -> float:
             start = time.process_time()
             publisher.take(data)
             broker.flush()
+            if broker.turns:
+                broker.work()
+                broker.flush()
             spent += time.process_time() - start
             if qos and subscriber.session is not None:
                 subscriber.take(b"".join([b"\x40\2" + used.to_bytes(2, "big") for used in list(subscriber.session.inflight)]))

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
     from port.core.transport import Transport
     from port.core.wire.properties import Properties
+    from port.core.messages.batch import Batch
     from port.core.messages.retained import Record
     from port.core.routing.subscriptions import Route
     from port.core.sessions.mount_point import Mount
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from port.core.monitor.hooks import Hooks
     from port.core.monitor.measures import Measures
     from port.core.monitor.watchers import Watcher, Watchers
+    from port.core.protocol.local_client import LocalClient
     from port.core.protocol.mqtt5 import MQTT5
     from port.core.storage.store import Store
 
@@ -185,6 +187,8 @@ class Broker:
         self.largest_packet = 129  # that some client may send; up to this size it is not asked
         self.hooks: "Optional[Hooks]" = None
         self.watchers: "Optional[Watchers]" = None
+        self.local: "Any" = None  # LocalClients, in-process clients; None before the first one
+        self.origins: "Any" = None  # the same while one is open, see Connection._feed
         self.message_hooks = False
         self.sessions: "dict[bytes, Session]" = {}
         # Dicts stand for sets wherever one grows: on MicroPython a set is corrupt once memory has run out at that.
@@ -294,7 +298,7 @@ class Broker:
     def most_arriving(self) -> int:
         """How many connections may be without CONNECT at this moment."""
         most = self.options.max_connections
-        return max(self.handshakes, 1, min(most // 2, most + self.handshakes - self.connected))
+        return max(self.handshakes, 1, min(most // 2, most + self.handshakes - self.present.count))
 
     def _make_room(self, key: "Any") -> bool:
         """Whether there is a place for one more connection without CONNECT, of the address `key`.
@@ -372,8 +376,9 @@ class Broker:
             self.measures.came(conn)
         conn.expect(0)
         leave(conn)
-        self.present.enter(conn, key)
-        self.present.offer(conn)
+        if key is not None:  # in-process clients take no place
+            self.present.enter(conn, key)
+            self.present.offer(conn)
         session.out = None if conn.blocked else conn.out
         session.count_in_flight(False)
         self.due.pop(session, None)
@@ -675,9 +680,11 @@ class Broker:
 
     # -- sessions --------------------------------------------------------------------------
 
-    def new_session(self, client_id: bytes, mount: "Optional[Mount]" = None) -> Session:
+    def new_session(
+        self, client_id: bytes, mount: "Optional[Mount]" = None, make: "Callable[[Broker, bytes], Session]" = Session
+    ) -> Session:
         """Make a session and keep it."""
-        session = Session(self, client_id) if mount is None else mount.session(self, client_id)
+        session = make(self, client_id) if mount is None else mount.session(self, client_id)
         self.sessions[client_id] = session
         self.session_bytes += len(client_id)
         return session
@@ -959,7 +966,10 @@ class Broker:
             message = self.hooks.filter("message", None, message)  # type: ignore[arg-type, union-attr]
         if message is None:
             return False
-        code, _ = self.distribute(message, self.router.resolve(message.name), None)
+        if self.origins is None:
+            code, _ = self.distribute(message, self.router.resolve(message.name), None)
+        else:
+            code = self.origins.publish(message)
         self.flush()
         return code != NO_MATCHING_SUBSCRIBERS
 
@@ -981,6 +991,14 @@ class Broker:
     def unsubscribe(self, handle: "Any") -> None:
         """End what `subscribe` began."""
         self.router.remove_local(handle)
+
+    def open_client(self, client_id: "Union[str, bytes]", receive: "Callable[[Batch], Any]", **settings: "Any") -> "LocalClient":
+        """Open an in-process client: a session inside the broker without a socket, see protocol.local_client.LocalClient for the
+        settings and what may be raised. ImportError in a broker that was installed without it.
+        """
+        from port.core.protocol.local_client import LocalClient
+
+        return LocalClient(self, client_id, receive, **settings)
 
     def disconnect(self, client_id: "Union[str, bytes]", code: int = ADMINISTRATIVE_ACTION, text: str = "") -> bool:
         """End a client's connection, MQTT 5 clients being told the reason; False when it is not connected."""

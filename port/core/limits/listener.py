@@ -49,6 +49,8 @@ class Listener:
     refused         connections through it that were turned away
     """
 
+    local = False  # True for that of in-process clients, see port.core.limits.local_listener
+
     __slots__ = ("id", "kind", "place", "options", "authenticators", "acl", "mount", "connected", "seats", "refused", "overrides", "_limited")
 
     def __init__(
@@ -89,6 +91,10 @@ class Listener:
             raise ValueError("listener %s: %s" % (self.id, e))
         renewed(None, self.options, 0)  # what is asked for is there
         self._limited = ()
+
+    def own_options(self, client_id: bytes) -> "Optional[dict[str, Any]]":
+        """Options for the client with this id that come before those of Broker.client_limits, or None."""
+        return None
 
     def limited(self, limits: "dict[str, Any]") -> Options:
         """The options with an entry of Broker.client_limits, one object for all clients it holds for."""
