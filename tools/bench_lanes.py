@@ -42,18 +42,23 @@ def _callback(broker: Broker) -> None:
     broker.subscribe("#", lambda message: None)
 
 
-def _local(broker: Broker) -> None:
-    """An in-process client that looks at nothing."""
-    broker.open_client("l", lambda batch: None).subscribe("#", qos=2)
+def _local(broker: Broker, version: int = 4) -> None:
+    """An in-process client that looks at nothing, of the publisher's version."""
+    broker.open_client("l", lambda batch: None, version=version).subscribe("#", qos=2)
 
 
-def _reader(broker: Broker) -> None:
+def _local5(broker: Broker) -> None:
+    """One of the other version."""
+    _local(broker, 5)
+
+
+def _decoding(broker: Broker) -> None:
     """One that looks at every message."""
-    broker.open_client("l", lambda batch: [message.payload for message in batch]).subscribe("#")
+    broker.open_client("l", lambda batch: [message.payload for message in batch], version=4).subscribe("#")
 
 
-def _local_too(broker: Broker) -> None:
-    """One that has no message of these to get, beside the subscriber: what it costs others."""
+def _other(broker: Broker) -> None:
+    """One that gets none of the messages, beside the subscriber."""
     broker.open_client("l", lambda batch: None).subscribe("b/#")
 
 
@@ -68,11 +73,14 @@ LANES: dict[str, tuple[int, int, tuple[bytes, ...], Callable[[Any], None]]] = {
     "6 whole, overlapping filters": (10, 0, (b"#", b"a/+"), _nothing),
     "7 a message hook": (10, 0, (b"#",), _hook),
     "1 to an in-process client": (1, 0, (), _local),
-    "1 another one of no concern": (1, 0, (b"#",), _local_too),
-    "1 decoded by it": (1, 0, (), _reader),
+    "1 that speaks MQTT 5": (1, 0, (), _local5),
+    "1 that looks at messages": (1, 0, (), _decoding),
+    "1 and 1 of other topics": (1, 0, (b"#",), _other),
     "2 to an in-process client": (10, 0, (), _local),
-    "3 the same, QoS 1": (1, 1, (), _local),
-    "4 the same, QoS 1": (10, 1, (), _local),
+    "2 that speaks MQTT 5": (10, 0, (), _local5),
+    "3 to an in-process client": (1, 1, (), _local),
+    "4 to an in-process client": (10, 1, (), _local),
+    "5 that speaks MQTT 5, QoS 1": (10, 1, (), _local5),
 }
 
 

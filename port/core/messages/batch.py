@@ -31,17 +31,13 @@ def body_of(data: "Buffer", i: int) -> "tuple[int, int]":
     return at, at + size
 
 
-def packet_ids(chunk: bytes) -> "list[int]":
-    """The packet identifiers of a row of QoS 1 and 2 PUBLISH packets."""
-    found = []
-    i = 0
-    end = len(chunk)
-    while i < end:
-        at, stop = body_of(chunk, i)
-        at += 2 + (chunk[at] << 8 | chunk[at + 1])
-        found.append(chunk[at] << 8 | chunk[at + 1])
-        i = stop
-    return found
+def packet_ids(chunk: bytes) -> "list[bytes]":
+    """The packet identifiers of QoS 1 and 2 PUBLISH packets that came as one chunk: they have one size and topic."""
+    at, stop = body_of(chunk, 0)
+    at += 2 + (chunk[at] << 8 | chunk[at + 1])
+    if stop == len(chunk):
+        return [chunk[at : at + 2]]
+    return [chunk[i : i + 2] for i in range(at, len(chunk), stop)]
 
 
 class Received(Message):

@@ -62,12 +62,23 @@ def new_session(broker: "Broker", client_id: bytes) -> LocalSession:
     return session  # type: ignore[return-value]
 
 
+def _refuse(coroutine: "Any") -> None:
+    """A callback was an async function: nobody would go on with what it has returned."""
+    coroutine.close()
+    raise TypeError("callbacks of an in-process client cannot be async")
+
+
 class LocalClient:
     """See above. `Broker.open_client` makes it; it is open then.
 
     client_id        bytes
     session_present  True when its session was there before
     """
+
+    __slots__ = (
+        "client_id", "session_present", "awaits_answers", "_broker", "_receive", "_automatic", "_ready", "_closed", "_answers",
+        "_pending", "_packet_id", "_transport", "_conn",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -129,28 +140,44 @@ class LocalClient:
         if not 0 <= expiry <= 0xFFFFFFFF:
             raise ValueError("expiry must be 0 to 4294967295 s, not %r" % (expiry,))
         self.client_id = name
-        self.awaits_answers = answers is not None
+        self.session_present = False
+        self.awaits_answers = False  # acknowledgements are of interest
         self._broker = broker
         self._receive = receive
-        self._automatic = acknowledge
-        self._ready = ready
-        self._closed = closed
-        self._answers = answers
-        self._pending: "dict[int, list[Any]]" = {}  # packet identifier -> [messages left, worst reason code, function to call]
+        self._automatic = True
+        self._ready: "Optional[Callable[[], Any]]" = None
+        self._closed: "Optional[Callable[[int], Any]]" = None
+        self._answers: "Optional[Callable[[bytes], Any]]" = None
+        self._pending: "Any" = None  # packet identifier -> [messages left, worst reason code, function to call]
         self._packet_id = 0
+        # On a board an attribute takes no room before it is set.
+        if not acknowledge:
+            self._automatic = False
+        if ready is not None:
+            self._ready = ready
+        if closed is not None:
+            self._closed = closed
+        if answers is not None:
+            self._answers = answers
+            self.awaits_answers = True
         local = local_clients(broker)
         session = self._find(clean_start, None if user is None else as_bytes(user))
         local.listener.set_options(name, options)
         self._transport = LocalTransport(self, broker, no_local)
         self._conn = Connection(broker, local.listener, self._transport, ADDRESS)
         self._transport.conn = self._conn
-        self.session_present = session is not None
+        if session is not None:
+            self.session_present = True
         made = session or new_session(broker, name)
         try:
             self._begin(made, version or 5, None if user is None else as_bytes(user), rules)
-            made.receive_maximum = receive_maximum or (65535 if acknowledge else made.options.max_inflight)
-            made.expiry = expiry
-            made.set_will(None if will is None else (will, will_delay))
+            window = receive_maximum or (65535 if acknowledge else made.options.max_inflight)
+            if made.receive_maximum != window:
+                made.receive_maximum = window
+            if made.expiry != expiry:
+                made.expiry = expiry
+            if made.will is not None or will is not None:
+                made.set_will(None if will is None else (will, will_delay))
             broker.connections[self._conn] = None
             local.add(self._transport)
             broker.attach(self._conn, made, None)
@@ -201,13 +228,16 @@ class LocalClient:
         conn.deadline = 0
         session.set_options(client_options(broker, listener, user, self.client_id))
         session.address = ADDRESS
-        session.user = user
+        if session.user != user:
+            session.user = user
         version5 = version == 5
         if session.version5 != version5:
             for packet_id in session.inflight:
                 session.sent(packet_id)  # what is in flight as it came is a packet of the other version
             session.version5 = version5
-        session.inlet = Inlet(session) if version5 else None
+            session.inlet = None
+        if version5 and session.inlet is None:
+            session.inlet = Inlet(session)
         access = None
         if rules is not None:
             from port.core.acl.acl import made
@@ -364,13 +394,14 @@ class LocalClient:
         version5 = session.version5
         now = broker.clock()
         packet_id = self._packet_id
+        pending: "dict[int, Any]" = {} if self._pending is None else self._pending
         for message in messages:
             self._check(message)
             if message.qos:
                 if self._answers is not None:
                     raise ValueError("with answers, QoS 1 and 2 are published by publish_packets()")
                 packet_id = packet_id + 1 if packet_id < 65535 else 1
-                while packet_id in self._pending and len(self._pending) < 65535:
+                while packet_id in pending and len(pending) < 65535:
                     packet_id = packet_id + 1 if packet_id < 65535 else 1
                 ids.append(packet_id)
             parts.extend(publish_packet(message, version5, packet_id, now))
@@ -378,15 +409,17 @@ class LocalClient:
                 raise ValueError("a packet of more than max_packet_size bytes")
             if message.qos == 2:  # nothing in process is sent again: the identifier is free again at once
                 parts.append(bytes((0x62, 2, packet_id >> 8, packet_id & 255)))
-        if conn.held or len(self._pending) + len(ids) > 65535:
+        if conn.held or len(pending) + len(ids) > 65535:
             self._transport.busy = True
             return False
         self._packet_id = packet_id
         if done is not None:
             group[0] = len(ids)
             for packet_id in ids:
-                self._pending[packet_id] = group
-            self.awaits_answers = len(self._pending) > 0 or self._answers is not None
+                pending[packet_id] = group
+            if pending:
+                self._pending = pending
+                self.awaits_answers = True
         self._feed(b"".join(parts))
         if done is not None and not ids:
             self._call(done, SUCCESS)
@@ -450,22 +483,22 @@ class LocalClient:
 
     def _acknowledge_batch(self, batch: Batch) -> None:
         session = self._session()
+        acks: "list[bytes]" = []
         for chunk in batch.packets:
-            if chunk[0] & 6 == 2 and chunk[0] != 0x62:
-                ids = packet_ids(chunk)
-                acks = b"".join([bytes((0x40, 2, packet_id >> 8, packet_id & 255)) for packet_id in ids])
-                at = 0
-                while at < len(acks):
-                    at = session.pubacks(acks, at, len(acks))
-            elif chunk[0] == 0x62:
-                at = 0
-                while at < len(chunk):
-                    at, stop = body_of(chunk, at)
-                    self._complete(chunk[at] << 8 | chunk[at + 1])
-                    at = stop
-            elif chunk[0] & 6:
+            first = chunk[0]
+            if first == 0x62:
+                for i in range(2, len(chunk), 4):
+                    self._complete(chunk[i] << 8 | chunk[i + 1])
+            elif first & 6 == 2:
+                acks.extend(packet_ids(chunk))
+            elif first & 6:
                 for packet_id in packet_ids(chunk):
-                    self._complete(packet_id)
+                    self._complete(packet_id[0] << 8 | packet_id[1])
+        if acks:
+            data = b"\x40\x02" + b"\x40\x02".join(acks)
+            at = 0
+            while at < len(data):
+                at = session.pubacks(data, at, len(data))
 
     def _complete(self, packet_id: int) -> None:
         """Do all steps that are left for what is in flight under this identifier."""
@@ -484,8 +517,13 @@ class LocalClient:
 
     def handed(self, batch: Batch) -> None:
         """A batch is its turn to be handed over. Raises nothing."""
-        self._call(self._receive, batch)
-        if self._automatic and batch.qos and self._conn.state == OPEN:
+        try:
+            result = self._receive(batch)
+            if hasattr(result, "send"):
+                _refuse(result)
+        except Exception as e:
+            self._report(e)
+        if batch.qos and self._automatic and self._conn.state == OPEN:
             try:
                 self._acknowledge_batch(batch)
             except Exception as e:
@@ -498,9 +536,10 @@ class LocalClient:
             return
         at = 0
         while at < len(chunk):
+            pending = self._pending
             kind = chunk[at] >> 4
             at, stop = body_of(chunk, at)
-            group = None if kind == 7 else self._pending.pop(chunk[at] << 8 | chunk[at + 1], None)
+            group = None if kind == 7 or pending is None else pending.pop(chunk[at] << 8 | chunk[at + 1], None)
             if group is not None:
                 group[0] -= 1
                 if stop - at > 2:
@@ -508,7 +547,9 @@ class LocalClient:
                 if not group[0]:
                     self._call(group[2], group[1])
             at = stop
-        self.awaits_answers = len(self._pending) > 0
+        if not self._pending:
+            self._pending = None
+            self.awaits_answers = False
 
     def relieved(self) -> None:
         """The broker takes packets again."""
@@ -524,14 +565,15 @@ class LocalClient:
 
     def _call(self, function: "Callable[..., Any]", *args: "Any") -> None:
         """Call something of the program's; what it raises is reported."""
-        broker = self._broker
         try:
-            try:
-                result = function(*args)
-                if hasattr(result, "send"):  # nobody would go on with it
-                    result.close()
-                    raise TypeError("callbacks of an in-process client cannot be async")
-            except Exception as e:
-                broker.crashed(self._conn, e)
+            result = function(*args)
+            if hasattr(result, "send"):
+                _refuse(result)
+        except Exception as e:
+            self._report(e)
+
+    def _report(self, error: Exception) -> None:
+        try:
+            self._broker.crashed(self._conn, error)
         except MemoryError:
-            broker.out_of_memory()
+            self._broker.out_of_memory()

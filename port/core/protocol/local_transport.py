@@ -31,6 +31,7 @@ class LocalClients:
 
     listener    their way in
     transports  of those that are open
+    selective   whether one of them does not get what it publishes itself
     reader      whose packets are being handled, None while it is nobody's
     """
 
@@ -38,26 +39,40 @@ class LocalClients:
         self._broker = broker
         self.listener = LocalListener(broker.options)
         self.transports: "tuple[LocalTransport, ...]" = ()
+        self.selective = False
         self.reader: "Optional[Connection]" = None
 
     def add(self, transport: "LocalTransport") -> None:
         """A client is open."""
-        self.transports += (transport,)
-        self._broker.origins = self
+        self._set(self.transports + (transport,))
 
     def remove(self, transport: "LocalTransport") -> None:
         """It is not any more."""
-        self.transports = tuple([other for other in self.transports if other is not transport])
-        if not self.transports:
-            self._broker.origins = None
+        self._set(tuple([other for other in self.transports if other is not transport]))
+
+    def _set(self, transports: "tuple[LocalTransport, ...]") -> None:
+        self.transports = transports
+        self.selective = any([transport.no_local for transport in transports])
+        self._broker.origins = self if transports else None
 
     def read(self, conn: "Connection", data: bytes, view: "Buffer", i: int, end: int) -> int:
         """See Connection._feed: what it hands over comes from this client."""
-        outer = self.enter(conn)
+        if self.selective or self.reader is not None:
+            outer = self.enter(conn)
+            try:
+                return conn._feed(data, view, i, end)
+            finally:
+                self.enter(outer)
+        self.reader = conn  # `enter`, written out
+        mark = b"\0" + conn.session.client_id  # type: ignore[union-attr]
+        for transport in self.transports:
+            transport.mark_with(mark)
         try:
             return conn._feed(data, view, i, end)
         finally:
-            self.enter(outer)
+            self.reader = None
+            for transport in self.transports:
+                transport.mark_with(_NOBODY)
 
     def publish(self, message: "Message") -> int:
         """Distribute a message of the program's, which comes from no client; returns a reason code, see Broker.distribute."""
@@ -97,20 +112,29 @@ class LocalTransport:
     busy      the broker takes no packets for now
     """
 
+    __slots__ = (
+        "conn", "no_local", "paused", "busy", "_client", "_broker", "_line", "_unsent", "_mark", "_last", "_before", "_sent",
+        "_batch", "_waits", "_code",
+    )  # fmt: skip
+
     def __init__(self, client: "LocalClient", broker: "Broker", no_local: bool) -> None:
         self.conn: "Connection"
-        self.no_local = no_local
+        self.no_local = False
         self.paused = False
         self.busy = False
         self._client = client
         self._broker = broker
         self._line: "list[Any]" = []  # batches, and acknowledgements as bytes
         self._unsent = 0  # bytes of the batches
-        self._missing = 0  # bytes of a large packet that are still to come
-        self._mark = self._last = self._before = _NOBODY  # in effect; put last in the outbox, and what was in effect before it
-        self._origin = b""  # of what comes next out of the outbox
+        self._mark = _NOBODY  # in effect
+        self._last = _NOBODY  # put last in the outbox
+        self._before = _NOBODY  # what was in effect before that
+        self._sent = _NOBODY  # in effect for what comes next out of the outbox
+        self._batch: "Optional[Batch]" = None  # the last one in line, while it goes on
         self._waits = False  # a turn is coming
-        self._code = -1  # why it is over, -1 while it is not
+        self._code = 0  # why it is over
+        if no_local:
+            self.no_local = True
 
     # -- marks -------------------------------------------------------------------------------
 
@@ -126,70 +150,77 @@ class LocalTransport:
     def mark_with(self, mark: bytes) -> None:
         """See `mark`."""
         out = self.conn.out
-        if out and out[-1] is self._last:  # nothing has come since
-            out.pop()
-            self._mark = self._before
-        if mark != self._mark:
-            self._before = self._mark
-            self._mark = self._last = mark
-            if not out:
-                self._broker.dirty.append(self.conn)
-            out.append(mark)
+        if out:
+            if out[-1] is self._last:  # nothing has come since
+                out.pop()
+                self._mark = self._before
+            if mark == self._mark:
+                return
+        elif mark == self._mark:
+            return
+        else:
+            self._broker.dirty.append(self.conn)
+        self._before = self._mark
+        self._mark = self._last = mark
+        out.append(mark)
 
     # -- the core's Transport ------------------------------------------------------------------
 
     def send(self, chunks: "list[Buffer]") -> int:
         """See Transport.send. Nothing is handed over here: what the program does then must not meet a flush under way."""
         line = self._line
-        batch: "Any" = line[-1] if line else None
-        if type(batch) is not Batch or batch.origin != self._origin:
-            batch = None
-        size = marks = 0
+        mark = self._sent
+        batch = self._batch if line else None
+        size = others = marks = missing = 0
         for chunk in chunks:
             if type(chunk) is not bytes:  # a view of a buffer that is used again
                 chunk = bytes(chunk)
             first = chunk[0]
-            if self._missing:
-                batch.packets[-1] += chunk
-                self._missing -= len(chunk)
+            if missing:  # of a large packet
+                batch.packets[-1] += chunk  # type: ignore[union-attr]
+                missing -= len(chunk)
             elif first & 0xF0 == 0x30 or first == 0x62:
                 if batch is None:
-                    batch = Batch(self._origin, self.conn.version == 5, self._broker.clock())
+                    batch = Batch(mark[1:], self.conn.version == 5, self._broker.clock())
                     line.append(batch)
                 if first & 6:
                     batch.qos = True
                 if chunk[1] > 127:
-                    self._missing = max(0, body_of(chunk, 0)[1] - len(chunk))
+                    missing = max(0, body_of(chunk, 0)[1] - len(chunk))
                 batch.packets.append(chunk)
             elif not first:
                 marks += 1
-                origin = chunk[1:]
-                if origin != self._origin:
-                    self._origin = origin
+                if chunk != mark:
+                    mark = chunk
                     batch = None
                 continue
             else:
+                others += len(chunk)
                 if first == 0xE0:
                     self._code = chunk[2] if chunk[1] else 0
                 elif self._client.awaits_answers:
                     line.append(chunk)
                     batch = None
-                size += len(chunk)
                 continue
+            batch.size += len(chunk)  # type: ignore[union-attr]
             size += len(chunk)
-            batch.size += len(chunk)
-            self._unsent += len(chunk)
-            self._broker.message_bytes += len(chunk)
-        self._broker.packets_sent -= marks
+        self._sent = mark
+        self._batch = batch
+        broker = self._broker
+        broker.packets_sent -= marks
+        if size:
+            broker.message_bytes += size
+            self._unsent += size
+            if self._unsent > self.conn.options.outbox_bytes and self.conn.state != CLOSED:
+                self.conn.pause_writing()
         if line and not self._waits:
-            self._wait()
-        if self._unsent > self.conn.options.outbox_bytes and self.conn.state != CLOSED:
-            self.conn.pause_writing()
-        return size
+            self._waits = True
+            broker.give_turn(self._turn)
+        return size + others
 
     def close(self, abort: bool, told: bool) -> None:
         """See Transport.close."""
-        if self._code < 0:
+        if not self._code:  # the client's version has no word for it
             self._code = UNSPECIFIED_ERROR
         self._broker.local.remove(self)
         if self.no_local:
@@ -243,15 +274,14 @@ class LocalTransport:
             if broker.spent > broker.turn:
                 return True
             item = line.pop(0)
-            spent = broker.spent
             if type(item) is Batch:
-                self._unsent -= item.size
-                broker.message_bytes -= item.size
-                spent += _HANDED + (item.size >> _BYTES)
+                size = item.size
+                self._unsent -= size
+                broker.message_bytes -= size
+                broker.spent += _HANDED + (size >> _BYTES)
                 client.handed(item)
             else:
                 client.answered(item)
-            broker.spent = max(broker.spent, spent)
         self._waits = False
         if conn.state == CLOSED:
             client.ended(self._code)

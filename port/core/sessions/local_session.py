@@ -34,7 +34,7 @@ class LocalSession(Session):
         Session.__init__(self, broker, client_id)
         self.deaf = False
         self.inlet: "Optional[Inlet]" = None
-        self._origins: "dict[int, bytes]" = {}  # of queued entries, by `id`
+        self._origins: "Any" = None  # those of queued entries, by `id`
         self._pumping = False
         self._is_queued = False  # what `pump` delivers next, at QoS 0, was queued; other things are retained messages
 
@@ -115,6 +115,8 @@ class LocalSession(Session):
         origins = self.broker.origins
         if taken and origins is not None and origins.reader is not None:
             try:
+                if self._origins is None:
+                    self._origins = {}
                 self._origins[id(entry)] = origins.reader.client_id
             except MemoryError:
                 pass  # then it is not known
@@ -123,7 +125,7 @@ class LocalSession(Session):
     def unqueue(self) -> "Any":
         """See Session.unqueue; what `pump` sends next comes from the entry's origin."""
         entry = Session.unqueue(self)
-        origin = self._origins.pop(id(entry), b"")
+        origin = b"" if self._origins is None else self._origins.pop(id(entry), b"")
         if self._pumping:
             self.conn.transport.mark(origin)  # type: ignore[union-attr] # a LocalTransport
             self._is_queued = entry[1] < 2
