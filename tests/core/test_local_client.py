@@ -530,6 +530,23 @@ def test_what_has_waited_in_its_queue_keeps_its_origin():
     assert not world.session("l").queue and not world.session("l")._origins
 
 
+def test_what_comes_again_in_the_middle_of_something_has_no_origin():
+    world = World()
+    kept = {"clean_start": False, "expiry": 100, "acknowledge": False}
+    program = Program(world, **kept)
+    program.subscribe("#", 1)
+    client = world.connect("c")
+    for i in range(2):
+        client.publish("t", str(i), 1)
+    found = program.messages()
+    program.client.disconnect()
+    program = Program(world, receive_maximum=1, **kept)
+    assert program.take() == [(b"", "t", b"0", 1)]
+    world.broker.on("message", lambda sender, message: program.client.acknowledge(found[0]))
+    client.publish("u", "2")
+    assert program.take() == [(b"", "t", b"1", 1), (b"c", "u", b"2", 0)]
+
+
 def test_a_queue_that_drops_the_oldest_keeps_the_origins_right():
     world = World(queue_full="oldest", max_queued_messages=3)
     program = Program(world, acknowledge=False, receive_maximum=1)
@@ -1193,6 +1210,8 @@ def test_what_cannot_be_opened():
     raises(ValueError, world.broker.open_client, b"\xff", print)
     raises(TypeError, world.broker.open_client, 5, print)
     raises(TypeError, world.broker.open_client, "l", "no function")
+    raises(ValueError, lambda: Program(world, rules=[{"topic": "a#"}]))
+    assert not world.broker.sessions and not world.broker.connections and world.broker.origins is None
 
     def refuse(client):
         world.broker.disconnect("l")
@@ -1201,6 +1220,29 @@ def test_what_cannot_be_opened():
     program = Program(world)
     program.settle()
     assert not program.client.connected and world.broker.origins is None
+
+
+def test_memory_that_does_not_suffice_ends_it():
+    from port.core.protocol import local_transport
+
+    def fail(*args):
+        raise MemoryError
+
+    world = World()
+    program = Program(world)
+    program.subscribe("#")
+    client = world.connect("c")
+    client.subscribe("#")
+    whole = local_transport.Batch
+    local_transport.Batch = fail
+    try:
+        client.publish("t", "x")
+    finally:
+        local_transport.Batch = whole
+    program.settle()
+    assert program.codes == [0x97] and program.batches == [] and not program.client.connected
+    client.expect_message("t", "x")
+    assert world.broker.message_bytes == 0
 
 
 def test_memory_for_all_clients_counts_what_waits_for_it():

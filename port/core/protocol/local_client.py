@@ -118,8 +118,8 @@ class LocalClient:
                          then published by `publish_packets`, with identifiers of the program's own
         options          further ones hold for this client, by name
 
-        Raises ValueError or TypeError naming what is wrong, RuntimeError before the store is open, ImportError naming a part that
-        is not installed.
+        To be called after `start`. Raises ValueError or TypeError naming what is wrong, RuntimeError before the store is open,
+        ImportError naming a part that is not installed.
         """
         name = as_bytes(client_id) or broker.new_client_id(b"in-process-")
         if len(name) > 65535 or not is_utf8(name):
@@ -161,31 +161,42 @@ class LocalClient:
             self._answers = answers
             self.awaits_answers = True
         local = local_clients(broker)
-        session = self._find(clean_start, None if user is None else as_bytes(user))
-        local.listener.set_options(name, options)
+        listener = local.listener
+        user_name = None if user is None else as_bytes(user)
+        own = None
+        if rules is not None:
+            from port.core.acl.acl import made
+
+            own = made(rules)
+            if listener.acl is None:
+                listener.acl = new_acl(broker)
+        session = self._find(clean_start, user_name)
+        listener.set_options(name, options)
         self._transport = LocalTransport(self, broker, no_local)
-        self._conn = Connection(broker, local.listener, self._transport, ADDRESS)
+        self._conn = Connection(broker, listener, self._transport, ADDRESS)
         self._transport.conn = self._conn
         if session is not None:
             self.session_present = True
-        made = session or new_session(broker, name)
+        entered = session or new_session(broker, name)
         try:
-            self._begin(made, version or 5, None if user is None else as_bytes(user), rules)
-            window = receive_maximum or (65535 if acknowledge else made.options.max_inflight)
-            if made.receive_maximum != window:
-                made.receive_maximum = window
-            if made.expiry != expiry:
-                made.expiry = expiry
-            if made.will is not None or will is not None:
-                made.set_will(None if will is None else (will, will_delay))
+            self._begin(entered, version or 5, user_name, own)
+            window = receive_maximum or (65535 if acknowledge else entered.options.max_inflight)
+            if entered.receive_maximum != window:
+                entered.receive_maximum = window
+            if entered.expiry != expiry:
+                entered.expiry = expiry
+            if entered.will is not None or will is not None:
+                entered.set_will(None if will is None else (will, will_delay))
             broker.connections[self._conn] = None
             local.add(self._transport)
-            broker.attach(self._conn, made, None)
+            broker.attach(self._conn, entered, None)
             if session is not None:
-                self._resume(made)
+                self._resume(entered)
         except Exception:
             self._closed = None
             self._conn.close(UNSPECIFIED_ERROR, "not opened", True)
+            if session is None and name in broker.sessions:
+                broker.end_session(entered)
             raise
         broker.flush()
 
@@ -215,9 +226,7 @@ class LocalClient:
             return None
         return session
 
-    def _begin(
-        self, session: LocalSession, version: int, user: "Optional[bytes]", rules: "Optional[Sequence[Any]]"
-    ) -> None:
+    def _begin(self, session: LocalSession, version: int, user: "Optional[bytes]", rules: "Optional[list[Rule]]") -> None:
         """What CONNECT settles for others, see port.core.protocol.handle_connect."""
         broker = self._broker
         conn = self._conn
@@ -238,14 +247,8 @@ class LocalClient:
             session.inlet = None
         if version5 and session.inlet is None:
             session.inlet = Inlet(session)
-        access = None
-        if rules is not None:
-            from port.core.acl.acl import made
-
-            if listener.acl is None:
-                listener.acl = new_acl(broker)
-            access = listener.acl.find(user, self.client_id, ADDRESS, made(rules), None)
-        set_access(broker, session, access)
+        acl = rules_of(broker, listener)
+        set_access(broker, session, None if acl is None else acl.find(user, self.client_id, ADDRESS, rules, None))
 
     def _resume(self, session: LocalSession) -> None:
         """The session was there before."""
@@ -388,6 +391,9 @@ class LocalClient:
         session = self._session()
         broker = self._broker
         conn = self._conn
+        if conn.held:
+            self._transport.busy = True
+            return False
         group: "list[Any]" = [0, 0, done]
         ids: "list[int]" = []
         parts: "list[bytes]" = []
@@ -409,7 +415,7 @@ class LocalClient:
                 raise ValueError("a packet of more than max_packet_size bytes")
             if message.qos == 2:  # nothing in process is sent again: the identifier is free again at once
                 parts.append(bytes((0x62, 2, packet_id >> 8, packet_id & 255)))
-        if conn.held or len(pending) + len(ids) > 65535:
+        if len(pending) + len(ids) > 65535:
             self._transport.busy = True
             return False
         self._packet_id = packet_id

@@ -114,7 +114,7 @@ class LocalTransport:
 
     __slots__ = (
         "conn", "no_local", "paused", "busy", "_client", "_broker", "_line", "_unsent", "_mark", "_last", "_before", "_sent",
-        "_batch", "_waits", "_code",
+        "_batch", "_waits", "_lacking", "_code",
     )  # fmt: skip
 
     def __init__(self, client: "LocalClient", broker: "Broker", no_local: bool) -> None:
@@ -132,6 +132,7 @@ class LocalTransport:
         self._sent = _NOBODY  # in effect for what comes next out of the outbox
         self._batch: "Optional[Batch]" = None  # the last one in line, while it goes on
         self._waits = False  # a turn is coming
+        self._lacking = False  # memory did not suffice
         self._code = 0  # why it is over
         if no_local:
             self.no_local = True
@@ -171,52 +172,56 @@ class LocalTransport:
         line = self._line
         mark = self._sent
         batch = self._batch if line else None
-        size = others = marks = missing = 0
-        for chunk in chunks:
-            if type(chunk) is not bytes:  # a view of a buffer that is used again
-                chunk = bytes(chunk)
-            first = chunk[0]
-            if missing:  # of a large packet
-                batch.packets[-1] += chunk  # type: ignore[union-attr]
-                missing -= len(chunk)
-            elif first & 0xF0 == 0x30 or first == 0x62:
-                if batch is None:
-                    batch = Batch(mark[1:], self.conn.version == 5, self._broker.clock())
-                    line.append(batch)
-                if first & 6:
-                    batch.qos = True
-                if chunk[1] > 127:
-                    missing = max(0, body_of(chunk, 0)[1] - len(chunk))
-                batch.packets.append(chunk)
-            elif not first:
-                marks += 1
-                if chunk != mark:
-                    mark = chunk
-                    batch = None
-                continue
-            else:
-                others += len(chunk)
-                if first == 0xE0:
-                    self._code = chunk[2] if chunk[1] else 0
-                elif self._client.awaits_answers:
-                    line.append(chunk)
-                    batch = None
-                continue
-            batch.size += len(chunk)  # type: ignore[union-attr]
-            size += len(chunk)
+        size = kept = marks = missing = 0
+        try:
+            for chunk in chunks:
+                if type(chunk) is not bytes:  # a view of a buffer that is used again
+                    chunk = bytes(chunk)
+                first = chunk[0]
+                if missing:  # of a large packet
+                    batch.packets[-1] += chunk  # type: ignore[union-attr]
+                    missing -= len(chunk)
+                elif first & 0xF0 == 0x30 or first == 0x62:
+                    if batch is None:
+                        batch = Batch(mark[1:], self.conn.version == 5, self._broker.clock())
+                        line.append(batch)
+                    if first & 6:
+                        batch.qos = True
+                    if chunk[1] > 127:
+                        missing = max(0, body_of(chunk, 0)[1] - len(chunk))
+                    batch.packets.append(chunk)
+                elif not first:
+                    marks += 1
+                    if chunk != mark:
+                        mark = chunk
+                        batch = None
+                    continue
+                else:
+                    if first == 0xE0:
+                        self._code = chunk[2] if chunk[1] else 0
+                    elif self._client.awaits_answers:
+                        line.append(chunk)
+                        batch = None
+                        kept += len(chunk)
+                    size += len(chunk)
+                    continue
+                batch.size += len(chunk)  # type: ignore[union-attr]
+                kept += len(chunk)
+                size += len(chunk)
+        except MemoryError:
+            self._lacking = True
         self._sent = mark
         self._batch = batch
         broker = self._broker
         broker.packets_sent -= marks
-        if size:
-            broker.message_bytes += size
-            self._unsent += size
+        if kept:
+            broker.message_bytes += kept
+            self._unsent += kept
             if self._unsent > self.conn.options.outbox_bytes and self.conn.state != CLOSED:
                 self.conn.pause_writing()
-        if line and not self._waits:
-            self._waits = True
-            broker.give_turn(self._turn)
-        return size + others
+        if (line or self._lacking) and not self._waits:
+            self._wait()
+        return size
 
     def close(self, abort: bool, told: bool) -> None:
         """See Transport.close."""
@@ -261,8 +266,11 @@ class LocalTransport:
         self._unsent = 0
 
     def _wait(self) -> None:
-        self._waits = True
-        self._broker.give_turn(self._turn)
+        try:
+            self._broker.give_turn(self._turn)
+            self._waits = True
+        except MemoryError:
+            self._lacking = True  # what is sent next tries it again
 
     def _turn(self) -> bool:
         """Hand over what there is time for. A job, see Broker.give_turn."""
@@ -270,6 +278,10 @@ class LocalTransport:
         client = self._client
         conn = self.conn
         line = self._line
+        if self._lacking:
+            self._lacking = False
+            self.drop()
+            conn.fault(MemoryError())
         while line and not self.paused:
             if broker.spent > broker.turn:
                 return True
@@ -281,6 +293,8 @@ class LocalTransport:
                 broker.spent += _HANDED + (size >> _BYTES)
                 client.handed(item)
             else:
+                self._unsent -= len(item)
+                broker.message_bytes -= len(item)
                 client.answered(item)
         self._waits = False
         if conn.state == CLOSED:
