@@ -160,7 +160,13 @@ class Inlet:
 
     def append(self, packets: "Buffer") -> None:
         """Put packets without properties, as they came and all of one size and topic, into the outbox."""
-        self._session.out.append(_with_no_properties(packets))  # type: ignore[union-attr]
+        size = packets[1]
+        if size < 127 and len(packets) == size + 2:
+            k = 4 + (packets[2] << 8 | packets[3])
+            packets = b"\x30" + bytes((size + 1,)) + packets[2:k] + b"\0" + packets[k:]
+        else:
+            packets = _with_no_properties(packets)
+        self._session.out.append(packets)  # type: ignore[union-attr]
 
 
 def _with_no_properties(packets: "Buffer") -> bytes:
