@@ -36,10 +36,12 @@ if TYPE_CHECKING:
 
     from port.core.transport import Transport
     from port.core.wire.properties import Properties
+    from port.core.messages.batch import Batch
     from port.core.auth.authenticator import Authenticator
     from port.core.acl.acl import Acl, Rule
     from port.core.monitor.hooks import Hooks
     from port.core.monitor.watchers import Watcher, Watchers
+    from port.core.protocol.local_client import LocalClient
     from port.core.protocol.mqtt5 import MQTT5
     from port.core.storage.store import Store
 
@@ -79,6 +81,8 @@ class Broker:
     durable         number of the last batch that the store has, see journal.Journal
     hooks           see hooks.Hooks, loaded by the first one
     watchers        see watchers.Watchers, loaded by the first one
+    local           LocalClients, loaded by the first in-process client
+    origins         the same while an in-process client is open, see Connection._feed
     message_hooks   True while one of the two message events has a hook
     mqtt5           loaded by the first client that speaks it
     rows            port.cpython.publish_batch on a host that has it: many alike packets at once
@@ -122,6 +126,8 @@ class Broker:
         self.hooks: "Optional[Hooks]" = None
         self.message_hooks = False
         self.watchers: "Optional[Watchers]" = None
+        self.local: "Any" = None
+        self.origins: "Any" = None
         self.mqtt5: "Optional[MQTT5]" = None
         self.rows: "Any" = None
         self.random: "Callable[[int], bytes]" = self._count
@@ -179,7 +185,10 @@ class Broker:
             message = self.hooks.filter("message", None, message)  # type: ignore[arg-type, union-attr]
         if message is None:
             return False
-        code, _ = self.intake.distribute(message, self.router.resolve(message.name), None)
+        if self.origins is None:
+            code, _ = self.intake.distribute(message, self.router.resolve(message.name), None)
+        else:
+            code = self.origins.publish(message)
         self.flush()
         return code != NO_MATCHING_SUBSCRIBERS
 
@@ -201,6 +210,14 @@ class Broker:
     def unsubscribe(self, handle: "Any") -> None:
         """End what `subscribe` began."""
         self.router.remove_local(handle)
+
+    def open_client(self, client_id: "Union[str, bytes]", receive: "Callable[[Batch], Any]", **settings: "Any") -> "LocalClient":
+        """Open an in-process client: a session inside the broker without a socket, see protocol.local_client.LocalClient for the
+        settings and the errors. Raises ImportError in a broker that was installed without it.
+        """
+        from port.core.protocol.local_client import LocalClient
+
+        return LocalClient(self, client_id, receive, **settings)
 
     def disconnect(self, client_id: "Union[str, bytes]", code: int = ADMINISTRATIVE_ACTION, text: str = "") -> bool:
         """End a client's connection, MQTT 5 clients being told the reason; False when it is not connected."""

@@ -1,7 +1,8 @@
 """The whole broker against a model: who gets which message, at which QoS, in which order.
 
 The model knows sessions, subscriptions, receive windows, acknowledgements, wills, clean start
-and take-over. After each step every client must have received exactly what the model says.
+and take-over; one of the clients is in-process, and is told where each message comes from. After each step every client must
+have received exactly what the model says.
 """
 
 from hypothesis import strategies as st
@@ -11,9 +12,12 @@ from fuzzing import packets
 from fuzzing.world import Peer, World
 from port.core.wire.topics import matches
 from port.core.limits.options import Options
+from port.core.messages.batch import body_of
+from port.core.messages.message import Message
 from topic_strategies import client_names, filters
 
 IDS = (b"ann", b"ben", b"cat")
+LOCAL = b"loc"  # the in-process client
 WINDOW = 2  # the broker's max_inflight
 NO_LOCAL = 4
 
@@ -24,8 +28,9 @@ client_filters = filters.filter(lambda topic_filter: not topic_filter.startswith
 class Sent:
     """A QoS 1 or 2 message on its way to a session."""
 
-    def __init__(self, name, payload, level):
+    def __init__(self, name, payload, level, origin):
         self.message = (name, payload, level)
+        self.origin = origin
         self.packet_id = 0  # known once it was received
         self.released = False  # PUBREC has come, PUBREL is out
         self.resend = False  # the client is back, but has not got it again yet
@@ -59,13 +64,14 @@ class ModelSession:
         self.window = WINDOW
         self.will: tuple[bytes, bytes, int] | None = None
 
-    def deliver(self, name, payload, level):
+    def deliver(self, name, payload, level, origin):
         """A message that one of its subscriptions matches."""
+        sent = Sent(name, payload, level, origin)
         if level:
-            self.queue.append(Sent(name, payload, level))
+            self.queue.append(sent)
             self.pump()
         elif self.client is not None:
-            self.client.expected.append(("publish", name, payload, 0, False, None))
+            self.client.expected.append(("publish", name, payload, 0, False, sent))
 
     def pump(self):
         """Send what the receive window lets through: first once more what was sent before."""
@@ -85,6 +91,29 @@ class ModelSession:
         return [sent for sent in self.inflight if not sent.resend]
 
 
+class Local:
+    """The in-process client, and what it must be handed since the last step."""
+
+    def __init__(self, world, version, no_local, clean, keeps, window):
+        self.expected: list[tuple[object, ...]] = []
+        self.found: list[tuple[bytes, bytes, bool]] = []
+        self.version = version
+        self.no_local = no_local
+        self.done: list[int] = []
+        self.client = world.broker.open_client(
+            LOCAL, self.receive, version=version, no_local=no_local, clean_start=clean, expiry=0xFFFFFFFF if keeps else 0,
+            receive_maximum=window, acknowledge=False,
+        )
+
+    def receive(self, batch):
+        for chunk in batch.packets:
+            i = 0
+            while i < len(chunk):
+                at, stop = body_of(chunk, i)
+                self.found.append((batch.origin, chunk[i], chunk[at:stop]))
+                i = stop
+
+
 class Model(RuleBasedStateMachine):
     """Clients of three client ids that come, go, subscribe, publish and acknowledge."""
 
@@ -93,6 +122,7 @@ class Model(RuleBasedStateMachine):
         self.world = World(options=Options(max_inflight=WINDOW))
         self.sessions: dict[bytes, ModelSession] = {}
         self.clients: list[Client] = []
+        self.opened: list[Local] = []
         self.payloads = 0
 
     def online(self):
@@ -103,6 +133,80 @@ class Model(RuleBasedStateMachine):
         """A payload that tells every message from all others."""
         self.payloads += 1
         return b"%d" % self.payloads
+
+    def local(self):
+        """The in-process client, None while it is closed."""
+        session = self.sessions.get(LOCAL)
+        return None if session is None else session.client
+
+    # -- the in-process client -------------------------------------------------------------------
+
+    @precondition(lambda self: self.local() is None)
+    @rule(version=st.sampled_from([4, 5]), clean=st.booleans(), keeps=st.booleans(), no_local=st.booleans(), window=st.integers(1, 3))
+    def open(self, version, clean, keeps, no_local, window):
+        if clean and LOCAL in self.sessions:
+            self.ended(self.sessions[LOCAL])
+        session = self.sessions.setdefault(LOCAL, ModelSession(LOCAL))
+        session.keeps = keeps
+        session.window = window
+        local = session.client = Local(self.world, version, no_local, clean, keeps, window)
+        for sent in session.inflight:
+            sent.resend = True
+        session.pump()
+        self.opened.append(local)
+
+    @precondition(lambda self: self.local() is not None)
+    @rule()
+    def close(self):
+        session = self.sessions[LOCAL]
+        session.client.client.disconnect()
+        session.client = None
+        if not session.keeps:
+            self.ended(session)
+
+    @precondition(lambda self: self.local() is not None)
+    @rule(topic_filter=client_filters, options=st.sampled_from([0, 1, 2, 2, 6]))
+    def subscribe_local(self, topic_filter, options):
+        session = self.sessions[LOCAL]
+        session.subscriptions[topic_filter] = options
+        assert session.client.client.subscribe(topic_filter, options & 3, options & NO_LOCAL > 0) == options & 3
+
+    @precondition(lambda self: self.local() is not None)
+    @rule(messages=st.lists(st.tuples(client_names, qos), min_size=1, max_size=4), alike=st.booleans())
+    def publish_local(self, messages, alike):
+        local = self.local()
+        if alike:
+            messages = messages[:1] * len(messages)
+        sent = [(name, self.payload(), level) for name, level in messages]
+        for name, payload, level in sent:
+            self.route(name, payload, level, self.sessions[LOCAL], LOCAL)
+        assert local.client.publish_all([Message(*message) for message in sent], local.done.append)
+        self.world.settle()
+        assert local.done == [0] or local.done == [0x10]
+        local.done.clear()
+
+    @precondition(lambda self: self.local() is not None and self.sessions[LOCAL].acknowledgeable())
+    @rule(data=st.data(), halfway=st.booleans())
+    def acknowledge_local(self, data, halfway):
+        session = self.sessions[LOCAL]
+        sent = data.draw(st.sampled_from(session.acknowledgeable()))
+        if halfway and sent.message[2] == 2 and not sent.released:
+            sent.released = True
+            session.client.expected.append(sent.packet(False))
+            session.client.client.received(sent.packet_id)
+            return
+        session.inflight.remove(sent)
+        session.pump()
+        session.client.client.acknowledge(sent.packet_id)
+
+    def compare_local(self, local):
+        """What it was handed against the model's."""
+        assert len(local.found) == len(local.expected), (local.found, local.expected)
+        for (origin, first, body), expected in zip(local.found, local.expected):
+            sent = expected[-1]
+            self.compare(local, first, body, expected)
+            assert origin == (b"" if expected[0] == "pubrel" or expected[4] else sent.origin), (origin, sent.origin, expected)
+        del local.found[:], local.expected[:]
 
     # -- connections -----------------------------------------------------------------------
 
@@ -161,7 +265,7 @@ class Model(RuleBasedStateMachine):
     def publish_will(self, session):
         will, session.will = session.will, None
         if will is not None:
-            self.route(will[0], will[1], will[2], session)
+            self.route(will[0], will[1], will[2], session, b"")
 
     # -- subscriptions -----------------------------------------------------------------------
 
@@ -193,7 +297,7 @@ class Model(RuleBasedStateMachine):
         client = session.client
         payload = self.payload()
         if level != 2 or packet_id not in session.unreleased:
-            self.route(name, payload, level, session)
+            self.route(name, payload, level, session, session.client_id)
         if level == 1:
             client.expected.append(("puback", packet_id))
         elif level == 2:
@@ -202,13 +306,15 @@ class Model(RuleBasedStateMachine):
         packet = packets.publish(client.version, name, payload, level, packet_id)
         (client.peer.feed_buffer if as_buffer else client.peer.feed)(packet)
 
-    def route(self, name, payload, level, sender):
+    def route(self, name, payload, level, sender, origin):
         """One copy for each session that matches, at the highest QoS it asked for."""
         for session in list(self.sessions.values()):
+            if session is sender and session.client_id == LOCAL and session.client.no_local:
+                continue
             granted = [options & 3 for topic_filter, options in session.subscriptions.items()
                        if matches(topic_filter, name) and not (options & NO_LOCAL and session is sender)]
             if granted:
-                session.deliver(name, payload, min(level, max(granted)))
+                session.deliver(name, payload, min(level, max(granted)), origin if session.client is not None else b"")
 
     @precondition(lambda self: any(s.unreleased for s in self.online()))
     @rule(data=st.data())
@@ -260,6 +366,11 @@ class Model(RuleBasedStateMachine):
             found.append((0x20, b""))
             client.expected.append(("seen",))
         self.clients = [client for client in self.clients if not client.closes]
+        self.world.settle()
+        for local in self.opened:
+            if local is self.local():
+                self.compare_local(local)
+        self.opened = [local for local in self.opened if local is self.local()]
         assert set(self.world.broker.sessions) == set(self.sessions)
         for client_id, session in self.sessions.items():
             ours = self.world.broker.sessions[client_id]
@@ -305,6 +416,8 @@ class Model(RuleBasedStateMachine):
             assert len(body) == 2 or properties and body[2] < 0x80
 
     def teardown(self):
+        if self.local() is not None:
+            self.close()
         self.world.end()
 
 

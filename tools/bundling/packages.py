@@ -29,6 +29,10 @@ PARTS = {
     ),
     "many": ("core/messages/wide_node",),
     "streams": ("core/streams",),
+    "local": (
+        "core/limits/local_listener", "core/messages/batch", "core/protocol/local_client", "core/protocol/local_transport",
+        "core/sessions/local_session",
+    ),
     "extras": (
         "core/limits/rate_limit", "core/monitor/hooks", "core/monitor/sys_topics", "core/monitor/watchers",
         "core/protocol/pending_auth", "core/protocol/reauthorize", "core/routing/shared_subscription",
@@ -55,8 +59,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "without-store": ("store",),
     "without-access": ("access",),
     "without-mqtt5": ("mqtt5",),
-    "small": ("web", "store", "access", "tls", "config", "many", "streams", "words"),
-    "smallest": ("web", "store", "access", "tls", "config", "many", "mqtt5", "extras", "streams", "words"),
+    "small": ("web", "store", "access", "tls", "config", "many", "streams", "local", "words"),
+    "smallest": ("web", "store", "access", "tls", "config", "many", "mqtt5", "extras", "streams", "local", "words"),
 }
 
 

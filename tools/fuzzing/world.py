@@ -254,8 +254,9 @@ class World:
         self.peers = [peer for peer in self.peers if not _done(self, peer)]
         if broker.dirty:
             raise Fault("dirty after flush")
-        if len(broker.connections) != len(self.peers):
-            raise Fault("%d connections of %d clients" % (len(broker.connections), len(self.peers)))
+        connections = [conn for conn in broker.connections if not conn.listener.local]
+        if len(connections) != len(self.peers):
+            raise Fault("%d connections of %d clients" % (len(connections), len(self.peers)))
         opened = subscriptions = 0
         for client_id in broker.sessions:
             session = broker.sessions[client_id]
@@ -268,15 +269,15 @@ class World:
             raise Fault("connected is %d, not %d" % (broker.connected, opened))
         if subscriptions != broker.router.subscriptions.count:
             raise Fault("subscription count is %d, not %d" % (broker.router.subscriptions.count, subscriptions))
-        if broker.connected > broker.options.max_connections:
+        if broker.connection_registry.present.count > broker.options.max_connections:
             raise Fault("more connections than max_connections")
         if broker.session_registry.staying.count > broker.options.max_sessions:
             raise Fault("more sessions than max_sessions")
-        connections = list(broker.connections)
-        open_ones = [session.conn for session in broker.sessions.values() if session.conn is not None]
+        sessions = [session for session in broker.sessions.values() if not session.listener.local]
+        open_ones = [session.conn for session in sessions if session.conn is not None]
         _check_places(broker.connection_registry.arriving, [conn for conn in connections if conn not in open_ones], True)
         _check_places(broker.connection_registry.present, open_ones, True)
-        _check_places(broker.session_registry.staying, [session for session in broker.sessions.values() if session.expiry], False)
+        _check_places(broker.session_registry.staying, [session for session in sessions if session.expiry], False)
         retained = broker.retained
         records = retained.matching(b"#")
         size = 0

@@ -8,6 +8,8 @@ listens. A message to the topic `measure` is a command:
     heap    collect garbage, print "heap BYTES": what is in use
     start   collect garbage and collect no more, print "start BYTES"
     stop    print "stop BYTES", what is in use with the garbage since `start`
+    open    open an in-process client of MQTT 5
+    close   close them all
 """
 
 import asyncio
@@ -31,6 +33,8 @@ async def main(port, values):
     server = Server(**values)
     asked = asyncio.Event()
 
+    inside = []
+
     def command(message):
         if message.payload == b"heap":
             asked.set()
@@ -38,6 +42,11 @@ async def main(port, values):
             gc.collect()
             gc.disable()
             print("start", gc.mem_alloc())
+        elif message.payload == b"open":
+            inside.append(server.open_client("inside-%05d" % len(inside), print))
+        elif message.payload == b"close":
+            while inside:
+                inside.pop().disconnect()
         else:
             print("stop", gc.mem_alloc())
             gc.enable()

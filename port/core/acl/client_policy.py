@@ -34,7 +34,10 @@ def new_acl(broker: "Broker", rules: "Optional[Sequence[Rule]]" = None) -> "Acl"
 def client_options(broker: "Broker", listener: "Listener", user: "Optional[bytes]", client_id: bytes) -> "Options":
     """The options of a client: its listener's, unless `client_limits` names it."""
     options = listener.options
-    for limits in broker.client_limits:
+    own = listener.own_options(client_id)
+    if own is not None:
+        options = listener.limited(own)
+    for limits in broker.client_limits if own is None else ():
         if fits(limits[0], user) and fits(limits[1], client_id):
             options = listener.limited(limits[2])
             break
@@ -54,7 +57,7 @@ def find_access(broker: "Broker", conn: "Connection", identity: "Identity") -> "
 
 def rules_of(broker: "Broker", listener: "Listener") -> "Optional[Acl]":
     """The rules for the clients of a listener, or None."""
-    return listener.acl or broker.acl
+    return listener.acl or (None if listener.local else broker.acl)
 
 
 def set_access(broker: "Broker", session: "Session", access: "Optional[Access]") -> None:

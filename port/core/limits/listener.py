@@ -60,6 +60,8 @@ class Listener:
     refused         connections refused
     """
 
+    local = False  # True for that of in-process clients, see port.core.limits.local_listener
+
     __slots__ = ("id", "kind", "place", "options", "authenticators", "acl", "mount", "connected", "seats", "refused", "overrides", "_limited")
 
     def __init__(
@@ -100,6 +102,10 @@ class Listener:
             raise ValueError("listener %s: %s" % (self.id, e))
         renewed(None, self.options, 0)  # raises ImportError in a package without rates
         self._limited = ()
+
+    def own_options(self, client_id: bytes) -> "Optional[dict[str, Any]]":
+        """Options for the client with this id that come before those of Broker.client_limits, or None."""
+        return None
 
     def limited(self, limits: "dict[str, Any]") -> Options:
         """The options under an entry of Broker.client_limits, one object for all clients of that entry."""

@@ -124,7 +124,7 @@ def _connections(broker: "Broker", measures: "Measures") -> "Iterator[Family]":
     connected: "dict[str, int]" = {}  # a program may give two listeners one name
     limits: "dict[str, int]" = {}
     names: "list[str]" = []  # of listeners for clients
-    for listener in broker.listeners:
+    for listener in broker.listeners if broker.local is None else broker.listeners + [broker.local.listener]:
         name = listener.id
         connected[name] = connected.get(name, 0) + listener.connected
         limits[name] = limits.get(name, 0) + listener.options.max_connections

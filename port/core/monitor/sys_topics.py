@@ -57,7 +57,7 @@ def figures(b: "Broker") -> "list[tuple[str, Any]]":
         ("acl/subscribe/denied", counters.denied_subscriptions),
         ("clients/rate/limited", counters.rate_limited),
     ]
-    for listener in b.listeners:
+    for listener in b.listeners if b.local is None else b.listeners + [b.local.listener]:
         found.append(("listener/%s/connected" % listener.id, listener.connected))
         found.append(("listener/%s/refused" % listener.id, listener.refused))
     for authenticator in b.all_authenticators():

@@ -271,8 +271,10 @@ class Connection:
         self.fail(error)
 
     def _feed(self, data: "bytes", view: "Buffer", i: int, end: int) -> int:
-        self.deadline = 0
         broker = self.broker
+        if broker.origins is not None and broker.origins.reader is not self:
+            return broker.origins.read(self, data, view, i, end)  # type: ignore[no-any-return] # and that comes back here
+        self.deadline = 0
         session = self.session
         dirty = broker.dirty
         names = self.fast

@@ -112,7 +112,7 @@ class ConnectionRegistry:
     def most_arriving(self) -> int:
         """How many connections may be without CONNECT at this moment."""
         most = self._broker.options.max_connections
-        return max(self.handshakes, 1, min(most // 2, most + self.handshakes - self.connected))
+        return max(self.handshakes, 1, min(most // 2, most + self.handshakes - self.present.count))
 
     def _make_room(self, key: "Any") -> bool:
         """Whether there is a place for one more connection without CONNECT, of the address `key`.
@@ -170,8 +170,9 @@ class ConnectionRegistry:
             measures.came(conn)
         conn.expect(0)
         leave(conn)
-        self.present.enter(conn, key)
-        self.present.offer(conn)
+        if key is not None:  # in-process clients take no place
+            self.present.enter(conn, key)
+            self.present.offer(conn)
         session.out = None if conn.blocked else conn.out
         session.count_in_flight(False)
         broker.session_registry.due.pop(session, None)

@@ -199,6 +199,8 @@ def authenticated(conn: "Connection", code: int) -> None:
     if session in broker.session_registry.due:  # its time, or that of its will, may have come since the last tick [MQTT-3.1.3-9]
         broker.session_registry.end_if_due(session)
         session = broker.session_registry.find(connect.client_id)
+    if session is not None and session.listener.local:
+        raise MQTTError(CLIENT_IDENTIFIER_NOT_VALID, "the client id is that of an in-process client")
     afresh = connect.clean_start
     if session is not None and session.user != identity.user:
         _check_owner(conn, session)
@@ -221,9 +223,9 @@ def authenticated(conn: "Connection", code: int) -> None:
 
         room = make_seat(conn, key, options.max_connections)
     if replaced is None and room:
-        give_way(conn, broker.connection_registry.present, broker.connected, key, broker.options.max_connections)
+        give_way(conn, broker.connection_registry.present, broker.connection_registry.present.count, key, broker.options.max_connections)
     short = broker.memory.shortage > (0 if session is None else _TIGHT)
-    if (replaced is None and (short or broker.connected >= broker.options.max_connections)) or (
+    if (replaced is None and (short or broker.connection_registry.present.count >= broker.options.max_connections)) or (
         elsewhere and conn.listener.connected >= options.max_connections
     ):
         code = USE_ANOTHER_SERVER if options.server_reference and conn.version == 5 else QUOTA_EXCEEDED

@@ -170,14 +170,14 @@ class Filters:
         plain = without_share(topic_filter)
         new = topic_filter not in session.subscriptions
         code = TOPIC_FILTER_INVALID
-        if _is_valid(conn, topic_filter, plain):  # first: rules and authorizers are not asked about what is too long
+        if is_valid(conn, topic_filter, plain):  # first: rules and authorizers are not asked about what is too long
             access = session.access
             if access is not None and access.authorizer is not None:
                 if access.subscribe(plain, conn.broker.clock()) == UNDECIDED:
                     conn.ask(MAY_SUBSCRIBE, plain)
                     return UNDECIDED
             conn.broker.turns.spent += _FILTER
-            code = _subscribe(conn, session, topic_filter, plain, options)
+            code = make_subscription(conn, session, topic_filter, plain, options)
         else:
             conn.broker.turns.spent += _CHECKED
         if code > 2 and conn.state == OPEN:
@@ -278,7 +278,7 @@ def handle_unsubscribe(conn: "Connection", body: bytes) -> None:
     Filters(conn, reader, packet_id, -1).go_on()
 
 
-def _is_valid(conn: "Connection", topic_filter: bytes, plain: bytes) -> bool:
+def is_valid(conn: "Connection", topic_filter: bytes, plain: bytes) -> bool:
     """Whether the client may ask for a filter of that length and form; `plain`: what is matched."""
     limits = conn.options
     return (
@@ -288,7 +288,7 @@ def _is_valid(conn: "Connection", topic_filter: bytes, plain: bytes) -> bool:
     )
 
 
-def _subscribe(conn: "Connection", session: "Session", topic_filter: bytes, plain: bytes, options: int) -> int:
+def make_subscription(conn: "Connection", session: "Session", topic_filter: bytes, plain: bytes, options: int) -> int:
     """Make one subscription to a valid filter: the granted QoS or the reason code of a refusal."""
     broker = conn.broker
     limits = conn.options

@@ -24,12 +24,16 @@ def set_rules(broker: "Broker", session: "Session", rules: "Optional[list[Rule]]
     conn = session.conn
     if conn is None:
         return
-    if broker.acl is None:
-        broker.acl = new_acl(broker)
+    acl = rules_of(broker, session.listener)
+    if acl is None:
+        acl = new_acl(broker)
+        if session.listener.local:
+            session.listener.acl = acl
+        else:
+            broker.acl = acl
     if conn.identity is not None:
         conn.identity.rules = rules
     else:  # they stay with its Access
-        acl = session.listener.acl or broker.acl
         set_access(broker, session, acl.find(session.user, session.client_id, session.address, rules, None))
     _renew(broker, session)
     _enforce(broker, session)
@@ -50,6 +54,8 @@ def renew_all(broker: "Broker") -> None:
     """Settle all clients' rights anew, see Broker.rights_changed."""
     for listener in broker.listeners + [broker.default_listener]:
         listener.inherit(broker.options)
+    if broker.local is not None:
+        broker.local.listener.inherit(broker.options)
     sessions = list(broker.sessions.values())
     # First everybody's: what one has lost must not go to another who is about to lose it.
     for session in sessions:
@@ -110,6 +116,8 @@ def _expel(conn: "Connection") -> None:
 
 def still_admitted(conn: "Connection") -> bool:
     """Whether a connected client would still be let in, after the configuration has changed."""
+    if conn.listener.local:
+        return True
     identity = conn.identity
     authenticators = conn.listener.authenticators
     authenticator = None if identity is None else identity.authenticator

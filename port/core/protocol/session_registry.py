@@ -14,7 +14,7 @@ from port.core.acl import client_policy
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Callable, Optional
 
     from port.core.sessions.mount_point import Mount
     from port.core.broker import Broker
@@ -160,10 +160,12 @@ class SessionRegistry:
             broker.journal.session(session)
             broker.journal.will(session)
 
-    def new(self, client_id: bytes, mount: "Optional[Mount]" = None) -> Session:
+    def new(
+        self, client_id: bytes, mount: "Optional[Mount]" = None, make: "Callable[[Broker, bytes], Session]" = Session
+    ) -> Session:
         """Make a session and keep it."""
         broker = self._broker
-        session = Session(broker, client_id) if mount is None else mount.session(broker, client_id)
+        session = make(broker, client_id) if mount is None else mount.session(broker, client_id)
         broker.sessions[client_id] = session
         broker.memory.session_bytes += len(client_id)
         return session

@@ -201,10 +201,13 @@ class Router:
         receivers = []
         granted = 2
         for receiver, option in route.plain:
-            if receiver.fast_version != version:
-                return None
-            receivers.append(receiver)
             option &= QOS
+            if receiver.fast_version != version:
+                if receiver.inlet is None or receiver.fast_version != 5:
+                    return None
+                receiver = receiver.inlet
+                option = 0
+            receivers.append(receiver)
             if option < granted:
                 granted = option
         fast = self.fast[i][name] = self._kept(receivers)

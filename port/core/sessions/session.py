@@ -86,6 +86,7 @@ class Session:
     """
 
     group = None
+    inlet: "Any" = None  # see port.core.sessions.local_session
     mount: "Optional[Mount]" = None  # see port.core.sessions.mount_point
 
     __slots__ = (

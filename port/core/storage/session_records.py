@@ -21,12 +21,14 @@ _RELEASED = const(0x80)
 def session_value(session: "Session", offset: int) -> bytes:
     """Expiry interval (4 bytes), when it ends (6), client id, user name, address and listener (strings), flags: 1 MQTT 5,
     2 it has a user name (which may be empty in old ones), 4 and rights of its own, 8 the prefix of its mount point follows
-    (string). `offset` turns the broker's clock into ms since 1970.
+    (string), 16 it is an in-process client's. `offset` turns the broker's clock into ms since 1970.
     """
     flags = (1 if session.version5 else 0) | (0 if session.user is None else 2)
     access = session.access
     if access is not None and (access.rules is not None or access.authorizer is not None):
         flags |= 4
+    if session.listener.local:
+        flags |= 16
     mount = b""
     if session.mount is not None:
         flags |= 8

@@ -114,7 +114,12 @@ class RestoredSessions(Restored):
             from port.core.sessions.mount_point import find
 
             mount = find(broker, reader.binary())
-        session = broker.session_registry.new(client_id, mount)
+        if flags & 16:
+            from port.core.protocol.local_client import new_session
+
+            session: "Session" = new_session(broker, client_id)
+        else:
+            session = broker.session_registry.new(client_id, mount)
         self._sessions[number] = session
         session.store_id = number
         session.counted = True
@@ -124,7 +129,7 @@ class RestoredSessions(Restored):
             session.version5 = True
             broker.find_mqtt5()  # while there is room for it
         session.user = user or None
-        for listener in broker.listeners:
+        for listener in () if flags & 16 else broker.listeners:
             if listener.id == listener_id:
                 session.listener = listener
         session.options = client_options(broker, session.listener, session.user, session.client_id)
@@ -135,7 +140,7 @@ class RestoredSessions(Restored):
         elif expiry != _NEVER:  # it was connected when the broker ended
             session.expires_at = broker.clock() + expiry * 1000
             self._journal.session(session)
-        if expiry:
+        if expiry and not flags & 16:
             broker.session_registry.staying.enter(session, peer(session.address) if session.user is None else (session.user,))
 
     def _add_part(self, key: bytes, value: bytes) -> None:

@@ -9,9 +9,11 @@ import pytest
 
 from drivers import TIMEOUT
 from drivers.paho import Paho
+from port.core.messages.batch import Batch
 from port.core.storage.store import Store
 from port.cpython import Message, Server
 from port.cpython.monitor.load_averages import LoadAverages
+from port.cpython.stores.sqlite import SQLiteStore
 from server_process import environment, free_port
 from toolchain import ROOT
 
@@ -56,6 +58,39 @@ async def test_subscribe(server):
         await asyncio.to_thread(client.publish, "a/b", b"x", 1)
         assert messages.empty()
         await asyncio.to_thread(client.disconnect)
+
+
+async def test_a_client_inside_whose_session_outlives_the_broker(tmp_path):
+    kept = {"clean_start": False, "expiry": 3600, "acknowledge": False}
+    for run in (1, 2):
+        batches: asyncio.Queue[Batch] = asyncio.Queue()
+        ends: asyncio.Queue[int] = asyncio.Queue()
+        server = Server(store=SQLiteStore(tmp_path / "broker.db"))
+        server.listen("127.0.0.1", 0)
+        with pytest.raises(RuntimeError):
+            server.open_client("inside", batches.put_nowait)
+        async with server:
+            inside = server.open_client("inside", batches.put_nowait, closed=ends.put_nowait, **kept)
+            assert inside.session_present == (run == 2)
+            if run == 1:
+                inside.subscribe("a/#", 1)
+                client = await connect(server, "outside")
+                for payload in (b"1", b"2"):
+                    await asyncio.to_thread(client.publish, "a/b", payload, 1)
+            messages = []
+            while len(messages) < 3 - run:
+                batch = await asyncio.wait_for(batches.get(), TIMEOUT)
+                messages += [(batch.origin, message) for message in batch]
+            assert [(origin, m.payload, m.duplicate) for origin, m in messages] == (
+                [(b"outside", b"1", False), (b"outside", b"2", False)] if run == 1 else [(b"", b"2", True)]
+            )
+            inside.acknowledge(messages[0][1])
+            done: asyncio.Queue[int] = asyncio.Queue()
+            inside.publish("kept", b"%d" % run, 1, True, done=done.put_nowait)
+            assert await asyncio.wait_for(done.get(), TIMEOUT) in (0, 0x10)
+            if run == 1:
+                await asyncio.to_thread(client.disconnect)
+        assert await asyncio.wait_for(ends.get(), TIMEOUT) == 0x8B
 
 
 async def test_hooks(server):

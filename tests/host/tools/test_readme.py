@@ -43,6 +43,7 @@ FOR_BOARDS = {
 IN_A_PROGRAM = example(README, "from port.cpython import Server\n")
 ON_A_BOARD = example(BOARDS, "from port.micropython import Server")
 HOOKS = example(PROGRAMS, "def to_celsius")
+INSIDE = example(PROGRAMS, "open_client")
 STREAMS = example(PROGRAMS, "serve_stream")
 OPTIONS = example(SERVER, "max_queued_messages = 200")
 STORE = example(SERVER, "[store]\n")
@@ -208,6 +209,15 @@ def test_hooks(room, copy):
         'server.publish("sensors/fahrenheit", "212")\n'
     ))
     assert room.sh("python3 hooks.py") == "b'100.0'\n"
+
+
+def test_a_client_inside_the_broker(room, copy, tool):
+    said = "fahrenheit/kitchen b'70.7'\n"
+    (copy / "inside.py").write_text(INSIDE.text)
+    assert room.sh("python3 inside.py") == said
+    tool("micropython")
+    (copy / "inside.py").write_text(INSIDE.text.replace("port.cpython", "port.micropython"))
+    assert room.sh("micropython inside.py") == said
 
 
 def test_streams(room, copy, tool):

@@ -1,0 +1,309 @@
+"""What stands where other clients have a socket: an in-process client's outbox becomes batches, handed over in turns.
+
+Each batch tells whose packets were being handled when what is in it was handed over. Marks in the outbox say so: chunks that begin
+with 0, which no packet does, and go on with the client id. They are put there once a read, while in-process clients are open.
+"""
+
+from port.core import const
+from port.core.constants import CLOSED
+from port.core.wire.reason_codes import UNSPECIFIED_ERROR
+from port.core.limits.local_listener import LocalListener
+from port.core.messages.batch import Batch, body_of
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from port.core.wire.codec import Buffer
+    from port.core.messages.message import Message
+    from port.core.protocol.connection import Connection
+    from port.core.protocol.local_client import LocalClient
+    from port.core.broker import Broker
+
+_NOBODY = b"\0"
+_HANDED = const(16)  # what it costs to hand over a batch, in the units of Turns.limit, besides its bytes
+_BYTES = const(5)
+_HOST = const(1)  # see Connection.blocked
+
+
+class LocalClients:
+    """The in-process clients of a broker.
+
+    listener    their way in
+    transports  of those that are open
+    selective   whether one of them does not get what it publishes itself
+    reader      whose packets are being handled, None while it is nobody's
+    """
+
+    def __init__(self, broker: "Broker") -> None:
+        self._broker = broker
+        self.listener = LocalListener(broker.options)
+        self.transports: "tuple[LocalTransport, ...]" = ()
+        self.selective = False
+        self.reader: "Optional[Connection]" = None
+
+    def add(self, transport: "LocalTransport") -> None:
+        """A client is open."""
+        self._set(self.transports + (transport,))
+
+    def remove(self, transport: "LocalTransport") -> None:
+        """It is not any more."""
+        self._set(tuple([other for other in self.transports if other is not transport]))
+
+    def _set(self, transports: "tuple[LocalTransport, ...]") -> None:
+        self.transports = transports
+        self.selective = any([transport.no_local for transport in transports])
+        self._broker.origins = self if transports else None
+
+    def read(self, conn: "Connection", data: bytes, view: "Buffer", i: int, end: int) -> int:
+        """See Connection._feed: what it hands over comes from this client."""
+        if self.selective or self.reader is not None:
+            outer = self.enter(conn)
+            try:
+                return conn._feed(data, view, i, end)
+            finally:
+                self.enter(outer)
+        self.reader = conn  # `enter`, written out
+        mark = b"\0" + conn.session.client_id  # type: ignore[union-attr]
+        for transport in self.transports:
+            transport.mark_with(mark)
+        try:
+            return conn._feed(data, view, i, end)
+        finally:
+            self.reader = None
+            for transport in self.transports:
+                transport.mark_with(_NOBODY)
+
+    def publish(self, message: "Message") -> int:
+        """Distribute a message of the program's, which comes from no client; returns a reason code, see MessageIntake.distribute."""
+        broker = self._broker
+        outer = self.enter(None)
+        try:
+            return broker.intake.distribute(message, broker.router.resolve(message.name), None)[0]
+        finally:
+            self.enter(outer)
+
+    def enter(self, conn: "Optional[Connection]") -> "Optional[Connection]":
+        """From now on it is this client's packets that are handled, or nobody's; returns whose it was."""
+        before = self.reader
+        self.reader = conn
+        mark = mark_of(conn)
+        for transport in self.transports:
+            transport.mark_with(mark)
+            if transport.no_local:
+                if transport.conn is before:
+                    transport.conn.session.hear()  # type: ignore[union-attr]
+                elif transport.conn is conn:
+                    transport.conn.session.stop_hearing()  # type: ignore[union-attr]
+        return before
+
+
+def mark_of(conn: "Optional[Connection]") -> bytes:
+    """The mark for what comes from this client, or from nobody."""
+    return _NOBODY if conn is None else b"\0" + conn.session.client_id  # type: ignore[union-attr]
+
+
+class LocalTransport:
+    """See Transport.
+
+    conn      the core's Connection
+    no_local  the client does not get what it publishes
+    paused    the program takes no batches for now
+    busy      the broker takes no packets for now
+    """
+
+    __slots__ = (
+        "conn", "no_local", "paused", "busy", "_client", "_broker", "_line", "_unsent", "_mark", "_last", "_before", "_sent",
+        "_batch", "_waits", "_lacking", "_code",
+    )  # fmt: skip
+
+    def __init__(self, client: "LocalClient", broker: "Broker", no_local: bool) -> None:
+        self.conn: "Connection"
+        self.no_local = False
+        self.paused = False
+        self.busy = False
+        self._client = client
+        self._broker = broker
+        self._line: "list[Any]" = []  # batches, and acknowledgements as bytes
+        self._unsent = 0  # bytes of the batches
+        self._mark = _NOBODY  # in effect
+        self._last = _NOBODY  # put last in the outbox
+        self._before = _NOBODY  # what was in effect before that
+        self._sent = _NOBODY  # in effect for what comes next out of the outbox
+        self._batch: "Optional[Batch]" = None  # the last one in line, while it goes on
+        self._waits = False  # a turn is coming
+        self._lacking = False  # memory did not suffice
+        self._code = 0  # why it is over
+        if no_local:
+            self.no_local = True
+
+    # -- marks -------------------------------------------------------------------------------
+
+    def mark(self, origin: bytes) -> None:
+        """What is put into the outbox from now on comes from the client with this id, or an unknown one (empty)."""
+        self.mark_with(b"\0" + origin if origin else _NOBODY)
+
+    def mark_reader(self) -> None:
+        """It comes from the client whose packets are being handled."""
+        origins = self._broker.origins
+        self.mark_with(mark_of(None if origins is None else origins.reader))
+
+    def mark_with(self, mark: bytes) -> None:
+        """See `mark`."""
+        out = self.conn.out
+        if out:
+            if out[-1] is self._last:  # nothing has come since
+                out.pop()
+                self._mark = self._before
+            if mark == self._mark:
+                return
+        elif mark == self._mark:
+            return
+        else:
+            self._broker.dirty.append(self.conn)
+        self._before = self._mark
+        self._mark = self._last = mark
+        out.append(mark)
+
+    # -- the core's Transport ------------------------------------------------------------------
+
+    def send(self, chunks: "list[Buffer]") -> int:
+        """See Transport.send. Nothing is handed over here: what the program does then must not meet a flush under way."""
+        line = self._line
+        mark = self._sent
+        batch = self._batch if line else None
+        size = kept = marks = missing = 0
+        try:
+            for chunk in chunks:
+                if type(chunk) is not bytes:  # a view of a buffer that is used again
+                    chunk = bytes(chunk)
+                first = chunk[0]
+                if missing:  # of a large packet
+                    batch.packets[-1] += chunk  # type: ignore[union-attr]
+                    missing -= len(chunk)
+                elif first & 0xF0 == 0x30 or first == 0x62:
+                    if batch is None:
+                        batch = Batch(mark[1:], self.conn.version == 5, self._broker.clock())
+                        line.append(batch)
+                    if first & 6:
+                        batch.qos = True
+                    if chunk[1] > 127:
+                        missing = max(0, body_of(chunk, 0)[1] - len(chunk))
+                    batch.packets.append(chunk)
+                elif not first:
+                    marks += 1
+                    if chunk != mark:
+                        mark = chunk
+                        batch = None
+                    continue
+                else:
+                    if first == 0xE0:
+                        self._code = chunk[2] if chunk[1] else 0
+                    elif self._client.awaits_answers:
+                        line.append(chunk)
+                        batch = None
+                        kept += len(chunk)
+                    size += len(chunk)
+                    continue
+                batch.size += len(chunk)  # type: ignore[union-attr]
+                kept += len(chunk)
+                size += len(chunk)
+        except MemoryError:
+            self._lacking = True
+        self._sent = mark
+        self._batch = batch
+        broker = self._broker
+        broker.counters.packets_sent -= marks
+        if kept:
+            broker.memory.message_bytes += kept
+            self._unsent += kept
+            if self._unsent > self.conn.options.outbox_bytes and self.conn.state != CLOSED:
+                self.conn.pause_writing()
+        if (line or self._lacking) and not self._waits:
+            self._wait()
+        return size
+
+    def close(self, abort: bool, told: bool) -> None:
+        """See Transport.close."""
+        if not self._code:  # the client's version has no word for it
+            self._code = UNSPECIFIED_ERROR
+        self._broker.local.remove(self)
+        if self.no_local:
+            self.conn.session.deaf = False  # type: ignore[union-attr] # a LocalSession
+        if abort or self.paused:
+            self.drop()
+        self._wait()
+
+    def pause_reading(self) -> None:
+        """See Transport.pause_reading."""
+        self.busy = True
+
+    def resume_reading(self) -> None:
+        """See Transport.resume_reading: the program is told when what came before is handled."""
+        if not self._waits:
+            self._wait()
+
+    def certificate(self) -> "Optional[dict[str, Any]]":
+        """See Transport.certificate."""
+        return None
+
+    # -- towards the program ---------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Hand over nothing for now."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Go on with it."""
+        self.paused = False
+        if not self._waits:
+            self._wait()
+
+    def drop(self) -> None:
+        """What waits is not handed over."""
+        self._line.clear()
+        self._broker.memory.message_bytes -= self._unsent
+        self._unsent = 0
+
+    def _wait(self) -> None:
+        try:
+            self._broker.turns.give(self._turn)
+            self._waits = True
+        except MemoryError:
+            self._lacking = True  # what is sent next tries it again
+
+    def _turn(self) -> bool:
+        """Hand over what there is time for. A job, see Turns.give."""
+        broker = self._broker
+        client = self._client
+        conn = self.conn
+        line = self._line
+        if self._lacking:
+            self._lacking = False
+            self.drop()
+            conn.fault(MemoryError())
+        while line and not self.paused:
+            if broker.turns.spent > broker.turns.limit:
+                return True
+            item = line.pop(0)
+            if type(item) is Batch:
+                size = item.size
+                self._unsent -= size
+                broker.memory.message_bytes -= size
+                broker.turns.spent += _HANDED + (size >> _BYTES)
+                client.handed(item)
+            else:
+                self._unsent -= len(item)
+                broker.memory.message_bytes -= len(item)
+                client.answered(item)
+        self._waits = False
+        if conn.state == CLOSED:
+            client.ended(self._code)
+        else:
+            if conn.blocked & _HOST and self._unsent <= conn.options.outbox_bytes >> 2:
+                conn.resume_writing()
+            if self.busy and not conn.held:
+                self.busy = False
+                client.relieved()
+        return False
+
