@@ -1,4 +1,4 @@
-"""Hooks: presence on a topic, a filter nobody may subscribe to, readings that are checked and converted on their way.
+"""Hooks: the presence of clients as messages, a refused filter, readings that are checked and converted on their way.
 
     python3 -m port.examples.hooks [PORT]                        or micropython in place of python3
     mosquitto_sub -t 'clients/#' -t 'sensors/#' -v               in a second terminal

@@ -21,7 +21,7 @@ def test_a_reading_arrives(mqtt_broker):
 
 
 def test_a_lost_reading_is_followed_by_another(mqtt_broker):
-    with mqtt_broker.drop("sensors/#") as fault:  # acknowledged, and delivered to nobody
+    with mqtt_broker.drop("sensors/#") as fault:  # acknowledged, but not delivered
         report(mqtt_broker.port, "21.5")
     report(mqtt_broker.port, "22.0")
     assert fault.count == 1 and mqtt_broker.wait_for("sensors/kitchen").text == "22.0"

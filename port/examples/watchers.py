@@ -1,4 +1,4 @@
-"""Watchers: a camera that takes pictures only while somebody subscribes to them, and a count of the clients.
+"""Watchers: a camera that takes pictures only while they have a subscriber, and a count of the clients.
 
     python3 -m port.examples.watchers [PORT]       or micropython in place of python3
     mosquitto_sub -t camera/picture                in a second terminal: the camera stops when this ends

@@ -128,7 +128,7 @@ class Options:
     max_queued_messages: messages queued for one client (0: limited by max_queued_bytes and max_memory only); a store also remembers for as many retained messages, at 64 bytes a topic name, that a subscription has delivered them
     max_queued_bytes: bytes of messages queued for one client (0: limited by max_memory only)
     queue_qos0_messages: whether QoS 0 is queued, too, for a client that is away or slow and whose session outlives its connection; it counts for max_queued_messages and max_queued_bytes, and messages on topics that such clients subscribe to take more time
-    queue_full: what leaves when a queue is full: the newest message, the oldest, or the client (disconnect)
+    queue_full: answer to a full queue: drop the newest message or the oldest, or disconnect the client
     outbox_bytes: unsent bytes, without the packet under way, at which a client counts as slow: QoS 0 to it is dropped, QoS 1 and 2 queued
     receiver_patience: longest time that a publisher's burst waits for a receiver that takes nothing of its queue (0: never), see port.core.protocol.backpressure; also the time, at least a second, after which unacknowledged messages count for max_memory
     max_subscriptions: subscriptions of one session; further ones are refused with 0x97 (3.1.1: 0x80)
@@ -154,7 +154,7 @@ class Options:
     outbound_topic_aliases: topic aliases the broker uses towards an MQTT 5 client that allows them
     route_cache: topic names whose receivers are cached, with 16 times as many receivers in all; equal sets of receivers count once
     sys_interval: time between two rounds of $SYS messages (0: none)
-    anonymous: who may connect without a user name, or with an empty one: all, this machine (loopback), none; auto: loopback unless there is auth
+    anonymous: clients that may connect without a user name, or with an empty one: all, those of this machine (loopback), none; auto: loopback without auth, none with auth
     max_connections_per_address: connections one address (IPv6: /64 network) may have, this machine excepted (0: no limit)
     max_auth_failures: failures after which a user name at an address, this machine excepted, must wait, and ten times as many for the whole address; a client that must wait gets 0x8A (3.x: 5) or no answer (0: never)
     auth_backoff: longest wait of a user name at an address; the wait begins with one second and doubles with each failure

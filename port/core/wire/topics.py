@@ -1,4 +1,4 @@
-"""Topic names and topic filters: what is valid, what matches (MQTT 5 clause 4.7).
+"""Topic names and topic filters: validity and matching (MQTT 5 clause 4.7).
 
 Names and filters are UTF-8 bytes throughout the core: on the wire, as dictionary keys, in calls.
 """
