@@ -322,8 +322,8 @@ def test_options_of_its_own():
     Program(world, max_queued_messages=3, **kept).subscribe("t", 1)
     assert world.session("l").options.max_queued_messages == 3
     Program(world, "m", **kept).subscribe("t", 1)
-    for program in ("l", "m"):
-        world.session(program).conn.transport._client.disconnect()
+    for client_id in ("l", "m"):
+        world.session(client_id).conn.transport._client.disconnect()
     world.broker.options.assign(Options(max_queued_messages=1, sys_interval=0))
     world.broker.rights_changed()  # a reload
     assert world.session("l").options.max_queued_messages == 3
@@ -331,6 +331,14 @@ def test_options_of_its_own():
         world.broker.publish("t", str(i), 1)
     assert Program(world, max_queued_messages=3, **kept).payloads() == [b"0", b"1", b"2"]
     assert Program(world, "m", **kept).payloads() == [b"0"]
+    listener = world.broker.local.listener
+    for most in (3, 4, 5):
+        program = Program(world, "n", max_queued_messages=most)
+        raises(ValueError, lambda: Program(world, "n", max_queued_messages=-1))
+        assert world.session("n").options.max_queued_messages == most
+        assert len(listener._limited) == 2  # those of `l` and `n`
+        program.client.disconnect()
+    assert sorted(listener._own) == [b"l"] and len(listener._limited) == 1
 
 
 def test_acknowledgements_wait_for_the_store():
@@ -1222,8 +1230,21 @@ def test_what_cannot_be_opened():
     assert not program.client.connected and world.broker.origins is None
 
 
+def test_a_broker_without_mqtt5():
+    world = World()
+    world.broker.find_mqtt5 = lambda: None  # type: ignore[method-assign]
+    raises(ImportError, lambda: Program(world, version=5))
+    program = Program(world)
+    program.subscribe("#")
+    world.connect("c", 4).publish("t", "x")
+    world.settle()
+    assert not program.batches[0].version5 and program.payloads() == [b"x"]
+
+
 def test_memory_that_does_not_suffice_ends_it():
     from port.core.protocol import local_transport
+
+    module: "Any" = local_transport
 
     def fail(*args):
         raise MemoryError
@@ -1233,12 +1254,12 @@ def test_memory_that_does_not_suffice_ends_it():
     program.subscribe("#")
     client = world.connect("c")
     client.subscribe("#")
-    whole = local_transport.Batch
-    local_transport.Batch = fail
+    whole = module.Batch
+    module.Batch = fail
     try:
         client.publish("t", "x")
     finally:
-        local_transport.Batch = whole
+        module.Batch = whole
     program.settle()
     assert program.codes == [0x97] and program.batches == [] and not program.client.connected
     client.expect_message("t", "x")

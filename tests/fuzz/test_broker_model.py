@@ -55,7 +55,7 @@ class ModelSession:
 
     def __init__(self, client_id):
         self.client_id = client_id
-        self.client: Client | None = None
+        self.client: Client | Local | None = None
         self.subscriptions: dict[bytes, int] = {}
         self.inflight: list[Sent] = []
         self.queue: list[Sent] = []

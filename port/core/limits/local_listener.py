@@ -39,12 +39,17 @@ class LocalListener(Listener):
         super().inherit(options)
 
     def set_options(self, client_id: bytes, options: "dict[str, Any]") -> None:
-        """Options for the client with this id. Raises ValueError or TypeError naming a wrong one."""
+        """Options for the client with this id, if any, in place of those before. Raises ValueError or TypeError naming a wrong one."""
+        old = self._own.get(client_id)
+        if options == (old or {}):
+            return
         if options:
-            self._own[client_id] = options
             self.limited(options)
+            self._own[client_id] = options
         else:
-            self._own.pop(client_id, None)
+            del self._own[client_id]
+        if old is not None:
+            self._limited = tuple([pair for pair in self._limited if pair[0] is not old])
 
     def own_options(self, client_id: bytes) -> "Optional[dict[str, Any]]":
         """See Listener.own_options."""

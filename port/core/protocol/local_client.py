@@ -170,6 +170,7 @@ class LocalClient:
             own = made(rules)
             if listener.acl is None:
                 listener.acl = new_acl(broker)
+        listener.options.changed(options)  # so that nothing has happened when one of them is wrong
         session = self._find(clean_start, user_name)
         listener.set_options(name, options)
         self._transport = LocalTransport(self, broker, no_local)

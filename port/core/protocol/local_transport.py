@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from port.core.wire.codec import Buffer
     from port.core.messages.message import Message
+    from port.core.sessions.local_session import LocalSession
     from port.core.protocol.connection import Connection
     from port.core.protocol.local_client import LocalClient
     from port.core.broker import Broker
@@ -227,9 +228,12 @@ class LocalTransport:
         """See Transport.close."""
         if not self._code:  # the client's version has no word for it
             self._code = UNSPECIFIED_ERROR
-        self._broker.local.remove(self)
-        if self.no_local:
-            self.conn.session.deaf = False  # type: ignore[union-attr] # a LocalSession
+        local: LocalClients = self._broker.local
+        local.remove(self)
+        session: "LocalSession" = self.conn.session  # type: ignore[assignment]
+        session.deaf = False
+        if not session.expiry:
+            local.listener.set_options(session.client_id, {})
         if abort or self.paused:
             self.drop()
         self._wait()

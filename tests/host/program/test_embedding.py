@@ -9,7 +9,7 @@ import pytest
 
 from drivers import TIMEOUT
 from drivers.paho import Paho
-from port.core.messages.batch import Batch
+from port.core.messages.batch import Batch, Received
 from port.core.storage.store import Store
 from port.cpython import Message, Server
 from port.cpython.monitor.load_averages import LoadAverages
@@ -77,7 +77,7 @@ async def test_a_client_inside_whose_session_outlives_the_broker(tmp_path):
                 client = await connect(server, "outside")
                 for payload in (b"1", b"2"):
                     await asyncio.to_thread(client.publish, "a/b", payload, 1)
-            messages = []
+            messages: list[tuple[bytes, Received]] = []
             while len(messages) < 3 - run:
                 batch = await asyncio.wait_for(batches.get(), TIMEOUT)
                 messages += [(batch.origin, message) for message in batch]
