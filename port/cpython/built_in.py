@@ -54,4 +54,4 @@ def _others(kind: str) -> Callable[[], list[tuple[str, Callable[[], Any]]]]:
 
 
 for _kind, _registry in REGISTRIES.items():
-    _registry.others = _others(_kind)
+    _registry.also(_others(_kind))

@@ -117,11 +117,11 @@ class Shelf(Store):
 def with_registered(registry, name, made_by, test):
     """Run `test` while a type is registered."""
     others = registry.others
-    registry.others = lambda: [(name, lambda: made_by)]
+    registry.also(lambda: [(name, lambda: made_by)])
     try:
         return test()
     finally:
-        registry.others = others
+        registry.also(others)
 
 
 def test_the_store():
@@ -189,7 +189,7 @@ def test_a_type_is_loaded_when_it_is_asked_for():
 
     types = Registry()
     types.add("a", load)
-    types.others = lambda: [("a", missing), ("b", load)]
+    types.also(lambda: [("a", missing), ("b", load)])
     assert types.names() == ["a", "b"] and not loaded
     assert types.load("a") is AllowAll and types.load("b") is AllowAll and loaded == [1, 1]
     types.add("a", lambda: DenyAll)

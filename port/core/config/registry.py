@@ -29,7 +29,7 @@ class Registry:
     """The types of one kind.
 
     made    what `make` makes, and a method by which it is known
-    others  a function that returns (name, load) of what is registered elsewhere; a type of this registry comes first
+    others  a function that returns (name, load) of what is registered elsewhere, see `also`
     """
 
     def __init__(self, *made: str) -> None:
@@ -44,6 +44,10 @@ class Registry:
                 self._own[i] = (name, load)
                 return
         self._own.append((name, load))
+
+    def also(self, others: "Callable[[], Iterable[tuple[str, Load]]]") -> None:
+        """`others()` tells what is registered elsewhere, each time it is asked; a type of this registry comes first."""
+        self.others = others
 
     def names(self) -> "list[str]":
         """All names, in the order in which they were registered."""

@@ -112,7 +112,7 @@ LISTENERS.add("tcp", lambda: _OnSocket(Tcp))
 LISTENERS.add("websocket", lambda: _OnSocket(WebSocket))
 LISTENERS.add("http", lambda: _OnSocket(Http))
 LISTENERS.add("unix", lambda: _NoUnix)
-LISTENERS.others = _registered
+LISTENERS.also(_registered)
 
 
 def listen(

@@ -128,7 +128,7 @@ def test_a_restart_of_a_board(tool, tmp_path):
         assert back.session_present and back.messages.get(timeout=TIMEOUT).payload == b"while you were away"
         back.disconnect()
     for table, text in (
-        ('"type": "sqlite", "file": "x"', "store: type must be memory or flash, not 'sqlite'"),
+        ('"type": "sqlite", "file": "x"', "store: type must be one of memory, flash, not 'sqlite'"),
         ('"type": "flash", "interval": 0', "store: interval must be at least 1, not 0"),
         ('"type": "flash", "foldr": "x"', "store: unknown key foldr, did you mean folder?"),
     ):

@@ -77,10 +77,12 @@ LOOKED_AT = {
     example(CONTRIBUTING, "tools/bench"): "measuring takes minutes",
     example(PI, "docker build"): "there is no Docker where tests run; tests/host/install/test_raspberry_pi.py reads its files",
 }
-# Other tests run them: program/test_commands.py, install/test_deb.py, program/test_testing.py.
+# Other tests run them: program/test_commands.py, install/test_deb.py, program/test_testing.py,
+# program/test_own_types.py.
 ELSEWHERE_RUN = [
     example(SERVER, text) for text in ("ucomqtt sub -t", "ucomqtt from-mosquitto", "sudo apt install ./build/ucomqtt")
 ] + [example(PROGRAMS, text) for text in ("# test_paho.py\n", "# test_aiomqtt.py\n", "# test_gmqtt.py\n")]
+OWN_TYPES = [example(CONTRIBUTING, "# %s.py\n" % name) for name in ("file_store", "shared_password", "stream_listener")]
 ENTRY_POINTS = example(PROGRAMS, "ucomqtt.authenticators")  # tests/host/program/test_third_party.py has such a package
 # No commands: a drawing, a line of the log, and what tools/firmware says at the end (tests/boards/test_firmware.py).
 DRAWINGS = (example(BUILT, "socket ──► adapter"), example(SERVER, "WARNING tv (user ann)"), example(PICO, "image: .../build"))
