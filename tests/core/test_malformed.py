@@ -34,6 +34,21 @@ def test_reserved_flags():
     client.expect_close(0x82)
 
 
+def test_flags_of_packets_with_a_packet_identifier():
+    """Each has one value of the flags, whatever way the packet takes through the broker."""
+    for version in (4, 5):
+        world = World()
+        for first, code in ((0x40, 0x81), (0x50, 0x81), (0x62, 0x82), (0x70, 0x81)):
+            for flags in range(16):
+                client = world.connect("c", version)
+                client.feed(bytes((first & 0xF0 | flags, 2, 0, 1)))
+                if flags == first & 15:
+                    assert not client.closed
+                    client.lose()
+                else:
+                    client.expect_close(code)
+
+
 def test_bodies_where_there_is_none():
     for version in VERSIONS:
         client = World().connect("c", version)

@@ -5,6 +5,7 @@ from port.core.wire.codec import CONNECT, PUBACK, PUBLISH, PUBREC, PUBREL
 from port.core.wire.properties import MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
 from port.core.protocol.client_packets import encode
 
+HEAPSIZE = "4m"
 FOR_EVER = 0xFFFFFFFF
 
 
@@ -326,6 +327,31 @@ def test_many_sessions_leave_nothing_behind():
     subscriptions = world.broker.router.subscriptions
     assert (subscriptions.count, subscriptions._exact, subscriptions._wild) == (0, {}, {})
     assert not world.broker.due
+
+
+def test_a_session_that_has_ended_keeps_nothing():
+    """Of many filters, which are taken away in the background, and of few."""
+    for filters in (300, 1):
+        for version in VERSIONS:
+            world = World()
+            client = reconnect(world, "c", version, will={"topic": b"w", "payload": b"x" * 50})
+            for i in range(filters):
+                client.subscribe("t/%d" % i, qos=2)
+            sender = world.connect("s", version)
+            for size in (10, 2000):
+                for qos in (1, 2):
+                    sender.publish("t/0", bytes(size), qos)
+            client.pubrec(client.inbox[1])
+            client.lose()
+            sender.publish("t/0", bytes(2000), 1)
+            sender.disconnect()
+            session = world.session("c")
+            assert session.inflight and session.queue and session.weight() > 6000
+            world.broker.end_session(session)
+            while world.broker.work():
+                world.broker.flush()
+            assert session.weight() == len(session.client_id) and not session.inflight
+            assert world.broker.kept() == 0 and not world.broker.sessions
 
 
 def test_puback_before_the_reconnect_counts():
