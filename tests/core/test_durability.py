@@ -453,6 +453,29 @@ def test_what_waits_for_the_store_counts_as_kept_for_its_client():
             assert [len([packet for packet in client.inbox if packet["type"] == PUBLISH]) for client in clients] == [0, 3, 3]
 
 
+def test_changes_for_which_there_is_no_memory_are_stored_later():
+    world, disk = world_with_disk(waits=False)
+    broker: "Any" = world.broker
+    freed: "list[bool]" = []
+    wall = broker.sys.wall
+
+    def fail():
+        raise MemoryError
+
+    try:
+        broker.out_of_memory = lambda: freed.append(True)
+    except (AttributeError, TypeError):
+        return  # a compiled broker's methods stay what they are
+    broker.publish("r", "x", retain=True)
+    broker.sys.wall = fail
+    broker.journal.commit()
+    assert freed == [True] and not disk.busy()  # the host is told: it may have put some memory by
+    broker.sys.wall = wall
+    broker.journal.commit()
+    disk.complete()
+    assert restart(world).broker.retained.count == 1
+
+
 # -- a store that fails -----------------------------------------------------------------------------------
 
 
