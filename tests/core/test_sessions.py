@@ -111,6 +111,26 @@ def test_pubrel_is_sent_again_instead_of_the_message():
         assert world.session("c").inflight == {}
 
 
+def test_what_is_in_flight_is_sent_again_in_the_version_of_the_new_connection():
+    """What came when the client had long not acknowledged, too."""
+    for before, after in ((4, 5), (5, 4), (3, 5), (4, 4)):
+        world = World()
+        client, publisher = reconnect(world, "c", before), world.connect("p", before)
+        client.subscribe("t", qos=2)
+        publisher.publish("t", "1", 1)
+        publisher.publish("t", "2", 2)
+        world.advance(3000)
+        while world.broker.work():
+            pass
+        publisher.publish("t", "3", 1)
+        publisher.publish("t", "4", 2)
+        client.lose()
+        client = reconnect(world, "c", after)
+        for i in range(4):
+            client.expect_message("t", str(i + 1), qos=1 + i % 2, dup=True)
+        client.expect_nothing()
+
+
 def test_nothing_is_sent_again_while_connected():
     # [MQTT-4.4.0-1]
     world = World()
