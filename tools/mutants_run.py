@@ -28,6 +28,7 @@ HOST = {
     "broker": ("embedding", "reload"),
     "config/": ("config", "mistakes", "reload"),
     "limits/": ("limits", "anteroom"),
+    "limits/options": ("config", "without_mqtt5"),
     "monitor/": ("program", "embedding"),
     "monitor/metrics": ("monitoring",),
     "protocol/": ("limits", "leaving"),
