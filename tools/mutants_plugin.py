@@ -1,6 +1,7 @@
 """A plugin of pytest, for tools/mutants: which lines of the package each test executes, or an end to tests that do not end.
 
-MUTANTS_RECORD   a folder: for each test file a JSON file in it, {test: {"seconds": s, "lines": {path below the root: [line, ...]}}}
+MUTANTS_RECORD   a folder: for each test file a JSON file in it,
+                 {test: {"seconds": s, "lines": {path below the root: [line, ...]}}}
 MUTANTS_PACKAGE  the folder whose lines are recorded
 MUTANTS_LIMITS   a JSON file, {test: seconds}: CPU time after which the process ends by SIGPROF, and after ten times that
                  by SIGALRM, so that what only waits ends, too

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from mutations import Mutation
 
-# Beginning of a path below the package -> the files of tests/host about it, test_*.py in any folder. The longest beginning counts.
+# Beginning of a path below the package -> the files of tests/host about it, test_NAME.py in any folder. The longest one counts.
 HOST = {
     "acl/": ("reload",),
     "auth/": ("auth_base", "auth_server"),

@@ -1,9 +1,9 @@
 """Small changes of a module's meaning, each an edit of its source text in place, for tools/mutants.
 
-A comparison turned, a condition negated, `and` for `or`, a `not` removed, an integer off by one, True for False, another operator,
-the least for the greatest, `break` for `continue`; a call, an assignment or a `raise` left out; None returned. Text is not
-changed, nor annotations, decorators, `if TYPE_CHECKING`, `__repr__`, nor the arguments of a line of the log. Assignments
-without which a name would be unknown stay: every test notices those.
+A comparison turned, a condition negated, `and` for `or`, a `not` removed, an integer off by one, True for False, another
+operator, the least for the greatest, `break` for `continue`; a call, an assignment or a `raise` left out; None returned.
+Text is not changed, nor annotations, decorators, `if TYPE_CHECKING`, `__repr__`, nor the arguments of a line of the log.
+Assignments without which a name would be unknown stay: every test notices those.
 """
 
 import ast
@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 COMPARISONS: dict[type[ast.cmpop], tuple[bytes, tuple[bytes, ...]]] = {
-    ast.Lt: (b"<", (b"<=", b">=")), ast.LtE: (b"<=", (b"<", b">")), ast.Gt: (b">", (b">=", b"<=")), ast.GtE: (b">=", (b">", b"<")),
+    ast.Lt: (b"<", (b"<=", b">=")), ast.LtE: (b"<=", (b"<", b">")),
+    ast.Gt: (b">", (b">=", b"<=")), ast.GtE: (b">=", (b">", b"<")),
     ast.Eq: (b"==", (b"!=",)), ast.NotEq: (b"!=", (b"==",)), ast.Is: (b"is", (b"is not",)), ast.IsNot: (b"is not", (b"is",)),
     ast.In: (b"in", (b"not in",)), ast.NotIn: (b"not in", (b"in",)),
 }  # fmt: skip
 OPERATORS: dict[type[ast.operator], tuple[bytes, bytes]] = {
     ast.Add: (b"+", b"-"), ast.Sub: (b"-", b"+"), ast.Mult: (b"*", b"//"), ast.FloorDiv: (b"//", b"*"), ast.Mod: (b"%", b"//"),
-    ast.LShift: (b"<<", b">>"), ast.RShift: (b">>", b"<<"), ast.BitAnd: (b"&", b"|"), ast.BitOr: (b"|", b"&"), ast.BitXor: (b"^", b"&"),
+    ast.LShift: (b"<<", b">>"), ast.RShift: (b">>", b"<<"),
+    ast.BitAnd: (b"&", b"|"), ast.BitOr: (b"|", b"&"), ast.BitXor: (b"^", b"&"),
 }  # fmt: skip
 OTHERS = {"min": b"max", "max": b"min"}
 QUIET = ("log", "line")  # Broker.log, ClientLog.line
@@ -259,9 +261,10 @@ def _last_line_of_heading(node: ast.stmt) -> int:
 def _bound(function: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, int]:
     """The names a function binds, and how many times; a name that is not its own has a value anyway."""
     count: dict[str, int] = {}
-    names: Iterator[str] = (node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
-    arguments = (node.arg for node in ast.walk(function) if isinstance(node, ast.arg))
-    foreign = (name for node in ast.walk(function) if isinstance(node, (ast.Global, ast.Nonlocal)) for name in node.names)
+    nodes = list(ast.walk(function))
+    names: Iterator[str] = (node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    arguments = (node.arg for node in nodes if isinstance(node, ast.arg))
+    foreign = (name for node in nodes if isinstance(node, (ast.Global, ast.Nonlocal)) for name in node.names)
     for name in (*names, *arguments, *foreign):
         count[name] = count.get(name, 0) + 1
     return count

@@ -92,8 +92,7 @@ class World:
         self.broker.rows = publish_batch  # each Python with what it has
         if store is not None:
             self.broker.sys.wall = lambda: (self.now + self.ahead) // step * step
-            if step != 1:
-                self.broker.sys.wall_step = step
+            self.broker.sys.wall_step = step
             self.broker.open_store()
 
     def _log(self, level, text, *args):

@@ -390,4 +390,5 @@ def test_what_is_no_request_is_refused_and_told():
     info, host = connection(world, "10.0.0.1:5")
     info.receive(b"\x10\x0c\x00\x04MQTT\r\n\r\n")
     assert read(host.data)[0] == 400
-    assert len(world.log) == 1 and world.log[0][0] == 2 and world.log[0][1].startswith("- 10.0.0.1:5: page refused: 400, "), world.log
+    level, text = world.log[0]
+    assert len(world.log) == 1 and level == 2 and text.startswith("- 10.0.0.1:5: page refused: 400, "), world.log

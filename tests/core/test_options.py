@@ -28,7 +28,8 @@ def test_the_reference_tells_defaults_and_ranges():
             assert (server, board) == (str(on_server).lower(), str(on_board).lower()), name
         elif isinstance(on_board, int):
             assert (server, board) == (str(on_server), str(on_board)), name
-            assert range_told == "%d to %d%s%s" % (least, most, " " + unit if unit else "", " or 0" if name in NO_LIMIT else ""), name
+            ends = (" " + unit if unit else "") + (" or 0" if name in NO_LIMIT else "")
+            assert range_told == "%d to %d%s" % (least, most, ends), name
         elif isinstance(on_board, str):
             assert (server.strip('"'), board.strip('"')) == (on_server, on_board), name
         else:

@@ -1,4 +1,4 @@
-"""tools/mutants: what it changes in a source, that a seed gives the same sample, and what it says of tests that notice and that do not."""
+"""tools/mutants: what it changes in a source, the same sample for the same seed, and what it says of tests that do not notice."""
 
 import subprocess
 
