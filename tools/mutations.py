@@ -142,8 +142,7 @@ class _Finder(ast.NodeVisitor):
         if isinstance(target, ast.Name):
             return self._bound.get(target.id, 0) > 1
         if isinstance(target, ast.Attribute):
-            assert self._function is not None
-            return self._function.name != "__init__"
+            return self._function is not None and self._function.name != "__init__"
         return isinstance(target, ast.Subscript)
 
     # -- expressions ---------------------------------------------------------------------
@@ -166,9 +165,8 @@ class _Finder(ast.NodeVisitor):
     def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
         if isinstance(node.op, ast.Not):
             start = self._at(node.lineno, node.col_offset)
-            match = re.compile(rb"not\s*").match(self._source, start)
-            assert match is not None
-            self._add("not", node.lineno, start, match.end(), b"")
+            word = re.sub(rb"\Anot\s*", b"", self._text(node))
+            self._add("not", node.lineno, start, start + len(self._text(node)) - len(word), b"")
         self.generic_visit(node)
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
@@ -236,9 +234,10 @@ class _Finder(ast.NodeVisitor):
         start, end = self._bounds(left)[1], self._bounds(right)[0]
         blank = re.sub(rb"#[^\n]*", lambda match: b" " * len(match[0]), self._source[start:end])
         match = re.search(rb"\s+".join(map(re.escape, old.split())), blank)
-        assert match is not None, self._source[start:end]
-        line = left.end_lineno or 0
-        self._add(kind, line + blank[: match.start()].count(b"\n"), start + match.start(), start + match.end(), new)
+        if match is None:
+            raise ValueError(f"line {left.end_lineno}: no {old.decode()} in {blank.decode()!r}")
+        line = (left.end_lineno or 0) + blank[: match.start()].count(b"\n")
+        self._add(kind, line, start + match.start(), start + match.end(), new)
 
     def _add(self, kind: str, line: int, start: int, end: int, new: bytes) -> None:
         old = self._source[start:end]

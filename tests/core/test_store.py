@@ -48,6 +48,7 @@ def test_sessions_and_subscriptions_are_there_after_a_restart():
     world = restart(world)
     for version in VERSIONS:
         assert world.session("v%d" % version).subscriptions == {b"a/+": 1, b"b": 2}
+        assert world.session("v%d" % version).version5 == (version == 5)
     world.broker.publish("c", "2", qos=2)
     world.broker.publish("a/x", "1", qos=2)
     for version in VERSIONS:
