@@ -145,6 +145,15 @@ def test_a_subscribe_of_many_filters_takes_turns_and_is_answered_once():
     assert not world.broker.router.subscriptions.count and not world.broker.router.subscriptions.bytes
 
 
+def test_acknowledgements_of_nothing_count_for_the_turn():
+    for version in (4, 5):
+        world = world_of_turns()
+        client = world.connect("c", version)
+        begin(client, b"".join([bytes((0x50, 2, i >> 8, i & 255)) for i in range(1, 501)]))
+        assert client.held and len(slices(world)) > 500 * 6 // (TURN + 100)
+        assert [found["packet_id"] for found in client.inbox] == list(range(1, 501))
+
+
 def test_filters_that_repeat_in_a_subscribe_count_once():
     world = world_of_turns()
     for i in range(10):
