@@ -806,6 +806,22 @@ def test_overlapping_filters_of_one_client_count_up_to_a_bound():
     assert len(message["properties"][0x0B]) == 64
 
 
+def test_of_overlapping_filters_beyond_the_bound_the_highest_qos_counts():
+    world = World(max_wide_subscriptions=3000, max_subscription_bytes=1000000)
+    client, publisher = world.connect("c"), world.connect("p")
+    filters = ["/".join(["+" if i >> k & 1 else "x" for k in range(7)]) for i in range(128)]
+    for topic_filter in filters:
+        client.subscribe(topic_filter)
+    for high in (0, 127, 70):
+        client.subscribe(filters[high], qos=2)
+        for low in range(3, 128, 9):  # and one in between
+            client.subscribe(filters[low], qos=1)
+            publisher.publish("/".join(["x"] * 7), "m", 2)
+            client.expect_message("/".join(["x"] * 7), "m", 2)
+            client.subscribe(filters[low])
+        client.subscribe(filters[high])
+
+
 def test_long_names_are_not_remembered():
     world = World()
     client = world.connect("c")
