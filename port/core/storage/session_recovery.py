@@ -24,7 +24,10 @@ _NEVER = 0xFFFFFFFF
 
 
 class _Absent:
-    """Stands for an authorizer that cannot be asked: the client is away."""
+    """The Authorizer of a client that is away."""
+
+    def ask(self, client: "Identity", action: int, topic: bytes) -> None:
+        """See Authorizer; nothing is asked while the client is away."""
 
 
 def _set_access(broker: "Broker", session: "Session", own: bool) -> None:
