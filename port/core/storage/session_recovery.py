@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from port.core.messages.message import Message
     from port.core.sessions.session import Entry, Session
+    from port.core.auth.authenticator import Identity
     from port.core.storage.session_journal import SessionJournal
     from port.core.broker import Broker
 
