@@ -14,8 +14,11 @@ VERSION = _FOUND[1] if _FOUND else ""
 
 # Parts of the broker that are loaded only when they are used: what is left away takes no flash.
 PARTS = {
-    "web": ("core/monitor/measures", "core/monitor/metrics", "core/web/http", "core/web/http_pages", "core/web/websocket",
-            "micropython/net/websocket_transport"),
+    "web": (
+        "core/monitor/measures", "core/monitor/metrics", "core/web/http", "core/web/http_body", "core/web/http_connection",
+        "core/web/http_pages", "core/web/http_response", "core/web/json_text", "core/web/routes", "core/web/site",
+        "core/web/websocket", "micropython/net/http_transport", "micropython/net/websocket_transport",
+    ),
     "store": (
         "core/config/store_config", "core/storage/flash_log", "core/storage/journal", "core/storage/records",
         "core/storage/recovery", "core/storage/session_journal", "core/storage/session_records", "core/storage/session_recovery",

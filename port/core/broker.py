@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from port.core.monitor.watchers import Watcher, Watchers
     from port.core.protocol.mqtt5 import MQTT5
     from port.core.storage.store import Store
+    from port.core.web.routes import Handler, Routes
 
 _NEVER = 0xFFFFFFFF
 _MUCH = const(2097152)  # bytes of large packets that are handed over in one go
@@ -114,6 +115,7 @@ class Broker:
     acl             the rules of the listeners that have none of their own, or None; see set_acl
     client_limits   (user or None, client id or None, {option: value}): options of single clients, the first that
                     fits holds; each may end in `*`
+    routes          of HTTP, see web.routes.Routes, loaded by `find_routes`; None before
     hooks           see hooks.Hooks, loaded by the first one; None before
     watchers        see watchers.Watchers, loaded by the first one; None before
     message_hooks   True while one of the two message events has a hook
@@ -233,6 +235,7 @@ class Broker:
         self.denied_subscriptions = 0
         self.rate_limited = 0  # times a client was too fast
         self.measures: "Optional[Measures]" = None  # where there is a listener to ask for it
+        self.routes: "Optional[Routes]" = None
         self.sys = SysInfo(self)
         self._ending: "Any" = None  # the job that looks for sessions that are due, the last one there was
         self._steps: "Any" = (self._end_due, self._find_silent, self._settle_rest, self._sweep, self._finish_tick)  # of `tick`
@@ -1035,6 +1038,18 @@ class Broker:
             raise ValueError("no such watcher")
         if not self.watchers.remove(watcher):
             self.watchers = None
+
+    def route(self, method: str, path: str, handler: "Handler", role: str = "read") -> None:
+        """Have a handler answer HTTP requests, see web.routes.Routes.add. ImportError in a broker without HTTP."""
+        self.find_routes().add(method, path, handler, role)
+
+    def find_routes(self) -> "Routes":
+        """The routes of HTTP, with the pages there are always."""
+        if self.routes is None:
+            from port.core.web.http_pages import new_routes
+
+            self.routes = new_routes()
+        return self.routes
 
     def emit(self, event: str, *args: "Any") -> "Any":
         """Call the hooks of an event, if there are any; what the first said that said something."""

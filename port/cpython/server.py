@@ -32,6 +32,7 @@ from port.core.config.config import Config
 from port.core.config.listener_config import describe, new_listener
 from port.core.monitor.memory_guard import MemoryGuard
 from port.core.storage.store import Store
+from port.core.web.site import Site
 from port.core.broker import Broker
 from port.cpython import publish_batch
 from port.cpython.callbacks import Callbacks, refuse_authenticators
@@ -280,18 +281,22 @@ class Server(Broker):
     @property
     def open_sockets(self) -> int:
         """Connections of any kind."""
-        return self.sockets + len(self.anteroom) + sum([len(entrance.pages) for entrance in self._entrances])
+        return self.sockets + len(self.anteroom) + sum([len(site.connections) for site in self._sites()])
+
+    def _sites(self) -> list[Site]:
+        return [entrance.site for entrance in self._entrances if entrance.site is not None]
 
     def make_room(self, address: str) -> bool:
         """Have a connection close that no client needs, of an address above its share, for one of this address."""
         key = peer(address)
-        return self.anteroom.make_room(key) or self.drop_silent(key, self.handshakes)
+        idle = any(site.make_room() for site in self._sites())
+        return idle or self.anteroom.make_room(key) or self.drop_silent(key, self.handshakes)
 
     def _fit(self) -> None:
         """Have no more connections than there are file descriptors for."""
         options = self.options
-        pages = [entrance for entrance in self._entrances if entrance.config.type == "http"]
-        kinds = 2 + len(pages)  # of connections that are no clients
+        sites = self._sites()
+        kinds = 2 + len(sites)  # of connections that are no clients
         places = self.PLACES
         most = file_descriptors.for_sockets(self.open_sockets)
         if most and most < options.max_connections + kinds * places:
@@ -302,8 +307,8 @@ class Server(Broker):
                 self.log(2 if found * 5 < options.max_connections * 4 else 1, text, found, file_descriptors.limit())
                 options.max_connections = found
         self.handshakes = self.anteroom.size = places
-        for entrance in pages:
-            entrance.pages.size = min(places, entrance.listener.options.max_connections)
+        for site in sites:
+            site.most = places
         self.most_sockets = options.max_connections + kinds * places
 
     # -- start and stop -----------------------------------------------------------------------
@@ -365,8 +370,8 @@ class Server(Broker):
         while self.sockets and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         self.anteroom.clear()
-        for entrance in self._entrances:
-            entrance.pages.clear()
+        for site in self._sites():
+            site.close()
         for authenticator in self.all_authenticators():
             await _call(authenticator, "close")
         self._callbacks.cancel()
@@ -466,8 +471,8 @@ class Server(Broker):
     def _expire(self) -> None:
         now = asyncio.get_running_loop().time()
         self.anteroom.expire(now)
-        for entrance in self._entrances:
-            entrance.pages.expire(now)
+        for site in self._sites():
+            site.tick(self.clock())
 
     def _answer(self) -> None:
         """See Sockets.after."""

@@ -93,6 +93,7 @@ class Server(Broker):
         self.joined_view = memoryview(self.joined)
         self.fill = 0  # bytes at its front to which what is not sent yet may refer
         self.links: "dict[SocketTransport, bool]" = {}
+        self.places = _SOCKETS  # for links
         self.random = os.urandom
         self.sys.wall = lambda: int((SINCE_1970 + time.time()) * 1000)  # whole seconds, but on the unix port
         self.sys.wall_step = 1000 if isinstance(time.time(), int) else 1
@@ -160,7 +161,11 @@ class Server(Broker):
         if found < wanted and spare < 0:
             options.max_connections = max(options.max_connections + spare, 1)
             self.log(2, "max_connections is %d: this firmware has no more sockets", options.max_connections)
-        lwip.share_out(found + len(self.links))
+        self.places = found + len(self.links)
+        lwip.share_out(self.places)
+        for entrance in self.entrances:
+            if entrance.site is not None:
+                entrance.site.most = max(self.places * 2 // 5, 1)
 
     @property
     def addresses(self) -> "list[tuple[str, int]]":
@@ -210,6 +215,8 @@ class Server(Broker):
         """Close the listeners, say goodbye to the clients and wait until they have heard it, 5 s at most."""
         for entrance in self.entrances:
             entrance.close()
+            if entrance.site is not None:
+                entrance.site.close()
         self.disconnect_all()
         for _ in range(500):
             if not self.links:
@@ -250,6 +257,10 @@ class Server(Broker):
         finally:
             if not welcome:
                 link.cut()
+        if len(self.links) >= self.places:  # one stays free for the next who comes
+            for entrance in self.entrances:
+                if entrance.site is not None and entrance.site.make_room():
+                    break
 
     def unused(self) -> memoryview:
         """Where to read the bytes of the next client to; what is to be sent is sent before if there is little left."""
@@ -324,6 +335,9 @@ class Server(Broker):
             self._cut_late()
             try:
                 self.tick()
+                for entrance in self.entrances:
+                    if entrance.site is not None:
+                        entrance.site.tick(self.clock())
             except Exception as e:
                 self.failed(e)
             room = not self._lacking or self._has_room()

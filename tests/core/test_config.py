@@ -76,7 +76,7 @@ def test_what_is_wrong_is_named():
         ({"listener": [{"id": "a"}, {"id": "a"}]}, "listener a: there are two with this id"),
         ({"listener": [{"type": "unix"}]}, "listener unix: a listener of type unix needs a file"),
         ({"listener": [{"file": "x"}]}, "listener tcp: file is for type unix only"),
-        ({"listener": [{"paths": ["/"]}]}, "listener tcp: paths is for type websocket only"),
+        ({"listener": [{"paths": ["/"]}]}, "listener tcp: paths is for type websocket or http only"),
         ({"listener": [{"type": "unix", "file": "x", "mode": "rw"}]},
          "listener unix: mode must be octal digits such as 660, not 'rw'"),
         ({"listener": [{"max_sessions": 5}]}, "listener tcp: max_sessions holds for the whole broker, set it there"),

@@ -31,6 +31,10 @@ LISTENER_KEYS: "dict[str, Any]" = {
     "paths": (str,),
     "origins": (str,),
     "hosts": (str,),
+    "writers": (str,),
+    "max_body": int,
+    "body_timeout": int,
+    "idle_timeout": int,
     "proxy_protocol": bool,
     "trusted_proxies": (str,),
     "auth": (str,),
@@ -41,9 +45,13 @@ LISTENER_KEYS: "dict[str, Any]" = {
 _ONLY = {
     "file": ("unix",),
     "mode": ("unix",),
-    "paths": ("websocket",),
-    "origins": ("websocket",),
+    "paths": ("websocket", "http"),
+    "origins": ("websocket", "http"),
     "hosts": ("http",),
+    "writers": ("http",),
+    "max_body": ("http",),
+    "body_timeout": ("http",),
+    "idle_timeout": ("http",),
     "mount_point": ("tcp", "websocket", "unix"),
 }
 _PORTS = {"tcp": (1883, 8883), "websocket": (8083, 8084), "http": (8080, 8443), "unix": (0, 0)}
@@ -64,9 +72,13 @@ class ListenerConfig:
     file: the socket's file, type unix only
     mode: the socket file's access rights in octal, type unix only (default 660)
     tls: table with certificate, key and more, see the TLS module of the runtime; without it there is no TLS
-    paths: paths of the URL that are served, type websocket only (default ["/mqtt", "/"]; ["*"]: any)
-    origins: web pages that may connect, type websocket only (default: those of the host and port asked for, if an address or localhost; ["*"]: all)
+    paths: paths of the URL where MQTT over WebSocket is, types websocket and http only (default ["/mqtt", "/"], of type http ["/mqtt"], or none if it has auth or anonymous of its own; ["*"]: any)
+    origins: web pages that may connect by WebSocket, types websocket and http only (default: those of the host and port asked for, if an address or localhost; ["*"]: all)
     hosts: names by which the pages are asked for, type http only, beside addresses, localhost and the machine's own name (["*"]: any)
+    writers: users who may change something by HTTP, type http only, * at the end for any end and "" for who has no user name; others read (default ["*"])
+    max_body: bytes the body of a request may have, more is answered with 413, type http only (default 0: a quarter of max_packet_size)
+    body_timeout: seconds in which the body of a request has to come, type http only (default 30)
+    idle_timeout: seconds until an HTTP connection is closed on which nothing is asked, type http only (default 60)
     proxy_protocol: whether a load balancer in front tells the client's address by PROXY protocol (default false)
     trusted_proxies: networks such load balancers are in; may be left out where only this machine can connect
     auth: names of the authenticators that are asked, in order (default: all)
@@ -116,12 +128,24 @@ class ListenerConfig:
         for c in self.mode or "-":
             if c not in "01234567":
                 raise ValueError("%s: mode must be octal digits such as 660, not %r" % (where, self.mode))
-        self.paths: "tuple[str, ...]" = tuple(values.get("paths", ("/mqtt", "/")))
+        usual: "tuple[str, ...]" = ("/mqtt", "/")
+        if self.type == "http":
+            # Who made pages public has not meant MQTT.
+            usual = () if "auth" in values or "anonymous" in values else ("/mqtt",)
+        self.paths: "tuple[str, ...]" = tuple(values.get("paths", usual))
         for path in self.paths:
             if path != "*" and not path.startswith("/"):
                 raise ValueError("%s: paths must begin with / or be *, not %r" % (where, path))
         self.origins: "tuple[str, ...]" = tuple(values.get("origins", ()))
         self.hosts: "tuple[str, ...]" = tuple([name.lower() for name in values.get("hosts", ())])
+        self.writers: "tuple[str, ...]" = tuple(values.get("writers", ("*",)))
+        self.max_body: int = values.get("max_body", 0)
+        self.body_timeout: int = values.get("body_timeout", 30)
+        self.idle_timeout: int = values.get("idle_timeout", 60)
+        if self.max_body < 0:
+            raise ValueError("%s: max_body must be 0 or more, not %d" % (where, self.max_body))
+        if self.body_timeout < 1 or self.idle_timeout < 1:
+            raise ValueError("%s: body_timeout and idle_timeout must be 1 or more" % where)
         self.proxy_protocol: bool = values.get("proxy_protocol", False)
         self.trusted_proxies: "tuple[str, ...]" = tuple(values.get("trusted_proxies", ()))
         self.auth: "Optional[list[str]]" = values.get("auth")

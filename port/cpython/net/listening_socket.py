@@ -20,14 +20,15 @@ from port.core.wire.reason_codes import AWAY_BLOCKED, AWAY_CONNECTIONS, AWAY_FIL
 from port.core.limits.ip_address import host, is_loopback, text
 from port.core.limits.listener import Listener
 from port.core.config.listener_config import ListenerConfig
-from port.cpython.net.anteroom import Anteroom
+from port.core.web.site import Site
 from port.cpython.net.asyncio_protocol import Bridge
 from port.cpython.net.handshake import Proxied
+from port.cpython.net.http_transport import HttpTransport
 from port.cpython.net.revocation import Revoked
 from port.cpython.net.stream import Receiver, Stream
 from port.cpython.net.tls import server_context
 from port.cpython.net.tls_stream import Secure
-from port.cpython.net.transport import HttpTransport, SocketTransport, WebSocketTransport, address_text
+from port.cpython.net.transport import SocketTransport, WebSocketTransport, address_text
 
 if TYPE_CHECKING:
     from port.cpython.server import Server
@@ -73,15 +74,14 @@ class ListeningSocket:
     listener  the core's side
     tls       None, or the context of handshakes to come: another one changes the certificate
     revoked   certificates of clients that are not let in, None without `crl`
-    hosts     names by which the info pages may be asked for
-    pages     the places for those who ask for one
+    site      what its connections share if it serves pages, else None
     """
 
     def __init__(self, server: Server, config: ListenerConfig, listener: Listener, given: ssl.SSLContext | None = None) -> None:
         """`given`: a context in place of the one that is configured. Raises ValueError naming what is wrong."""
         self.listener = listener
         self._server = server
-        self.pages = Anteroom(1)
+        self.site: Site | None = None
         self.change(Change(config, given))
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -91,7 +91,10 @@ class ListeningSocket:
         self.config = config = change.config
         self.tls = change.tls
         self.revoked = change.revoked
-        self.hosts = config.hosts + own_names() if config.type == "http" else ()
+        if self.site is not None:
+            self.site.change(config, own_names())
+        elif config.type == "http":
+            self.site = Site(self._server, self.listener, config, own_names())
         self._trusted = change.trusted
 
     @property

@@ -40,17 +40,21 @@ def listen(
 def new_entrance(server: "Server", config: "ListenerConfig", listener: "Listener", tls: "Any") -> ListeningSocket:
     """The entrance of a listener as it is configured."""
     entrance = ListeningSocket(server, config.host, config.port, listener, tls)
+    if config.type == "http":
+        from port.core.web.site import Site
+
+        entrance.site = Site(server, listener, config)
     furnish(entrance, config)
     return entrance
 
 
 def furnish(entrance: ListeningSocket, config: "ListenerConfig") -> None:
     """Give an entrance what it needs of a configuration beside the address, and nothing else."""
-    if config.type == "websocket":
+    if config.type in ("websocket", "http"):
         entrance.paths = config.paths
         entrance.origins = config.origins
-    elif config.type == "http":
-        entrance.hosts = config.hosts + _own_names()
+    if entrance.site is not None:
+        entrance.site.change(config, _own_names())
 
 
 def _own_names() -> "tuple[str, ...]":

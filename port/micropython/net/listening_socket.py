@@ -26,12 +26,12 @@ class ListeningSocket:
     listener        the core's side
     tls             None, or the port.micropython.net.tls.Context of handshakes to come
     paths, origins  of WebSocket, see ListenerConfig
-    hosts           names by which the info pages may be asked for
+    site            what its connections share if it serves pages, else None
     """
 
     paths: "tuple[str, ...]" = ()
     origins: "tuple[str, ...]" = ()
-    hosts: "tuple[str, ...]" = ()
+    site: "Any" = None  # a port.core.web.site.Site
 
     def __init__(self, server: "Server", host: str, port: int, listener: "Listener", tls: "Any" = None) -> None:
         self.host = host
@@ -106,7 +106,7 @@ class ListeningSocket:
 
             return WebSocketTransport(self._server, sock, self)
         if kind == "http":
-            from port.micropython.net.websocket_transport import HttpTransport
+            from port.micropython.net.http_transport import HttpTransport
 
             return HttpTransport(self._server, sock, self)
         from port.micropython.net.transport import SocketTransport
