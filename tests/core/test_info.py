@@ -10,11 +10,9 @@ from port.core.auth.authenticator import PENDING, Authenticator
 from port.core.auth.certificate import CertificateAuthenticator
 from port.core.auth.password_file import make_record
 from port.core.auth.passwords import SALT_SIZE, PasswordAuthenticator
-from port.core.config.listener_config import ListenerConfig
 from port.core.web.http import MAX_HEAD
-from port.core.web.http_connection import HttpConnection
-from port.core.web.site import Site
 from rights import Users
+from visitor import Visitor, new_site
 
 # The fields of CoMQTT's system.Info.
 COMQTT = (
@@ -24,42 +22,10 @@ COMQTT = (
 )  # fmt: skip
 
 
-class Host:
-    """The socket's side: what was answered, and what certificate the client has."""
-
-    def __init__(self, certificate=None):
-        self.data = b""
-        self.closed = False
-        self.verified = certificate
-
-    def send(self, data):
-        assert not self.closed and data
-        self.data += data
-        return True
-
-    def close(self, abort, told):
-        assert not self.closed and not abort  # once
-        self.closed = True
-
-    def pause_reading(self):
-        pass
-
-    def resume_reading(self):
-        pass
-
-    def certificate(self):
-        return self.verified
-
-
-def new_site(world, listener=None, names=("h",)):
-    config = ListenerConfig({"type": "http"})
-    return Site(world.broker, listener or world.broker.default_listener, config, names)
-
-
 def connection(world, address="127.0.0.1:1", listener=None, certificate=None, names=("h",)):
     """(connection, its host)"""
-    host = Host(certificate)
-    return HttpConnection(new_site(world, listener, names), address, host, None), host
+    host = Visitor(world, new_site(world, listener, names), address, certificate)
+    return host.conn, host
 
 
 def ask(world, target="/", method="GET", size=1 << 30):
@@ -394,13 +360,13 @@ def test_an_address_has_so_many_connections():
     broker = world.broker
     listener = broker.add_listener(Listener("http", "http", broker.options, []))
     site = new_site(world, listener)
-    one = site.visit("192.0.2.1:1", Host())
+    one = Visitor(world, site, "192.0.2.1:1").conn
     world.connect("c", address="192.0.2.1:2")
-    assert site.visit("192.0.2.1:3", Host()) is None
-    others = [site.visit("192.0.2.%d:1" % number, Host()) for number in (2, 3, 4)]
+    assert Visitor(world, site, "192.0.2.1:3").conn is None
+    others = [Visitor(world, site, "192.0.2.%d:1" % number).conn for number in (2, 3, 4)]
     assert others[2] is None and listener.connected == 3  # so many has the listener
     assert listener.refused == broker.refused == 2
     for info in (one, one, others[0]):
         info.lost()
     assert listener.connected == 1
-    assert site.visit("192.0.2.1:4", Host()) is not None
+    assert Visitor(world, site, "192.0.2.1:4").conn is not None

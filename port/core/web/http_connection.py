@@ -509,6 +509,8 @@ class HttpConnection:
             if piece:
                 if isinstance(piece, str):
                     piece = piece.encode()
+                elif not isinstance(piece, bytes):
+                    piece = bytes(piece)  # it may be a buffer that is used again
                 self._size += len(piece)
                 if not self._bare:
                     self._parts.append(piece)
@@ -648,7 +650,7 @@ def _cut(body: "Any", size: int) -> "Iterator[Any]":
     if len(body) <= size:
         return iter((body,))
     view = memoryview(body)
-    return (view[at : at + size] for at in range(0, len(body), size))
+    return (bytes(view[at : at + size]) for at in range(0, len(body), size))
 
 
 def _is_known(request: "Request", etag: bytes) -> bool:
