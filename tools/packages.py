@@ -15,8 +15,9 @@ VERSION = _FOUND[1] if _FOUND else ""
 # Parts of the broker that are loaded only when they are used: what is left away takes no flash.
 PARTS = {
     "web": (
-        "core/monitor/measures", "core/monitor/metrics", "core/web/http", "core/web/http_body", "core/web/http_connection",
-        "core/web/http_pages", "core/web/http_response", "core/web/json_text", "core/web/routes", "core/web/site",
+        "core/messages/trie_pages", "core/monitor/measures", "core/monitor/metrics", "core/monitor/query",
+        "core/sessions/session_index", "core/web/http", "core/web/http_body", "core/web/http_connection",
+        "core/web/http_pages", "core/web/http_response", "core/web/json_text", "core/web/lists", "core/web/routes", "core/web/site",
         "core/web/websocket", "micropython/net/http_transport", "micropython/net/websocket_transport",
     ),
     "store": (

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from port.core.messages.retained import Record
     from port.core.routing.subscriptions import Route
     from port.core.sessions.mount_point import Mount
+    from port.core.sessions.session_index import SessionIndex
     from port.core.auth.authenticator import Authenticator
     from port.core.acl.acl import Access, Acl, Rule
     from port.core.monitor.hooks import Hooks
@@ -189,6 +190,7 @@ class Broker:
         self.watchers: "Optional[Watchers]" = None
         self.message_hooks = False
         self.sessions: "dict[bytes, Session]" = {}
+        self.index: "Optional[SessionIndex]" = None  # made by monitor.query.Query
         # Dicts stand for sets wherever one grows: on MicroPython a set is corrupt once memory has run out at that.
         self.connections: "dict[Connection, Any]" = {}  # with what Peers.enter returned for the address
         self.connected = 0  # connections that are open
@@ -681,6 +683,8 @@ class Broker:
     def new_session(self, client_id: bytes, mount: "Optional[Mount]" = None) -> Session:
         """Make a session and keep it."""
         session = Session(self, client_id) if mount is None else mount.session(self, client_id)
+        if self.index is not None:
+            self.index.enter(session)
         self.sessions[client_id] = session
         self.session_bytes += len(client_id)
         return session
@@ -714,6 +718,8 @@ class Broker:
         leave(session)
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
+            if self.index is not None:
+                self.index.leave(session)
             self.session_bytes -= len(session.client_id)
             if self.watchers is not None:
                 self.watchers.tell("ended", session)

@@ -189,6 +189,20 @@ class Subscriptions:
         """The shared subscription with this filter, or None."""
         return self._groups.get(topic_filter)
 
+    def sessions(self, topic_filter: bytes, most: int) -> "Optional[list[Session]]":
+        """The sessions that have this filter, in no order; None when they are more than `most`."""
+        group = self._groups.get(topic_filter)
+        if group is not None:
+            return [member[0] for member in group.members] if len(group.members) <= most else None
+        found = self._get(topic_filter)
+        if found is None:
+            return []
+        if not isinstance(found, dict):
+            found = (found,)
+        if len(found) > most:
+            return None
+        return [subscriber for subscriber in found if subscriber.subscriptions is not None]
+
     def came(self, session: "Session", more: int = 1) -> None:
         """A session has a connection from now on, or with -1 has lost it: its shared subscriptions count who is online.
 
