@@ -3,6 +3,7 @@
 import binascii
 
 from harness import World
+from port.core import TYPE_CHECKING
 from port.core.limits.listener import Listener
 from port.core.web.http import MAX_HEAD
 from port.core.web.http_connection import MAX_REQUESTS, PATIENCE
@@ -10,7 +11,8 @@ from port.core.web.http_response import HTTPError, Response
 from rights import Users
 from visitor import THERE, Visitor, new_site, read, request
 
-NO_STORE = ("cache-control", "no-store")
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def world_with(handler, method="GET", path="/x", role="read", **options):
@@ -315,7 +317,7 @@ def test_large_bytes_go_in_pieces():
 
 
 def test_nothing_is_made_while_the_socket_has_not_taken_what_is_there():
-    made = []
+    made: "list[int]" = []
     world = world_with(streamed(20, made=made), outbox_bytes=2048)
     visitor = Visitor(world, reads=False)
     visitor.feed(request("GET", "/x"))
@@ -430,10 +432,11 @@ def test_a_handler_that_fails():
         return Response(pieces())
 
     world = World(outbox_bytes=2048)
-    for path, handler in (
+    handlers: "tuple[tuple[str, Any], ...]" = (
         ("/fails", fails), ("/refuses", refuses), ("/later", fails_later), ("/none", lambda request: None), ("/text", lambda request: "x"),
         ("/split", lambda request: Response("x", fields=(("A", "b\r\nC: d"),))),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for path, handler in handlers:
         world.broker.route("GET", path, handler)
     visitor = Visitor(world)
     for path in ("/fails", "/none", "/text", "/split"):
@@ -470,7 +473,7 @@ def test_what_the_client_has_is_not_sent_again():
     for tags, known in (
         ('"v1"', True), ('W/"v1"', True), ('"v0", "v1"', True), ("*", True), ('"v0"', False), ("v1", False), ('"v1', False), ("", False),
     ):  # fmt: skip
-        del opened[:]
+        opened.clear()
         status, fields, body = visitor.ask("GET", "/x", if_none_match=tags)
         assert (status, body, fields["etag"]) == ((304, b"", '"v1"') if known else (200, b"text", '"v1"')), tags
         assert bool(opened) == (not known) and "content-length" not in fields or not known
@@ -485,7 +488,7 @@ def users(**keys):
     world = World()
     world.broker.authenticators.append(Users(ann="apple", bob="banana"))
     for role in ("read", "write", "open", "local"):
-        world.broker.route("GET", "/" + role, lambda request: Response("%s %s" % (request.user, request.role)), role)
+        world.broker.route("GET", "/" + role, lambda request: Response("%r %s" % (request.user, request.role)), role)
         world.broker.route("POST", "/" + role, echo, role)
     return world, new_site(world, **keys)
 

@@ -70,7 +70,7 @@ def test_sessions_that_begin_and_end_are_seen():
     assert names(query.sessions().items) == [b"here"]
     world.connect("here").disconnect()
     world.see_off()
-    assert query.sessions().items == [] and len(world.broker.index) == 0
+    assert query.sessions().items == [] and len(query._index) == 0
 
 
 def test_sessions_that_stay_are_given_once():
@@ -99,7 +99,7 @@ def test_sessions_that_stay_are_given_once():
         assert sorted(names(every(query.sessions, 9))) == sorted([client_id for client_id in broker.sessions])
         for client_id in list(broker.sessions):
             broker.end_session(broker.sessions[client_id])
-        assert len(broker.index) == 0 and not broker.index._free
+        assert len(query._index) == 0 and not query._index._free
 
 
 def test_a_page_looks_at_no_more_than_it_gives():
@@ -176,7 +176,8 @@ def test_subscriptions_that_stay_are_given_once():
         broker = world.broker
         query = Query(broker)
         dice = Dice(seed)
-        stay, go = [], []
+        stay: "list[tuple[bytes, bytes]]" = []
+        go: "list[tuple[bytes, bytes]]" = []
         for client_id in ids(30):
             for n in range(dice(15)):
                 subscribed(world, client_id, b"t/%d" % n)
@@ -249,7 +250,8 @@ def test_what_is_told_of_each():
     assert found["a"] == {"topic": "a", "qos": 1, "size": 8, "payload": '{"x": 1}'}
     assert found["b"] == {"topic": "b", "qos": 0, "size": 10, "base64": "/////////////w=="}
     assert found["l"]["size"] == 600 and found["l"]["payload"] == "\xe9" * 128
-    assert retained_fields(broker.retained.get(b"l"), 3)["payload"] == b"\xc3\xa9"
+    (record,) = query.retained("l").items
+    assert retained_fields(record, 3)["payload"] == b"\xc3\xa9"
     assert {"topic": "a", "qos": 1, "size": 8, "payload": '{"x": 1}', "below": False} in shown(query.topics().items, topic_fields)
 
 

@@ -29,7 +29,7 @@ def pages(store, topic_filter, limit, steps=1 << 30, change=None, hidden=True):
 
 def a_store(seed, count):
     dice = Dice(seed)
-    names = []
+    names: "list[bytes]" = []
     while len(names) < count:
         name = a_name(dice)
         if name not in names:
@@ -60,7 +60,7 @@ def test_what_stays_is_given_once_whatever_comes_and_goes():
     for seed in range(12):
         store, names = a_store(seed, 120)
         dice = Dice(seed + 100)
-        come = []
+        come: "list[bytes]" = []
         while len(come) < 120:
             name = a_name(dice)
             if name not in names:

@@ -263,7 +263,7 @@ def retained_fields(record: "Record", most: int = SHOWN) -> "dict[str, Any]":
 def topic_fields(topic: "tuple[bytes, Optional[Record], bool]") -> "dict[str, Any]":
     """A topic of the tree: what `retained_fields` says if it has a message, and whether there are topics below it."""
     name, record, longer = topic
-    found = {"topic": name} if record is None else retained_fields(record)
+    found: "dict[str, Any]" = {"topic": name} if record is None else retained_fields(record)
     found["below"] = longer
     return found
 
