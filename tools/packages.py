@@ -19,7 +19,7 @@ PARTS = {
         "core/sessions/session_index", "core/web/http", "core/web/http_body", "core/web/http_connection",
         "core/web/http_pages", "core/web/http_response", "core/web/json_text", "core/web/lists", "core/web/routes",
         "core/web/site", "core/web/stored_file", "core/web/websocket", "micropython/net/http_transport",
-        "micropython/net/websocket_transport",
+        "micropython/net/websocket_transport", "micropython/web",
     ),
     "store": (
         "core/config/store_config", "core/storage/flash_log", "core/storage/journal", "core/storage/records",

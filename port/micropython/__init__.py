@@ -1,6 +1,6 @@
 """ucomqtt on MicroPython: `from port.micropython import Server`, or `micropython -m port.micropython`.
 
-FlashStore and `run`, the main program of a board, are loaded when they are asked for.
+FlashStore, `run`, the main program of a board, and what pages need (port.micropython.web) are loaded when they are asked for.
 """
 
 import gc
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from port.micropython.board.program import run
     from port.micropython.flash import FlashStore
+    from port.micropython.web import HTTPError, Query, Response, listed, stored_file
 
 __all__ = ("Authenticator", "Message", "Options", "Server")
 
@@ -36,4 +37,8 @@ def __getattr__(name: str) -> "Any":
         from port.micropython.board.program import run
 
         return run
+    if name in ("HTTPError", "Query", "Response", "listed", "stored_file"):
+        import port.micropython.web as web
+
+        return getattr(web, name)
     raise AttributeError(name)

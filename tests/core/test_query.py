@@ -3,7 +3,7 @@
 import json
 
 from harness import World, raises
-from port.core.monitor.query import MOST, Query, retained_fields, session_fields, subscription_fields, topic_fields
+from port.core.monitor.query import MOST, Query, retained_fields, session_fields
 from port.core.web.json_text import pieces
 from port.core.web.lists import listed
 from test_walk import Dice
@@ -223,8 +223,8 @@ def test_retained_and_topics():
     assert len(every(query.topics, 7, parent="a")) == 30 and every(query.topics, 7, parent="a/1") == []
 
 
-def shown(found, describe):
-    return json.loads("".join(pieces([describe(item) for item in found])))
+def shown(page):
+    return json.loads("".join(pieces(page.described())))
 
 
 def test_what_is_told_of_each():
@@ -236,28 +236,28 @@ def test_what_is_told_of_each():
     broker.publish("b", b"\xff" * 10, retain=True)
     broker.publish("l", "\xe9" * 300, retain=True)
     query = Query(broker)
-    (session,) = shown(query.sessions().items, session_fields)
+    (session,) = shown(query.sessions())
     assert session == {
         "client_id": "c\xe9", "user": None, "address": "127.0.0.1:5000", "listener": "default", "connected": True, "version": 5,
         "expiry": 0, "subscriptions": 1, "inflight": 0, "queued": 0, "queued_bytes": 0,
     }  # fmt: skip
-    (subscription,) = shown(query.subscriptions().items, subscription_fields)
+    (subscription,) = shown(query.subscriptions())
     assert subscription == {
         "client_id": "c\xe9", "topic_filter": "t/+", "qos": 1, "no_local": False, "retain_as_published": False, "retain_handling": 0,
         "identifier": None,
     }  # fmt: skip
-    found = {one["topic"]: one for one in shown(query.retained().items, retained_fields)}
+    found = {one["topic"]: one for one in shown(query.retained())}
     assert found["a"] == {"topic": "a", "qos": 1, "size": 8, "payload": '{"x": 1}'}
     assert found["b"] == {"topic": "b", "qos": 0, "size": 10, "base64": "/////////////w=="}
     assert found["l"]["size"] == 600 and found["l"]["payload"] == "\xe9" * 128
     (record,) = query.retained("l").items
     assert retained_fields(record, 3)["payload"] == b"\xc3\xa9"
-    assert {"topic": "a", "qos": 1, "size": 8, "payload": '{"x": 1}', "below": False} in shown(query.topics().items, topic_fields)
+    assert {"topic": "a", "qos": 1, "size": 8, "payload": '{"x": 1}', "below": False} in shown(query.topics())
 
 
 def test_lists_as_pages():
     world = world_of(120)
-    world.broker.route("GET", "/clients", lambda request: listed(request, Query(request.broker).sessions, session_fields))
+    world.broker.route("GET", "/clients", lambda request: listed(request, Query(request.broker).sessions))
     visitor = Visitor(world)
     found = []
     target = "/clients?limit=50"

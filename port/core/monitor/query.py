@@ -21,7 +21,7 @@ from port.core.sessions.session_index import SessionIndex
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, Union
+    from typing import Any, Callable, Iterator, Optional, Union
 
     from port.core.messages.retained import Record
     from port.core.sessions.session import Session
@@ -44,10 +44,15 @@ class Page:
     looked  entries that were looked at for it
     """
 
-    def __init__(self, items: "list[Any]", cursor: str, looked: int) -> None:
+    def __init__(self, items: "list[Any]", cursor: str, looked: int, describe: "Callable[[Any], dict[str, Any]]") -> None:
         self.items = items
         self.cursor = cursor
         self.looked = looked
+        self._describe = describe
+
+    def described(self) -> "Iterator[dict[str, Any]]":
+        """The items as dicts of what JSON has, each made when its turn comes; see the functions at the end of this file."""
+        return map(self._describe, self.items)
 
 
 class Query:
@@ -61,9 +66,9 @@ class Query:
         self._index = broker.index
         self._steps = max(broker.turn >> 1, 1)
 
-    def _page(self, items: "list[Any]", cursor: str, looked: int) -> Page:
+    def _page(self, items: "list[Any]", cursor: str, looked: int, describe: "Callable[[Any], dict[str, Any]]") -> Page:
         self._broker.spent += looked
-        return Page(items, cursor, looked)
+        return Page(items, cursor, looked, describe)
 
     def _session(self, number: int) -> "Optional[Session]":
         """The session with this number."""
@@ -85,7 +90,7 @@ class Query:
             if session is not None and (match is None or match(session)):
                 found.append(session)
             number += 1
-        return self._page(found, str(number) if number < len(self._index) else "", looked)
+        return self._page(found, str(number) if number < len(self._index) else "", looked, session_fields)
 
     def subscriptions(
         self,
@@ -120,13 +125,13 @@ class Query:
         for session in sessions:
             looked += 1
             if len(found) >= limit:
-                return self._page(found, str(session.number), looked)
+                return self._page(found, str(session.number), looked, subscription_fields)
             more, last = _filters(session, wanted, after if session.number == number else -1, limit - len(found))
             looked += len(more)
             found += more
             if last >= 0:
-                return self._page(found, "%d.%d" % (session.number, last), looked)
-        return self._page(found, "", looked)
+                return self._page(found, "%d.%d" % (session.number, last), looked, subscription_fields)
+        return self._page(found, "", looked, subscription_fields)
 
     def _of_all(self, wanted: "Optional[bytes]", number: int, after: int, limit: int) -> Page:
         """The subscriptions of all sessions from a number on."""
@@ -140,10 +145,10 @@ class Query:
                 looked += len(more)
                 found += more
                 if last >= 0:
-                    return self._page(found, "%d.%d" % (number, last), looked)
+                    return self._page(found, "%d.%d" % (number, last), looked, subscription_fields)
             number += 1
             after = -1
-        return self._page(found, str(number) if number < len(self._index) else "", looked)
+        return self._page(found, str(number) if number < len(self._index) else "", looked, subscription_fields)
 
     def retained(self, topic_filter: "Optional[Text]" = None, cursor: str = "", limit: int = LIMIT) -> Page:
         """Retained messages that a filter matches, all without one, as port.core.messages.retained.Record.
@@ -156,7 +161,8 @@ class Query:
         root = self._broker.retained.root
         page = TriePage(root, pattern, topic_filter is not None, cursor, _limited(limit), self._steps)
         now = self._broker.clock()
-        return self._page([record for record in page.values if not expired(record, now)], page.cursor, page.steps)
+        found = [record for record in page.values if not expired(record, now)]
+        return self._page(found, page.cursor, page.steps, retained_fields)
 
     def topics(self, parent: "Optional[Text]" = None, cursor: str = "", limit: int = LIMIT) -> Page:
         """One level of the tree of topics that have retained messages: what is directly below `parent`, or the first levels.
@@ -165,7 +171,7 @@ class Query:
         """
         above = None if parent is None else as_bytes(parent)
         page = LevelPage(self._broker.retained.root, above, cursor, _limited(limit))
-        return self._page(page.items, page.cursor, page.steps)
+        return self._page(page.items, page.cursor, page.steps, topic_fields)
 
 
 def _limited(limit: int) -> int:

@@ -1,6 +1,6 @@
 """Lists of what is in a broker as pages of JSON: `{"items": [...], "cursor": ...}`.
 
-    server.route("GET", "/clients", lambda request: listed(request, Query(server).sessions, session_fields))
+    server.route("GET", "/clients", lambda request: listed(request, Query(server).sessions))
 
 A client asks `?limit=` and, for the next page, `?cursor=` as the page before it says; of the last one it is null.
 """
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 _DIGITS = const(9)
 
 
-def listed(request: "Request", find: "Callable[..., Page]", describe: "Callable[[Any], Any]") -> Response:
-    """A page of what `find(cursor=..., limit=...)` finds, a method of port.core.monitor.query.Query, each item as `describe` has it.
+def listed(request: "Request", find: "Callable[..., Page]", **what: "Any") -> Response:
+    """A page of what `find(cursor=..., limit=..., **what)` finds, a method of port.core.monitor.query.Query.
 
     Raises HTTPError 400 for a wrong cursor or limit.
     """
     arguments = request.arguments()
-    wanted: "dict[str, Any]" = {"cursor": arguments.get("cursor", "")}
+    wanted = dict(what)
+    wanted["cursor"] = arguments.get("cursor", "")
     limit = arguments.get("limit")
     try:
         if limit is not None:
@@ -35,4 +36,4 @@ def listed(request: "Request", find: "Callable[..., Page]", describe: "Callable[
         page = find(**wanted)
     except ValueError as e:
         raise HTTPError(400, str(e))
-    return Response(pieces({"items": map(describe, page.items), "cursor": page.cursor or None}), JSON)
+    return Response(pieces({"items": page.described(), "cursor": page.cursor or None}), JSON)
