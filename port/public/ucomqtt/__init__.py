@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from port.core import __version__
-    from port.cpython import Authenticator, EventLoop, Message, Options, Server
+    from port.cpython import Authenticator, EventLoop, HTTPError, Message, Options, Query, Response, Server, listed, stored_file
 
-__all__ = ["Authenticator", "EventLoop", "Message", "Options", "Server", "__version__"]
+__all__ = [
+    "Authenticator", "EventLoop", "HTTPError", "Message", "Options", "Query", "Response", "Server", "__version__", "listed",
+    "stored_file",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
