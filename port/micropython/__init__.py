@@ -40,5 +40,5 @@ def __getattr__(name: str) -> "Any":
     if name in ("HTTPError", "Query", "Response", "listed", "stored_file"):
         import port.micropython.web as web
 
-        return getattr(web, name)
+        return web.__dict__[name]
     raise AttributeError(name)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from port.core.auth.authenticator import Authenticator
     from port.core.storage.store import Store
+    from port.core.web.site import Site
     from port.micropython.net.transport import SocketTransport
 
 _BUFFER = const(1024)  # bytes of each of the two buffers that all clients share
@@ -94,6 +95,7 @@ class Server(Broker):
         self.fill = 0  # bytes at its front to which what is not sent yet may refer
         self.links: "dict[SocketTransport, bool]" = {}
         self.places = _SOCKETS  # for links
+        self.sites: "list[Site]" = []  # of listeners for HTTP that somebody has connected to
         self.random = os.urandom
         self.sys.wall = lambda: int((SINCE_1970 + time.time()) * 1000)  # whole seconds, but on the unix port
         self.sys.wall_step = 1000 if isinstance(time.time(), int) else 1
@@ -163,9 +165,6 @@ class Server(Broker):
             self.log(2, "max_connections is %d: this firmware has no more sockets", options.max_connections)
         self.places = found + len(self.links)
         lwip.share_out(self.places)
-        for entrance in self.entrances:
-            if entrance.site is not None:
-                entrance.site.most = max(self.places * 2 // 5, 1)
 
     @property
     def addresses(self) -> "list[tuple[str, int]]":
@@ -215,8 +214,8 @@ class Server(Broker):
         """Close the listeners, say goodbye to the clients and wait until they have heard it, 5 s at most."""
         for entrance in self.entrances:
             entrance.close()
-            if entrance.site is not None:
-                entrance.site.close()
+        for site in self.sites:
+            site.close()
         self.disconnect_all()
         for _ in range(500):
             if not self.links:
@@ -258,8 +257,8 @@ class Server(Broker):
             if not welcome:
                 link.cut()
         if len(self.links) >= self.places:  # one stays free for the next who comes
-            for entrance in self.entrances:
-                if entrance.site is not None and entrance.site.make_room():
+            for site in self.sites:
+                if site.make_room():
                     break
 
     def unused(self) -> memoryview:
@@ -335,9 +334,8 @@ class Server(Broker):
             self._cut_late()
             try:
                 self.tick()
-                for entrance in self.entrances:
-                    if entrance.site is not None:
-                        entrance.site.tick(self.clock())
+                for site in self.sites:
+                    site.tick(self.clock())
             except Exception as e:
                 self.failed(e)
             room = not self._lacking or self._has_room()

@@ -89,8 +89,21 @@ def test_many_small_requests_are_no_work_for_one_turn():
     visitor = Visitor(world)
     visitor.conn.receive(request("GET", "/x") * 300)
     assert 0 < visitor.data.count(b"200 OK") < 200
+    assert visitor.held  # no more is read before these are answered
     visitor.work()
-    assert visitor.data.count(b"200 OK") == 300
+    assert visitor.data.count(b"200 OK") == 300 and not visitor.held
+
+
+def test_many_chunks_are_no_work_for_one_turn():
+    world = world_with(echo, "POST")
+    visitor = Visitor(world)
+    data = request("POST", "/x", transfer_encoding="chunked") + b"1\r\ny\r\n" * 20000
+    visitor.conn.receive(data)
+    assert visitor.held and 0 < visitor.conn._body.size < 20000
+    visitor.work()
+    assert not visitor.held and visitor.conn._body.size == 20000
+    visitor.feed(b"0\r\n\r\n")
+    assert visitor.answer()[0] == 200
 
 
 def test_nonsense_ends_the_connection():

@@ -13,7 +13,7 @@ HERE, THERE = "127.0.0.1:1", "10.0.0.1:1"
 def new_site(world, listener=None, names=("h",), **keys):
     """What the connections of an http listener share; `keys` are those of its configuration."""
     keys["type"] = "http"
-    return Site(world.broker, listener or world.broker.default_listener, ListenerConfig(keys), names)
+    return Site(world.broker, listener or world.broker.default_listener, ListenerConfig(keys).pages(names))
 
 
 class Visitor:

@@ -67,7 +67,7 @@ def new_broker():
 def converse(data, pieces, takes):
     """(what is answered, whether the connection is closed) to these bytes."""
     broker = new_broker()
-    site = Site(broker, broker.default_listener, ListenerConfig({"type": "http", "max_body": LIMIT}), ("h",))
+    site = Site(broker, broker.default_listener, ListenerConfig({"type": "http", "max_body": LIMIT}).pages(["h"]))
     sock = Socket(takes)
     conn = site.visit("127.0.0.1:1", sock)
     i = n = 0

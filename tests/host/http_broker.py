@@ -9,7 +9,7 @@ import sys
 if sys.implementation.name == "cpython":
     from port.cpython import Query, Response, Server, listed, stored_file
 else:
-    from port.micropython import Query, Response, Server, listed, stored_file  # type: ignore[assignment]
+    from port.micropython import Query, Response, Server, listed, stored_file  # type: ignore[assignment,attr-defined]
 
 PIECE = b"0123456789abcdef" * 32  # 512 bytes
 made = [0]  # pieces of /stream

@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -246,16 +247,18 @@ def test_many_at_once(broker):
 def test_mqtt_over_websocket_on_the_same_port(start_broker, runtime, certificates, tmp_path, secure):  # noqa: F811
     made = certificates()
     pem = runtime == "cpython"
-    listener = {"type": "http", "port": free_port()}
+    port = free_port()
+    listener: "dict[str, Any]" = {"type": "http", "port": port}
     if secure:
         listener["tls"] = {"certificate": made.server if pem else made.server_der, "key": made.key if pem else made.key_der}
     start_broker(runtime, "--config", write(tmp_path / "broker.conf", runtime, {"listener": [listener]}))
-    wait_for(listener["port"])
-    context = ssl.create_default_context(cafile=made.ca)
-    context.check_hostname = False
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    pages = kind("127.0.0.1", listener["port"], timeout=TIMEOUT, **({"context": context} if secure else {}))
-    client = websocket_client(listener["port"], made.ca if secure else None)
+    wait_for(port)
+    pages = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+    if secure:
+        context = ssl.create_default_context(cafile=made.ca)
+        context.check_hostname = False
+        pages = http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT, context=context)
+    client = websocket_client(port, made.ca if secure else None)
     for i in range(3):
         assert ask(pages, "GET", "/healthz")[2] == b"ok\n"
         client.publish("t", b"x" * 3000 * i)
@@ -290,7 +293,7 @@ def websocket_client(port, ca):
     if ca:
         client.tls_set(ca)
         client.tls_insecure_set(True)
-    client.on_connect = lambda *_: client.subscribe("t", 1)
+    client.on_connect = lambda *_: client.subscribe("t", 1)  # type: ignore[assignment]
     client.on_subscribe = lambda *_: ready.set()
     client.on_message = on_message
     client.connect("127.0.0.1", port)

@@ -10,7 +10,7 @@ from port.core.acl.client_policy import new_acl
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Optional, Sequence
 
     from port.core.sessions.mount_point import Mount
     from port.core.auth.authenticator import Authenticator
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from port.core.broker import Broker
 
     Made = list[Authenticator]  # in the order of the configuration
+    # hosts, paths, origins, writers, max_body, body_timeout, idle_timeout
+    PagesSettings = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[bytes, ...], int, int, int]
 
 # What a key must be: a type, or a tuple for a list of that type.
 LISTENER_KEYS: "dict[str, Any]" = {
@@ -156,6 +158,13 @@ class ListenerConfig:
         self.mount_point = mount_point.encode()
         if mount_point and not (valid_name(self.mount_point) and mount_point.endswith("/") and not mount_point.startswith("$")):
             raise ValueError("%s: mount_point must be a topic that ends in / and does not begin with $, not %r" % (where, mount_point))
+
+    def pages(self, names: "Sequence[str]") -> "PagesSettings":
+        """What concerns the connections of type http, where the machine has these names. A board forgets this module, but not that."""
+        return (
+            self.hosts + tuple(names), self.paths, self.origins, tuple([name.encode() for name in self.writers]), self.max_body,
+            self.body_timeout, self.idle_timeout,
+        )  # fmt: skip
 
     def place(self) -> str:
         """Where it listens, as text."""

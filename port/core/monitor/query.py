@@ -4,7 +4,7 @@
     while page.cursor:
         page = Query(broker).sessions(page.cursor, 100)
 
-No page walks through everything. One that has looked at as much as fits into half a turn ends there, be it empty, and its cursor
+No page walks through everything. One that has looked at as much as fits into a quarter of a turn ends there, be it empty, and its cursor
 leads on. What is there from the first page to the last is given once, whatever comes and goes meanwhile. A cursor is text that
 can stand in a URL, of at most 4,096 characters; it means nothing to another broker, nor to this one when it has been restarted.
 """
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, Optional, Union
 
     from port.core.messages.retained import Record
+    from port.core.routing.subscriptions import Subscriptions
     from port.core.sessions.session import Session
     from port.core.broker import Broker
 
@@ -64,7 +65,7 @@ class Query:
             broker.index = SessionIndex(broker.sessions.values())
         self._broker = broker
         self._index = broker.index
-        self._steps = max(broker.turn >> 1, 1)
+        self._steps = max(broker.turn >> 2, 1)
 
     def _page(self, items: "list[Any]", cursor: str, looked: int, describe: "Callable[[Any], dict[str, Any]]") -> Page:
         self._broker.spent += looked
@@ -111,7 +112,7 @@ class Query:
             session = self._broker.sessions.get(as_bytes(client_id))
             return self._of_sessions([] if session is None else [session], wanted, number, after, limit)
         if wanted is not None:
-            sessions = self._broker.router.subscriptions.sessions(wanted, self._steps)
+            sessions = _sessions(self._broker.router.subscriptions, wanted, self._steps)
             if sessions is not None:
                 sessions = [session for session in sessions if session.number >= number]
                 sessions.sort(key=_number)
@@ -172,6 +173,21 @@ class Query:
         above = None if parent is None else as_bytes(parent)
         page = LevelPage(self._broker.retained.root, above, cursor, _limited(limit))
         return self._page(page.items, page.cursor, page.steps, topic_fields)
+
+
+def _sessions(subscriptions: "Subscriptions", topic_filter: bytes, most: int) -> "Optional[list[Session]]":
+    """The sessions that have this filter, in no order; None when they are more than `most`."""
+    group = subscriptions.group(topic_filter)
+    if group is not None:
+        return [member[0] for member in group.members] if len(group.members) <= most else None
+    found = subscriptions.get(topic_filter)
+    if found is None:
+        return []
+    if not isinstance(found, dict):
+        found = (found,)
+    if len(found) > most:
+        return None
+    return [subscriber for subscriber in found if subscriber.subscriptions is not None]
 
 
 def _limited(limit: int) -> int:

@@ -189,20 +189,6 @@ class Subscriptions:
         """The shared subscription with this filter, or None."""
         return self._groups.get(topic_filter)
 
-    def sessions(self, topic_filter: bytes, most: int) -> "Optional[list[Session]]":
-        """The sessions that have this filter, in no order; None when they are more than `most`."""
-        group = self._groups.get(topic_filter)
-        if group is not None:
-            return [member[0] for member in group.members] if len(group.members) <= most else None
-        found = self._get(topic_filter)
-        if found is None:
-            return []
-        if not isinstance(found, dict):
-            found = (found,)
-        if len(found) > most:
-            return None
-        return [subscriber for subscriber in found if subscriber.subscriptions is not None]
-
     def came(self, session: "Session", more: int = 1) -> None:
         """A session has a connection from now on, or with -1 has lost it: its shared subscriptions count who is online.
 
@@ -216,7 +202,7 @@ class Subscriptions:
                 if group is not None:
                     group.came(session, more)
 
-    def _get(self, topic_filter: bytes) -> "Any":
+    def get(self, topic_filter: bytes) -> "Any":
         """A filter's subscribers: None, one, or a dict of them."""
         if not has_wildcard(topic_filter):
             return self._exact.get(topic_filter)
@@ -238,7 +224,7 @@ class Subscriptions:
             topic_trie.put(self._wild, (topic_filter, subscribers))
 
     def _put(self, topic_filter: bytes, subscriber: "Any") -> None:
-        subscribers = self._get(topic_filter)
+        subscribers = self.get(topic_filter)
         if subscribers is None:
             more = topic_filter.count(b"+")
             if more > 1 and subscriber.subscriptions is not None and topic_filter not in self.owners:
@@ -252,7 +238,7 @@ class Subscriptions:
             self._set(topic_filter, {subscribers: True, subscriber: True})
 
     def _take(self, topic_filter: bytes, subscriber: "Any") -> None:
-        subscribers = self._get(topic_filter)
+        subscribers = self.get(topic_filter)
         if isinstance(subscribers, dict):
             subscribers.pop(subscriber, None)
             if len(subscribers) < 2:

@@ -26,6 +26,7 @@ class Body:
     size   its bytes
     done   True when all has come
     more   True when `take` has left something over that it can go on with
+    lines  that it has looked at in its last call
     """
 
     def __init__(self, length: int, limit: int) -> None:
@@ -36,6 +37,7 @@ class Body:
         self.size = 0
         self.done = not length
         self.more = False
+        self.lines = 0
         self._limit = limit
         self._chunked = length < 0
         self._left = max(length, 0)
@@ -47,7 +49,7 @@ class Body:
 
         Raises HTTPError.
         """
-        start = lines = 0
+        start = self.lines = 0
         self.more = False
         while not self.done:
             if self._state == _DATA:
@@ -73,8 +75,8 @@ class Body:
             if not line.endswith(b"\r") or b"\r" in line[:-1]:
                 raise HTTPError(400, "line feed without carriage return, or the reverse")
             self._line(line[:-1])
-            lines += 1
-            if lines == LINES:
+            self.lines += 1
+            if self.lines == LINES:
                 self.more = not self.done
                 break
         return data[start:]

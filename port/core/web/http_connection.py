@@ -23,7 +23,6 @@ from port.core.limits.places import leave
 from port.core.auth.authenticator import PENDING, Identity
 from port.core.protocol.handle_connect import attempt_over, begin, failed, must_wait, succeeded
 from port.core.web.http import leads_here, parse
-from port.core.web.http_body import Body
 from port.core.web.http_response import HTTPError, Response, all_fields, start, unauthorized
 from port.core.web.routes import LOCAL, OPEN, READ, WRITE
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from port.core.limits.places import Owner
     from port.core.web.http import Request
+    from port.core.web.http_body import Body
     from port.core.web.http_response import Fields, Piece
     from port.core.web.routes import Found
     from port.core.web.site import Site
@@ -77,6 +77,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REQUEST = const(64)
 _PIECE = const(8)
 _COUNTED = const(2)
+_LINE = const(2)  # of a chunked body
 
 # What is expected next.
 _HEAD = const(0)  # the head of a request
@@ -226,6 +227,7 @@ class HttpConnection:
             elif code is None:
                 code = identity.decide()
             if code == PENDING:
+                self.deadline = self.broker.clock() + self.listener.options.auth_timeout * 1000
                 return
             self._admit(code)
             self._go_on_with_request()
@@ -237,13 +239,16 @@ class HttpConnection:
 
     def _run(self) -> None:
         """Go on as far as what has come leads, at once with what is left of this turn."""
-        if not self._working and self._go_on():
-            self._working = True
-            self.broker.background(self._slice)
+        if not self._working:
+            if self._go_on():
+                self.broker.background(self._slice)
+                self._working = True
+            self._settle()
 
     def _slice(self) -> bool:
         """A job, see Broker.background."""
         self._working = self._go_on()
+        self._settle()
         return self._working
 
     def _go_on(self) -> bool:
@@ -257,9 +262,6 @@ class HttpConnection:
                 going = self._step()
             except Exception as e:
                 self._fail(e)
-        if not self.done:
-            self._count()
-            self._hold()
         return False
 
     def _step(self) -> bool:
@@ -281,9 +283,12 @@ class HttpConnection:
         self.broker.partial_bytes += size - self._kept
         self._kept = size
 
-    def _hold(self) -> None:
-        """Read no more while there is something left of what came, and nobody to take it."""
-        full = bool(self._held) and (self._full or self._state in (_DECISION, _ANSWER))
+    def _settle(self) -> None:
+        """Read no more while there is something left of what came that waits for something else."""
+        if self.done:
+            return
+        self._count()
+        full = bool(self._held) and (self._full or self._working or self._state in (_DECISION, _ANSWER))
         if full != self._paused:
             self._paused = full
             if full:
@@ -394,6 +399,8 @@ class HttpConnection:
         if not request.length:
             self._call(request)
             return
+        from port.core.web.http_body import Body  # most requests have none
+
         self._body = Body(request.length, self.site.max_body)
         if self.broker.lacks(max(request.length, 0)):
             raise HTTPError(503, "memory is short")
@@ -409,7 +416,7 @@ class HttpConnection:
         body: Body = self._body  # type: ignore[assignment]
         before = len(self._held)
         self._held = body.take(self._held)
-        self.broker.spent += 1 + ((before - len(self._held)) >> 6)
+        self.broker.spent += 1 + ((before - len(self._held)) >> 6) + _LINE * body.lines
         if body.done:
             request: Request = self._request  # type: ignore[assignment]
             request.body = body.parts[0] if len(body.parts) == 1 else b"".join(body.parts)

@@ -14,15 +14,13 @@ if TYPE_CHECKING:
     Body = Union[bytes, str, Iterator[Piece]]
 
 _SHOWN = const(64)  # bytes
+# Those that are used here; a handler's other ones go without, which nobody needs.
 _TEXTS = {
     100: "Continue",
     101: "Switching Protocols",
     200: "OK",
     201: "Created",
-    202: "Accepted",
     204: "No Content",
-    302: "Found",
-    303: "See Other",
     304: "Not Modified",
     400: "Bad Request",
     401: "Unauthorized",
@@ -31,12 +29,10 @@ _TEXTS = {
     405: "Method Not Allowed",
     406: "Not Acceptable",
     408: "Request Timeout",
-    409: "Conflict",
     413: "Content Too Large",
     415: "Unsupported Media Type",
     417: "Expectation Failed",
     421: "Misdirected Request",
-    422: "Unprocessable Content",
     426: "Upgrade Required",
     429: "Too Many Requests",
     431: "Request Header Fields Too Large",

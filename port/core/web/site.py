@@ -14,11 +14,11 @@ from port.core.web.routes import READ, WRITE
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Optional, Sequence
+    from typing import Optional
 
     from port.core.limits.listener import Listener
     from port.core.auth.authenticator import Identity
-    from port.core.config.listener_config import ListenerConfig
+    from port.core.config.listener_config import PagesSettings
     from port.core.web.http_connection import Host
     from port.core.web.routes import Routes
     from port.core.broker import Broker
@@ -41,26 +41,23 @@ class Site:
     connections   those there are
     """
 
-    def __init__(self, broker: "Broker", listener: "Listener", config: "ListenerConfig", names: "Sequence[str]" = ()) -> None:
-        """`names`: those the machine has."""
+    def __init__(self, broker: "Broker", listener: "Listener", settings: "PagesSettings") -> None:
+        """`settings`: see ListenerConfig.pages."""
         self.broker = broker
         self.listener = listener
         self.routes: "Routes" = broker.find_routes()
         self.connections: "dict[HttpConnection, bool]" = {}
         self.most = 0
         self.places = Places(listener.options.max_connections, broker.options.owner_share)
-        self.change(config, names)
+        self.change(settings)
 
-    def change(self, config: "ListenerConfig", names: "Sequence[str]" = ()) -> None:
+    def change(self, settings: "PagesSettings") -> None:
         """Take over another configuration."""
-        self.hosts = config.hosts + tuple(names)
-        self.paths = config.paths
-        self.origins = config.origins
-        self.max_body: int = config.max_body or self.listener.options.max_packet_size // 4
-        self.body_timeout = config.body_timeout * 1000
-        self.idle_timeout = config.idle_timeout * 1000
+        self.hosts, self.paths, self.origins, self._writers, max_body, body_timeout, idle_timeout = settings
+        self.max_body: int = max_body or self.listener.options.max_packet_size // 4
+        self.body_timeout = body_timeout * 1000
+        self.idle_timeout = idle_timeout * 1000
         self.piece = min(self.listener.options.outbox_bytes // 2, _PIECE)
-        self._writers = [name.encode() for name in config.writers]
 
     # -- who comes -----------------------------------------------------------------------------
 

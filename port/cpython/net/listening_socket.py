@@ -92,9 +92,9 @@ class ListeningSocket:
         self.tls = change.tls
         self.revoked = change.revoked
         if self.site is not None:
-            self.site.change(config, own_names())
+            self.site.change(config.pages(own_names()))
         elif config.type == "http":
-            self.site = Site(self._server, self.listener, config, own_names())
+            self.site = Site(self._server, self.listener, config.pages(own_names()))
         self._trusted = change.trusted
 
     @property

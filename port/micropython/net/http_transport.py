@@ -38,9 +38,10 @@ class HttpTransport(SocketTransport):
         self._http: "Optional[HttpConnection]" = None
 
     def begin(self, address: str, listener: "Listener") -> bool:
-        """See SocketTransport.begin. Who asks for pages never takes the last socket."""
+        """See SocketTransport.begin. Who asks for pages never takes the last socket, and where there are few two fifths of all."""
         server = self._server
         site = self._entrance.site
+        site.most = max(server.places * 2 // 5, 1)
         if len(server.links) >= server.places and not site.make_room():
             server.turn_away(listener, address, "no socket is left", AWAY_CONNECTIONS)
             return False

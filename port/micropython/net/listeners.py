@@ -40,10 +40,6 @@ def listen(
 def new_entrance(server: "Server", config: "ListenerConfig", listener: "Listener", tls: "Any") -> ListeningSocket:
     """The entrance of a listener as it is configured."""
     entrance = ListeningSocket(server, config.host, config.port, listener, tls)
-    if config.type == "http":
-        from port.core.web.site import Site
-
-        entrance.site = Site(server, listener, config)
     furnish(entrance, config)
     return entrance
 
@@ -53,8 +49,10 @@ def furnish(entrance: ListeningSocket, config: "ListenerConfig") -> None:
     if config.type in ("websocket", "http"):
         entrance.paths = config.paths
         entrance.origins = config.origins
-    if entrance.site is not None:
-        entrance.site.change(config, _own_names())
+    if config.type == "http":
+        entrance.pages = config.pages(_own_names())
+        if entrance.site is not None:
+            entrance.site.change(entrance.pages)
 
 
 def _own_names() -> "tuple[str, ...]":

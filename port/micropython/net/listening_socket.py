@@ -26,11 +26,13 @@ class ListeningSocket:
     listener        the core's side
     tls             None, or the port.micropython.net.tls.Context of handshakes to come
     paths, origins  of WebSocket, see ListenerConfig
-    site            what its connections share if it serves pages, else None
+    pages           of HTTP, see ListenerConfig.pages
+    site            what its connections share, since somebody has asked for a page; else None
     """
 
     paths: "tuple[str, ...]" = ()
     origins: "tuple[str, ...]" = ()
+    pages: "Any" = None
     site: "Any" = None  # a port.core.web.site.Site
 
     def __init__(self, server: "Server", host: str, port: int, listener: "Listener", tls: "Any" = None) -> None:
@@ -106,6 +108,11 @@ class ListeningSocket:
 
             return WebSocketTransport(self._server, sock, self)
         if kind == "http":
+            if self.site is None:  # what it takes is loaded by the first who asks
+                from port.core.web.site import Site
+
+                self.site = Site(self._server, self.listener, self.pages)
+                self._server.sites.append(self.site)
             from port.micropython.net.http_transport import HttpTransport
 
             return HttpTransport(self._server, sock, self)
