@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from port.core.protocol.local_client import LocalClient
     from port.core.protocol.mqtt5 import MQTT5
     from port.core.storage.store import Store
+    from port.core.web.routes import Handler, Routes
 
 
 def ignore(level: int, text: str, *args: "Any") -> None:
@@ -81,6 +82,7 @@ class Broker:
     durable         number of the last batch that the store has, see journal.Journal
     hooks           see hooks.Hooks, loaded by the first one
     watchers        see watchers.Watchers, loaded by the first one
+    routes          of HTTP, see web.routes.Routes, loaded by `find_routes`
     local           LocalClients, loaded by the first in-process client
     origins         the same while an in-process client is open, see Connection._feed
     message_hooks   True while one of the two message events has a hook
@@ -126,6 +128,7 @@ class Broker:
         self.hooks: "Optional[Hooks]" = None
         self.message_hooks = False
         self.watchers: "Optional[Watchers]" = None
+        self.routes: "Optional[Routes]" = None
         self.local: "Any" = None
         self.origins: "Any" = None
         self.mqtt5: "Optional[MQTT5]" = None
@@ -272,6 +275,18 @@ class Broker:
             raise ValueError("no such watcher")
         if not self.watchers.remove(watcher):
             self.watchers = None
+
+    def route(self, method: str, path: str, handler: "Handler", role: str = "read") -> None:
+        """Answer HTTP requests by a handler, see web.routes.Routes.add. Raises ImportError in a broker without HTTP."""
+        self.find_routes().add(method, path, handler, role)
+
+    def find_routes(self) -> "Routes":
+        """The routes of HTTP, those of the built-in pages among them. Raises ImportError in a broker without HTTP."""
+        if self.routes is None:
+            from port.core.web.http_pages import new_routes
+
+            self.routes = new_routes()
+        return self.routes
 
     def add_listener(self, listener: Listener) -> Listener:
         """A way in whose connections the host will announce with it."""

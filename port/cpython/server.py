@@ -34,6 +34,7 @@ from port.core.config.listener_config import add_listener, describe
 from port.core.config.registry import REGISTRIES
 from port.core.monitor.memory_guard import MemoryGuard
 from port.core.storage.store import Store
+from port.core.web.site import Site
 from port.core.broker import Broker
 from port.cpython import built_in  # registers the types
 from port.cpython import publish_batch
@@ -116,6 +117,7 @@ class Server(Broker):
         self._watch_memory()
         self.slow: dict[SocketTransport, bool] = {}
         self.entrances: list[Any] = []  # of port.core.config.listener_types.ListenerType
+        self.sites: list[Site] = []  # of the listeners for HTTP
         self._ticker: asyncio.Task[None] | None = None
         self._working = False
         self._committing = False
@@ -310,19 +312,19 @@ class Server(Broker):
     @property
     def open_sockets(self) -> int:
         """Connections of any kind."""
-        return self.sockets + len(self.anteroom) + sum([len(entrance.pages) for entrance in self._sockets()])
+        return self.sockets + len(self.anteroom) + sum([len(site.connections) for site in self.sites])
 
     def make_room(self, address: str) -> bool:
         """Have a connection close that no client needs, of an address above its share, for one of this address."""
         key = peer(address)
         registry = self.connection_registry
-        return self.anteroom.make_room(key) or registry.drop_silent(key, registry.handshakes)
+        idle = any(site.make_room() for site in self.sites)
+        return idle or self.anteroom.make_room(key) or registry.drop_silent(key, registry.handshakes)
 
     def _fit(self) -> None:
         """Have no more connections than there are file descriptors for."""
         options = self.options
-        pages = [entrance for entrance in self._sockets() if entrance.listener.kind == "http"]
-        kinds = 2 + len(pages)  # of connections that are no clients
+        kinds = 2 + len(self.sites)  # of connections that are no clients
         places = self.PLACES
         most = file_descriptors.for_sockets(self.open_sockets)
         if most and most < options.max_connections + kinds * places:
@@ -333,8 +335,8 @@ class Server(Broker):
                 self.log(2 if found * 5 < options.max_connections * 4 else 1, text, found, file_descriptors.limit())
                 options.max_connections = found
         self.connection_registry.handshakes = self.anteroom.size = places
-        for entrance in pages:
-            entrance.pages.size = min(places, entrance.listener.options.max_connections)
+        for site in self.sites:
+            site.most = places
         self.most_sockets = options.max_connections + kinds * places
 
     # -- start and stop -----------------------------------------------------------------------
@@ -425,8 +427,8 @@ class Server(Broker):
         while self.sockets and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         self.anteroom.clear()
-        for entrance in self._sockets():
-            entrance.pages.clear()
+        for site in self.sites:
+            site.close()
         self._callbacks.cancel()
         if self._ticker is not None:
             await self._close(self.all_authenticators())
@@ -530,8 +532,8 @@ class Server(Broker):
     def _expire(self) -> None:
         now = asyncio.get_running_loop().time()
         self.anteroom.expire(now)
-        for entrance in self._sockets():
-            entrance.pages.expire(now)
+        for site in self.sites:
+            site.tick(self.clock())
 
     def _answer(self) -> None:
         """See Sockets.after."""

@@ -1,7 +1,7 @@
 """ucomqtt on MicroPython: `from port.micropython import Server`, or `micropython -m port.micropython`.
 
-FilterWatcher, FlashStore, ListenerType, Store, Watcher, read_config, serve_stream and `run`, the main program of a board, are loaded
-when they are asked for.
+FilterWatcher, FlashStore, ListenerType, Store, Watcher, read_config, serve_stream, `run`, the main program of a board, and the
+names for HTTP in port.micropython.web are loaded when they are asked for.
 """
 
 import gc
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from port.micropython.board.program import run as run
     from port.micropython.config.config_file import read_config as read_config
     from port.micropython.flash import FlashStore as FlashStore
+    from port.micropython.web import HTTPError as HTTPError
+    from port.micropython.web import Query as Query
+    from port.micropython.web import Response as Response
+    from port.micropython.web import listed as listed
+    from port.micropython.web import stored_file as stored_file
 
 __all__ = ("Authenticator", "Message", "Options", "Server")
 
@@ -49,6 +54,8 @@ def __getattr__(name: str) -> "Any":
         place = "port.micropython.config.config_file"
     elif name == "serve_stream":
         place = "port.core.streams"
+    elif name in ("HTTPError", "Query", "Response", "listed", "stored_file"):
+        place = "port.micropython.web"
     else:
         raise AttributeError(name)
     return getattr(__import__(place, None, None, (name,)), name)  # subset: ok, the names are those above

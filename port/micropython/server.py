@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from port.core.auth.authenticator import Authenticator
     from port.core.storage.store import Store
+    from port.core.web.site import Site
     from port.micropython.net.transport import SocketTransport
 
 _BUFFER = const(1024)  # bytes of each of the two buffers that all clients share
@@ -95,6 +96,8 @@ class Server(Broker):
         self.joined_view = memoryview(self.joined)
         self.fill = 0  # bytes at its front to which what is not sent yet may refer
         self.links: "dict[SocketTransport, bool]" = {}
+        self.places = _SOCKETS  # for links
+        self.sites: "list[Site]" = []  # of listeners for HTTP that somebody has connected to
         self.random = os.urandom
         self.sys.wall = lambda: int((SINCE_1970 + time.time()) * 1000)  # whole seconds, but on the unix port
         self.sys.wall_step = 1000 if isinstance(time.time(), int) else 1
@@ -218,7 +221,8 @@ class Server(Broker):
         if found < wanted and spare < 0:
             options.max_connections = max(options.max_connections + spare, 1)
             self.log(2, "max_connections is %d: this firmware has no more sockets", options.max_connections)
-        lwip.share_out(found + len(self.links))
+        self.places = found + len(self.links)
+        lwip.share_out(self.places)
 
     @property
     def addresses(self) -> "list[tuple[str, int]]":
@@ -313,6 +317,8 @@ class Server(Broker):
                 await _done(entrance.close())
             except Exception as e:
                 self.log(3, "listener %s: cannot be closed: %r", entrance.listener.id, e)
+        for site in self.sites:
+            site.close()
         self.disconnect_all()
         for _ in range(500):
             if not self.links:
@@ -361,6 +367,10 @@ class Server(Broker):
         finally:
             if not welcome:
                 link.cut()
+        if len(self.links) >= self.places:  # one stays free for the next who comes
+            for site in self.sites:
+                if site.make_room():
+                    break
 
     def unused(self) -> memoryview:
         """Where to read the bytes of the next client to; what is to be sent is sent before if there is little left."""
@@ -438,6 +448,8 @@ class Server(Broker):
             self._cut_late()
             try:
                 self.tick()
+                for site in self.sites:
+                    site.tick(self.clock())
             except Exception as e:
                 self.failed(e)
             room = not self._lacking or self._has_room()

@@ -1,7 +1,8 @@
 """The head of an HTTP request (RFC 9112), whole and in pieces, good and bad."""
 
 from harness import raises
-from port.core.web.http import MAX_HEAD, MAX_HEADERS, HTTPError, head, parse, response
+from port.core.web.http import MAX_HEAD, MAX_HEADERS, parse
+from port.core.web.http_response import HTTPError, head, response
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n"
 

@@ -11,8 +11,8 @@ from port.core.auth.certificate import CertificateAuthenticator
 from port.core.auth.password_file import make_record
 from port.core.auth.passwords import SALT_SIZE, PasswordAuthenticator
 from port.core.web.http import MAX_HEAD
-from port.core.web.http_pages import InfoConnection, new_visitor, may_ask
 from rights import Users
+from visitor import Visitor, new_site
 
 # The fields of CoMQTT's system.Info.
 COMQTT = (
@@ -22,37 +22,23 @@ COMQTT = (
 )  # fmt: skip
 
 
-class Host:
-    """The socket's side: what was answered, and what certificate the client has."""
-
-    def __init__(self, certificate=None):
-        self.data = b""
-        self.verified = certificate
-
-    def answer(self, chunks):
-        assert not self.data and chunks  # once
-        self.data = b"".join(chunks)
-
-    def certificate(self):
-        return self.verified
-
-
 def connection(world, address="127.0.0.1:1", listener=None, certificate=None, names=("h",)):
     """(connection, its host)"""
-    host = Host(certificate)
-    return InfoConnection(world.broker, listener or world.broker.default_listener, address, host, names, None), host
+    host = Visitor(world, new_site(world, listener, names), address, certificate)
+    return host.conn, host
 
 
 def ask(world, target="/", method="GET", size=1 << 30):
     """(status, {field: value}, body) of an answer, the request being sent in pieces of `size`."""
     info, host = connection(world)
-    request = ("%s %s HTTP/1.1\r\nHost: h\r\n\r\n" % (method, target)).encode()
+    request = ("%s %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" % (method, target)).encode()
     for i in range(0, len(request), size):
         assert not host.data
         info.receive(memoryview(request)[i : i + size])
     while world.broker.work():
         assert not host.data
     info.receive(request)  # one request a connection
+    assert host.closed
     return read(host.data, method)
 
 
@@ -162,7 +148,7 @@ def test_refusals():
     world = World()
     for target in ("/x", "/metrics/", "/healthz/x", "//", "/Metrics", "/%2e"):
         assert ask(world, target)[0] == 404, target
-    for method in ("POST", "PUT", "DELETE", "OPTIONS", "HEADS"):
+    for method in ("POST", "PUT", "DELETE", "HEADS"):
         status, fields, _ = ask(world, "/metrics", method)
         assert (status, fields["Allow"]) == (405, "GET, HEAD"), method
     info, host = connection(world)
@@ -193,7 +179,7 @@ def basic(user, password):
 
 def request(path, authorization=None):
     extra = b"" if authorization is None else b"Authorization: %s\r\n" % authorization
-    return b"GET %s HTTP/1.1\r\nHost: h\r\n%s\r\n" % (path.encode(), extra)
+    return b"GET %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\n%s\r\n" % (path.encode(), extra)
 
 
 def status(world, path="/metrics", authorization=None, address=THERE, listener=None, certificate=None):
@@ -232,11 +218,11 @@ def test_the_health_of_the_broker_is_told_to_this_machine():
         assert status(world, "/healthz", None, HERE) == status(world, "/healthz", basic(b"x", b"y"), "[::1]:1") == 200
         for path in ("/", "/metrics", "/nothing"):
             assert status(world, path, None, HERE) == (401 if authenticators else 403)
-        assert may_ask(world.broker.default_listener, HERE)
-        assert may_ask(world.broker.default_listener, THERE) == bool(authenticators)
+        assert new_site(world).may_ask(HERE)
+        assert new_site(world).may_ask(THERE) == bool(authenticators)
     world = World()
-    assert status(world, "/", None, HERE) == 200 and not may_ask(world.broker.default_listener, THERE)
-    assert may_ask(World(anonymous="all").broker.default_listener, THERE)
+    assert status(world, "/", None, HERE) == 200 and not new_site(world).may_ask(THERE)
+    assert new_site(World(anonymous="all")).may_ask(THERE)
 
 
 def test_a_listener_asks_its_own_authenticators():
@@ -345,7 +331,7 @@ def asked_for(world, names, *hosts):
     for host in hosts:
         info, answer = connection(world, names=names)
         field = "" if host is None else "Host: %s\r\n" % host
-        info.receive(b"GET /metrics HTTP/1.%d\r\n%s\r\n" % (host is not None, field.encode()))
+        info.receive(b"GET /metrics HTTP/1.%d\r\nConnection: close\r\n%s\r\n" % (host is not None, field.encode()))
         found.append(read(answer.data)[0])
     return found
 
@@ -364,7 +350,7 @@ def test_names_the_pages_are_asked_for_under():
 
 def test_health_is_no_exception():
     info, host = connection(World(), names=())
-    info.receive(b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+    info.receive(b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
     assert read(host.data)[0] == 421
 
 
@@ -373,22 +359,14 @@ def test_an_address_has_so_many_connections():
     world = World(anonymous="all", max_connections_per_address=2, max_connections=3)
     broker = world.broker
     listener = broker.add_listener(Listener("http", "http", broker.options, []))
-    one = new_visitor(broker, listener, "192.0.2.1:1", Host(), ())
+    site = new_site(world, listener)
+    one = Visitor(world, site, "192.0.2.1:1").conn
     world.connect("c", address="192.0.2.1:2")
-    assert new_visitor(broker, listener, "192.0.2.1:3", Host(), ()) is None
-    others = [new_visitor(broker, listener, "192.0.2.%d:1" % number, Host(), ()) for number in (2, 3, 4)]
+    assert Visitor(world, site, "192.0.2.1:3").conn is None
+    others = [Visitor(world, site, "192.0.2.%d:1" % number).conn for number in (2, 3, 4)]
     assert others[2] is None and listener.connected == 3  # so many has the listener
     assert listener.refused == broker.counters.refused == 2
     for info in (one, one, others[0]):
         info.lost()
     assert listener.connected == 1
-    assert new_visitor(broker, listener, "192.0.2.1:4", Host(), ()) is not None
-
-
-def test_what_is_no_request_is_refused_and_told():
-    world = World()
-    info, host = connection(world, "10.0.0.1:5")
-    info.receive(b"\x10\x0c\x00\x04MQTT\r\n\r\n")
-    assert read(host.data)[0] == 400
-    level, text = world.log[0]
-    assert len(world.log) == 1 and level == 2 and text.startswith("- 10.0.0.1:5: page refused: 400, "), world.log
+    assert Visitor(world, site, "192.0.2.1:4").conn is not None

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from port.core.web import http
+from port.core.web.http_response import HTTPError
 from port.core.web.websocket import WebSocket
 
 HEAD = (
@@ -114,7 +115,7 @@ def test_any_bytes_do_no_harm(head, conversation, at, junk, pieces, view, taken)
 def test_any_head_is_parsed_or_refused(data):
     try:
         found = http.parse(data)
-    except http.HTTPError as e:
+    except HTTPError as e:
         assert 400 <= e.status <= 505
         assert e.answer().startswith(b"HTTP/1.1 %d " % e.status)
         return

@@ -19,8 +19,13 @@ from toolchain import ROOT
 # Bundle -> its modules, "broker" aside: that has all that is in no part of a package, but for the packages' own files.
 BUNDLES = {
     "mqtt5": PARTS["mqtt5"],
-    # The first is loaded when a listener is made, the other one when somebody asks for it.
-    "web": tuple(name for name in PARTS["web"] if name not in ("core/monitor/measures", "core/monitor/metrics")),
+    # What a listener needs is loaded when somebody connects: the first with either of the next two. The last is for programs that
+    # have pages of their own.
+    "http": ("core/web/http", "core/web/http_response"),
+    "websocket": ("core/web/websocket", "micropython/net/websocket_transport"),
+    "web": ("core/web/http_connection", "core/web/http_pages", "core/web/routes", "core/web/site", "micropython/net/http_transport"),
+    "pages": ("core/messages/trie_pages", "core/monitor/query", "core/sessions/session_index", "core/web/json_text", "core/web/lists",
+              "core/web/stored_file"),
     "store": ("core/storage/store", "core/storage/journal", "core/storage/records", "core/storage/flash_log",
               "micropython/flash"),
     "sessions": ("core/storage/session_journal", "core/storage/session_records", "core/storage/session_replay"),
@@ -31,7 +36,9 @@ BUNDLES = {
 }
 # What programs import from; of the other modules in bundles they have no use.
 PUBLIC = ("core/auth/authenticator", "core/messages/message", "core/limits/options", "core/wire/properties",
-          "core/wire/reason_codes", "core/config/listener_types", "core/storage/store", "micropython/flash", "micropython/server")
+          "core/wire/reason_codes", "core/config/listener_types", "core/storage/store", "core/monitor/query", "core/web/http",
+          "core/web/http_response", "core/web/json_text", "core/web/lists", "core/web/routes", "core/web/stored_file",
+          "micropython/flash", "micropython/server")
 
 # What a firmware is made of.
 FROZEN = (ROOT / "manifest.py", ROOT / "port" / "__init__.py", ROOT / "port" / "core", ROOT / "port" / "micropython",

@@ -14,9 +14,13 @@ VERSION = _FOUND[1] if _FOUND else ""
 
 # Parts of the broker that are loaded only when they are used: what is left away takes no flash.
 PARTS = {
-    "web": ("core/monitor/measures", "core/monitor/metrics", "core/web/http", "core/web/http_pages", "core/web/websocket",
-            "core/web/websocket_turns",
-            "micropython/net/websocket_transport"),
+    "web": (
+        "core/messages/trie_pages", "core/monitor/measures", "core/monitor/metrics", "core/monitor/query",
+        "core/sessions/session_index", "core/web/http", "core/web/http_body", "core/web/http_connection",
+        "core/web/http_pages", "core/web/http_response", "core/web/json_text", "core/web/lists", "core/web/routes",
+        "core/web/site", "core/web/stored_file", "core/web/websocket", "core/web/websocket_turns",
+        "micropython/net/http_transport", "micropython/net/websocket_transport", "micropython/web",
+    ),
     "store": (
         "core/config/store_config", "core/storage/flash_log", "core/storage/journal", "core/storage/records",
         "core/storage/recovery", "core/storage/session_journal", "core/storage/session_records", "core/storage/session_recovery",

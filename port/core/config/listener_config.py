@@ -66,7 +66,7 @@ class ListenerConfig:
             value = values.get(key, default)
             if key in values and wanted is not None:
                 check_type("%s: %s" % (where, key), value, wanted)
-            self.settings[key] = tuple(value) if isinstance(wanted, tuple) else value
+            self.settings[key] = tuple(value) if isinstance(wanted, tuple) and value is not None else value
         self.overrides: "dict[str, Any]" = {}
         for key in values:
             if key not in kind.KEYS:
@@ -80,11 +80,11 @@ class ListenerConfig:
             raise ValueError("%s: port must be from 0 to 65535, not %d" % (where, self.port))
         self.proxy_protocol: bool = values.get("proxy_protocol", False)
         self.trusted_proxies: "tuple[str, ...]" = tuple(values.get("trusted_proxies", ()))
+        self.auth: "Optional[list[str]]" = values.get("auth")
         try:
             kind.check(self)
         except ValueError as e:
             raise ValueError("%s: %s" % (where, e))
-        self.auth: "Optional[list[str]]" = values.get("auth")
         self.rules: "Optional[list[Rule]]" = None
         if "acl" in values:
             self.rules = rules(values["acl"], where)

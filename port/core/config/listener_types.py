@@ -15,13 +15,15 @@ from port.core.limits.ip_address import is_loopback, text
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Iterable
+    from typing import Any, Iterable, Sequence
 
     from port.core.limits.listener import Listener
     from port.core.config.listener_config import ListenerConfig
     from port.core.broker import Broker
 
     Addresses = list[tuple[str, int]]
+    # hosts, paths, origins, writers, max_body, body_timeout, idle_timeout: see Http.
+    PagesSettings = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[bytes, ...], int, int, int]
 
 # Keys of all listeners that what serves sockets has to see to.
 SOCKET_KEYS = ("tls", "proxy_protocol", "trusted_proxies")
@@ -30,7 +32,8 @@ SOCKET_KEYS = ("tls", "proxy_protocol", "trusted_proxies")
 class ListenerType:
     """Base class. The class says what may be configured; an object of it is one listener, opened at the start of the server.
 
-    KEYS      keys of its own: name -> (type as check_type has it, or None where `check` looks at it; default)
+    KEYS      keys of its own: name -> (type as check_type has it, or None where `check` looks at it; default, or None
+              where `check` decides it)
     WITHOUT   keys of all listeners that this type has no use for
     PLACE     "port" with host and port, or the key of its own that says where it listens
     NETWORK   what the port is one of, tcp or udp: two listeners cannot have the same
@@ -64,7 +67,7 @@ class ListenerType:
 
     @classmethod
     def check(cls, config: "ListenerConfig") -> None:
-        """Look at `config.settings`, the values of KEYS. Raises ValueError naming the key that is wrong."""
+        """Look at `config.settings`, the values of KEYS, and complete them. Raises ValueError naming the key that is wrong."""
 
     @classmethod
     def remote(cls, config: "ListenerConfig") -> bool:
@@ -108,24 +111,33 @@ class Tcp(ListenerType):
     CALLED = {"mqtt": False, "mqtts": True, "tls": True, "ssl": True}
 
 
-class WebSocket(ListenerType):
-    """MQTT over WebSocket.
+class _Web(ListenerType):
+    """Listeners whose clients begin with a request of HTTP.
 
-    paths: paths of the URL that are served, type websocket only (default ["/mqtt", "/"]; ["*"]: any)
-    origins: web pages that may connect, type websocket only (default: those of the host and port asked for, if an address or localhost; ["*"]: all)
+    paths: paths of the URL that serve MQTT over WebSocket, types websocket and http only (default ["/mqtt", "/"]; of type http ["/mqtt"], or none with auth or anonymous of its own; ["*"]: any)
+    origins: web pages that may connect by WebSocket, types websocket and http only (default: those of the host and port asked for, if an address or localhost; ["*"]: all)
     """
 
-    KEYS = {"paths": ((str,), ("/mqtt", "/")), "origins": ((str,), ())}
     WITHOUT: "tuple[str, ...]" = ()
-    PORTS = (8083, 8084)
-    CALLED = {"ws": False, "websockets": False, "wss": True}
 
     @classmethod
     def check(cls, config: "ListenerConfig") -> None:
         """See ListenerType.check."""
-        for path in config.settings["paths"]:
-            if path != "*" and not path.startswith("/"):
-                raise ValueError("paths must begin with / or be *, not %r" % path)
+        _check_paths(config)
+
+
+def _check_paths(config: "ListenerConfig") -> None:
+    for path in config.settings["paths"]:
+        if path != "*" and not path.startswith("/"):
+            raise ValueError("paths must begin with / or be *, not %r" % path)
+
+
+class WebSocket(_Web):
+    """MQTT over WebSocket."""
+
+    KEYS = {"paths": ((str,), ("/mqtt", "/")), "origins": ((str,), ())}
+    PORTS = (8083, 8084)
+    CALLED = {"ws": False, "websockets": False, "wss": True}
 
 
 class Unix(ListenerType):
@@ -153,16 +165,49 @@ class Unix(ListenerType):
                 raise ValueError("mode must be octal digits such as 660, not %r" % mode)
 
 
-class Http(ListenerType):
-    """Info pages /, /healthz and /metrics.
+class Http(_Web):
+    """Pages /, /healthz and /metrics, a program's own pages, and MQTT over WebSocket.
 
     hosts: names by which the pages are asked for, type http only, beside addresses, localhost and the machine's own name (["*"]: any)
+    writers: users with the role write, type http only; other users have the role read; * at the end stands for any end, "" for clients without a user name (default ["*"])
+    max_body: bytes that the body of a request may have, type http only; a longer body gets 413 (default 0: a quarter of max_packet_size)
+    body_timeout: seconds within which the body of a request has to arrive, type http only (default 30)
+    idle_timeout: seconds after which an HTTP connection without a request is closed, type http only (default 60)
     """
 
-    KEYS = {"hosts": ((str,), ())}
+    KEYS = {
+        "paths": ((str,), None), "origins": ((str,), ()), "hosts": ((str,), ()), "writers": ((str,), ("*",)), "max_body": (int, 0),
+        "body_timeout": (int, 30), "idle_timeout": (int, 60),
+    }  # fmt: skip
     WITHOUT: "tuple[str, ...]" = ("mount_point",)
     PORTS = (8080, 8443)
     CALLED = {"https": True}
+
+    @classmethod
+    def check(cls, config: "ListenerConfig") -> None:
+        """See ListenerType.check."""
+        settings = config.settings
+        if settings["paths"] is None:
+            # Pages with rules of their own for who may see them are not meant to let the same clients use MQTT.
+            own = config.auth is not None or "anonymous" in config.overrides
+            settings["paths"] = () if own else ("/mqtt",)
+        _check_paths(config)
+        if settings["max_body"] < 0:
+            raise ValueError("max_body must be 0 or more, not %d" % settings["max_body"])
+        for key in ("body_timeout", "idle_timeout"):
+            if settings[key] < 1:
+                raise ValueError("%s must be 1 or more, not %d" % (key, settings[key]))
+
+    @classmethod
+    def pages(cls, config: "ListenerConfig", names: "Sequence[str]") -> "PagesSettings":
+        """What port.core.web.site.Site needs of a configuration, on a machine with these names."""
+        settings = config.settings
+        hosts = tuple([name.lower() for name in settings["hosts"]]) + tuple(names)
+        writers = tuple([name.encode() for name in settings["writers"]])
+        return (
+            hosts, settings["paths"], settings["origins"], writers, settings["max_body"], settings["body_timeout"],
+            settings["idle_timeout"],
+        )  # fmt: skip
 
     @classmethod
     def begin(cls, broker: "Broker") -> None:

@@ -52,7 +52,7 @@ def walk(store: "Any", topic_filter: bytes, hidden: bool) -> "Iterator[Any]":
                     if levels_match(filters, levels, depth):
                         yield entry
                     break
-                depth = _passes(levels, filters, depth, wild)
+                depth = passes(levels, filters, depth, wild)
                 if not depth:
                     break
                 edge += b"/" + entry[1]
@@ -77,7 +77,7 @@ def walk(store: "Any", topic_filter: bytes, hidden: bool) -> "Iterator[Any]":
             rest = min(_LONGEST, _REST + (store.version - begun >> 6))
         frame = frames[-1]
         if frame[1] != store.version:
-            frame[0], made = _below(store.root, b"/".join([above[2] for above in frames if above[3]]), frame[3])
+            frame[0], made = below(store.root, b"/".join([above[2] for above in frames if above[3]]), frame[3])
             frame[1] = store.version - made
         node, seen, edge, depth, keys, place = frame
         whole = every and depth >= wild
@@ -107,7 +107,7 @@ def walk(store: "Any", topic_filter: bytes, hidden: bool) -> "Iterator[Any]":
         steps += 1
 
 
-def _passes(levels: "list[bytes]", filters: "list[bytes]", depth: int, wild: int) -> int:
+def passes(levels: "list[bytes]", filters: "list[bytes]", depth: int, wild: int) -> int:
     """The depth behind a chain's levels if the filter matches them from `depth` on, or 0."""
     for level in levels:
         if depth < wild:
@@ -119,7 +119,7 @@ def _passes(levels: "list[bytes]", filters: "list[bytes]", depth: int, wild: int
     return depth
 
 
-def _below(root: "Node", path: bytes, depth: int) -> "tuple[Node, bool]":
+def below(root: "Node", path: bytes, depth: int) -> "tuple[Node, bool]":
     """The node under a path of `depth` levels, and True for a node made for this look, which the next look makes again."""
     node = root
     levels = path.split(b"/") if depth else []

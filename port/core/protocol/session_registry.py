@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
     from port.core.sessions.mount_point import Mount
+    from port.core.sessions.session_index import SessionIndex
     from port.core.broker import Broker
 
 _NEVER = 0xFFFFFFFF
@@ -42,6 +43,7 @@ class SessionRegistry:
     settling        sessions whose connection is over, and what becomes of them is still to be seen to
     unsettled       True when there are offline sessions that ought to be in `due`, or ended
     largest_packet  bytes that some client may send; a receiver that takes them is not asked for each packet
+    index           the sessions by number, made by the first monitor.query.Query; None before
     """
 
     # Dicts stand for sets wherever one grows: on MicroPython a set is corrupt once memory has run out at that.
@@ -54,6 +56,7 @@ class SessionRegistry:
         self.settling: "dict[Session, bool]" = {}
         self.unsettled = False
         self.largest_packet = 129
+        self.index: "Optional[SessionIndex]" = None
         self._to_settle: "list[Session]" = []  # those in `settling`, and perhaps some that are settled, in their order
         self._settler: "Any" = self._settle_some
         self._settled = 0  # what that has cost since the last slice of work in the background, in the units of Turns.limit
@@ -166,6 +169,8 @@ class SessionRegistry:
         """Make a session and keep it."""
         broker = self._broker
         session = make(broker, client_id) if mount is None else mount.session(broker, client_id)
+        if self.index is not None:
+            self.index.enter(session)
         broker.sessions[client_id] = session
         broker.memory.session_bytes += len(client_id)
         return session
@@ -199,6 +204,8 @@ class SessionRegistry:
         leave(session)
         if self._broker.sessions.get(session.client_id) is session:
             del self._broker.sessions[session.client_id]
+            if self.index is not None:
+                self.index.leave(session)
             self._broker.memory.session_bytes -= len(session.client_id)
             if self._broker.watchers is not None:
                 self._broker.watchers.tell("ended", session)

@@ -202,7 +202,7 @@ class Subscriptions:
                 if group is not None:
                     group.came(session, more)
 
-    def _get(self, topic_filter: bytes) -> "Any":
+    def get(self, topic_filter: bytes) -> "Any":
         """A filter's subscribers: None, one, or a dict of them."""
         if not has_wildcard(topic_filter):
             return self._exact.get(topic_filter)
@@ -224,7 +224,7 @@ class Subscriptions:
             topic_trie.put(self._wild, (topic_filter, subscribers))
 
     def _put(self, topic_filter: bytes, subscriber: "Any") -> None:
-        subscribers = self._get(topic_filter)
+        subscribers = self.get(topic_filter)
         if subscribers is None:
             more = topic_filter.count(b"+")
             if more > 1 and subscriber.subscriptions is not None and topic_filter not in self.owners:
@@ -238,7 +238,7 @@ class Subscriptions:
             self._set(topic_filter, {subscribers: True, subscriber: True})
 
     def _take(self, topic_filter: bytes, subscriber: "Any") -> None:
-        subscribers = self._get(topic_filter)
+        subscribers = self.get(topic_filter)
         if isinstance(subscribers, dict):
             subscribers.pop(subscriber, None)
             if len(subscribers) < 2:

@@ -81,6 +81,7 @@ class Session:
     looked         the identifier that stood first in `inflight` when it was last looked at, 0 for none
     spare          bytes of QoS 0 that may still go to a client without an `out`: one large packet is under way to it, no more
     store_id       its number in the store, 0 while it is not kept there
+    number         see SessionIndex; not set before there is one
     subscription_bytes    see Subscriptions.size_of
     owner, before, after  see port.core.limits.places
     """
@@ -93,7 +94,7 @@ class Session:
         "broker", "listener", "options", "access", "client_id", "user", "address", "conn", "out", "fast_version",
         "version5", "subscriptions", "inflight", "queue", "queued_bytes", "packet_id", "send_window", "receive_maximum",
         "received", "expiry", "expires_at", "will", "will_at", "resends", "replay", "max_packet", "aliases", "alias_maximum",
-        "store_id", "subscription_bytes", "owner", "before", "after", "spare", "counted", "looked",
+        "store_id", "subscription_bytes", "owner", "before", "after", "spare", "counted", "looked", "number",
     )  # fmt: skip
 
     def __init__(self, broker: "Broker", client_id: bytes) -> None:
@@ -131,6 +132,7 @@ class Session:
         self.owner: "Any" = None
         self.before: "Any" = None
         self.after: "Any" = None
+        self.number: int
 
     def __repr__(self) -> str:
         from port.core.monitor.refusals import named

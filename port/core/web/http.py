@@ -1,8 +1,8 @@
-"""The head of one HTTP/1.1 request, and a whole response (RFC 9110, RFC 9112).
+"""A request of HTTP/1.1 (RFC 9110, RFC 9112): its head, and what a handler is told of it.
 
-Enough for a WebSocket handshake and for the info pages: one request a connection, without a
-body. `parse` is given all that came so far and says None until the head is complete; whatever
-is not plainly a request is refused with HTTPError. Everything is bytes, as it came.
+`parse` is given all that came so far and says None until the head is complete; whatever is not plainly a request is refused
+with HTTPError, above all what two readers could understand differently: a proxy in front may be the other one. What comes
+after the head is port.core.web.http_body's. Everything is bytes, as it came, but for what a handler asks for.
 """
 
 import binascii
@@ -10,85 +10,83 @@ import binascii
 from port.core import const
 from port.core.wire.codec import is_utf8
 from port.core.limits import ip_address
-from port.core.limits.client_log import shown
+from port.core.web.http_response import HTTPError, unauthorized
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Optional, Sequence
+    from typing import Any, Optional, Sequence
 
-    Fields = tuple[tuple[str, str], ...]
+    from port.core.broker import Broker
 
 MAX_HEAD = const(4096)  # bytes of request line and header fields, the empty line included
 MAX_HEADERS = const(64)  # header fields
-_SHOWN = const(64)  # bytes
+MAX_ARGUMENTS = const(32)  # arguments of a query
+CHUNKED = const(-1)  # Request.length
+_MOST_DIGITS = const(10)  # of a Content-Length
 
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CREDENTIALS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/="
 _METHOD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_TEXTS = {
-    101: "Switching Protocols",
-    200: "OK",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    413: "Content Too Large",
-    421: "Misdirected Request",
-    426: "Upgrade Required",
-    429: "Too Many Requests",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-    505: "HTTP Version Not Supported",
-}
-
-
-class HTTPError(Exception):
-    """The answer to a request that is refused.
-
-    status  400 and up
-    text    why, for the body and the log; it quotes nothing of the request
-    fields  further header fields of the answer
-    about   what of the request was wrong, for the log alone
-    """
-
-    def __init__(self, status: int, text: str, fields: "Fields" = (), about: bytes = b"") -> None:
-        super().__init__(status, text)
-        self.status = status
-        self.text = text
-        self.fields = fields
-        self.about = about
-
-    def told(self) -> str:
-        """For the log."""
-        about = self.about
-        if not about:
-            return "%d, %s" % (self.status, self.text)
-        return "%d, %s: %s" % (self.status, self.text, shown(about) if is_utf8(about) else repr(about[:_SHOWN]))
-
-    def answer(self) -> bytes:
-        """The whole response."""
-        return response(self.status, (("Content-Type", "text/plain"),) + self.fields, self.text.encode() + b"\n")
+_BARE = (b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"CONNECT")  # whose bodies have no meaning
 
 
 class Request:
-    """The head of a request.
+    """A request, as a handler gets it.
 
-    method   e.g. b"GET"
-    path     of the request target, not decoded, without the query
-    query    what followed "?", else empty
-    minor    HTTP/1.minor
-    headers  {lower-case name: value}; the values of a repeated field joined by ", "
+    method      e.g. b"GET"
+    path        of the request target, not decoded, without the query
+    query       what followed "?", else empty
+    minor       HTTP/1.minor
+    headers     {lower-case name: value}; the values of a repeated field joined by ", "
+    length      bytes of the body, or CHUNKED
+
+    Of a request that has come to its handler:
+
+    broker      the broker, which is the Server on either runtime
+    parameters  those of the route's path, by name, decoded
+    body        bytes
+    user        user name somebody vouched for, as bytes, or None
+    role        "read", or "write", which is both
+    address     the peer's, `host:port`
     """
 
-    __slots__ = ("method", "path", "query", "minor", "headers")
+    __slots__ = ("method", "path", "query", "minor", "headers", "length", "broker", "parameters", "body", "user", "role", "address")
 
-    def __init__(self, method: bytes, target: bytes, minor: int, headers: "dict[bytes, bytes]") -> None:
+    def __init__(self, method: bytes, target: bytes, minor: int, headers: "dict[bytes, bytes]", length: int = 0) -> None:
         self.method = method
         self.path, _, self.query = target.partition(b"?")
         self.minor = minor
         self.headers = headers
+        self.length = length
+        self.broker: "Broker"
+        self.parameters: "dict[str, str]" = {}
+        self.body = b""
+        self.user: "Optional[bytes]" = None
+        self.role = ""
+        self.address = ""
+
+    def arguments(self) -> "dict[str, str]":
+        """The arguments of the query, decoded; of a repeated name the last. Raises HTTPError 400 for what cannot be decoded."""
+        found: "dict[str, str]" = {}
+        if self.query:
+            pairs = self.query.split(b"&")
+            if len(pairs) > MAX_ARGUMENTS:
+                raise HTTPError(400, "more than %d arguments" % MAX_ARGUMENTS)
+            for pair in pairs:
+                name, _, value = pair.partition(b"=")
+                found[decoded(name.replace(b"+", b" "))] = decoded(value.replace(b"+", b" "))
+        return found
+
+    def json(self) -> "Any":
+        """What the body says in JSON. Raises HTTPError 400 for anything else."""
+        import json
+
+        if not is_utf8(self.body):
+            raise HTTPError(400, "the body is not JSON")
+        try:
+            return json.loads(str(self.body, "utf-8"))
+        except ValueError:
+            raise HTTPError(400, "the body is not JSON")
 
     def members(self, name: bytes) -> "list[bytes]":
         """The members of a field that is a comma-separated list, empty if there is no such field."""
@@ -123,12 +121,6 @@ def leads_here(authority: bytes, names: "Sequence[str]" = ()) -> bool:
     return name == "localhost" or name in names or "*" in names or ip_address.parse(name) is not None
 
 
-def unauthorized() -> HTTPError:
-    """What asks for a user name and password."""
-    text = "user name and password are needed"
-    return HTTPError(401, text, (("WWW-Authenticate", 'Basic realm="ucomqtt", charset="UTF-8"'),))
-
-
 def parse(data: bytes) -> "Optional[tuple[Request, int]]":
     """The request at the start of `data` and the size of its head, or None while more has to come.
 
@@ -152,14 +144,48 @@ def parse(data: bytes) -> "Optional[tuple[Request, int]]":
     headers = _headers(lines)
     if minor and b"host" not in headers:
         raise HTTPError(400, "no Host")
-    if b"transfer-encoding" in headers:
-        raise HTTPError(400, "Transfer-Encoding: a request must not have a body here")
+    return Request(method, target, minor, headers, _length(method, minor, headers)), end
+
+
+def _length(method: bytes, minor: int, headers: "dict[bytes, bytes]") -> int:
+    """Bytes of the body, or CHUNKED (RFC 9112 clause 6). What two readers could understand differently is refused."""
+    bare = method in _BARE
+    coding = headers.get(b"transfer-encoding")
+    if coding is not None:
+        if bare:
+            raise HTTPError(400, "Transfer-Encoding: a request must not have a body here")
+        if b"content-length" in headers:
+            raise HTTPError(400, "Content-Length beside Transfer-Encoding")
+        if not minor:
+            raise HTTPError(400, "Transfer-Encoding in HTTP/1.0")
+        if coding.lower() != b"chunked":
+            raise HTTPError(501, "only the transfer coding chunked")
+        return CHUNKED
     length = headers.get(b"content-length", b"0")
     if not length.isdigit():
         raise HTTPError(400, "invalid Content-Length")
-    if length.strip(b"0"):
+    length = length.lstrip(b"0")
+    if length and bare:
         raise HTTPError(413, "a request must not have a body here")
-    return Request(method, target, minor, headers), end
+    if len(length) > _MOST_DIGITS:
+        raise HTTPError(413, "the body is too large")
+    return int(length or b"0")
+
+
+def decoded(data: bytes) -> str:
+    """What is percent-encoded in a part of a path or query. Raises HTTPError 400 unless it is UTF-8 without NUL."""
+    parts = data.split(b"%")
+    found = parts[0]
+    try:
+        for i in range(1, len(parts)):
+            found += binascii.unhexlify(parts[i][:2]) + parts[i][2:]
+            if len(parts[i]) < 2:
+                raise ValueError
+    except ValueError:
+        raise HTTPError(400, "invalid percent-encoding")
+    if not is_utf8(found):
+        raise HTTPError(400, "not UTF-8, or with NUL")
+    return str(found, "utf-8")
 
 
 def _request_line(line: bytes) -> "tuple[bytes, bytes, int]":
@@ -197,19 +223,3 @@ def _headers(lines: "list[bytes]") -> "dict[bytes, bytes]":
             value = headers[name] + b", " + value
         headers[name] = value
     return headers
-
-
-def response(status: int, fields: "Fields", body: bytes = b"") -> bytes:
-    """A whole response, after which the connection is closed unless it is a 101."""
-    return head(status, fields, len(body)) + body
-
-
-def head(status: int, fields: "Fields", size: int) -> bytes:
-    """What comes before a body of this size."""
-    lines = ["HTTP/1.1 %d %s" % (status, _TEXTS[status])]
-    for field in fields:
-        lines.append("%s: %s" % field)
-    if status != 101:
-        lines.append("Content-Length: %d" % size)
-        lines.append("Connection: close")
-    return "\r\n".join(lines).encode() + b"\r\n\r\n"

@@ -12,7 +12,8 @@ from binascii import b2a_base64
 from port.core import const
 from port.core.wire.codec import is_utf8
 from port.core.wire.reason_codes import NOT_AUTHORIZED
-from port.core.web.http import HTTPError, leads_here, parse, response
+from port.core.web.http import leads_here, parse
+from port.core.web.http_response import HTTPError, response
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:

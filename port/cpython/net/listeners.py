@@ -5,8 +5,10 @@ from __future__ import annotations
 import socket
 
 from port.core.config.listener_types import Http, Tcp, WebSocket
+from port.core.web.site import Site
+from port.cpython.net.http_transport import HttpTransport
 from port.cpython.net.listening_socket import Change, ListeningSocket
-from port.cpython.net.transport import HttpTransport, WebSocketTransport
+from port.cpython.net.transport import WebSocketTransport
 
 
 class TcpListener(Tcp, ListeningSocket):
@@ -20,14 +22,26 @@ class WebSocketListener(WebSocket, ListeningSocket):
 
 
 class HttpListener(Http, ListeningSocket):
-    """See port.core.config.listener_types.Http."""
+    """See port.core.config.listener_types.Http.
 
-    transport = HttpTransport
+    site  what its connections share
+    """
+
+    site: Site | None = None
+
+    def client(self, address: str) -> HttpTransport:
+        """See ListeningSocket.client."""
+        return HttpTransport(self._server, self, address)
 
     def change(self, prepared: Change) -> None:
         """See ListenerType.change."""
         super().change(prepared)
-        self.hosts = self.config.settings["hosts"] + _own_names()
+        settings = self.pages(self.config, _own_names())
+        if self.site is None:
+            self.site = Site(self._server, self.listener, settings)
+            self._server.sites.append(self.site)
+        else:
+            self.site.change(settings)
 
 
 def _own_names() -> tuple[str, ...]:

@@ -19,14 +19,13 @@ from port.core.limits.ip_address import host
 from port.core.limits.listener import Listener
 from port.core.config.listener_config import ListenerConfig
 from port.core.config.listener_types import ListenerType
-from port.cpython.net.anteroom import Anteroom
 from port.cpython.net.asyncio_protocol import Bridge
 from port.cpython.net.handshake import Proxied
 from port.cpython.net.revocation import Revoked
 from port.cpython.net.stream import Receiver, Stream
 from port.cpython.net.tls import server_context
 from port.cpython.net.tls_stream import Secure
-from port.cpython.net.transport import HttpTransport, SocketTransport, address_text
+from port.cpython.net.transport import SocketTransport, address_text
 
 if TYPE_CHECKING:
     from port.cpython.server import Server
@@ -70,19 +69,15 @@ class ListeningSocket(ListenerType):
     transport  makes what serves a client: called with the server, this object and the client's address
     tls        None, or the context of handshakes to come: another one changes the certificate
     revoked    certificates of clients that are not let in, None without `crl`
-    hosts      names by which the info pages may be asked for
-    pages      the places for those who ask for one
     """
 
     WITHOUT: tuple[str, ...] = ()
-    transport: ClassVar[type[SocketTransport | HttpTransport]] = SocketTransport
-    hosts: tuple[str, ...] = ()
+    transport: ClassVar[type[SocketTransport]] = SocketTransport
 
     def __init__(self, server: Server, config: ListenerConfig, listener: Listener, given: ssl.SSLContext | None = None) -> None:
         """`given`: a context in place of the one that is configured. Raises ValueError naming what is wrong."""
         super().__init__(server, config, listener)
         self._server = server
-        self.pages = Anteroom(1)
         self.change(Change(config, given))
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -178,7 +173,7 @@ class ListeningSocket(ListenerType):
 
     # -- who comes --------------------------------------------------------------------------------
 
-    def client(self, address: str) -> SocketTransport | HttpTransport:
+    def client(self, address: str) -> Receiver:
         """What serves a client of this address."""
         return self.transport(self._server, self, address)
 

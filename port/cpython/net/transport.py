@@ -1,7 +1,7 @@
 """One client: the Receiver of its connection on one side, the core's Transport on the other.
 
-Three kinds: SocketTransport for MQTT over TCP, TLS and Unix sockets, WebSocketTransport, and HttpTransport for
-the HTTP pages.
+Two kinds: SocketTransport for MQTT over TCP, TLS and Unix sockets, and WebSocketTransport. Connections of HTTP have
+port.cpython.net.http_transport.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from port.core.wire.reason_codes import AWAY_CONNECTIONS, QUOTA_EXCEEDED, MQTTError
+from port.core.wire.reason_codes import QUOTA_EXCEEDED, MQTTError
 from port.core.limits.ip_address import peer, text
 from port.core.messages.message import WHOLE
-from port.core.web.http_pages import InfoConnection, new_visitor
 from port.core.web.websocket_turns import TurnedWebSocket
 from port.cpython.net.stream import Receiver, Stream
 from port.cpython.net.tls import peer_certificate
@@ -293,62 +292,6 @@ class WebSocketTransport(SocketTransport):
         self._transport.write(self._socket.close())
         # What `lost` asks for after the close handshake is an end, not a reset that could overtake the close frame.
         super().close(abort and not self._socket.closed, told or self._socket.closed)
-
-
-class HttpTransport(Receiver):
-    """Somebody who asks for one of the info pages; each has one of the listener's places, see port.cpython.net.anteroom.
-
-    key, deadline  see Newcomer
-    """
-
-    __slots__ = ("key", "deadline", "_server", "_entrance", "_transport", "_address", "_info")
-
-    def __init__(self, server: Server, entrance: ListeningSocket, address: str) -> None:
-        self._server = server
-        self._entrance = entrance
-        self._address = address
-        self._info: InfoConnection | None = None
-        self.key: Any = peer(address)
-        self.deadline = asyncio.get_running_loop().time() + entrance.listener.options.connect_timeout
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-        entrance = self._entrance
-        if not entrance.pages.enter(self):
-            self.give_way("max_connections reached", AWAY_CONNECTIONS)
-            return
-        self._info = new_visitor(self._server, entrance.listener, self._address, self, entrance.hosts)
-        if self._info is None:
-            self._transport.abort()
-
-    def give_way(self, why: str, reason: int) -> None:
-        """See Newcomer."""
-        if self._info is None or not self._info.done:
-            self._server.connection_registry.turn_away(self._entrance.listener, self._address, why, reason)
-        if self._info is not None:
-            self._info.lost()
-        self._transport.abort()
-
-    def step(self) -> None:
-        """See Newcomer: there is none."""
-
-    def receive(self, data: bytes) -> None:
-        if self._info is not None:
-            self._info.receive(data)
-
-    def answer(self, chunks: list[Buffer]) -> None:
-        """See port.core.web.http_pages.Host."""
-        self._transport.write(b"".join(chunks))
-        self._transport.close()
-
-    def certificate(self) -> dict[str, Any] | None:
-        """See Transport.certificate."""
-        return peer_certificate(self._transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._entrance.pages.leave(self)
-        if self._info is not None:
-            self._info.lost()
 
 
 def address_text(peer: Any) -> str:

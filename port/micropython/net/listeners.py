@@ -37,7 +37,7 @@ class _OnSocket:
         if config.proxy_protocol or config.trusted_proxies:
             raise ValueError(_CPYTHON)
         self._kind.check(config)
-        if "paths" in config.settings:
+        if self._kind is WebSocket:
             import hashlib
 
             if not hasattr(hashlib, "sha1"):
@@ -78,7 +78,9 @@ def _furnish(entrance: ListeningSocket, config: "ListenerConfig") -> None:
         entrance.paths = settings["paths"]
         entrance.origins = settings["origins"]
     if "hosts" in settings:
-        entrance.hosts = settings["hosts"] + _own_names()
+        entrance.pages = config.kind.pages(config, _own_names())
+        if entrance.site is not None:
+            entrance.site.change(entrance.pages)
 
 
 def _own_names() -> "tuple[str, ...]":

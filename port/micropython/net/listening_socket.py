@@ -27,12 +27,14 @@ class ListeningSocket:
     listener        the core's side
     tls             None, or the port.micropython.net.tls.Context of handshakes to come
     paths, origins  of WebSocket, see ListenerConfig
-    hosts           names by which the info pages may be asked for
+    pages           of HTTP, see port.core.config.listener_types.Http.pages
+    site            what its connections share, from its first connection on; None before
     """
 
     paths: "tuple[str, ...]" = ()
     origins: "tuple[str, ...]" = ()
-    hosts: "tuple[str, ...]" = ()
+    pages: "Any" = None
+    site: "Any" = None  # a port.core.web.site.Site
 
     def __init__(self, server: "Server", host: str, port: int, listener: "Listener", tls: "Any" = None) -> None:
         self.host = host
@@ -117,7 +119,12 @@ class ListeningSocket:
 
             return WebSocketTransport(self._server, sock, self)
         if kind == "http":
-            from port.micropython.net.websocket_transport import HttpTransport
+            if self.site is None:  # the first connection loads what HTTP needs
+                from port.core.web.site import Site
+
+                self.site = Site(self._server, self.listener, self.pages)
+                self._server.sites.append(self.site)
+            from port.micropython.net.http_transport import HttpTransport
 
             return HttpTransport(self._server, sock, self)
         from port.micropython.net.transport import SocketTransport

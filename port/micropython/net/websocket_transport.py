@@ -1,24 +1,17 @@
-"""Sockets that speak HTTP first: MQTT over WebSocket, and the info pages."""
-
-import select
+"""One client that speaks MQTT over WebSocket, on MicroPython."""
 
 from port.core import const
-from port.core.web.http_pages import InfoConnection, new_visitor
 from port.core.web.websocket import frames
 from port.core.web.websocket_turns import TurnedWebSocket
 from port.micropython.net.transport import SocketTransport
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any
 
     from port.core.wire.codec import Buffer
-    from port.core.limits.listener import Listener
     from port.micropython.net.listening_socket import ListeningSocket
     from port.micropython.server import Server
-
-_POLLOUT = select.POLLOUT
-_BROKEN = const(1)  # SocketTransport.deadline
 
 
 class WebSocketTransport(SocketTransport):
@@ -31,6 +24,10 @@ class WebSocketTransport(SocketTransport):
         super().__init__(server, sock)
         most = entrance.listener.options.max_packet_size
         self._web = TurnedWebSocket(server, self, entrance.paths, entrance.origins, most)
+
+    def start(self, data: bytes) -> None:
+        """Take what came before this object was made."""
+        self._web.feed(data)
 
     def ready(self, events: int) -> None:
         """See SocketTransport.ready."""
@@ -106,44 +103,3 @@ class WebSocketTransport(SocketTransport):
             self._server.lose(self, e)
         # What `lost` asks for after the close handshake is an end, not a reset that could overtake the close frame.
         super().close(abort and not self._web.closed, told or self._web.closed)
-
-
-class HttpTransport(SocketTransport):
-    """Somebody who asks for one of the info pages; there is no MQTT connection."""
-
-    def __init__(self, server: "Server", sock: "Any", entrance: "ListeningSocket") -> None:
-        super().__init__(server, sock)
-        self._hosts = entrance.hosts
-        self._info: "Optional[InfoConnection]" = None
-        self.deadline = server.clock() + entrance.listener.options.connect_timeout * 1000
-
-    def begin(self, address: str, listener: "Listener") -> bool:
-        """See SocketTransport.begin."""
-        self._info = new_visitor(self._server, listener, address, self, self._hosts)
-        return self._info is not None
-
-    def ready(self, events: int) -> None:
-        """See SocketTransport.ready."""
-        if self.deadline == _BROKEN:
-            return
-        if events & _POLLOUT and self._ring is not None:
-            self._drain()
-        elif self._info is None or self._info.done:
-            self._discard()
-        else:
-            buffer = self._server.unused()
-            count = self._sock.readinto(buffer)
-            if count:
-                self._info.receive(buffer[:count])
-            elif count == 0:
-                self._finish()
-
-    def answer(self, chunks: "list[Buffer]") -> None:
-        """See port.core.web.http_pages.Host."""
-        self.send(chunks)
-        self.close(False, True)
-
-    def _finish(self) -> None:
-        if self._info is not None:
-            self._info.lost()
-        super()._finish()

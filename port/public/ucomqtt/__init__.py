@@ -12,19 +12,24 @@ if TYPE_CHECKING:
         Authenticator,
         EventLoop,
         FilterWatcher,
+        HTTPError,
         ListenerType,
         Message,
         Options,
+        Query,
+        Response,
         Server,
         Store,
         Watcher,
+        listed,
         read_config,
         serve_stream,
+        stored_file,
     )
 
 __all__ = [
-    "Authenticator", "EventLoop", "FilterWatcher", "ListenerType", "Message", "Options", "Server", "Store", "Watcher",
-    "__version__", "read_config", "serve_stream",
+    "Authenticator", "EventLoop", "FilterWatcher", "HTTPError", "ListenerType", "Message", "Options", "Query", "Response",
+    "Server", "Store", "Watcher", "__version__", "listed", "read_config", "serve_stream", "stored_file",
 ]  # fmt: skip
 
 

@@ -173,7 +173,7 @@ FILES = (
     (LAN + "port = 70000", 3, "listener lan: port must be from 0 to 65535, not 70000"),
     (LAN + "host = '300.1.2.3'", 3, "listener lan: host is no IP address: '300.1.2.3'"),
     (LAN + "max_sessions = 5", 3, "listener lan: max_sessions holds for the whole broker, set it there"),
-    (LAN + "paths = ['/']", 3, "listener lan: paths is for type websocket only"),
+    (LAN + "paths = ['/']", 3, "listener lan: paths is for type websocket or http only"),
     (LAN + "auth = ['users']", 3, "listener lan: unknown auth users, there is none"),
     (LAN + "auth = ['user']\n[[auth]]\ntype = 'users'", 3, "listener lan: unknown auth user, did you mean users?"),
     (LAN + "trusted_proxies = ['10.0.0']", 3, "listener lan: trusted_proxies: is for listeners with proxy_protocol"),

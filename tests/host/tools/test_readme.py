@@ -45,6 +45,7 @@ ON_A_BOARD = example(BOARDS, "from port.micropython import Server")
 HOOKS = example(PROGRAMS, "def to_celsius")
 INSIDE = example(PROGRAMS, "open_client")
 STREAMS = example(PROGRAMS, "serve_stream")
+PAGES = example(PROGRAMS, "def kick")
 OPTIONS = example(SERVER, "max_queued_messages = 200")
 STORE = example(SERVER, "[store]\n")
 MONITORED = example(MONITORING, "# http://127.0.0.1:8080/metrics")
@@ -229,6 +230,18 @@ def test_streams(room, copy, tool):
     room.wait_for(18885)
     sent = "mosquitto_pub -p 18885 -t a -m hello"
     assert "hello" in hear(room, "mosquitto_sub -p 18885 -t a", "hello", sent)
+
+
+@pytest.mark.parametrize("command", ["python3", "micropython"])
+def test_pages(room, copy, tool, command):
+    tool("curl"), tool("micropython")
+    text = PAGES.text if command == "python3" else PAGES.text.replace("port.cpython", "port.micropython")
+    (copy / "pages.py").write_text(text)
+    room.start(command + " pages.py")
+    room.wait_for(18886)
+    url = "http://127.0.0.1:18886/clients"
+    assert json.loads(room.sh(f"curl -s '{url}?limit=10'")) == {"items": [], "cursor": None}
+    assert room.sh(f"curl -s -X DELETE -w '%{{http_code}}' {url}/nobody") == "there is no such client\n404"
 
 
 def test_options(room, copy):

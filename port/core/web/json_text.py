@@ -1,0 +1,73 @@
+"""JSON in pieces, so that a list of any length takes no memory (RFC 8259); the same text on both runtimes.
+
+    Response(pieces({"items": (describe(one) for one in found)}), JSON)
+"""
+
+from port.core import const
+from port.core.wire.codec import is_utf8
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any, Iterator, Union
+
+JSON = "application/json"
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_REPLACED = "\\ufffd"
+
+
+def quoted(value: "Union[str, bytes]") -> str:
+    """A JSON string. Bytes are UTF-8, as client ids and topic names are; of others each byte that is not ASCII is U+FFFD."""
+    if isinstance(value, str):
+        text = value
+    elif is_utf8(value.replace(b"\0", b" ")):
+        text = str(value, "utf-8")
+    else:
+        return '"%s"' % "".join([_escaped(chr(byte)) if byte < 0x80 else _REPLACED for byte in value])
+    for c in text:
+        if c < " " or c == '"' or c == "\\" or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff":
+            return '"%s"' % "".join([_escaped(c) for c in text])
+    return '"%s"' % text
+
+
+def _escaped(c: str) -> str:
+    found = _ESCAPES.get(c)
+    if found is not None:
+        return found
+    return "\\u%04x" % ord(c) if c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff" else c
+
+
+def pieces(value: "Any") -> "Iterator[str]":
+    """The JSON text of None, bool, int, float, str, bytes (see `quoted`), dicts with such keys, lists, tuples and iterators.
+
+    An iterator becomes an array, each item is made when its turn comes. Where it gives an empty str there is an empty piece:
+    it has worked, and has nothing to tell yet. TypeError for anything else.
+    """
+    if isinstance(value, dict):
+        start = "{"
+        for key in value:
+            yield start + quoted(key) + ": "
+            for piece in pieces(value[key]):
+                yield piece
+            start = ", "
+        yield "}" if start != "{" else "{}"
+    elif isinstance(value, (str, bytes)):
+        yield quoted(value)
+    elif value is None or value is True or value is False:
+        yield "null" if value is None else "true" if value else "false"
+    elif isinstance(value, int):
+        yield str(value)
+    elif isinstance(value, float):
+        yield repr(value) if value - value == 0 else "null"  # JSON has neither infinity nor NaN
+    else:
+        if not isinstance(value, (list, tuple)) and not hasattr(value, "__next__"):
+            raise TypeError("%r cannot be JSON" % (value,))
+        start = "["
+        for item in value:
+            if isinstance(item, str) and not item and not isinstance(value, (list, tuple)):
+                yield ""
+                continue
+            yield start
+            for piece in pieces(item):
+                yield piece
+            start = ", "
+        yield "]" if start != "[" else "[]"

@@ -1,0 +1,143 @@
+"""What the connections of one http listener share: its places, its limits, and who may do what.
+
+A browser holds connections open that it may need again, and a board has few. So there are so many places and no more, and who
+has one of them and asks nothing gives it up as soon as somebody else needs it, be it for MQTT: see `make_room`.
+"""
+
+from port.core import const
+from port.core.wire.reason_codes import AWAY_ADDRESS, AWAY_ANONYMOUS, AWAY_CONNECTIONS, AWAY_GAVE_WAY, AWAY_LATE, AWAY_STOPPING
+from port.core.limits.ip_address import is_loopback, peer
+from port.core.limits.places import Places
+from port.core.auth.authenticator import fits, may_be_anonymous
+from port.core.web.http_connection import HttpConnection
+from port.core.web.routes import READ, WRITE
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from port.core.limits.listener import Listener
+    from port.core.auth.authenticator import Identity
+    from port.core.config.listener_types import PagesSettings
+    from port.core.web.http_connection import Host
+    from port.core.web.routes import Routes
+    from port.core.broker import Broker
+
+_PIECE = const(65536)  # bytes of an answer that are sent at a time, where clients may leave as much unread
+
+
+class Site:
+    """One listener's side of the pages.
+
+    routes        see port.core.web.routes
+    hosts         names by which it is asked for, beside addresses and localhost
+    paths         where MQTT over WebSocket is, see port.core.web.websocket
+    origins       web pages that may connect there
+    most          connections there may be; a host with few sockets sets fewer
+    max_body      bytes of a request's body
+    body_timeout  ms in which a body has to come
+    idle_timeout  ms until a connection is closed on which nothing is asked
+    piece         bytes of an answer that are made, and sent, at a time
+    connections   those there are
+    """
+
+    def __init__(self, broker: "Broker", listener: "Listener", settings: "PagesSettings") -> None:
+        """`settings`: see port.core.config.listener_types.Http.pages."""
+        self.broker = broker
+        self.listener = listener
+        self.routes: "Routes" = broker.find_routes()
+        self.connections: "dict[HttpConnection, bool]" = {}
+        self.most = 0
+        self.places = Places(listener.options.max_connections, broker.options.owner_share)
+        self.change(settings)
+
+    def change(self, settings: "PagesSettings") -> None:
+        """Take over another configuration."""
+        self.hosts, self.paths, self.origins, self._writers, max_body, body_timeout, idle_timeout = settings
+        self.max_body: int = max_body or self.listener.options.max_packet_size // 4
+        self.body_timeout = body_timeout * 1000
+        self.idle_timeout = idle_timeout * 1000
+        self.piece = min(self.listener.options.outbox_bytes // 2, _PIECE)
+
+    # -- who comes -----------------------------------------------------------------------------
+
+    def visit(self, address: str, host: "Host") -> "Optional[HttpConnection]":
+        """Somebody has connected: a connection, to be told when it is `lost`; None when he is turned away.
+
+        `address`: the peer's, `host:port`.
+        """
+        broker = self.broker
+        listener = self.listener
+        counted = None
+        limit = listener.options.max_connections
+        most = min(self.most or limit, limit)
+        full = len(self.connections) >= most or listener.connected >= limit
+        key = peer(address)
+        if not self.may_ask(address):
+            why, reason = "not one of those who may be anonymous", AWAY_ANONYMOUS
+        elif full and not self.make_room(key, most):
+            why, reason = "max_connections reached", AWAY_CONNECTIONS
+        else:
+            why, reason = "max_connections_per_address reached", AWAY_ADDRESS
+            counted = broker.connection_registry.peers.enter(address, listener.options)
+        if counted is None:
+            broker.connection_registry.turn_away(listener, address, why, reason)
+            return None
+        conn = HttpConnection(self, address, host, counted)
+        self.places.enter(conn, key)
+        self.places.offer(conn)
+        self.connections[conn] = True
+        listener.connected += 1
+        return conn
+
+    def may_ask(self, address: str) -> bool:
+        """False for those who would get no page whatever they send: they can be turned away at once."""
+        listener = self.listener
+        return (
+            bool(listener.authenticators) or self.routes.identify is not None
+            or is_loopback(address) or may_be_anonymous(listener, address)
+        )  # fmt: skip
+
+    def role(self, identity: "Identity") -> str:
+        """What somebody may do whom the authenticators have let in, see `writers`."""
+        user = identity.user
+        if user is None and identity.authenticator is not None:
+            user = b"*"  # somebody vouched for, without a name
+        for pattern in self._writers:
+            if fits(pattern, user):
+                return WRITE
+        return READ
+
+    def make_room(self, key: "object" = None, most: int = 0) -> bool:
+        """Close a connection on which nothing is asked, the one for the longest time; True when there was one.
+
+        Where `most` are open and all are busy, for an address `key`: the oldest one of an address that has more than its share.
+        """
+        longest = None
+        for conn in self.connections:
+            if conn.is_idle() and (longest is None or conn.deadline < longest.deadline):
+                longest = conn
+        if longest is None and most:
+            owner = self.places.find(key, most, self.broker.options.owner_share)
+            if owner is not None and owner.key != key:
+                longest = owner.after
+        if longest is None:
+            return False
+        longest.give_way("another connection needs the place", AWAY_GAVE_WAY)
+        return True
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def tick(self, now: int) -> None:
+        """Close the connections whose time is over, go on with answers that were to wait; to be called about once a second."""
+        if self.connections:
+            for conn in list(self.connections):
+                if conn.deadline and now >= conn.deadline:
+                    conn.give_way("not ready in time", AWAY_LATE)
+                elif conn.wakes_at and now >= conn.wakes_at:
+                    conn.wake()
+
+    def close(self) -> None:
+        """Close all connections."""
+        for conn in list(self.connections):
+            conn.give_way("the broker stops", AWAY_STOPPING)

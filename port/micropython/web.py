@@ -1,0 +1,8 @@
+"""What a program needs for pages of its own: `from port.micropython import Response` and so on load it from here."""
+
+from port.core.monitor.query import Query
+from port.core.web.http_response import HTTPError, Response
+from port.core.web.lists import listed
+from port.core.web.stored_file import stored_file
+
+__all__ = ("HTTPError", "Query", "Response", "listed", "stored_file")
