@@ -17,8 +17,9 @@ Messages for it are handed over in batches, in turns like the work of other clie
 
 Origins: a batch names the client whose packets were being handled when its messages were distributed. That is their publisher,
 also for messages that have waited in this session's queue. Messages that hooks, callbacks or other in-process clients publish
-at that moment have the same origin. The origin is unknown (empty) for messages of Broker.publish, retained messages, wills (except one
-that its client asks for with DISCONNECT 0x04), and messages queued while this client was offline or before a restart.
+at that moment have the same origin. The origin is unknown (empty) for messages of Broker.publish, retained messages, wills
+(except one that its client asks for with DISCONNECT 0x04), and messages queued while this client was offline or before a
+restart.
 """
 
 from port.core import const
