@@ -247,7 +247,8 @@ class LocalClient:
                 session.sent(packet_id)  # a packet in flight as it came is of the other version
             session.version5 = version5
             session.inlet = None
-        if version5 and session.inlet is None:
+        # Compiled by mypyc the lanes take sessions alone.
+        if version5 and session.inlet is None and not hasattr(session, "__mypyc_attrs__"):
             session.inlet = Inlet(session)
         acl = rules_of(broker, listener)
         set_access(broker, session, None if acl is None else acl.find(user, self.client_id, ADDRESS, rules, None))

@@ -33,7 +33,7 @@ class LocalSession(Session):
     def __init__(self, broker: "Broker", client_id: bytes) -> None:
         Session.__init__(self, broker, client_id)
         self.deaf = False
-        self.inlet: "Optional[Inlet]" = None
+        self.inlet: "Any" = None  # an Inlet
         self._origins: "Any" = None  # origins of queued entries, by `id`
         self._pumping = False
         self._is_queued = False  # the next QoS 0 message that `pump` delivers was queued; otherwise it is a retained one
