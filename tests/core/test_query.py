@@ -168,6 +168,11 @@ def test_subscriptions_of_a_filter_that_many_have():
         if client_id != b"c9":
             world.broker.unsubscribe_session(world.broker.sessions[client_id], b"all")
     assert len(every(query.subscriptions, 7, topic_filter=b"all")) == 30
+    for i, client_id in enumerate(ids(30)):  # as many as are looked at, and one more
+        subscribed(world, client_id, b"$share/g/x")
+        count = i + 1
+        if count >= 24:
+            assert len(every(query.subscriptions, 7, topic_filter=b"$share/g/x")) == count
 
 
 def test_subscriptions_that_stay_are_given_once():
