@@ -695,7 +695,11 @@ def test_an_address_with_more_than_its_share_gives_way():
         visitor.feed(b"G")
     other = Visitor(world, site, "10.0.0.2:1")
     assert other.conn is not None and many[0].closed and not many[1].closed
+    assert site.places.count == 4
     assert Visitor(world, site, "10.0.0.1:9").conn is None
+    for visitor in many[1:] + [other]:
+        visitor.conn.lost()
+    assert site.places.count == 0 and not site.places.owners and not site.connections
 
 
 def test_the_host_may_allow_fewer():
