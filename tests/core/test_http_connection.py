@@ -9,7 +9,7 @@ from port.core.web.http import MAX_HEAD
 from port.core.web.http_connection import MAX_REQUESTS, PATIENCE
 from port.core.web.http_response import HTTPError, Response
 from rights import Users
-from visitor import THERE, Visitor, new_site, read, request
+from visitor import THERE, Visitor, new_site, pages, read, request
 
 if TYPE_CHECKING:
     from typing import Any
@@ -208,6 +208,23 @@ def test_bytes_of_bodies_are_kept_for_clients():
     visitor.feed(request("POST", "/x", b"y" * 1000)[:500])
     visitor.feed(request("POST", "/x", b"y" * 1000)[500:])
     assert visitor.answer()[0] == 200 and world.broker.memory.partial_bytes == 0
+
+
+def test_bytes_of_those_who_are_not_let_in_are_bounded_for_all_together():
+    world = world_with(echo, "POST", role="open", max_connecting_bytes=20000)
+    world.broker.route("GET", "/big", streamed(100))
+    site = new_site(world, max_body=9000)
+    waiting = [Visitor(world, site, reads=False) for _ in range(3)]
+    for visitor in waiting:
+        visitor.feed(request("GET", "/big") + b"x" * 6000)  # what is behind it waits for its answer
+    assert site.early == 18000 and not [visitor for visitor in waiting if visitor.closed]
+    visitor = Visitor(world, site)
+    visitor.feed(request("POST", "/x", b"y" * 9000)[:-10])  # of a route that is open to anybody
+    assert visitor.closed[0] and site.early == 18000
+    assert Visitor(world, site).ask("POST", "/x", b"y" * 1000)[0] == 200
+    for visitor in waiting:
+        visitor.conn.lost()
+    assert site.early == 0
 
 
 def test_where_memory_is_short_there_is_no_body():
@@ -463,6 +480,19 @@ def test_a_handler_that_fails():
     assert len(world.errors()) == 5
 
 
+def test_a_handler_without_memory():
+    def fails(request):
+        raise MemoryError
+
+    world = world_with(fails)
+    noted: "list[int]" = []
+    world.broker.out_of_memory = lambda: noted.append(1)  # type: ignore[method-assign]
+    visitor = Visitor(world)
+    status, fields, body = visitor.ask("GET", "/x")
+    assert (status, body, fields["connection"], noted) == (503, b"out of memory\n", "keep-alive", [1])
+    assert visitor.ask("GET", "/healthz")[0] == 200 and not world.errors()
+
+
 def test_what_all_answers_have():
     world = world_with(lambda request: Response("x", "text/html", fields=(("content-security-policy", "default-src 'self'"), ("Cache-Control", "no-cache"))))
     visitor = Visitor(world)
@@ -664,7 +694,11 @@ def test_an_address_with_more_than_its_share_gives_way():
         visitor.feed(b"G")
     other = Visitor(world, site, "10.0.0.2:1")
     assert other.conn is not None and many[0].closed and not many[1].closed
+    assert site.places.count == 4
     assert Visitor(world, site, "10.0.0.1:9").conn is None
+    for visitor in many[1:] + [other]:
+        visitor.conn.lost()
+    assert site.places.count == 0 and not site.places.owners and not site.connections
 
 
 def test_the_host_may_allow_fewer():
@@ -675,6 +709,23 @@ def test_the_host_may_allow_fewer():
     assert [visitor.conn is None for visitor in visitors] == [False, False, True]
     site.close()
     assert visitors[0].closed and visitors[1].closed and world.broker.default_listener.connected == 0
+
+
+def test_another_configuration_holds_from_the_next_request_on():
+    world, site = users()
+    visitor = Visitor(world, site, THERE)
+    ann = basic("ann", "apple")
+    assert visitor.ask("GET", "/write", authorization=ann)[0] == 200
+    values = {"writers": ["bob"], "hosts": ["Other"], "max_body": 3, "paths": []}
+    site.change(pages(values))
+    assert visitor.ask("GET", "/write", authorization=ann)[0] == 403
+    assert visitor.ask("GET", "/write", authorization=basic("bob", "banana"))[0] == 200
+    assert visitor.ask("POST", "/read", b"abcd", authorization=ann)[0] == 413
+    visitor = Visitor(world, site, THERE)
+    visitor.feed(request("GET", "/read", authorization=ann).replace(b"Host: h", b"Host: other:80"))
+    assert visitor.answer()[0] == 200
+    visitor.feed(request("GET", "/mqtt", **UPGRADE))
+    assert visitor.socket is None and visitor.answer()[0] == 401
 
 
 def test_an_answer_can_be_read_by_the_tests():

@@ -27,6 +27,8 @@ def test_strings():
         assert json.loads(quoted(value)) == value
         assert json.loads(quoted(value.encode())) == value
         assert min(quoted(value)) >= " " and "\x7f" not in quoted(value)
+    for c, expected in (("\\", "\\\\"), ('"', '\\"'), ("\ud800", "\\ud800"), ("\udfff", "\\udfff"), ("\ue000", "\ue000"), ("\x1f", "\\u001f"), ("\x7f", "\\u007f"), ("\x9f", "\\u009f"), ("\xa0", "\xa0"), (" ", " "), ("~", "~")):
+        assert quoted(c) == '"%s"' % expected
     assert quoted('\n"\x01') == '"\\n\\"\\u0001"'
 
 

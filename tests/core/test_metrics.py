@@ -475,7 +475,7 @@ def test_a_page_is_made_in_slices():
         world = many()
         broker = world.broker
         info, host = connection(world)
-        info.receive(b"GET %s HTTP/1.1\r\nHost: h\r\n\r\n" % target)
+        info.receive(b"GET %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" % target)
         slices = 1
         assert not host.data
         while broker.work():

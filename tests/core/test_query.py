@@ -73,6 +73,19 @@ def test_sessions_that_begin_and_end_are_seen():
     assert query.sessions().items == [] and len(query._index) == 0
 
 
+def test_numbers_of_sessions_that_have_ended_are_given_again():
+    world = world_of(10)
+    broker = world.broker
+    query = Query(broker)
+    for round_ in range(20):
+        for client_id in (b"c3", b"c5", b"c8"):
+            broker.session_registry.end(broker.sessions[client_id])
+        for client_id in (b"c5", b"c8", b"c3"):
+            broker.session_registry.new(client_id)
+        assert len(query._index) == 10, round_
+    assert sorted(names(every(query.sessions, 3))) == sorted(ids(10))
+
+
 def test_sessions_that_stay_are_given_once():
     for seed in range(8):
         world = world_of(100)
@@ -168,6 +181,11 @@ def test_subscriptions_of_a_filter_that_many_have():
         if client_id != b"c9":
             world.broker.session_registry.unsubscribe(world.broker.sessions[client_id], b"all")
     assert len(every(query.subscriptions, 7, topic_filter=b"all")) == 30
+    for i, client_id in enumerate(ids(30)):  # as many as are looked at, and one more
+        subscribed(world, client_id, b"$share/g/x")
+        count = i + 1
+        if count >= 24:
+            assert len(every(query.subscriptions, 7, topic_filter=b"$share/g/x")) == count
 
 
 def test_subscriptions_that_stay_are_given_once():

@@ -3,8 +3,9 @@
     head -> Host, route -> authenticators -> role, origin -> body -> handler -> answer, piece by piece -> next head
 
 A connection holds a head (http.MAX_HEAD), a body (Site.max_body) and a piece of an answer (Site.piece), no more: the next piece
-is made when the socket has taken the one before, what comes behind a request waits, and is not read beyond one read. Work is
-done in slices, see Turns.limit, so that nobody waits while a page is made.
+is made when the socket has taken the one before, what comes behind a request waits, and is not read beyond one read. What is
+held of those who are not let in, or have not to be, is bounded for all together by max_connecting_bytes. Work is done in
+slices, see Turns.limit, so that nobody waits while a page is made.
 
 Which requests are answered: those for an IP address, `localhost`, the machine's own name, or one of the listener's `hosts`;
 others get 421. A page from elsewhere could otherwise read them, once its own name leads here (DNS rebinding). What changes
@@ -16,12 +17,12 @@ decided anew.
 """
 
 from port.core import const
-from port.core.wire.reason_codes import SERVER_BUSY, SERVER_UNAVAILABLE, SUCCESS
+from port.core.wire.reason_codes import AWAY_CONNECTIONS, SERVER_BUSY, SERVER_UNAVAILABLE, SUCCESS
 from port.core.limits.client_log import shown
 from port.core.limits.ip_address import is_loopback
 from port.core.limits.places import leave
 from port.core.auth.authenticator import PENDING, Identity
-from port.core.web.http import leads_here, parse
+from port.core.web.http import MAX_HEAD, leads_here, parse
 from port.core.web.http_response import HTTPError, Response, all_fields, start, unauthorized
 from port.core.web.routes import LOCAL, OPEN, READ, WRITE
 
@@ -100,7 +101,7 @@ class HttpConnection:
     __slots__ = (
         "site", "broker", "listener", "address", "transport", "identity", "done", "deadline", "wakes_at",
         "owner", "before", "after",
-        "_peer", "_held", "_kept", "_state", "_full", "_paused", "_working", "_requests", "_keep", "_request", "_found", "_body",
+        "_peer", "_held", "_kept", "_early", "_state", "_full", "_paused", "_working", "_requests", "_keep", "_request", "_found", "_body",
         "_answer", "_pieces", "_parts", "_size", "_left", "_started", "_chunked", "_bare",
     )  # fmt: skip
 
@@ -121,6 +122,7 @@ class HttpConnection:
         self._peer = peer
         self._held = b""  # what has come and is not used yet
         self._kept = 0  # bytes counted in Memory.partial_bytes
+        self._early = 0  # and in Site.early
         self._state = _HEAD
         self._full = False  # the socket has not taken what was sent
         self._paused = False  # nothing is read
@@ -272,16 +274,26 @@ class HttpConnection:
         return False
 
     def _count(self) -> None:
-        """Have what is kept of the client counted, see Memory.kept."""
-        size = len(self._held) + (0 if self._body is None else self._body.size)
+        """Have what is kept of the client counted, see Memory.kept and Site.early."""
+        early = size = len(self._held)
+        if self._body is not None:
+            size += self._body.size
+            if self._request is not None and not self._request.role:
+                early = size
         self.broker.memory.partial_bytes += size - self._kept
         self._kept = size
+        self.site.early += early - self._early
+        self._early = early
 
     def _settle(self) -> None:
         """Read no more while there is something left of what came that waits for something else."""
         if self.done:
             return
         self._count()
+        if self._early > MAX_HEAD and self.site.early > self.broker.options.max_connecting_bytes:
+            self.broker.connection_registry.turn_away(self.listener, self.address, "max_connecting_bytes reached", AWAY_CONNECTIONS)
+            self._close(True)
+            return
         full = bool(self._held) and (self._full or self._working or self._state in (_DECISION, _ANSWER))
         if full != self._paused:
             self._paused = full

@@ -39,6 +39,7 @@ class Site:
     idle_timeout  ms until a connection is closed on which nothing is asked
     piece         bytes of an answer that are made, and sent, at a time
     connections   those there are
+    early         bytes they hold that are not those of a body of somebody who was let in
     """
 
     def __init__(self, broker: "Broker", listener: "Listener", settings: "PagesSettings") -> None:
@@ -48,6 +49,7 @@ class Site:
         self.routes: "Routes" = broker.find_routes()
         self.connections: "dict[HttpConnection, bool]" = {}
         self.most = 0
+        self.early = 0
         self.places = Places(listener.options.max_connections, broker.options.owner_share)
         self.change(settings)
 

@@ -94,8 +94,11 @@ class HttpTransport(Receiver):
         leaving = Leaving(self._address, transport)
         if told and transport.can_write_eof() and self._server.anteroom.enter(leaving):
             self._leaving = leaving
-            transport.write_eof()
-            transport.resume_reading()
+            try:
+                transport.write_eof()
+                transport.resume_reading()
+            except OSError:  # an asyncio transport finds that the peer has reset it
+                transport.abort()
         else:
             transport.close()
 
