@@ -17,11 +17,14 @@ async def open_all(server: "Server") -> None:
         try:
             for entrance in server.entrances:
                 await done(entrance.open())
-        except (OSError, ValueError):
-            for entrance in server.entrances:
-                await done(entrance.close())
+        except Exception as e:
+            for other in server.entrances:
+                if other is not entrance:
+                    await done(other.close())
             await server.close_authenticators(authenticators)
-            raise
+            if isinstance(e, (OSError, ValueError)):
+                raise
+            raise ValueError("listener %s: cannot be opened: %r" % (entrance.listener.id, e))
     except (OSError, ValueError):
         if server.store is not None:
             await done(server.store.close())
