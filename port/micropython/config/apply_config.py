@@ -11,6 +11,7 @@ from port.core.config.registry import AUTHENTICATORS, STORES
 from port.micropython.config.config_file import LEVELS, PROGRAM
 from port.micropython.net import listeners  # registers the types
 from port.micropython.server import registered
+from port.micropython.starting import open_authenticators
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -78,22 +79,20 @@ def configure(server: "Server", config: "Any", made: "Optional[list[Authenticato
         add_listener(server, entry, made)
 
 
-def prepare(server: "Server", config: "Any", made: "Optional[list[Authenticator]]") -> "tuple[Any, ...]":
-    """What Server.change is to take over. Raises ValueError naming what is wrong, and then nothing has changed."""
+async def change(server: "Server", config: "Any", made: "Optional[list[Authenticator]]") -> None:
+    """See Server.change."""
     config, made, level = _checked(config, made)
     changes = [(entrance, entry.kind, entry.kind.prepare(entrance, entry)) for entrance, entry in changed_listeners(server, config)]
-    return config, made, changes, level
-
-
-def take_over(server: "Server", prepared: "tuple[Any, ...]") -> None:
-    """Give a server what `prepare` has returned."""
-    config, made, changes, level = prepared
-    for entrance, kind, change in changes:
-        kind.change(entrance, change)
+    old = server.all_authenticators()
+    await open_authenticators(server, [authenticator for authenticator in made if authenticator not in old])
+    for entrance, kind, prepared in changes:
+        kind.change(entrance, prepared)
     reconfigure(server, config, made)
     server.fit()
     if level:
         server.set_log_level(level)
+    now = server.all_authenticators()
+    await server.close_authenticators([authenticator for authenticator in old if authenticator not in now])
 
 
 def _checked(config: "Any", made: "Optional[list[Authenticator]]") -> "tuple[Config, list[Authenticator], str]":
