@@ -454,13 +454,13 @@ def test_where_memory_is_scarce_others_wait_for_the_same_receiver_before_they_ad
     publishers[0].feed(b"".join(burst))
     session = world.session("s")
     waiting = len(session.queue)
-    assert publishers[0].conn.held and world.broker.is_half_full()
+    assert publishers[0].conn.held and world.broker.memory.is_half_full()
     publishers[1].feed(b"".join(burst[:3]))
     assert publishers[1].conn.held and len(session.queue) == waiting and not publishers[1].inbox
     while subscriber.inbox:
         subscriber.puback(subscriber.expect(PUBLISH))
         world.settle()
-    assert [len(publisher.inbox) for publisher in publishers] == [30, 3] and not world.broker.dropped
+    assert [len(publisher.inbox) for publisher in publishers] == [30, 3] and not world.broker.counters.dropped
 
 
 def test_publishers_wait_for_the_receiver_with_the_longest_queue():

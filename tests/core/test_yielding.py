@@ -175,7 +175,7 @@ def test_who_keeps_most_gives_way_before_others_above_their_share():
             hold(world, client, client.conn.client_id.decode())
         for client in clients:
             client.lose()
-        assert world.broker.kept() > MEMORY - MEMORY // 8
+        assert world.broker.memory.kept() > MEMORY - MEMORY // 8
         seconds(world, 1)
         left = [name[:4] for name in world.broker.sessions]
         assert left.count(b"more") == 2 and 0 < left.count(b"most") < 5, left
