@@ -81,10 +81,10 @@ def _exists(path: str) -> bool:
 class FlashStore(Store):
     """A log in a folder, and how often and how much may be written to it.
 
-    folder: where the files are (default /store)
-    interval: s between two writings that nobody waits for; longer when the budget is used up (default 60)
-    bytes_per_day: the budget, bytes that may be written to the flash in a day (default 8388608)
-    sessions: whether sessions are kept, not only retained messages (default false)
+    folder: folder of the files (default /store)
+    interval: s between two batches that no client waits for; longer when the budget is used up (default 60)
+    bytes_per_day: the budget, most bytes written to the flash in a day (default 8388608)
+    sessions: whether sessions are kept besides retained messages (default false)
     durability: none, or batch: acknowledgements wait until what they promise is written; the budget only warns (default none)
 
     As much as the budget may be written at once, then it fills up again at this rate. The file system copies the last block when
