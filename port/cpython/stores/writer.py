@@ -29,7 +29,10 @@ _LEAST_BACKLOG, _MOST_BACKLOG = 65536, 1 << 40
 def writer_settings(levels: tuple[str, ...]) -> tuple[Setting, ...]:
     """What all stores that write in a thread can be told; `levels`: the values of durability."""
     text = "behaviour while writing fails: refuse: clients wait; degrade: the broker goes on without the store"
-    backlog = "bytes of messages and other changes not written yet, with 64 more for each, at which the clients that send them are not read any more"
+    backlog = (
+        "bytes of messages and other changes not written yet, with 64 more for each, "
+        "at which the clients that send them are not read any more"
+    )
     return (
         Setting("durability", "batch", "extent of possible loss, see the module of the type", choices=levels),
         Setting("on_failure", "refuse", text, choices=ON_FAILURE),
