@@ -359,7 +359,7 @@ class Broker:
     def flush(self) -> None:
         """Hand every outbox to its transport; call it after feeding connections and after a tick.
 
-        Some of many large packets wait until others have been served.
+        With large packets for many clients, some wait until others have been served.
         """
         large = self.large
         size = large.bytes

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         """
 
         def wake(self, ms: int = 0) -> None:
-            """Work is waiting: call `work` soon, or in `ms`, and `flush` after it. Without a host nothing happens."""
+            """Work is waiting: call `work` soon, or in `ms` milliseconds, then `flush`. Without a host nothing happens."""
             ...
 
         def commit_soon(self) -> None:

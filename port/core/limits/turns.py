@@ -45,7 +45,7 @@ class Turns:
         self._broker.wake()
 
     def run(self) -> bool:
-        """Give turns, and then slices to jobs, up to `limit` each; False when nothing is left to do.
+        """Give turns to clients, then slices to jobs, for each group up to `limit` in all; False when nothing is left to do.
 
         Clients take turns in the order in which they began to wait.
         """

@@ -19,7 +19,7 @@ class LargePackets:
     bytes     of large packets in outboxes, to go with the next flush
     flushing  True while a session's waiting messages are sent
     midway    True while a packet is being handled: nothing is stored then, as half of its effects might be lost, and its bytes
-            are still needed
+              are still needed
     """
 
     def __init__(self, broker: "Broker") -> None:

@@ -110,7 +110,7 @@ class LocalClient:
         no_local         it gets none of its own messages; costs other clients less than the option of a subscription
         acknowledge      True: QoS 1 and 2 are acknowledged when `receive` returns; False: by `acknowledge`, `received`
         receive_maximum  most unacknowledged QoS 1 and 2 messages; 0: as many as fit into `outbox_bytes` with acknowledge=True,
-                             else `max_inflight`
+                         else `max_inflight`
         user, rules      user name, and rules of its own (see port.core.acl.acl); None: everything is allowed
         will, will_delay  published unless `disconnect` ends it; delay in s. `expires` of the message is its expiry interval, ms
         ready            called when `publish` takes messages again

@@ -90,7 +90,7 @@ class MessageIntake:
         """Take in a message that its sender may publish."""
         broker = self._broker
         if broker.message_hooks:
-            broker.turns.spent += _REFUSED  # publishers may do without
+            broker.turns.spent += _REFUSED  # hooks may refuse it
             code, text = broker.hooks.accept(message, sender)  # type: ignore[union-attr]
             if code == NOT_AUTHORIZED:
                 denied(sender, MAY_PUBLISH, message.name, code, text)

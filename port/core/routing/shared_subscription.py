@@ -140,7 +140,7 @@ class SharedGroup:
         best_rank = 0
         at = self._next
         for looked in range(count):
-            if looked & 3 == 3:  # a search that the first member with room ends
+            if looked & 3 == 3:  # a long search, which a member with room would end
                 members[0][0].broker.turns.spent += 1
             if at >= count:
                 at = 0

@@ -38,7 +38,7 @@ class Mount:
         return MountedSession(broker, client_id, self)
 
     def name(self, name: bytes) -> bytes:
-        """The whole topic name for one from a client. No client may publish to names with `$`: they get no prefix."""
+        """The whole topic name for one from a client. No client may publish to names that begin with `$`: they get no prefix."""
         return name if name.startswith(b"$") else self.prefix + name
 
     def filter(self, topic_filter: bytes) -> bytes:

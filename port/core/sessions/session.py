@@ -76,7 +76,7 @@ class Session:
     fast_version   4 (MQTT 3.x) or 5 while plain QoS 0 packets can be passed on as they came;
                    -1 when the connection needs its packets made to measure
     send_window    while fewer than this are in flight, a QoS 1 or 2 message can go out at once; 0: ask `has_room`;
-                    -1: messages wait, call `pump` whenever there may be room
+                   -1: messages wait, call `pump` whenever there may be room
     counted        small messages in flight count as kept, too
     looked         first identifier in `inflight` at the last look, 0 for none
     spare          bytes of QoS 0 that a client without an `out` still takes, as only one large packet is under way to it

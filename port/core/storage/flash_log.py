@@ -94,7 +94,7 @@ class FlashLog:
         self._drop(numbers)
 
     def _check(self, number: int) -> "tuple[int, int, int]":
-        """(end of a segment's whole batches, its size, end of its copies, or 0 without all of them)."""
+        """Read a segment: (end of its whole batches, its size, end of its copies, 0 unless it has all of them)."""
         end = size = base = 0
         try:
             with self._files.open(number, "rb") as file:

@@ -13,7 +13,7 @@ that second; a crash with an unset clock loses the time since the last totals, `
 
     0                        format of the records, one byte
     1                        totals: time of writing, s, the counters of TOTALS, s since 1970 by the host's clock, the ms of the
-                               time of writing and of the host's clock; integers in groups of seven bits, lowest first
+                             time of writing and of the host's clock; integers in groups of seven bits, lowest first
     2 number                 session
     3 number filter          subscription
     4 number identifier      QoS 2 message received and not released

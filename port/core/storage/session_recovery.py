@@ -35,7 +35,7 @@ def _set_access(broker: "Broker", session: "Session", own: bool) -> None:
     """Set the rights of a session from the store while its client is offline, by the present rules.
 
     own  it had rights of its own from its authenticator, unknown now: its subscriptions and messages are kept, and
-             judged when the client returns
+         judged when the client returns
     """
     acl = rules_of(broker, session.listener)
     if own:

@@ -19,11 +19,11 @@ class Store:
 
     sessions       True: sessions and all that belongs to them are kept; False: only retained messages
     waits          True: an acknowledgement is never sent before what it promises is durable; False: that holds only
-              while batches fail and `on_failure` is refuse
+                   while batches fail and `on_failure` is refuse
     interval       s between two batches while no client waits; changes in between that cancel out are never written
     heartbeat      s without changes after which a batch with the time is written, see port.core.storage.records
     backlog_bytes  bytes of messages and other changes not durable yet, with 64 more for each, at which the clients that send
-              them are not read any more
+                   them are not read any more
     kind           its type, for $SYS and metrics
     place          its file, server or folder, for messages
     on_failure     what happens while batches fail: `refuse` (acknowledgements wait, new persistent sessions are refused
