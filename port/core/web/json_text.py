@@ -24,7 +24,7 @@ def quoted(value: "Union[str, bytes]") -> str:
     else:
         return '"%s"' % "".join([_escaped(chr(byte)) if byte < 0x80 else _REPLACED for byte in value])
     for c in text:
-        if c < " " or c == '"' or c == "\\" or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff":
+        if c == '"' or c == "\\" or _is_hidden(ord(c)):
             return '"%s"' % "".join([_escaped(c) for c in text])
     return '"%s"' % text
 
@@ -33,7 +33,12 @@ def _escaped(c: str) -> str:
     found = _ESCAPES.get(c)
     if found is not None:
         return found
-    return "\\u%04x" % ord(c) if c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff" else c
+    return "\\u%04x" % ord(c) if _is_hidden(ord(c)) else c
+
+
+def _is_hidden(code: int) -> bool:
+    """True for control characters and surrogates."""
+    return code < 0x20 or 0x7F <= code <= 0x9F or 0xD800 <= code <= 0xDFFF
 
 
 def pieces(value: "Any") -> "Iterator[str]":
