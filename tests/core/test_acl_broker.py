@@ -98,6 +98,24 @@ def subscribing(topic_filter, kind=SUBSCRIBE):
     return {"type": kind, "packet_id": 9, "filters": [(topic_filter, 0) if kind == SUBSCRIBE else topic_filter]}
 
 
+def test_names_that_rules_allow_take_the_fast_path():
+    """Where all receivers can take the packet as it came, see the lanes of a PUBLISH in port/README.md."""
+    for version in VERSIONS:
+        world = world_with({"topic": "low", "qos": 0, "actions": ["publish"]}, {"topic": "high"}, {"topic": "low"})
+        receiver, client = world.connect("r", version, user=b"r"), world.connect("c", version, user=b"c")
+        for topic in ("low", "high"):
+            receiver.subscribe(topic, 2)
+        for topic in ("low", "low", "high", "high"):
+            client.publish(topic, "x")
+        assert sorted(client.conn.fast) == [b"high", b"low"] and sorted(client.conn.granted) == [b"high"]
+        other = world.connect("o", 4 if version == 5 else 5, user=b"o")
+        other.subscribe("high")
+        for topic in ("low", "high"):
+            client.publish(topic, "y")
+        assert sorted(client.conn.fast) == [b"low"] and not client.conn.granted
+        assert receiver.payloads() == [b"x", b"x", b"x", b"x", b"y", b"y"] and other.payloads() == [b"y"]
+
+
 def test_the_fast_path_sees_what_the_same_chunk_changes():
     for version in VERSIONS:
         world = world_with({"topic": "a"})

@@ -7,6 +7,7 @@ from harness import VERSIONS, World
 from port.core import TYPE_CHECKING
 from port.core.wire.codec import CONNACK, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE
 from port.core.wire.properties import SESSION_EXPIRY_INTERVAL
+from port.core.protocol.client_packets import encode
 
 if TYPE_CHECKING:
     from typing import Any
@@ -192,6 +193,21 @@ def test_what_follows_to_the_same_client_keeps_its_place():
     assert first and rest
 
 
+def test_what_waits_does_not_change_with_the_buffer_it_was_read_into():
+    world, disk = world_with_disk()
+    client = subscriber(world)
+    world.broker.publish("a", "waits", qos=2)
+    publisher = world.connect("p")
+    buffer = bytearray(encode({"type": PUBLISH, "topic": b"a", "payload": b"x", "qos": 0}, 5))
+    publisher.conn.feed(buffer, memoryview(buffer), len(buffer))
+    world.settle()
+    for i in range(len(buffer)):  # the host reads anew
+        buffer[i] = 0
+    client.expect_nothing()
+    disk.complete_all()
+    assert client.payloads(False) == [b"waits", b"x"]
+
+
 def test_others_are_served_while_some_wait():
     world, disk = world_with_disk()
     client = subscriber(world)
@@ -337,6 +353,21 @@ def test_a_client_is_not_read_while_too_much_waits_for_the_store():
     assert len(world.session("r").queue) == 7
 
 
+def test_retained_messages_count_for_the_backlog():
+    world, disk = world_with_disk(backlog_bytes=10000)
+    for version in VERSIONS:
+        sender = world.connect("s", version)
+        sent = 0
+        while not sender.held:
+            sender.send_publish("r/%d" % sent, bytes(3000), 1, retain=True)
+            sent += 1
+        assert sent == 4
+        while disk.busy():
+            disk.complete()
+            world.settle()
+        assert not sender.held and len(sender.inbox) == 4
+
+
 def test_no_more_records_are_gathered_than_are_encoded_in_one_go():
     """A batch is encoded while nobody is served: who brings more than that waits, whether clients wait for batches or not."""
     if sys.implementation.name == "micropython":  # whose stores are full long before
@@ -451,6 +482,29 @@ def test_what_waits_for_the_store_counts_as_kept_for_its_client():
         assert broker.memory.message_bytes == before
         if how == "sent":
             assert [len([packet for packet in client.inbox if packet["type"] == PUBLISH]) for client in clients] == [0, 3, 3]
+
+
+def test_changes_for_which_there_is_no_memory_are_stored_later():
+    world, disk = world_with_disk(waits=False)
+    broker: "Any" = world.broker
+    freed: "list[bool]" = []
+    wall = broker.sys.wall
+
+    def fail():
+        raise MemoryError
+
+    try:
+        broker.out_of_memory = lambda: freed.append(True)
+    except (AttributeError, TypeError):
+        return  # a compiled broker's methods stay what they are
+    broker.publish("r", "x", retain=True)
+    broker.sys.wall = fail
+    broker.journal.commit()
+    assert freed == [True] and not disk.busy()  # the host is told: it may have put some memory by
+    broker.sys.wall = wall
+    broker.journal.commit()
+    disk.complete()
+    assert restart(world).broker.retained.count == 1
 
 
 # -- a store that fails -----------------------------------------------------------------------------------

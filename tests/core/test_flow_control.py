@@ -204,6 +204,18 @@ def test_a_full_queue_may_end_the_publishers_own_connection():
     assert world.broker.sessions == {}
 
 
+def test_what_follows_a_message_that_ends_its_publisher_is_not_handled():
+    for version in VERSIONS:
+        world = World(max_inflight=1, max_queued_messages=1, queue_full="disconnect", receiver_patience=0)
+        seen = world.connect("seen", version)
+        seen.subscribe("#")
+        client = world.connect("c", version)
+        client.subscribe("t", qos=1)
+        client.feed(b"".join([encode({"type": PUBLISH, "topic": topic, "payload": b"", "qos": 1, "packet_id": i + 1}, version)
+                              for i, topic in enumerate([b"t", b"t", b"t", b"next"])]))  # fmt: skip
+        assert client.closed and [packet["topic"] for packet in seen.messages()] == [b"t", b"t", b"t"]
+
+
 def test_the_queue_is_bounded_in_bytes_too():
     world, back = offline(max_queued_bytes=1000, queue_full="oldest")
     publish(world, 5, size=299)  # with the topic 300 bytes each

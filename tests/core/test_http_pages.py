@@ -370,3 +370,12 @@ def test_an_address_has_so_many_connections():
         info.lost()
     assert listener.connected == 1
     assert Visitor(world, site, "192.0.2.1:4").conn is not None
+
+
+def test_what_is_no_request_is_refused_and_told():
+    world = World(anonymous="all")
+    info, host = connection(world, "10.0.0.1:5")
+    info.receive(b"\x10\x0c\x00\x04MQTT\r\n\r\n")
+    assert read(host.data)[0] == 400
+    level, text = world.log[0]
+    assert len(world.log) == 1 and level == 2 and text.startswith("- 10.0.0.1:5: page refused: 400, "), world.log

@@ -374,3 +374,21 @@ def test_the_figures_tell():
     for packet in clients[0].messages():
         figures[packet["topic"][12:]] = packet["payload"]
     assert figures[b"auth/failed"] == b"2" and figures[b"auth/blocked"] == b"1" and figures[b"connections/refused"] == b"1"
+
+
+def test_nobody_can_tell_beforehand_which_names_are_taken_for_each_other():
+    """Names are remembered as short numbers: those of two brokers differ."""
+    found = []
+    for number in range(2):
+        world = World()
+        asked: "list[int]" = []
+
+        def random(size):
+            asked.append(size)
+            return bytes((number,)) * size
+
+        world.broker.random = random
+        for _ in range(2):
+            found.append(world.broker.attempts.find(HERE, b"u", b"c"))
+        assert asked == [16]
+    assert found[0] == found[1] != found[2] == found[3]

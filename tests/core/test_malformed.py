@@ -34,6 +34,65 @@ def test_reserved_flags():
     client.expect_close(0x82)
 
 
+def test_flags_of_packets_with_a_packet_identifier():
+    """Each has one value of the flags, whatever way the packet takes through the broker."""
+    for version in (4, 5):
+        world = World()
+        for first, code in ((0x40, 0x81), (0x50, 0x81), (0x62, 0x82), (0x70, 0x81)):
+            for flags in range(16):
+                client = world.connect("c", version)
+                client.feed(bytes((first & 0xF0 | flags, 2, 0, 1)))
+                if flags == first & 15:
+                    assert not client.closed
+                    client.lose()
+                else:
+                    client.expect_close(code)
+
+
+def waiting_for(first, version):
+    """A client from which three packets of this kind are awaited, with packet identifiers 1 to 3."""
+    world = World()
+    client, publisher = world.connect("c", version), world.connect("p", version)
+    if first == 0x62:
+        for _ in range(3):
+            client.send_publish("t", "x", 2)
+    else:
+        client.subscribe("t", 1 if first == 0x40 else 2)
+        for _ in range(3):
+            publisher.publish("t", "x", 1 if first == 0x40 else 2)
+        assert [packet["packet_id"] for packet in client.inbox] == [1, 2, 3]
+        if first == 0x70:
+            client.feed(bytes((0x50, 2, 0, 1, 0x50, 2, 0, 2, 0x50, 2, 0, 3)))
+    client.inbox.clear()
+    return client
+
+
+def test_rows_of_acknowledgements_end_where_one_is_malformed():
+    for version in (4, 5):
+        for first, code in ((0x40, 0x81), (0x50, 0x81), (0x62, 0x82), (0x70, 0x81)):
+            for flags in range(16):
+                client = waiting_for(first, version)
+                client.feed(bytes((first, 2, 0, 1, first & 0xF0 | flags, 2, 0, 2, first, 2, 0, 3)))
+                assert client.closed == (flags != first & 15), (version, first, flags)
+                if client.closed and version == 5:
+                    assert client.inbox[-1]["code"] == code
+    for first in (0x40, 0x50, 0x62, 0x70):  # with a reason code among those without
+        client = waiting_for(first, 5)
+        client.feed(bytes((first, 2, 0, 1, first, 3, 0, 2, 0, first, 2, 0, 3)))
+        assert not client.closed and len(client.inbox) == (3 if first in (0x50, 0x62) else 0)
+        assert not [packet for packet in client.inbox if packet["code"]]
+        session = client.world.session("c")
+        assert len(session.inflight) == (3 if first == 0x50 else 0) and not session.received
+    for first in (0x40, 0x50, 0x62, 0x70):  # the end of the row is still to come
+        for left in range(1, 4):
+            client = waiting_for(first, 4)
+            row = bytes((first, 2, 0, 1, first, 2, 0, 2, first, 2, 0, 3))
+            client.feed(row[: 12 - left])
+            assert len(client.inbox) == (2 if first in (0x50, 0x62) else 0)
+            client.feed(row[12 - left :])
+            assert len(client.inbox) == (3 if first in (0x50, 0x62) else 0) and not client.closed
+
+
 def test_bodies_where_there_is_none():
     for version in VERSIONS:
         client = World().connect("c", version)

@@ -60,7 +60,7 @@ def with_listeners(store=None, **options):
 def test_every_metric_is_described():
     rows = [row for row, _ in families(World().broker)]
     names = [row[0] for row in rows]
-    assert len(names) > 50 and len(set(names)) == len(names)
+    assert len(names) > 50 and len(set(names)) == len(names) == len(set([row[3] for row in rows]))
     for name, kind, labels, text in rows:
         assert name.startswith("ucomqtt_") and text and "\n" not in text and "\\" not in text
         assert name.endswith("_total") == (TYPES[kind] == "counter"), name
@@ -264,6 +264,31 @@ def test_a_client_chooses_no_label():
     for sample in new:
         assert sample.startswith("ucomqtt_disconnects_total{reason="), sample
     assert sum([int(after[sample]) for sample in after if sample.startswith("ucomqtt_disconnects_total")]) == 257
+
+
+# Reason codes (clause 2.4) as labels: of connections over before the client was let in, of those that were open, of both.
+REFUSED = {0x84: "protocol_version", 0x85: "client_id", 0x86: "bad_user_name_or_password", 0x8A: "banned", 0x9A: "retain_not_supported",
+           0x9B: "qos_not_supported", 0x9C: "use_another_server"}  # fmt: skip
+ENDED = {0x04: "with_will", 0x83: "implementation_specific", 0x8E: "session_taken_over", 0x93: "receive_maximum", 0x94: "topic_alias",
+         0x96: "message_rate", 0x98: "administrative_action", 0xA0: "maximum_connect_time"}  # fmt: skip
+BOTH = {0x00: "normal", 0x80: "unspecified", 0x81: "malformed_packet", 0x82: "protocol_error", 0x87: "not_authorized",
+        0x88: "server_unavailable", 0x89: "server_busy", 0x8B: "server_shutting_down", 0x8C: "authentication_method",
+        0x8D: "keep_alive_timeout", 0x90: "topic_name", 0x95: "packet_too_large", 0x97: "quota_exceeded"}  # fmt: skip
+
+
+def test_each_reason_code_is_counted_under_its_name():
+    world = with_listeners()
+    for code in range(256):
+        world.client(4).conn.close(code, "")
+        world.connect("c", 4).conn.close(code, "")
+        world.see_off()
+    found = page(world)
+    for metric, own in (("connects_refused", REFUSED), ("disconnects", ENDED)):
+        names = list(own.values()) + list(BOTH.values())
+        for name in names:
+            assert found['ucomqtt_%s_total{reason="%s"}' % (metric, name)] == "1", name
+        assert found['ucomqtt_%s_total{reason="other"}' % metric] == str(256 - len(names))
+        assert len([sample for sample in found if sample.startswith("ucomqtt_%s_total" % metric)]) == len(names) + 1
 
 
 class Later(Authenticator):

@@ -304,17 +304,18 @@ def test_first_come_first_served():
 
 
 def test_no_more_at_a_time_than_allowed():
-    for version, code in ((3, 3), (4, 3), (5, 0x89)):
-        authenticator = PasswordAuthenticator(USERS, 2)
+    for version, code, most in ((3, 3, 2), (4, 3, 2), (5, 0x89, 2), (5, 0x89, None)):
+        authenticator = PasswordAuthenticator(USERS) if most is None else PasswordAuthenticator(USERS, most)
+        most = most or 8  # unless the program says so
         world = world_with(authenticator)
-        clients = [world.client(version) for _ in range(2)]
-        for i in range(2):
+        clients = [world.client(version) for _ in range(most)]
+        for i in range(most):
             clients[i].connect("c%d" % i, user=b"ann", password=b"apple")
         for user in (b"ann", b"eve"):  # whether there is such a user does not show
             assert answer_at_once(world, version, user) == code
-        assert dict(authenticator.figures())["busy"] == 2 and authenticator.pending == 2
+        assert dict(authenticator.figures())["busy"] == 2 and authenticator.pending == most
         finish(world)
-        assert [client.inbox[0]["code"] for client in clients] == [0, 0]
+        assert [client.inbox[0]["code"] for client in clients] == [0] * most
         assert answer(world, version, client_id="later", user=b"ann", password=b"apple")[0] == 0
 
 

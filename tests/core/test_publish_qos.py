@@ -10,6 +10,7 @@ from port.core.wire.properties import (
     USER_PROPERTY,
 )
 
+HEAPSIZE = "4m"
 TIMEOUT = 240  # the test with 70,000 messages
 
 
@@ -733,3 +734,35 @@ def test_large_properties_in_flight_count_and_are_bounded_as_a_payload_is():
         assert world.broker.memory.message_bytes > 4 * 3000
         assert client.payloads() == [b"0", b"1", b"2", b"3"]
         assert not world.broker.memory.message_bytes
+
+
+def test_rows_of_acknowledgements_are_each_for_their_own_message():
+    """In any order, with packet identifiers of which either byte is the same."""
+    ids = [1, 257, 2, 513, 258, 512, 256]
+
+    def row(first):
+        return b"".join([bytes((first, 2, packet_id >> 8, packet_id & 255)) for packet_id in ids])
+
+    for version in VERSIONS:
+        for qos in (1, 2):
+            world = World(max_inflight=600)
+            client, publisher = world.connect("c", version), world.connect("p", version)
+            client.subscribe("t", qos)
+            for _ in range(520):
+                publisher.publish("t", "x", qos)
+            client.inbox.clear()
+            session = world.session("c")
+            if qos == 1:
+                client.feed(row(0x40))
+            else:
+                client.feed(row(0x50))
+                assert [packet["packet_id"] for packet in client.inbox if packet["type"] == PUBREL] == ids
+                assert [i for i in sorted(session.inflight) if session.sent(i)[0] is None] == sorted(ids)
+                client.feed(row(0x70))
+            assert sorted(session.inflight) == [i + 1 for i in range(520) if i + 1 not in ids]
+        for packet_id in ids:
+            client.send_publish("t", "x", 2, packet_id=packet_id)
+        client.inbox.clear()
+        client.feed(row(0x62))
+        assert [packet["packet_id"] for packet in client.inbox if packet["type"] == PUBCOMP] == ids
+        assert not [packet for packet in client.inbox if packet.get("code")] and not session.received

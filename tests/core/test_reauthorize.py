@@ -1,7 +1,7 @@
 """Rights that change while clients are connected, or away: set_acl, set_rules, rights_changed."""
 
 from harness import VERSIONS, World
-from port.core.wire.codec import DISCONNECT
+from port.core.wire.codec import DISCONNECT, PUBREL
 from port.core.wire.properties import RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
 from port.core.limits.listener import Listener
 from port.core.messages.message import Message
@@ -259,6 +259,38 @@ def test_rules_that_changed_unnoticed_hold_when_a_client_comes_back():
     world.broker.set_acl(rules(NOT_A, ALL))
     again = keeping(world)
     assert again.connack["session_present"] and topics(again) == ["b/1"]
+
+
+def test_what_was_released_before_the_rights_went_is_brought_to_its_end():
+    world = world_with(ALL)
+    client = keeping(world)
+    client.subscribe("a/1", 2)
+    client.subscribe("b", 2)
+    for topic in ("a/1", "b", "a/1"):
+        world.broker.publish(topic, "x", 2)
+    packets = client.messages(acknowledge=False)
+    client.pubrec(packets[0])
+    client.lose()
+    world.broker.set_acl(rules(NOT_A, ALL))
+    again = keeping(world)
+    again.expect(PUBREL, packet_id=packets[0]["packet_id"])
+    again.pubcomp(packets[0])
+    again.expect_message("b", "x", 2, dup=True)
+    again.expect_nothing()
+    assert not world.session("c").inflight and not world.errors()
+
+
+def test_what_is_in_flight_to_a_member_that_loses_its_group_goes_to_another():
+    world = world_with(ALL)
+    one = keeping(world, "1", b"one")
+    one.subscribe("$share/g/a", 1)
+    world.broker.publish("a", "x", 1)
+    one.lose()
+    two = world.connect("2", user=b"two")
+    two.subscribe("$share/g/a", 1)
+    world.broker.set_acl(rules({"topic": "a", "allow": False, "user": "one"}, ALL))
+    again = keeping(world, "1", b"one")
+    assert topics(two) == ["a"] and topics(again) == []
 
 
 def test_retained_messages_that_have_not_gone_out_yet():

@@ -5,6 +5,7 @@ from port.core.wire.codec import CONNECT, PUBACK, PUBLISH, PUBREC, PUBREL
 from port.core.wire.properties import MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, SESSION_EXPIRY_INTERVAL
 from port.core.protocol.client_packets import encode
 
+HEAPSIZE = "4m"
 FOR_EVER = 0xFFFFFFFF
 
 
@@ -108,6 +109,26 @@ def test_pubrel_is_sent_again_instead_of_the_message():
         client.expect_message("t", "2", qos=2, dup=True)
         client.pubcomp(first)
         assert world.session("c").inflight == {}
+
+
+def test_what_is_in_flight_is_sent_again_in_the_version_of_the_new_connection():
+    """What came when the client had long not acknowledged, too."""
+    for before, after in ((4, 5), (5, 4), (3, 5), (4, 4)):
+        world = World()
+        client, publisher = reconnect(world, "c", before), world.connect("p", before)
+        client.subscribe("t", qos=2)
+        publisher.publish("t", "1", 1)
+        publisher.publish("t", "2", 2)
+        world.advance(3000)
+        while world.broker.work():
+            pass
+        publisher.publish("t", "3", 1)
+        publisher.publish("t", "4", 2)
+        client.lose()
+        client = reconnect(world, "c", after)
+        for i in range(4):
+            client.expect_message("t", str(i + 1), qos=1 + i % 2, dup=True)
+        client.expect_nothing()
 
 
 def test_nothing_is_sent_again_while_connected():
@@ -326,6 +347,31 @@ def test_many_sessions_leave_nothing_behind():
     subscriptions = world.broker.router.subscriptions
     assert (subscriptions.count, subscriptions._exact, subscriptions._wild) == (0, {}, {})
     assert not world.broker.session_registry.due
+
+
+def test_a_session_that_has_ended_keeps_nothing():
+    """Of many filters, which are taken away in the background, and of few."""
+    for filters in (300, 1):
+        for version in VERSIONS:
+            world = World()
+            client = reconnect(world, "c", version, will={"topic": b"w", "payload": b"x" * 50})
+            for i in range(filters):
+                client.subscribe("t/%d" % i, qos=2)
+            sender = world.connect("s", version)
+            for size in (10, 2000):
+                for qos in (1, 2):
+                    sender.publish("t/0", bytes(size), qos)
+            client.pubrec(client.inbox[1])
+            client.lose()
+            sender.publish("t/0", bytes(2000), 1)
+            sender.disconnect()
+            session = world.session("c")
+            assert session.inflight and session.queue and session.weight() > 6000
+            world.broker.session_registry.end(session)
+            while world.broker.work():
+                world.broker.flush()
+            assert session.weight() == len(session.client_id) and not session.inflight
+            assert world.broker.memory.kept() == 0 and not world.broker.sessions
 
 
 def test_puback_before_the_reconnect_counts():

@@ -10,7 +10,9 @@ from port.core.wire.properties import (
     USER_PROPERTY,
     WILL_DELAY_INTERVAL,
 )
+from port.core.auth.allow_deny import AllowAll
 from port.core.protocol.client_packets import encode
+from rights import ALL, Asked, change, rules, world_with
 
 HEAPSIZE = "8m"
 KEPT = {SESSION_EXPIRY_INTERVAL: 1000}
@@ -46,6 +48,7 @@ def test_sessions_and_subscriptions_are_there_after_a_restart():
     world = restart(world)
     for version in VERSIONS:
         assert world.session("v%d" % version).subscriptions == {b"a/+": 1, b"b": 2}
+        assert world.session("v%d" % version).version5 == (version == 5)
     world.broker.publish("c", "2", qos=2)
     world.broker.publish("a/x", "1", qos=2)
     for version in VERSIONS:
@@ -154,6 +157,38 @@ def test_a_user_keeps_his_session():
 
 
 # -- messages ----------------------------------------------------------------------------------
+
+
+def test_rights_of_its_own_outlive_a_restart():
+    """What an authenticator allowed a session that is away is kept, whatever the rules of the configuration say meanwhile."""
+    world, authorizer = World(store=Disk()), Asked(*rules({"topic": "a"}))
+    world.broker.authenticators.append(authorizer)
+    keeper(world, "own").subscribe("a", 1)
+    world.broker.authenticators[0] = AllowAll()
+    keeper(world, "ruled").subscribe("a", 1)
+    again = World(now=world.now)
+    again.broker.store = world.broker.store
+    again.broker.set_acl(rules({"topic": "b"}))
+    again.broker.open_store()
+    again.broker.publish("a", "x", qos=1)
+    assert len(again.session("own").queue) == 1
+    assert not again.session("ruled").queue
+
+
+def test_what_a_session_may_not_receive_any_more_goes_from_the_store():
+    world = world_with(ALL, store=Disk())
+    client = keeper(world, user=b"u")
+    client.subscribe("#", 1)
+    client.lose()
+    for topic in ("a/1", "b", "a/2"):
+        world.broker.publish(topic, topic, qos=1)
+    assert kinds(world) == {2: 1, 3: 1, 5: 3, 6: 3}
+    change(world, {"topic": "a/#", "allow": False, "actions": ["receive"]}, ALL)
+    world.broker.journal.commit()
+    assert kinds(world) == {2: 1, 3: 1, 5: 1, 6: 1}
+    again = restart(world)
+    again.broker.authenticators.append(AllowAll())
+    assert keeper(again, user=b"u").payloads() == [b"b"]
 
 
 def test_what_was_queued_comes_after_the_restart_in_order():

@@ -222,6 +222,8 @@ def test_streams_that_fail():
     async def main():
         for side in ("up", "down"):
             server = Server()
+            levels: "list[int]" = []
+            server.log = lambda level, text, *args: levels.append(level)
             client = Client(server)
             await client.packets()
             pipe = client.up if side == "up" else client.down
@@ -229,6 +231,7 @@ def test_streams_that_fail():
             if side == "down":
                 client.up.data = b"\xc0\0"
             assert await client.over() and not server.connections
+            assert max(levels) == 1  # that is nobody's fault
 
     asyncio.run(main())
 

@@ -294,6 +294,35 @@ def test_rows_are_taken():
             assert sum(taken) >= 40, (version, qos, taken)
 
 
+@pytest.mark.parametrize("version", (4, 5))
+@pytest.mark.parametrize("qos", (1, 2))
+def test_where_a_row_ends(version, qos):
+    """At each limit, the bytes before and behind it; `Pair` compares after each read."""
+
+    def begun(**options):
+        pair = Pair(**options)
+        publisher, subscriber = pair.connect("p", version), pair.connect("s", version)
+        subscriber.say(SUBSCRIBE, packet_id=1, filters=[(b"a/#", qos)])
+        publisher.feed(b"".join(messages(version, 0, qos, 1, 1, 1, 0, 0, 0)))  # before it there are no rows
+        subscriber.feed(subscriber.answers(10, False))
+        return pair, publisher
+
+    for size in (1022, 1023, 1024, 1025):  # larger ones count for max_inflight_bytes
+        pair, publisher = begun(max_inflight_bytes=3000)
+        publisher.feed(b"".join(messages(version, 0, qos, 10, 2, 1, size, 0, 0)))
+        found = len([entry for entry in pair.brokers[0].sessions[b"s"].inflight.values() if entry[0] is not None])
+        assert found >= 10 if size <= 1024 else found == 2
+    for used in range(65511, 65520):  # the last packet identifier there is
+        pair, publisher = begun()
+        for broker in pair.brokers:
+            broker.sessions[b"s"].packet_id = used
+            broker.publish("a/b", "x", qos=qos)  # something is in flight: the receiver's identifiers go on from there
+        publisher.feed(b"".join(messages(version, 0, qos, 20, 2, 1, 16, 0, 0)))
+    for size in range(4):  # nothing, or a part, of what follows the topic name
+        pair, publisher = begun()
+        publisher.feed(b"".join(messages(version, 0, qos, 20, 2, 1, size, SHORT, 0)))
+
+
 def test_what_is_in_flight_keeps_little_more_than_itself():
     """A client that acknowledges all but one message of each row does not hold all that was ever read."""
     pair = Pair()

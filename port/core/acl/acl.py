@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from port.core.messages.message import Message
     from port.core.messages.retained import Record
     from port.core.sessions.session import Session
+    from port.core.auth.authenticator import Authorizer
     from port.core.broker import Broker
 
     Entry = tuple[int, bytes, int]  # actions, topic filter, verdict
@@ -221,7 +222,9 @@ class Access:
         "_asked", "_fresh",
     )  # fmt: skip
 
-    def __init__(self, entries: "tuple[Entry, ...]", acl: "Acl", rules: "Any", authorizer: "Any", personal: bool = True) -> None:
+    def __init__(
+        self, entries: "tuple[Entry, ...]", acl: "Acl", rules: "Any", authorizer: "Optional[Authorizer]", personal: bool = True
+    ) -> None:
         self.acl = acl
         self.rules = rules
         self.authorizer = authorizer
@@ -415,7 +418,9 @@ class Acl:
         self.shared: "dict[Any, Access]" = {}
         self._sources: "dict[Any, tuple[Entry, ...]]" = {}
 
-    def find(self, user: "Optional[bytes]", client_id: bytes, address: str, own: "Any", authorizer: "Any") -> "Optional[Access]":
+    def find(
+        self, user: "Optional[bytes]", client_id: bytes, address: str, own: "Any", authorizer: "Optional[Authorizer]"
+    ) -> "Optional[Access]":
         """The Access of a client; None for all rights.
 
         own         the client's own rules, asked before the list's, or None

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from port.core.acl.acl import Access, Rule
     from port.core.broker import Broker
 
+    class Authorizer(Protocol):
+        """Decides what no rule decides."""
+
+        def ask(self, client: "Identity", action: int, topic: bytes) -> None:
+            """Call `client.authorized(action, topic, verdict, ttl)` later, or at once; `action` is one of port.core.constants."""
+            ...
+
     class Certified(Protocol):
         """The end of a connection that knows the peer's certificate."""
 
@@ -185,7 +192,7 @@ class Identity:
         self.user = user
         self.certificate: "Any" = conn.transport.certificate()
         self.rules: "Optional[list[Rule]]" = None
-        self.authorizer: "Any" = None
+        self.authorizer: "Optional[Authorizer]" = None
         self.expires_at: "Optional[int]" = None
         self.authenticator: "Optional[Authenticator]" = None
         self.auth_state: "Any" = None

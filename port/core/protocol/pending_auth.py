@@ -22,7 +22,7 @@ def ask(conn: "Connection", action: int, topic: bytes) -> None:
     broker = conn.broker
     spent = broker.turns.spent
     conn.hold(ASKING)
-    identity.access.authorizer.ask(identity, action, topic)  # type: ignore[union-attr]
+    identity.access.authorizer.ask(identity, action, topic)  # type: ignore[arg-type, union-attr]
     broker.turns.spent = max(broker.turns.spent, spent) + _ASKED  # if it has answered already, a turn has begun in the middle of this one
 
 

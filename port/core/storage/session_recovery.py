@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from port.core.messages.message import Message
     from port.core.sessions.session import Entry, Session
+    from port.core.auth.authenticator import Identity
     from port.core.storage.session_journal import SessionJournal
     from port.core.broker import Broker
 
@@ -24,7 +25,10 @@ _NEVER = 0xFFFFFFFF
 
 
 class _Absent:
-    """Stands for an authorizer that cannot be asked: the client is away."""
+    """The Authorizer of a client that is away."""
+
+    def ask(self, client: "Identity", action: int, topic: bytes) -> None:
+        """See Authorizer; nothing is asked while the client is away."""
 
 
 def _set_access(broker: "Broker", session: "Session", own: bool) -> None:

@@ -8,7 +8,6 @@ from port.core.config.apply_config import begin, changed_listeners, make_authent
 from port.core.config.config import Config
 from port.core.config.listener_config import add_listener
 from port.core.config.registry import AUTHENTICATORS, STORES
-from port.core.config.store_config import make_store
 from port.micropython.config.config_file import LEVELS, PROGRAM
 from port.micropython.net import listeners  # registers the types
 from port.micropython.server import registered
@@ -68,7 +67,9 @@ def configure(server: "Server", config: "Any", made: "Optional[list[Authenticato
     config, made, level = _checked(config, made)
     if level:
         server.set_log_level(level)
-    if server.store is None:
+    if server.store is None and config.store is not None:
+        from port.core.config.store_config import make_store  # where there is none it need not be there
+
         server.store = make_store(config.store)
         if server.store is not None and hasattr(server.store, "log"):
             server.store.log = server.log

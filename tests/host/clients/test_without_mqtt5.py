@@ -158,10 +158,11 @@ for ask in (
     lambda: server.publish("a", "b", properties={2: 1}),
     lambda: Server(store=Disk()).open_store(),
     lambda: Server(store=1),
+    lambda: Server(max_mesage_rate=1),
 ):
     try:
         ask()
-    except ImportError as e:
+    except (ImportError, ValueError) as e:
         print(str(e).split(".")[-1].strip("'"))
 """
 
@@ -173,4 +174,5 @@ def test_what_is_absent_is_named_and_nobody_comes_in_unasked(folder, package, to
     done = subprocess.run([tool("micropython"), "-c", text], cwd=folder, env={"MICROPYPATH": f"{folder}:.frozen"}, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
     assert done.stdout.split("\n") == [
-        "5 0", "hooks", "acl", "reauthorize", "listeners", "rate_limit", "properties", "recovery", "arguments", ""]
+        "5 0", "hooks", "acl", "reauthorize", "listeners", "rate_limit", "properties", "recovery", "arguments",
+        "unknown option max_mesage_rate", ""]
