@@ -22,7 +22,7 @@ BUNDLES = {
     # What a listener needs is loaded when somebody connects: the first with either of the next two. The last is for programs that
     # have pages of their own.
     "http": ("core/web/http", "core/web/http_response"),
-    "websocket": ("core/web/websocket", "micropython/net/websocket_transport"),
+    "websocket": ("core/web/websocket", "core/web/websocket_turns", "micropython/net/websocket_transport"),
     "web": ("core/web/http_connection", "core/web/http_pages", "core/web/routes", "core/web/site", "micropython/net/http_transport"),
     "pages": ("core/messages/trie_pages", "core/monitor/query", "core/sessions/session_index", "core/web/json_text", "core/web/lists",
               "core/web/stored_file"),
