@@ -1,7 +1,7 @@
-"""The broker: what a program asks of it, what its host calls, and the parts it is made of.
+"""The broker: the API of programs, the calls of its host, and its parts.
 
-It is driven by its host. For each client the host makes a Connection with a Transport, feeds it what arrives and then calls
-`flush`; it calls `work` when it was woken, and `tick` once a second. Time is what `clock` says, ms from any start; the broker
+Its host drives it. For each client the host makes a Connection with a Transport, feeds it received data and then calls
+`flush`; it calls `work` after a wake-up, and `tick` once a second. Time is the value of `clock`, ms from any start; the broker
 never waits.
 """
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 def ignore(level: int, text: str, *args: "Any") -> None:
-    """A log that keeps nothing."""
+    """A log that discards everything."""
 
 
 class Broker:
@@ -57,42 +57,42 @@ class Broker:
     Set by programs and configurations:
 
     options         see options.Options
-    clock           () -> ms from any start, never going back
+    clock           () -> ms from any start, never decreasing
     log             (level, %-format, args): level 0 debug, 1 information, 2 warning, 3 error; an
                     exception as the last argument of an error deserves a traceback
-    store           keeps what must outlive the broker, see store.Store; without one all is in memory
-    listeners       the ways in, see add_listener; `default_listener` is that of connections without one
+    store           keeps the state that must outlive the broker, see store.Store; without one all is in memory
+    listeners       see add_listener; `default_listener` is that of connections without one
     authenticators  asked in order, see auth.Authenticator; a listener can have others
-    acl             the rules of the listeners that have none of their own, or None; see set_acl
+    acl             rules of the listeners without rules of their own, or None; see set_acl
     client_limits   (user or None, client id or None, {option: value}): options of single clients, the first that
                     fits holds; each may end in `*`
-    debug           the log has what rules withhold from single clients, too
+    debug           the log has refusals by rules of single clients, too
 
-    To be looked at:
+    To read:
 
     sessions        by client id
-    connections     that are open, with what Peers.enter returned for the address
+    connections     open connections, with the result of Peers.enter for their address
     retained        retained messages
-    counters        what has been counted
+    counters        totals since the start
 
     The parts that do the work: turns, memory, connection_registry, session_registry, router, intake, pressure, large, sys,
-    attempts, client_log; and when they are needed
+    attempts, client_log; and parts loaded when they are needed:
 
-    journal         what is on its way to the store, None before `open_store`
-    durable         number of the last batch that the store has, see journal.Journal
-    hooks           see hooks.Hooks, loaded by the first one
-    watchers        see watchers.Watchers, loaded by the first one
+    journal         changes on their way to the store, None before `open_store`
+    durable         number of the last durable batch, see journal.Journal
+    hooks           see hooks.Hooks, loaded by the first hook
+    watchers        see watchers.Watchers, loaded by the first watcher
     routes          of HTTP, see web.routes.Routes, loaded by `find_routes`
     local           LocalClients, loaded by the first in-process client
     origins         the same while an in-process client is open, see Connection._feed
     message_hooks   True while one of the two message events has a hook
-    mqtt5           loaded by the first client that speaks it
-    rows            port.cpython.publish_batch on a host that has it: many alike packets at once
+    mqtt5           loaded by the first MQTT 5 client
+    rows            port.cpython.publish_batch on a host that has it, for many alike packets at once
     """
 
     TURN: "ClassVar[int]" = 8192  # see Turns.limit
-    HANDSHAKES: "ClassVar[int]" = 8  # connections that may at least be without CONNECT at a time: those a host accepts at once
-    word: "ClassVar[int]" = 8  # bytes of a word, of which objects are made
+    HANDSHAKES: "ClassVar[int]" = 8  # least number of connections that may be without CONNECT: those a host accepts at once
+    word: "ClassVar[int]" = 8  # bytes of a word, the unit of objects' sizes
     debug = False
 
     def __init__(
@@ -123,7 +123,7 @@ class Broker:
         self.sessions: "dict[bytes, Session]" = {}
         self.connections: "dict[Connection, Any]" = {}
         self.dirty: "list[Any]" = []  # connections with something in their outbox
-        self.journal: "Any" = None  # a Journal; a SessionJournal where sessions have a number
+        self.journal: "Any" = None  # a Journal; a SessionJournal when sessions have a store_id
         self.durable = 0
         self.hooks: "Optional[Hooks]" = None
         self.message_hooks = False
@@ -167,7 +167,7 @@ class Broker:
         properties: "Optional[Properties]" = None,
         expiry: "Optional[int]" = None,
     ) -> bool:
-        """Publish from the program that embeds the broker; True when somebody subscribes to the topic.
+        """Publish from the program that embeds the broker; True when the topic has a subscriber.
 
         properties: MQTT 5 properties by identifier, as in port.core.wire.properties; expiry: message
         expiry interval, s. `$` topics are allowed here. Raises ValueError for an invalid topic or QoS.
@@ -196,9 +196,9 @@ class Broker:
         return code != NO_MATCHING_SUBSCRIBERS
 
     def subscribe(self, topic_filter: "Union[str, bytes]", callback: "Callable[[Message], Any]") -> "Any":
-        """Call `callback(message)` for each message that matches; returns what `unsubscribe` takes.
+        """Call `callback(message)` for each message that matches; returns a handle for `unsubscribe`.
 
-        Called at once for the retained messages that match. Raises ValueError for an invalid filter.
+        Called at once for matching retained messages. Raises ValueError for an invalid filter.
         """
         data = as_bytes(topic_filter)
         if not valid_filter(data) or data.startswith(b"$share/"):
@@ -211,7 +211,7 @@ class Broker:
         return handle
 
     def unsubscribe(self, handle: "Any") -> None:
-        """End what `subscribe` began."""
+        """End a subscription of `subscribe`."""
         self.router.remove_local(handle)
 
     def open_client(self, client_id: "Union[str, bytes]", receive: "Callable[[Batch], Any]", **settings: "Any") -> "LocalClient":
@@ -223,7 +223,7 @@ class Broker:
         return LocalClient(self, client_id, receive, **settings)
 
     def disconnect(self, client_id: "Union[str, bytes]", code: int = ADMINISTRATIVE_ACTION, text: str = "") -> bool:
-        """End a client's connection, MQTT 5 clients being told the reason; False when it is not connected."""
+        """End a client's connection; MQTT 5 clients are told the reason. False when it is not connected."""
         session = self.sessions.get(as_bytes(client_id))
         if session is None or session.conn is None:
             return False
@@ -232,7 +232,7 @@ class Broker:
         return True
 
     def end_client(self, client_id: "Union[str, bytes]") -> bool:
-        """End a client's connection, if it has one, and its session with all that waits in it; its will goes out.
+        """End a client's connection, if it has one, and its session with all messages in it; its will goes out.
 
         False when there is neither. MQTT 5 clients are told 0x98.
         """
@@ -255,14 +255,14 @@ class Broker:
         self.router.forget()
 
     def off(self, event: str, callback: "Callable[..., Any]") -> None:
-        """Take a hook away; ValueError when it is not registered."""
+        """Remove a hook; ValueError when it is not registered."""
         if self.hooks is None:
             raise ValueError("there is no hook")
         self.hooks.off(event, callback)
         self.router.forget()
 
     def watch(self, watcher: "Watcher") -> None:
-        """Tell a Watcher of sessions and their filters from now on, see monitor.watchers; of those there are at once."""
+        """Tell a Watcher of sessions and their filters from now on, of the present ones at once, see monitor.watchers."""
         if self.watchers is None:
             from port.core.monitor.watchers import Watchers
 
@@ -270,7 +270,7 @@ class Broker:
         self.watchers.add(watcher)
 
     def unwatch(self, watcher: "Watcher") -> None:
-        """Tell it no more; ValueError when it was not told."""
+        """Remove a Watcher; ValueError when it was not added."""
         if self.watchers is None:
             raise ValueError("no such watcher")
         if not self.watchers.remove(watcher):
@@ -289,12 +289,12 @@ class Broker:
         return self.routes
 
     def add_listener(self, listener: Listener) -> Listener:
-        """A way in whose connections the host will announce with it."""
+        """Add a listener, with which the host will announce its connections."""
         self.listeners.append(listener)
         return listener
 
     def all_authenticators(self) -> "list[Authenticator]":
-        """Those of all listeners, each once."""
+        """The authenticators of all listeners, each once."""
         found = list(self.authenticators)
         for listener in self.listeners:
             for authenticator in listener.authenticators:
@@ -303,24 +303,24 @@ class Broker:
         return found
 
     def set_acl(self, rules: "Optional[Sequence[Union[Rule, dict[str, Any]]]]") -> None:
-        """Other rules, or tables as a configuration has them, for the listeners that have none of their own; to be followed by
-        `rights_changed`. Raises ValueError naming a rule that is wrong by its number.
+        """Set the rules, or tables as in a configuration, of the listeners without rules of their own; call `rights_changed`
+        after it. Raises ValueError naming a wrong rule by its number.
 
-        What no rule allows is denied, so an empty list denies everything; with None everything is allowed.
+        Everything that no rule allows is denied: an empty list denies everything. With None everything is allowed.
         """
         if self.acl is None:
             self.acl = client_policy.new_acl(self)
         self.acl.replace(rules)
 
     def set_rules(self, session: Session, rules: "Optional[list[Rule]]") -> None:
-        """Other rules of its own for a connected client."""
+        """Give a connected client other rules of its own."""
         from port.core.protocol.reauthorize import set_rules
 
         set_rules(self, session, rules)
         self.flush()
 
     def rights_changed(self) -> None:
-        """Rules, users or listeners have changed: settle all clients' rights anew, disconnect those who have lost some."""
+        """Rules, users or listeners have changed: settle all clients' rights anew, disconnect clients that have lost any."""
         from port.core.protocol.reauthorize import renew_all
 
         renew_all(self)
@@ -334,13 +334,13 @@ class Broker:
     # -- for the host to call ----------------------------------------------------------------
 
     def open_store(self) -> None:
-        """Restore what the store has and keep it up to date from now on; before the first client comes.
+        """Restore the state in the store and keep it up to date from now on; before the first client connects.
 
-        Raises OSError or ValueError saying what is wrong with the store.
+        Raises OSError or ValueError naming the store's fault.
         """
         if self.store is None:
             return
-        if self.journal is not None:  # it was closed, nothing has changed since
+        if self.journal is not None:  # it was closed; nothing has changed since
             for _ in self.store.load():
                 pass
             return
@@ -353,13 +353,13 @@ class Broker:
     def accept_connection(
         self, transport: "Transport", address: str, listener: "Optional[Listener]" = None
     ) -> "Optional[Connection]":
-        """A client has connected; None when it is turned away without a word."""
+        """A client has connected; None when it is turned away without an answer."""
         return self.connection_registry.accept(transport, address, listener or self.default_listener)
 
     def flush(self) -> None:
         """Hand every outbox to its transport; call it after feeding connections and after a tick.
 
-        Where large packets go to many, some of them wait until others have been served.
+        With large packets for many clients, some wait until others have been served.
         """
         large = self.large
         size = large.bytes
@@ -395,17 +395,17 @@ class Broker:
             journal.flushed()
 
     def work(self) -> bool:
-        """Give turns to those who wait for one; False when nothing is left to do. Call it when woken, and `flush` after it."""
+        """Give turns to waiting clients and jobs; False when nothing is left to do. Call it after `wake`; `flush` follows."""
         self.pressure.look()
         self.large.served()
         self.session_registry.served()
         return self.turns.run()
 
     def tick(self) -> None:
-        """Do what time asks for; call it about once a second.
+        """Do periodic work; call it about once a second.
 
-        Each step is for itself: one that memory does not suffice for does not keep the others from theirs. First comes
-        what gives memory back.
+        Steps are independent: one that fails for want of memory does not keep the others from running. Steps that give
+        memory back come first.
         """
         now = self.clock()
         self.session_registry.served()
@@ -417,18 +417,18 @@ class Broker:
                 self.out_of_memory()
 
     def _finish_tick(self, now: int) -> None:
-        """Publish the figures, send what all this has brought about, and store it."""
+        """Publish $SYS, then send and store the results of the tick."""
         self.client_log.tick(now)
         self.sys.tick(now)
         self.pressure.look()
         if self.turns.clients or self.turns.jobs:
-            self.wake()  # there may have been no memory for that
+            self.wake()  # memory may not have sufficed for that before
         self.flush()
         if self.journal is not None:
             self.journal.tick(now)
 
     def disconnect_all(self) -> None:
-        """The broker stops: MQTT 5 clients get DISCONNECT 0x8B. Sessions and wills fare as the protocol says."""
+        """The broker stops: MQTT 5 clients get DISCONNECT 0x8B. Sessions and wills are treated as the protocol says."""
         for conn in list(self.connections):
             conn.fail(MQTTError(SERVER_SHUTTING_DOWN, "server shutting down"))
         self.session_registry.settle_all()
@@ -442,30 +442,30 @@ class Broker:
         """See Host."""
 
     def commit_soon(self) -> None:
-        """See Host: here it is stored at once."""
+        """See Host; this one stores at once."""
         self.journal.commit()
 
     def out_of_memory(self) -> None:
-        """Memory has run out, and a client is disconnected for it; the next tick goes on with what was left undone. See Host."""
+        """Memory has run out, and a client is disconnected for it; the next tick resumes unfinished work. See Host."""
         self.session_registry.unsettled = True
 
     def drop_slowest(self) -> bool:
-        """See Host: here nobody knows."""
+        """See Host; this one knows no sockets."""
         return False
 
     def _count(self, size: int) -> bytes:
-        """In place of random bytes where the host has none, as in tests that have to be the same each time."""
+        """Stands in for random bytes on a host without them, as in tests that must be repeatable."""
         self._counted += 1
         return self._counted.to_bytes(size, "big")
 
     # -- for the parts ---------------------------------------------------------------------------
 
     def emit(self, event: str, *args: "Any") -> "Any":
-        """Call the hooks of an event, if there are any; what the first said that said something."""
+        """Call the hooks of an event, if there are any; returns the first answer that is not None."""
         return None if self.hooks is None else self.hooks.call(event, *args)
 
     def find_mqtt5(self) -> "Optional[MQTT5]":
-        """What MQTT 5 takes, None in a broker that was installed without it."""
+        """The part for MQTT 5, None in a broker that was installed without it."""
         if self.mqtt5 is None:
             try:
                 from port.core.protocol.mqtt5 import MQTT5
@@ -482,6 +482,6 @@ class Broker:
         out.clear()
 
     def crashed(self, conn: "Optional[Connection]", error: Exception) -> None:
-        """Something in the broker or a hook failed: log it with its traceback, tell the error hook."""
+        """Code of the broker or a hook failed: log it with its traceback, call the error hook."""
         self.client_log.line(3, "broker" if conn is None else conn.address, "%s: internal error: %r", conn or "-", error)
         self.emit("error", conn.session if conn else None, error)

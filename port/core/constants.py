@@ -1,4 +1,4 @@
-"""Numbers that several modules share. On boards the build puts them where their names are: a name takes no memory."""
+"""Numbers shared by several modules. On boards the build replaces their names by the numbers: a name takes no memory."""
 
 from port.core import const
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     WILL_MESSAGE: Literal[0]
     WILL_DELAY: Literal[1]
 
-# Connection.state: none of its packets came yet; an authenticator thinks or talks to the client; a session is attached; over.
+# Connection.state: before CONNECT; an authenticator is undecided or talks to the client; a session is attached; closed.
 NEW = const(0)
 AUTHENTICATING = const(1)
 OPEN = const(2)
 CLOSED = const(3)
 
-# Connection.held: why nothing of a client's is handled for a while, bits.
-ASKING = const(1)  # an authenticator or authorizer is thinking
-RATE = const(2)  # it has sent too fast
-STORING = const(4)  # it sends faster than the store writes
+# Connection.held: reasons to handle none of a client's packets for a while, bits.
+ASKING = const(1)  # an authenticator or authorizer is undecided
+RATE = const(2)  # the client has sent too fast
+STORING = const(4)  # the client sends faster than the store writes
 TURN = const(8)  # its turn is over, see Turns.limit
-CROWDED = const(16)  # it has filled a receiver's queue, see port.core.protocol.backpressure
-FULL = const(32)  # its own queue is full, and it is to end for that
+CROWDED = const(16)  # the client has filled a receiver's queue, see port.core.protocol.backpressure
+FULL = const(32)  # its own queue is full, for which it is to be disconnected
 
-# What a client asks to do with a topic, bits: the actions of rules and authorizers.
+# Actions of a client on a topic, bits, in rules and for authorizers.
 MAY_PUBLISH = const(1)
 MAY_SUBSCRIBE = const(2)
 MAY_RECEIVE = const(4)
 
-# The verdict on it: one of these, or the highest QoS with MAY_RETAIN where retained messages may be published.
+# Verdicts on an action: one of these, or the highest QoS, with MAY_RETAIN if retained messages may be published.
 DENIED = const(-1)
-UNDECIDED = const(-2)  # an authorizer has to be asked
+UNDECIDED = const(-2)  # the authorizer has to be asked
 MAY_RETAIN = const(4)
 ALLOWED = const(6)  # QoS 2, retained
 

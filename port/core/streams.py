@@ -6,7 +6,7 @@
     await asyncio.start_server(serve, "127.0.0.1", 1883)
 
 This is the reference for adapters: it does all that the core asks of a host, in the plainest way. The listeners of both
-runtimes poll their sockets instead, which saves two tasks a client and a write buffer nobody can bound. It is the one module
+runtimes poll their sockets instead, which saves two tasks a client and a write buffer without bound. It is the one module
 of the core that awaits; tasks, events and time come from the server, which has asyncio.
 """
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from port.core.protocol.connection import Connection
 
     class Reader(Protocol):
-        """What is taken of asyncio's StreamReader."""
+        """The part of asyncio's StreamReader in use."""
 
         async def read(self, n: int) -> bytes:
-            """Up to n bytes as soon as there are some, none at the end."""
+            """Up to n bytes as soon as any have arrived, none at the end."""
             ...
 
     class Writer(Protocol):
-        """What is taken of asyncio's StreamWriter."""
+        """The part of asyncio's StreamWriter in use."""
 
         def write(self, data: bytes) -> None:
             """Take data over."""
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
             ...
 
     class Server(Protocol):
-        """What is taken of the broker and of its host: both `Server` classes have it."""
+        """The part of the broker and its host in use; both `Server` classes have it."""
 
         counters: Counters
         options: Options
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
             ...
 
         def run_task(self, work: Coroutine[Any, Any, None]) -> Any:
-            """Run it as a task, which has `cancel`."""
+            """Run a coroutine as a task, which has `cancel`."""
             ...
 
         def new_event(self) -> Any:
@@ -80,9 +80,9 @@ if TYPE_CHECKING:
             ...
 
 
-_PIECE = const(4096)  # bytes that are read at most at a time; a board has smaller ones, see serve_stream
-_LINGER = const(250)  # ms in which a client can read why its connection ends
-_PATIENCE = const(5000)  # ms in which it takes what was sent before
+_PIECE = const(4096)  # most bytes read at a time; boards use less, see serve_stream
+_LINGER = const(250)  # ms in which a client can read the reason for the end of its connection
+_PATIENCE = const(5000)  # ms in which it can take packets sent before
 
 
 async def serve_stream(
@@ -96,10 +96,10 @@ async def serve_stream(
 ) -> None:
     """Serve the client on these streams until its connection is over, and close them.
 
-    address      the peer as `host:port`, or what names it; only loopback addresses count as this machine, see `anonymous`
-    listener     the way in it counts for, see Broker.add_listener; the server's own options hold without
+    address      the peer as `host:port`, or another name; only loopback addresses count as this machine, see `anonymous`
+    listener     the listener it counts for, see Broker.add_listener; without one the server's own options hold
     certificate  see Transport.certificate
-    piece        bytes that are read at a time
+    piece        most bytes read at a time
     """
     stream = _Stream(server, writer, certificate)
     try:
@@ -119,7 +119,7 @@ async def serve_stream(
 
 
 async def _close(server: "Server", writer: "Writer", at_once: bool) -> None:
-    """Close the streams; what CPython's transport has still to write has _PATIENCE to go, or no time at all."""
+    """Close the streams; CPython's transport has _PATIENCE to write the rest, or no time with `at_once`."""
     transport: "Any" = getattr(writer, "transport", None)
     if transport is None:
         timer = None
@@ -132,9 +132,9 @@ async def _close(server: "Server", writer: "Writer", at_once: bool) -> None:
         timer = server.run_task(_abort(server, transport))
     try:
         await writer.wait_closed()
-    except Exception:  # nosec B110 # it is closed, however it ended
+    except Exception:  # nosec B110 # closed, with or without an error
         pass
-    except BaseException:  # cancelled; a transport that is closed takes no abort()
+    except BaseException:  # cancelled; a closed transport takes no abort()
         if timer is not None:
             transport.abort()
         raise
@@ -153,9 +153,9 @@ class _Stream:
 
     conn     the core's Connection, None when it is over
     over     set when the streams are to be closed
-    limit    bytes that may be unsent before the client counts as slow
-    aborted  True when what is unsent is not to be waited for
-    tasks    those that end with it
+    limit    most unsent bytes before the client counts as slow
+    aborted  True when unsent bytes are to be discarded
+    tasks    tasks that end with it
     """
 
     def __init__(self, server: "Server", writer: "Writer", certificate: "Any") -> None:
@@ -167,21 +167,21 @@ class _Stream:
         self._server = server
         self._writer = writer
         self._certificate = certificate
-        self._more = server.new_event()  # there is something to write
+        self._more = server.new_event()  # set while there are bytes to write
         self._readable = server.new_event()
         self._readable.set()
         self._chunks: "list[bytes]" = []
         self._unsent = 0
-        self._large = 0  # bytes of a packet under way that is larger than the limit: what is behind it counts
+        self._large = 0  # bytes of a packet under way that is larger than the limit: only bytes behind it count
         self._slow = False
         self._held = False
         self._lost = False
-        self._told: "Optional[bool]" = None  # once it ends, see Transport.close
+        self._told: "Optional[bool]" = None  # set once it ends, see Transport.close
 
     # -- the tasks ---------------------------------------------------------------------------
 
     async def read_on(self, reader: "Reader", piece: int) -> None:
-        """Hand over what comes."""
+        """Hand received data to the core."""
         try:
             while True:
                 await self._readable.wait()
@@ -200,7 +200,7 @@ class _Stream:
             self._end(False)
 
     async def write_on(self) -> None:
-        """Write what the core sends, and wait until it is taken before more is."""
+        """Write the core's packets; wait until they are taken before writing more."""
         try:
             while self._told is None or self._chunks:
                 if not self._chunks:
@@ -239,7 +239,7 @@ class _Stream:
         self.over.set()
 
     def _fail(self, error: Exception) -> None:
-        """End the connection for what reading, writing or handling has raised."""
+        """End the connection for an exception of reading, writing or handling."""
         conn = self.conn
         if conn is not None and not isinstance(error, OSError):
             conn.fault(error)
@@ -248,7 +248,7 @@ class _Stream:
             self.lose("connection lost: %r" % error)
 
     def lose(self, text: str) -> None:
-        """Nothing comes any more; what the client is sent from now on would not reach it."""
+        """No more data arrives, and packets sent from now on would not reach the client."""
         conn = self.conn
         self.conn = None
         if conn is not None:
@@ -275,7 +275,7 @@ class _Stream:
             return size
         try:
             for chunk in chunks:
-                # A view is of a buffer that is used again when this returns.
+                # The buffer of a view is reused when this returns.
                 self._chunks.append(chunk if isinstance(chunk, bytes) else bytes(chunk))
         except MemoryError:
             self.aborted = True
@@ -287,7 +287,7 @@ class _Stream:
         behind = self._unsent - self._large
         if behind > self.limit:
             self._slow = True
-            if behind > 2 * self.limit:  # it sends, and does not read the answers
+            if behind > 2 * self.limit:  # the client sends without reading the answers
                 self._readable.clear()
         if self._slow and self.conn is not None:
             self.conn.pause_writing(spare=max(0, self.limit - behind))
@@ -304,9 +304,9 @@ class _Stream:
             self._end(told)
 
     def _end(self, told: bool) -> None:
-        """Write what is left, and no longer than the client takes it."""
+        """Write the rest, for _PATIENCE at most."""
         self._told = told
-        self._readable.set()  # what still comes is read and of no interest
+        self._readable.set()  # further data is read and discarded
         self._more.set()
         if self._unsent:
             self.tasks.append(self._server.run_task(self._cut()))

@@ -1,4 +1,4 @@
-"""What a connection and the broker need of their host: types alone, nothing of it is there at run time."""
+"""Protocols that a connection and the broker require of their host; types alone, absent at run time."""
 
 from port.core import const
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from port.core.wire.codec import Buffer
 
     class Transport(Protocol):
-        """What a connection needs of its host; provided by the adapters."""
+        """A connection's way to its client; provided by the adapters."""
 
         def send(self, chunks: list[Buffer]) -> int:
             """Take over the packets, in order; returns their size in bytes. Never blocks, never raises."""
             ...
 
         def close(self, abort: bool, told: bool) -> None:
-            """End the connection; unless `abort`, what was taken over is sent before.
+            """End the connection; unless `abort`, packets taken over are sent before.
 
-            `told`: the last packet tells the client why, it should have time to read it.
+            `told`: the last packet tells the client the reason; it should have time to read it.
             """
             ...
 
@@ -27,36 +27,36 @@ if TYPE_CHECKING:
             ...
 
         def resume_reading(self) -> None:
-            """Go on reading from it."""
+            """Read from the client again."""
             ...
 
         def certificate(self) -> "Optional[dict[str, Any]]":
-            """What a verified client certificate says: {"cn": str or None, "san": [str, ...], "der": all of it}; or None."""
+            """A verified client certificate: {"cn": str or None, "san": [str, ...], "der": all of it}; or None."""
             ...
 
     class Host(Protocol):
-        """What the broker asks of the program that runs it; Broker has these methods, and a Server overrides them.
+        """The broker's calls of the program that runs it; Broker has these methods, and a Server overrides them.
 
-        A host calls Broker.open_store at its start, accept_connection for each client, and Connection.take with what a client
-        sends; `flush` after that, `work` when it was woken, `tick` once a second; disconnect_all at its end.
+        A host calls Broker.open_store at its start, accept_connection for each client, and Connection.take with a client's
+        data; `flush` after that, `work` after a wake-up, `tick` once a second; disconnect_all at its end.
         """
 
         def wake(self, ms: int = 0) -> None:
-            """There is work: call `work` soon, or in so many ms, and `flush` after it. Without a host nothing happens."""
+            """Work is waiting: call `work` soon, or in `ms` milliseconds, then `flush`. Without a host nothing happens."""
             ...
 
         def commit_soon(self) -> None:
-            """There is something to store: call `journal.commit`, at once or when more has come."""
+            """Changes wait for the store: call `journal.commit`, at once or after further changes."""
             ...
 
         def out_of_memory(self) -> None:
-            """Memory has run out: free what was put by for this. Call Broker.out_of_memory, too."""
+            """Memory has run out: free the reserve for this case. Call Broker.out_of_memory, too."""
             ...
 
         def drop_slowest(self) -> bool:
-            """Memory is short: end the connection of the client that leaves most unread. False where none does."""
+            """Memory is short: end the connection of the client that leaves most bytes unread. False when none does."""
             ...
 
         def random(self, size: int) -> bytes:
-            """So many bytes that nobody can guess."""
+            """`size` unpredictable bytes."""
             ...

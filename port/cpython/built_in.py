@@ -1,6 +1,6 @@
-"""Registers the types of CPython: listeners, stores, authenticators; each module is loaded when a configuration asks for its type.
+"""Registers CPython's types of listeners, stores, authenticators; a module is loaded when a configuration asks for its type.
 
-A type of this package is a line of these tables. Packages that are installed name theirs in entry points, see
+A type of this package is a line of these tables. Other packages name theirs in entry points, see
 port.cpython.third_party; a program registers its own with `Server.register`.
 """
 
@@ -36,7 +36,7 @@ _AUTHENTICATORS = {
 
 
 def _loader(place: str) -> Callable[[], Any]:
-    """What loads MODULE:NAME, as an entry point has it."""
+    """A function that loads MODULE:NAME, the form of entry points."""
     module, _, name = place.partition(":")
     return lambda: getattr(import_module(module), name)
 
@@ -45,11 +45,11 @@ for _registry, _places in ((LISTENERS, _LISTENERS), (STORES, _STORES), (AUTHENTI
     for _name, _place in _places.items():
         _registry.add(_name, _loader(_place))
 TYPES = {kind: tuple(registry.names()) for kind, registry in REGISTRIES.items()}  # those of this package
-registered: list[tuple[str, str, Callable[[], Any]]] = []  # (table, type, what loads it) of programs, see Server.register
+registered: list[tuple[str, str, Callable[[], Any]]] = []  # (table, type, its loader) of programs, see Server.register
 
 
 def _others(kind: str) -> Callable[[], list[tuple[str, Callable[[], Any]]]]:
-    """What tells a registry the types that are not of this package."""
+    """A function that gives a registry the types from outside this package."""
     return lambda: [row[1:] for row in registered if row[0] == kind] + third_party.installed(kind)
 
 

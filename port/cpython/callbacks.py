@@ -1,7 +1,7 @@
-"""Callbacks of a program that are async functions: their coroutines become tasks of the event loop.
+"""Async callbacks of a program: their coroutines become tasks of the event loop.
 
-What they raise is logged, as that of any other callback. Hooks whose answer decides something cannot be async: the broker does
-not wait for them. Nor can methods of authenticators.
+Their exceptions are logged like those of other callbacks. Hooks whose answer the broker uses cannot be async, as it does not
+wait for them. Nor can methods of authenticators.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from port.core.config import arguments
 if TYPE_CHECKING:
     from port.core.broker import Broker
 
-_ASKED = ("subscribe", "process_message", "message")  # hooks whose answer decides something
+_ASKED = ("subscribe", "process_message", "message")  # hooks whose answer the broker uses
 
-# What the broker calls of an authenticator: method, its arguments.
+# Methods of authenticators that the broker calls, and their arguments.
 _METHODS = (
     ("authenticate", ("client", "user", "password")),
     ("exchange", ("client", "data")),
@@ -28,33 +28,33 @@ _METHODS = (
 
 
 class Callbacks:
-    """The async callbacks of one broker, and the tasks they are at work in."""
+    """The async callbacks of one broker, and their running tasks."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._tasks: set[asyncio.Task[None]] = set()
 
     def hook(self, event: str, callback: Callable[..., Any]) -> Callable[..., Any]:
-        """What is to be called in place of a hook. Raises TypeError for one that cannot be called, or cannot be async."""
+        """The function to call in place of a hook. Raises TypeError for a hook that cannot be called, or cannot be async."""
         if is_async(callback) and event in _ASKED:
             text = "the hook %s of %s cannot be async: its answer is needed at once"
             raise TypeError(text % (getattr(callback, "__name__", callback), event))
         return self.awaited(callback)
 
     def awaited(self, callback: Callable[..., Any]) -> Callable[..., Any]:
-        """What is to be called in place of a callback: itself, unless it is async. Raises TypeError for what cannot be called."""
+        """The function to call in place of a callback: itself, unless it is async. Raises TypeError if it cannot be called."""
         if not callable(callback):
             raise TypeError("a function is wanted, not %r" % (callback,))
         return _Awaited(self, callback) if is_async(callback) else callback
 
     def begin(self, callback: Callable[..., Any], work: Coroutine[Any, Any, Any]) -> None:
-        """Go on with the coroutine of an async callback in a task."""
+        """Run the coroutine of an async callback in a task."""
         task = asyncio.get_running_loop().create_task(self._run(callback, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def cancel(self) -> None:
-        """The server stops."""
+        """Cancel all tasks: the server stops."""
         for task in self._tasks:
             task.cancel()
 
@@ -67,7 +67,7 @@ class Callbacks:
 
 
 class _Awaited:
-    """Called in place of an async callback, and equal to it: by that it is found again."""
+    """Called in place of an async callback, and equal to it, so that it is found when that is removed."""
 
     def __init__(self, callbacks: Callbacks, callback: Callable[..., Any]) -> None:
         self.__name__ = getattr(callback, "__name__", repr(callback))
@@ -80,12 +80,12 @@ class _Awaited:
     def __eq__(self, other: object) -> bool:
         return other is self or bool(self._callback == other)
 
-    __hash__ = object.__hash__  # of the callback there may be none
+    __hash__ = object.__hash__  # the callback may have none
 
 
 def is_async(callback: Any) -> bool:
-    """True for an async function, or an object that is called like one."""
-    call = getattr(callback, "__call__", None)  # noqa: B004 # not whether there is one
+    """True for an async function, or an object with an async `__call__`."""
+    call = getattr(callback, "__call__", None)  # noqa: B004 # to examine it, not for its presence
     return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(call)
 
 
@@ -102,5 +102,5 @@ def refuse_authenticators(found: Any, where: Any) -> None:
             except TypeError:
                 text = "%s of %r must take (%s), not %s"
                 raise TypeError(text % (name, one, ", ".join(parameters), inspect.signature(method))) from None
-            except ValueError:  # it is not written in Python
+            except ValueError:  # not written in Python
                 pass

@@ -1,10 +1,10 @@
-"""Rows: packets that came in one read and are alike, handled all at once.
+"""Rows: alike packets of one read, handled all at once.
 
-Where many messages are on their way, most of what a read brings are PUBLISH packets of one size to one topic. What the core
-does with each of them is done here with all, in a few operations that Python has in C: it takes bytes apart in steps, which
-MicroPython cannot. What comes out is the same; where something is not plain the row ends, or it is left to the core.
+Under load most packets of a read are PUBLISH packets of one size to one topic. The core handles them one by one; this
+module handles all of them in a few operations that Python has in C: it slices bytes in steps, which MicroPython
+cannot. The result is the same; a packet that is not plain ends the row, or is left to the core.
 
-What is in flight to a receiver of a row is the row, under each of its packet identifiers: see `packet`.
+In flight to a receiver is the whole row, under each of its packet identifiers: see `packet`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from port.core.sessions.session import Session
     from port.core.protocol.connection import Connection
 
-_MOST: Final = 64  # QoS 1 and 2 messages in a row: if they are not plain after all, what was looked at is looked at again
-_BYTES: Final = 16384  # the most such a row has: all of it is kept while one of its messages is in flight
-_BLOCK: Final = 64  # packets that are compared at once where there are so many: byte by byte of what they have in common
+_MOST: Final = 64  # most QoS 1 and 2 messages in a row: if they prove not plain, they are examined again
+_BYTES: Final = 16384  # most bytes of such a row: all of it is kept while one of its messages is in flight
+_BLOCK: Final = 64  # packets compared at once if there are so many: each byte of their common part in all of them
 
 
 def _big_endian(words: array[int]) -> array[int]:
-    """Turn the numbers from the processor's order of bytes to the network's, or back."""
+    """Convert numbers between the processor's byte order and the network's."""
     if sys.byteorder == "little":
         words.byteswap()
     return words
 
 
 def _row(data: bytes, i: int, stop: int, k: int, end: int) -> int:
-    """Where the row ends whose first packet is data[i:stop]: the others have the same data[i:k] and size."""
+    """The end of the row whose first packet is data[i:stop]: the others have the same data[i:k] and size."""
     size = stop - i
     head = data[i:k]
     block = _BLOCK * size
@@ -48,11 +48,11 @@ def _row(data: bytes, i: int, stop: int, k: int, end: int) -> int:
 
 
 def pass_on_qos0(conn: Connection, receivers: tuple[Session, ...], data: bytes, i: int, k: int, stop: int, end: int) -> int:
-    """Send a row of QoS 0 messages to their receivers; returns how many there are, 0 when it is none.
+    """Send a row of QoS 0 messages to their receivers; returns their number, 0 when it is no row.
 
     data[i:stop] is the first one, which can be passed on as it came; its topic name ends at `k`.
     """
-    if conn.version == 5:  # forwardable: it has its properties, of less than 128 bytes
+    if conn.version == 5:  # forwardable, so its properties take less than 128 bytes
         k += 1 + data[k]
     row_end = _row(data, i, stop, k, end)
     if row_end == stop:
@@ -80,7 +80,7 @@ def pass_on_qos0(conn: Connection, receivers: tuple[Session, ...], data: bytes, 
 
 
 def _squeeze(receiver: Session, row: bytes, size: int) -> int:
-    """See Session.squeeze; returns how many packets of this size there was room for."""
+    """See Session.squeeze; returns the number of packets of this size that fitted."""
     count = min(len(row), receiver.spare) // size
     if count:
         receiver.squeeze(row[: count * size])
@@ -89,7 +89,7 @@ def _squeeze(receiver: Session, row: bytes, size: int) -> int:
 
 
 def pass_on(conn: Connection, data: bytes, i: int, at: int, stop: int, end: int) -> int:
-    """What handle_publish.pass_on does, for a row; returns how many messages it has passed on, 0 when it is none.
+    """handle_publish.pass_on for a row; returns the number of messages passed on, 0 when it is no row.
 
     data[i:stop] is the first one, whose body starts at `at`.
     """
@@ -128,7 +128,7 @@ def pass_on(conn: Connection, data: bytes, i: int, at: int, stop: int, end: int)
         return 0
     ranges: list[range] = []
     for session in receivers:
-        # As handle_publish.pass_on has it: the receiver's next identifiers, or where nothing is in flight the sender's.
+        # As in handle_publish.pass_on: the receiver's next identifiers, or the sender's if nothing is in flight.
         first = session.packet_id + 1 if session.inflight else ids[0]
         own = range(first, first + count)
         if own[-1] > 65535 or not session.inflight.keys().isdisjoint(own):
@@ -178,7 +178,7 @@ def _numbered(row: bytes, at: int, size: int, ids: range) -> bytes:
 
 
 def packet(row: bytes, packet_id: int) -> bytes:
-    """The packet with this identifier in a row that was sent, be it a row of one."""
+    """The packet with this identifier in a row that was sent; a row may be one packet."""
     reader = Reader(row)
     reader.pos = 1
     size = reader.varint()

@@ -372,17 +372,19 @@ class Server(Broker):
         self._ticker = loop.create_task(self._tick())
 
     async def _listen(self) -> None:
-        """Open all listeners, or none."""
+        """Open all listeners, or none. Raises OSError or ValueError naming the one that cannot be."""
         opened = []
         try:
             for entrance in self.entrances:
                 await _done(entrance.open())
                 opened.append(entrance)
-        except (OSError, ValueError):
-            for entrance in opened:
-                await _done(entrance.close())
+        except Exception as e:
+            for other in opened:
+                await _done(other.close())
             await self._close(self.all_authenticators())
-            raise
+            if isinstance(e, (OSError, ValueError)):
+                raise
+            raise ValueError("listener %s: cannot be opened: %r" % (entrance.listener.id, e)) from e
 
     async def _open(self, authenticators: list[Authenticator]) -> None:
         """Open authenticators, all or none. Raises OSError or ValueError naming the one that cannot be."""

@@ -1,8 +1,8 @@
-"""The flash store: retained messages, and sessions if wanted, in a folder on littlefs or FAT.
+"""The flash store: retained messages, optionally sessions, in a folder on littlefs or FAT.
 
     server = Server(store=FlashStore("/store"))
 
-It needs nothing but `os` and `time`, and so runs on CPython too.
+It needs only `os` and `time`, and so runs on CPython, too.
 """
 
 import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SEGMENT = const(16384)  # bytes
 _DAY = const(86400)  # s
-_SKIPPED = const(63)  # attempts at most that are left out while writing fails
+_SKIPPED = const(63)  # most attempts left out in a row while writing fails
 
 
 class Folder:
@@ -30,7 +30,7 @@ class Folder:
         self.place = place
 
     def numbers(self) -> "list[int]":
-        """The files that are there; the folder is made if need be."""
+        """The numbers of the existing files; the folder is made if need be."""
         try:
             os.mkdir(self.place)
         except OSError:
@@ -38,7 +38,7 @@ class Folder:
         return [int(name[:-4]) for name in os.listdir(self.place) if name[-4:] == ".log" and name[:-4].isdigit()]
 
     def free(self) -> int:
-        """Bytes there is room for."""
+        """Bytes of free space."""
         found = os.statvfs(self.place)
         return found[1] * found[4]
 
@@ -55,7 +55,7 @@ class Folder:
         os.remove(self.path(number))
 
     def set_aside(self) -> str:
-        """Give the folder the first name that is free of NAME.corrupt-1, NAME.corrupt-2 ...; the new name."""
+        """Rename the folder to the first free name of NAME.corrupt-1, NAME.corrupt-2 ...; returns it."""
         number = 0
         place = self.place
         while _exists(place):
@@ -65,9 +65,9 @@ class Folder:
         return place
 
     def sync(self) -> None:
-        """Closing a file is enough on littlefs; boards that need more than that have os.sync."""
+        """Call os.sync on boards that have it; on littlefs closing a file is enough."""
         if hasattr(os, "sync"):
-            os.sync()  # subset: ok, asked for before
+            os.sync()  # subset: ok, checked before
 
 
 def _exists(path: str) -> bool:
@@ -79,20 +79,19 @@ def _exists(path: str) -> bool:
 
 
 class FlashStore(Store):
-    """A log in a folder, and how often and how much may be written to it.
+    """A log in a folder, with limits of how often and how much is written to it.
 
-    folder: where the files are (default /store)
-    interval: s between two writings that nobody waits for; longer when the budget is used up (default 60)
-    bytes_per_day: the budget, bytes that may be written to the flash in a day (default 8388608)
-    sessions: whether sessions are kept, not only retained messages (default false)
-    durability: none, or batch: acknowledgements wait until what they promise is written; the budget only warns (default none)
+    folder: folder of the files (default /store)
+    interval: s between two batches that no client waits for; longer when the budget is used up (default 60)
+    bytes_per_day: the budget, most bytes written to the flash in a day (default 8388608)
+    sessions: whether sessions are kept besides retained messages (default false)
+    durability: none, or batch: acknowledgements wait until their changes are written; the budget only warns (default none)
 
-    As much as the budget may be written at once, then it fills up again at this rate. The file system copies the last block when
-    something is appended: 4,096 bytes for it count, too. 8 MiB a day wear out 75 free blocks that last 100,000 cycles in ten years, and are
-    enough for a batch of 1.7 KB a minute. A record that cannot be understood stops the start with durability batch; with none all
-    of them are moved to FOLDER.corrupt-1. `log(level, text, *values)` is that of the server when a configuration asks for the store.
-
-    ValueError names a wrong value.
+    The whole budget may be written at once; it then fills up again at its daily rate. The file system copies the last block
+    at each append, so that 4,096 bytes count besides the data. 8 MiB a day wear out 75 free blocks that last 100,000 cycles in
+    ten years, and are enough for a batch of 1.7 KB a minute. A record that cannot be understood stops the start with durability
+    batch; with none all records are moved to FOLDER.corrupt-1. `log(level, text, *values)` is that of the server when a
+    configuration asks for the store. ValueError names a wrong value.
     """
 
     kind = "flash"
@@ -129,7 +128,7 @@ class FlashStore(Store):
         self._clock = clock
         self._budget = self._left = bytes_per_day
         self._at = self._day = int(clock())
-        self._counted = self._before = 0  # bytes taken off the budget, and before this day
+        self._counted = self._before = 0  # bytes charged to the budget, and those before this day
         self._warned = False
         self._failures = 0
         self._skip = 0
@@ -154,7 +153,7 @@ class FlashStore(Store):
             raise OSError(e.errno, "cannot move %s aside: %r" % (self.place, e))
 
     def commit(self, batch: "list[Record]", done: "Callable[[Optional[Exception]], None]") -> None:
-        """See Store. While it fails attempts get rarer: each wears out flash."""
+        """See Store. While it fails, attempts get rarer, as each wears out flash."""
         if self._skip:
             self._skip -= 1
         else:
@@ -169,7 +168,7 @@ class FlashStore(Store):
         done(self._error)
 
     def _count(self) -> None:
-        """Take what was written off the budget, and make the interval as long as it then has to be."""
+        """Charge written bytes to the budget, and set the interval accordingly."""
         now = int(self._clock())
         budget = self._budget
         written = self._log.written

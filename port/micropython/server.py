@@ -34,12 +34,12 @@ _BUFFER = const(1024)  # bytes of each of the two buffers that all clients share
 _GC_THRESHOLD = const(32768)  # bytes of garbage; a quarter of a heap with more room
 _SOCKETS = const(64)  # more than any board has
 _STARTING = (
-    "port.configuration", "port.listening",
+    "port.configuration", "port.listening", "port.starting",
     "port.core.acl.acl_rule", "port.core.auth.password_file", "port.core.checks", "port.core.config.apply_config",
     "port.core.config.arguments", "port.core.config.config", "port.core.config.listener_config",
     "port.core.config.listener_types", "port.core.config.registry", "port.core.config.store_config", "port.core.protocol.reauthorize", "port.core.storage.recovery",
     "port.core.storage.session_recovery", "port.core.wire.suggest",
-    "port.micropython.config.apply_config", "port.micropython.net.listeners",
+    "port.micropython.config.apply_config", "port.micropython.net.listeners", "port.micropython.starting",
 )  # fmt: skip
 _BROKEN = const(1)  # SocketTransport.deadline
 _RESERVE = const(1024)  # bytes put by for saying goodbye to a client when memory has run out
@@ -187,17 +187,12 @@ class Server(Broker):
 
         Raises ValueError or OSError naming what is wrong, and then nothing has changed.
         """
-        from port.micropython.config.apply_config import prepare, take_over
+        from port.micropython.config.apply_config import change
 
         try:
-            old = self.all_authenticators()
-            prepared = prepare(self, config, made)
-            await self._open([authenticator for authenticator in prepared[1] if authenticator not in old])
-            take_over(self, prepared)
+            await change(self, config, made)
         finally:
             forget()
-        now = self.all_authenticators()
-        await self._close([authenticator for authenticator in old if authenticator not in now])
 
     def set_log_level(self, level: str) -> None:
         """From which level on there is a log, where it is none of the program's own: debug, info, warning or error.
@@ -246,17 +241,9 @@ class Server(Broker):
         self.poller.servers.append(self)
         lwip.prepare()
         self.open_store()
-        try:
-            await self._open(self.all_authenticators())
-            await self._listen()
-        except (OSError, ValueError):
-            await self._close_store()
-            self.poller.servers.remove(self)
-            raise
-        for line in self.described():
-            self.log(1, "%s", line)
-        if not self.entrances:
-            self.log(2, "there is no listener, nobody can connect: listen() before start() adds one")
+        from port.micropython.starting import open_all
+
+        await open_all(self)
         self.fit()
         self._ticker = asyncio.create_task(self._tick())
         forget()
@@ -265,43 +252,13 @@ class Server(Broker):
             self._put_by()
         gc.threshold(max(_GC_THRESHOLD, gc.mem_free() // 4))
 
-    async def _listen(self) -> None:
-        """Open all listeners, or none."""
-        try:
-            for entrance in self.entrances:
-                await _done(entrance.open())
-        except (OSError, ValueError):
-            for entrance in self.entrances:
-                await _done(entrance.close())
-            await self._close(self.all_authenticators())
-            raise
-
-    async def _open(self, authenticators: "list[Authenticator]") -> None:
-        """Open authenticators, all or none. Raises OSError or ValueError naming the one that cannot be."""
-        opened: "list[Authenticator]" = []
+    async def close_authenticators(self, authenticators: "list[Authenticator]") -> None:
+        """Close them; what they raise is logged."""
         for authenticator in authenticators:
             try:
-                await _done(authenticator.open())
-            except Exception as e:
-                await self._close(opened)
-                text = "auth %s: cannot be opened: %r" % (authenticator.name, e)
-                raise OSError(e.errno, text) if isinstance(e, OSError) else ValueError(text)
-            opened.append(authenticator)
-
-    async def _close(self, authenticators: "list[Authenticator]") -> None:
-        for authenticator in authenticators:
-            try:
-                await _done(authenticator.close())
+                await done(authenticator.close())
             except Exception as e:
                 self.log(3, "auth %s: cannot be closed: %r", authenticator.name, e)
-
-    async def _close_store(self) -> None:
-        store = self.store
-        if store is not None:
-            try:
-                await _done(store.close())
-            except Exception as e:
-                self.log(3, "store: %s cannot be closed: %r", store.place, e)
 
     def _put_by(self) -> None:
         try:
@@ -314,7 +271,7 @@ class Server(Broker):
         """Close the listeners, say goodbye to the clients and wait until they have heard it, 5 s at most."""
         for entrance in self.entrances:
             try:
-                await _done(entrance.close())
+                await done(entrance.close())
             except Exception as e:
                 self.log(3, "listener %s: cannot be closed: %r", entrance.listener.id, e)
         for site in self.sites:
@@ -329,12 +286,12 @@ class Server(Broker):
         ticker = self._ticker
         self._ticker = None
         if ticker is not None:
-            await self._close(self.all_authenticators())
+            await self.close_authenticators(self.all_authenticators())
             self.poller.servers.remove(self)
             ticker.cancel()
         if self.journal is not None:
             self.journal.commit()
-            await self._close_store()
+            await done(self.store.close())  # type: ignore[union-attr]
 
     async def serve(self) -> None:
         """Start unless started, and return when stopped."""
@@ -501,7 +458,7 @@ class Server(Broker):
                     self.failed(e)
 
 
-async def _done(result: "Any") -> None:
+async def done(result: "Any") -> None:
     """Wait for what may be async."""
     if result is not None:
         await result

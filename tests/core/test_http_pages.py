@@ -373,9 +373,9 @@ def test_an_address_has_so_many_connections():
 
 
 def test_what_is_no_request_is_refused_and_told():
-    world = World(anonymous="all")
-    info, host = connection(world, "10.0.0.1:5")
-    info.receive(b"\x10\x0c\x00\x04MQTT\r\n\r\n")
-    assert read(host.data)[0] == 400
-    level, text = world.log[0]
-    assert len(world.log) == 1 and level == 2 and text.startswith("- 10.0.0.1:5: page refused: 400, "), world.log
+    world = World()
+    visitor = Visitor(world, address="127.0.0.1:5")
+    visitor.feed(b"\x10\x0c\x00\x04MQTT\r\n\r\n")
+    assert read(visitor.data)[0] == 400 and visitor.closed
+    level, text = world.log[-1]
+    assert level == 2 and ":5: page refused: 400, " in text, world.log

@@ -31,6 +31,7 @@ BUNDLES = {
     "sessions": ("core/storage/session_journal", "core/storage/session_records", "core/storage/session_replay"),
     "listening": ("core/checks", "core/config/registry", "core/config/listener_types", "core/config/listener_config",
                   "micropython/net/listeners"),
+    "starting": ("micropython/starting",),
     "configuration": ("core/config/config", "core/wire/suggest", "core/config/apply_config", "core/config/store_config",
                       "micropython/config/apply_config"),
 }

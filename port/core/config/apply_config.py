@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def make_authenticator(entry: "dict[str, Any]", types: Registry = AUTHENTICATORS) -> "Authenticator":
-    """The authenticator of one [[auth]]. What its type makes it of are the settings without `name` and `type`.
+    """The authenticator of one [[auth]]. Its type gets the settings without `name` and `type`.
 
-    Raises ValueError naming what is wrong, ImportError for a part that was left out.
+    Raises ValueError naming the fault, ImportError for a part that was left out.
     """
     settings = {key: entry[key] for key in entry if key not in ("name", "type")}
     try:
@@ -54,7 +54,7 @@ def _take_options(broker: "Broker", config: "Config") -> None:
 
 
 def changed_listeners(server: "Any", config: "Config") -> "list[tuple[Any, ListenerConfig]]":
-    """The open listeners that another configuration has, too, and what it says of them. Raises ValueError."""
+    """The open listeners that another configuration has, too, each with its ListenerConfig there. Raises ValueError."""
     by_id = {entry.id: entry for entry in config.listeners}
     found = []
     for entrance in server.entrances:

@@ -36,10 +36,10 @@ LISTENER_KEYS: "dict[str, Any]" = {
 
 
 class ListenerConfig:
-    """One [[listener]]. Beside these keys, and those of its type, it takes any option that is not of the broker as a whole.
+    """One [[listener]]. Besides these keys and those of its type, it takes any option that is not of the broker as a whole.
 
     id: name of the listener in the log and in $SYS (default: its type, with a number from the second on)
-    type: its protocol, and what that runs over (default tcp)
+    type: its protocol and transport (default tcp)
     host: address to listen on (default 127.0.0.1; 0.0.0.0: all of IPv4; :: all of IPv4 and IPv6; boards have IPv4 only)
     port: port to listen on (default: its type's)
     tls: table with certificate, key and more, see the TLS module of the runtime (default: no TLS)
@@ -51,7 +51,7 @@ class ListenerConfig:
     """
 
     def __init__(self, values: "dict[str, Any]") -> None:
-        """`settings` are the values of its type's own keys, `kind` is the type. Raises ValueError naming what is wrong."""
+        """`settings` are the values of its type's own keys, `kind` is the type. Raises ValueError naming the fault."""
         self.type: str = values.get("type", "tcp")
         if not isinstance(self.type, str) or self.type not in LISTENERS.names():
             text = "listener %s: type must be one of %s, not %r%s"
@@ -94,7 +94,7 @@ class ListenerConfig:
             raise ValueError("%s: mount_point must be a topic that ends in / and does not begin with $, not %r" % (where, mount_point))
 
     def _take(self, where: str, key: str, value: "Any") -> None:
-        """A key that its type does not have for itself alone. Raises ValueError."""
+        """Take a key that is not its type's own. Raises ValueError."""
         options = [row[0] for row in TABLE if row[0] not in GLOBAL]
         if key in LISTENER_KEYS:
             check_type("%s: %s" % (where, key), value, LISTENER_KEYS[key])
@@ -119,7 +119,7 @@ class ListenerConfig:
 
 
 def _types() -> "Iterator[tuple[str, Any]]":
-    """All types by name, but for those that cannot be loaded."""
+    """All types by name, except those that cannot be loaded."""
     for name in LISTENERS.names():
         try:
             yield name, LISTENERS.load(name)
@@ -134,7 +134,7 @@ def types_with(key: str) -> "list[str]":
 
 
 def _meant(name: "Any") -> str:
-    """The end of an error: which type others know by this name."""
+    """The end of an error: the type that other brokers call by this name."""
     for known, kind in _types():
         if isinstance(name, str) and name in kind.CALLED:
             return ", which is %s%s" % (known, " with a table tls" if kind.CALLED[name] else "")
@@ -152,7 +152,7 @@ def new_listener(broker: "Broker", config: "ListenerConfig", made: "Made") -> Li
 
 
 def add_listener(server: "Any", config: "ListenerConfig", made: "Made", tls: "Any" = None) -> Listener:
-    """Add a listener to a server that has not started. Raises ValueError naming what is wrong."""
+    """Add a listener to a server that has not started. Raises ValueError naming the fault."""
     listener = new_listener(server, config, made)
     try:
         server.entrances.append(config.kind.make(server, config, listener, tls))

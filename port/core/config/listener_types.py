@@ -1,4 +1,4 @@
-"""Types of listeners: what a configuration says of one, and what a host has to do to open it.
+"""Types of listeners: their keys in a configuration, and the methods by which a host opens them.
 
     class Serial(ListenerType):
         KEYS = {"device": (str, "/dev/ttyS0")}
@@ -6,8 +6,8 @@
 
         async def open(self): ...
 
-A type is registered by name, see port.core.config.registry. The four that both runtimes know are described here; their sockets are
-the hosts'.
+A type is registered by name, see port.core.config.registry. The four that both runtimes know are described here; their
+sockets are the hosts'.
 """
 
 from port.core import const
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     # hosts, paths, origins, writers, max_body, body_timeout, idle_timeout: see Http.
     PagesSettings = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[bytes, ...], int, int, int]
 
-# Keys of all listeners that what serves sockets has to see to.
+# Keys of all listeners that are for the code that serves sockets.
 SOCKET_KEYS = ("tls", "proxy_protocol", "trusted_proxies")
 
 
 class ListenerType:
-    """Base class. The class says what may be configured; an object of it is one listener, opened at the start of the server.
+    """Base class. The class describes the configuration; an object of it is one listener, opened at the start of the server.
 
-    KEYS      keys of its own: name -> (type as check_type has it, or None where `check` looks at it; default, or None
-              where `check` decides it)
-    WITHOUT   keys of all listeners that this type has no use for
-    PLACE     "port" with host and port, or the key of its own that says where it listens
-    NETWORK   what the port is one of, tcp or udp: two listeners cannot have the same
+    KEYS      keys of its own: name -> (type as in check_type, or None if `check` checks the value; default, or
+              None if `check` decides it)
+    WITHOUT   keys of all listeners that this type does not take
+    PLACE     "port" with host and port, or the key of its own that names its place
+    NETWORK   kind of its port, tcp or udp: two listeners cannot have the same port of a kind
     PORTS     default ports without and with TLS
-    CALLED    names by which others know it -> whether they mean TLS
+    CALLED    names of the type in other brokers -> whether they mean TLS
 
     server    the Server
     config    as configured
-    listener  the core's side: to be told to `accept_connection`, or to `serve_stream`
+    listener  the core's Listener, an argument of `accept_connection` and `serve_stream`
     """
 
     KEYS: "dict[str, tuple[Any, Any]]" = {}
@@ -52,22 +52,22 @@ class ListenerType:
     PORTS = (1883, 8883)
     CALLED: "dict[str, bool]" = {}
 
-    tls: "Any" = None  # the context of handshakes to come
+    tls: "Any" = None  # the context of further handshakes
 
     def __init__(self, server: "Any", config: "ListenerConfig", listener: "Listener") -> None:
-        """Nothing is opened yet. Raises ValueError naming what is wrong."""
+        """Opens nothing yet. Raises ValueError naming the fault."""
         self.server = server
         self.config = config
         self.listener = listener
 
     @classmethod
     def make(cls, server: "Any", config: "ListenerConfig", listener: "Listener", tls: "Any" = None) -> "Any":
-        """A listener as it is configured; `tls`: a program's own SSLContext in place of the one that is configured."""
+        """A listener as configured; `tls`: a program's own SSLContext in place of the configured one."""
         return cls(server, config, listener)
 
     @classmethod
     def check(cls, config: "ListenerConfig") -> None:
-        """Look at `config.settings`, the values of KEYS, and complete them. Raises ValueError naming the key that is wrong."""
+        """Check `config.settings`, the values of KEYS, and complete them. Raises ValueError naming a wrong key."""
 
     @classmethod
     def remote(cls, config: "ListenerConfig") -> bool:
@@ -76,31 +76,31 @@ class ListenerType:
 
     @classmethod
     def obstacles(cls, config: "ListenerConfig") -> "Iterable[str]":
-        """What on this machine keeps it from being opened, a text each; asked before the start, opens nothing."""
+        """Obstacles on this machine to opening it, a text each; called before the start, opens nothing."""
         return ()
 
     @classmethod
     def begin(cls, broker: "Broker") -> None:
-        """A listener of this type is added to the broker."""
+        """Prepare the broker for a listener of this type, which is being added."""
 
     @property
     def addresses(self) -> "Addresses":
-        """Host and port where it listens; what has no port is (name, 0)."""
+        """Hosts and ports it listens on; (name, 0) without a port."""
         config = self.config
         return [(config.host, config.port) if self.PLACE == "port" else (config.place(), 0)]
 
     def open(self) -> "Any":
-        """Begin to listen; may be async. Raises OSError naming the place."""
+        """Begin to listen; may be async. Raises OSError naming its place."""
 
     def close(self) -> "Any":
-        """Listen no more, its clients stay; may be async."""
+        """Stop listening, without ending its clients; may be async."""
 
     def prepare(self, config: "ListenerConfig") -> "Any":
-        """Read what another configuration names; may be in a thread. Raises ValueError, and then nothing has changed."""
+        """Read the files of another configuration; may run in a thread. Raises ValueError, with nothing changed."""
         return config
 
     def change(self, prepared: "Any") -> None:
-        """Take over what `prepare` has returned, but for the place."""
+        """Apply the result of `prepare`, except the place."""
         self.config = prepared
 
 
@@ -114,8 +114,8 @@ class Tcp(ListenerType):
 class _Web(ListenerType):
     """Listeners whose clients begin with a request of HTTP.
 
-    paths: paths of the URL that serve MQTT over WebSocket, types websocket and http only (default ["/mqtt", "/"]; of type http ["/mqtt"], or none with auth or anonymous of its own; ["*"]: any)
-    origins: web pages that may connect by WebSocket, types websocket and http only (default: those of the host and port asked for, if an address or localhost; ["*"]: all)
+    paths: paths of URLs that serve MQTT over WebSocket, types websocket and http only (default ["/mqtt", "/"]; of type http ["/mqtt"], or none with auth or anonymous of its own; ["*"]: any)
+    origins: web pages that may connect by WebSocket, types websocket and http only (default: those of the requested host and port, if that is an address or localhost; ["*"]: all)
     """
 
     WITHOUT: "tuple[str, ...]" = ()

@@ -1,15 +1,15 @@
-"""The types a configuration can ask for by name: of listeners, stores, authenticators. All are registered in the same way.
+"""Types that a configuration asks for by name: listeners, stores, authenticators. All are registered in the same way.
 
     AUTHENTICATORS.add("ldap", load)    # load() returns the class
 
-A type is loaded when a configuration asks for it, not before. So `load` is a function that imports the class:
+A type is loaded only when a configuration asks for it. So `load` is a function that imports the class:
 
     def load():
         from my_module import LdapAuthenticator
 
         return LdapAuthenticator
 
-Types of the core are registered here, those of a host where the host is; programs and other packages have `Server.register`.
+The core's types are registered here, a host's in the host; programs and other packages call `Server.register`.
 """
 
 from port.core import const
@@ -28,8 +28,8 @@ def _nothing() -> "Sequence[tuple[str, Load]]":
 class Registry:
     """The types of one kind.
 
-    made    what `make` makes, and a method by which it is known
-    others  a function that returns (name, load) of what is registered elsewhere, see `also`
+    made    name of the class of what `make` makes, and a method it must have
+    others  a function that returns (name, load) of types registered elsewhere, see `also`
     """
 
     def __init__(self, *made: str) -> None:
@@ -38,7 +38,7 @@ class Registry:
         self._own: "list[tuple[str, Load]]" = []  # a dict has no order on MicroPython
 
     def add(self, name: str, load: "Load") -> None:
-        """Register a type, in place of one of this name."""
+        """Register a type, replacing one of this name."""
         for i in range(len(self._own)):
             if self._own[i][0] == name:
                 self._own[i] = (name, load)
@@ -46,7 +46,7 @@ class Registry:
         self._own.append((name, load))
 
     def also(self, others: "Callable[[], Iterable[tuple[str, Load]]]") -> None:
-        """`others()` tells what is registered elsewhere, each time it is asked; a type of this registry comes first."""
+        """Have `others()` return the types registered elsewhere, at each look-up; types of this registry come first."""
         self.others = others
 
     def names(self) -> "list[str]":
@@ -59,7 +59,7 @@ class Registry:
         return found
 
     def load(self, name: str) -> "Any":
-        """The class, or what else makes one. Raises ValueError for an unknown name, ImportError for a part that was left out."""
+        """The class, or another maker. Raises ValueError for an unknown name, ImportError for a part that was left out."""
         for rows in (self._own, self.others()):
             for row in rows:
                 if row[0] == name:
@@ -69,13 +69,13 @@ class Registry:
         raise ValueError(unknown("type", name, self.names()))
 
     def make(self, name: str, args: "tuple[Any, ...]", values: "dict[str, Any]") -> "Any":
-        """An object of a type, made of these arguments. Raises ValueError naming what is wrong, ImportError as `load` does."""
+        """An object of a type, made with these arguments. Raises ValueError naming the fault, ImportError as `load` does."""
         found = self.load(name)
         try:
             made = found(*args, **values)
         except (ValueError, OSError, ImportError, MemoryError):
             raise
-        except Exception as e:  # whatever the code of others raises
+        except Exception as e:  # any exception of foreign code
             raise ValueError("type %s: %s: %s" % (name, type(e).__name__, e))
         if self.made and not hasattr(made, self.made[1]):  # subset: ok, there are two such names
             raise ValueError("type %s makes no %s but %r" % (name, self.made[0], made))
@@ -123,8 +123,8 @@ LISTENERS.add("tcp", _tcp)
 LISTENERS.add("websocket", _websocket)
 LISTENERS.add("unix", _unix)
 LISTENERS.add("http", _http)
-STORES = Registry("Store", "commit")  # what makes a Store of the settings of [store], given by name
-AUTHENTICATORS = Registry("Authenticator", "authenticate")  # what makes an Authenticator of the settings of [[auth]], a dict
+STORES = Registry("Store", "commit")  # make a Store of the settings of [store], given by name
+AUTHENTICATORS = Registry("Authenticator", "authenticate")  # make an Authenticator of the settings of [[auth]], a dict
 AUTHENTICATORS.add("allow", _allow)
 AUTHENTICATORS.add("deny", _deny)
-REGISTRIES = {"listener": LISTENERS, "store": STORES, "auth": AUTHENTICATORS}  # by the table of a configuration that asks
+REGISTRIES = {"listener": LISTENERS, "store": STORES, "auth": AUTHENTICATORS}  # by table of a configuration

@@ -26,7 +26,7 @@ class StoreConfig:
 def make_store(config: "Optional[StoreConfig]") -> "Any":
     """The Store of a configuration, not opened; None for memory.
 
-    Raises ValueError naming what is wrong, ImportError for a part that was left out.
+    Raises ValueError naming the fault, ImportError for a part that was left out.
     """
     if config is None or config.type == "memory":
         for key in () if config is None else config.settings:

@@ -1,4 +1,4 @@
-"""Turns of clients and jobs in slices: nobody waits for long work that is done for somebody else."""
+"""Turns of clients and jobs in slices: no client waits for long work that is done for another."""
 
 from port.core import const
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 class Turns:
     """Work that goes on when others have been served.
 
-    limit    what one client may have done for it in a turn, about 10 ms of a small computer's time. The unit is the hand-over
-             of one short message to one receiver; each kind of work says how many units it takes
-    spent    units of the turn that is under way
+    limit    work for one client in a turn, in deliveries: about 10 ms of a small computer's time. A delivery is the hand-over
+             of one short message to one receiver; each kind of work has its cost in deliveries
+    spent    deliveries counted in the present turn
     clients  work of clients that waits for its next turn, see `give`
     jobs     work of the broker that is done in slices, see `background`
     """
 
     def __init__(self, broker: "Optional[Broker]", limit: int) -> None:
-        """Without a broker `spent` is counted for nobody."""
+        """Without a broker `spent` is counted and has no effect."""
         self._broker: "Any" = broker
         self.limit = limit
         self.spent = 0
@@ -28,7 +28,7 @@ class Turns:
         self.jobs: "list[Callable[[], bool]]" = []
 
     def give(self, job: "Callable[[], bool]") -> None:
-        """Go on with a client's work when others have been served: `job()` until it returns False.
+        """Continue a client's work when others have been served: `job()` until it returns False.
 
         Each call is to stop soon after `spent` has reached `limit`.
         """
@@ -36,25 +36,25 @@ class Turns:
         self._broker.wake()
 
     def background(self, job: "Callable[[], bool]") -> None:
-        """Do some work of the broker in slices, others being served in between: `job()` until it returns False.
+        """Do work of the broker in slices, between which others are served: `job()` until it returns False.
 
-        One that is under way already is not begun again.
+        A job that is already under way is not begun again.
         """
         if job not in self.jobs:
             self.jobs.append(job)
         self._broker.wake()
 
     def run(self) -> bool:
-        """Do as many turns as there is time for in one, and slices of as many jobs; False when nothing is left to do.
+        """Give turns to clients, then slices to jobs, for each group up to `limit` in all; False when nothing is left to do.
 
-        Clients take turns in the order in which they came to wait.
+        Clients take turns in the order in which they began to wait.
         """
         self._round(self.clients)
         self._round(self.jobs)
         return bool(self.clients or self.jobs)
 
     def _round(self, jobs: "list[Any]") -> None:
-        """Do slices of as many as there is time for in one turn, the first first; those that are not done are the last then."""
+        """Do slices of jobs up to `limit` in all, first ones first; unfinished jobs move to the end."""
         left = self.limit
         for _ in range(len(jobs)):
             self.spent = 0
@@ -67,7 +67,7 @@ class Turns:
                 break
 
     def _goes_on(self, job: "Callable[[], bool]") -> bool:
-        """Do a slice of a job; False when it is done or has failed."""
+        """Do a slice of a job; False when the job is done or has failed."""
         try:
             return job()
         except MemoryError:

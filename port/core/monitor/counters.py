@@ -1,4 +1,4 @@
-"""What the broker counts since it began. Modules add to it; `$SYS`, the pages and programs read it."""
+"""Totals since the broker's start. Modules add to them; `$SYS`, the pages and programs read them."""
 
 from port.core import const
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Counters:
-    """Totals, each of which only grows.
+    """Totals that only grow.
 
     bytes_received, bytes_sent            of MQTT, on all connections
     packets_received, packets_sent
@@ -20,11 +20,11 @@ class Counters:
     connections_total                     connections accepted
     clients_maximum                       most clients connected at a time
     clients_expired                       sessions that ended by their expiry interval
-    refused                               connections turned away before CONNECT; auth_blocked: because their address has to wait
-    auth_failed, auth_timeouts            CONNECTs refused by authentication; clients ended for want of an answer
+    refused                               connections turned away before CONNECT; auth_blocked: those whose address has to wait
+    auth_failed, auth_timeouts            CONNECTs refused by authentication; clients disconnected for want of an answer
     denied_publishes, denied_subscriptions
-    rate_limited                          times a client was too fast
-    measures                              what only /metrics shows, None where no listener has such a page
+    rate_limited                          number of times a client was too fast
+    measures                              totals for /metrics alone, None when no listener has that page
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The bytes that are kept for clients: counted where they are taken and given back, and bounded together by `max_memory`."""
+"""Bytes kept for clients: counted as they are taken and given back, and bounded together by `max_memory`."""
 
 from port.core import const
 from port.core.constants import ENTRY_MESSAGE
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
     from port.core.broker import Broker
 
-_MESSAGE = const(18)  # words a kept message takes beside its name, payload and properties
+_MESSAGE = const(18)  # words of a kept message, besides its name, payload and properties
 _ENTRY = const(10)  # words of an entry
-_IDENTIFIER = const(12)  # words it takes in a dict that grows
-_SLOT = const(2)  # words of its place in a queue or window
+_IDENTIFIER = const(12)  # words of an identifier in a growing dict
+_SLOT = const(2)  # words of an entry's place in a queue or window
 _SHED = const(200)  # ms
-_PACKETS = const(4)  # of the largest size that have room in any case
+_PACKETS = const(4)  # packets of the largest size that always have room
 
 
 class Memory:
-    """What is kept for clients, in bytes.
+    """The memory kept for clients, in bytes.
 
-    word            bytes of a word, of which objects are made
-    slot, place     bytes of an entry's place in a queue or window; with the entry itself
-    identifier      bytes of a packet identifier that is remembered
-    message_bytes   in queues, in flight and behind a batch of the store, see `keep`
-    session_bytes   client ids, wills, aliases and QoS 2 identifiers; sessions themselves are bounded in number
-    partial_bytes   packets that have not come whole
-    unsent_bytes    what sockets have not taken, where the host knows; told once a second
-    shortage        how short the host's memory is, see monitor.memory_guard.MemoryGuard
-    look            looks at that before there is another session that stays, or None
+    word            bytes of a word, the unit of objects' sizes
+    slot, place     bytes of an entry's place in a queue or window; the same with the entry
+    identifier      bytes of a kept packet identifier
+    message_bytes   of messages in queues, in flight and held for a batch of the store, see `keep`
+    session_bytes   of client ids, wills, aliases and QoS 2 identifiers; sessions themselves are bounded in number
+    partial_bytes   of incomplete packets
+    unsent_bytes    of data that sockets have not taken, if the host knows; updated once a second
+    shortage        degree to which the host's memory is short, see monitor.memory_guard.MemoryGuard
+    look            checks that before another session is kept, or None
     """
 
     def __init__(self, broker: "Broker", word: int) -> None:
@@ -46,32 +46,32 @@ class Memory:
         self.unsent_bytes = 0
         self.shortage = 0
         self.look: "Optional[Callable[[], None]]" = None
-        self._shed_at = 0  # when queues may give way again at once, ms
+        self._shed_at = 0  # time from which on queues may give way again at once, ms
         self._sheds_at = 0  # and in the background
-        self._shedding: "Any" = None  # the last job in which they did
+        self._shedding: "Any" = None  # the last job in which they gave way
 
     def kept(self) -> int:
-        """Bytes kept for clients at this moment, see Options.max_memory."""
+        """Bytes kept for clients at present, see Options.max_memory."""
         return (
             self.message_bytes + self.partial_bytes + self.unsent_bytes + self.session_bytes
             + self._broker.retained.bytes + self._broker.router.subscriptions.bytes
         )  # fmt: skip
 
     def limit(self) -> int:
-        """Bytes that may be kept for all clients together: max_memory, but room for some packets in any case."""
+        """Most bytes kept for all clients together: max_memory, but at least room for some packets."""
         options = self._broker.options
         return max(options.max_memory, _PACKETS * options.max_packet_size)
 
     def is_half_full(self) -> bool:
-        """True when what waits for clients, or comes from them, has half of what the rest leaves of that."""
+        """True when messages for clients and packets from them take half of the limit less the other bytes."""
         passing = self.message_bytes + self.partial_bytes
         return passing * 2 > self.limit() - self.kept() + passing
 
     def lacks(self, size: int) -> bool:
         """True when `size` bytes more would be above the limit for all clients together.
 
-        Where less than an eighth is free, the largest queues and, where queues are not what takes it, sessions give way, see
-        monitor.load_shedding, until it is three sixteenths; again after _SHED ms at the earliest. At the limit queues do at once.
+        When less than an eighth is free, the largest queues give way until three sixteenths are, or sessions if queues do not
+        take the memory, see monitor.load_shedding; again after _SHED ms at the earliest. At the limit queues give way at once.
         """
         broker = self._broker
         limit = self.limit()
@@ -93,13 +93,13 @@ class Memory:
         return self.kept() <= self.limit() * 13 // 16 + self._leaving()
 
     def _leaving(self) -> int:
-        """Bytes that are kept, and are being given back."""
+        """Bytes still kept that are being given back."""
         return sum([session.subscription_bytes for session in self._broker.session_registry.ended])
 
     def weight(self, message: Message) -> int:
-        """Bytes a message takes with the entry its receivers share.
+        """Bytes of a message with the entry that its receivers share.
 
-        A large payload stands in its packet, too, and large properties once more in what packets made to measure share.
+        A large payload is also in its packet, and large properties once more in the part of packets that receivers share.
         """
         size = message.size()
         if size > LIGHT:
@@ -107,9 +107,9 @@ class Memory:
         return size + (_MESSAGE + _ENTRY) * self.word
 
     def keep(self, entry: "Any", weight: int = 0) -> None:
-        """A queue or a window has taken an entry in, see sessions.session; those that share its message count that once.
+        """A queue or a window has taken in an entry, see sessions.session; a message counts once for all its entries.
 
-        `weight`: its message's, where it is known.
+        `weight`: that of its message, if known.
         """
         message = entry[ENTRY_MESSAGE]
         size = self.slot if is_for_all(entry) else self.place
@@ -119,7 +119,7 @@ class Memory:
         self.message_bytes += size
 
     def let_go(self, entry: "Any") -> None:
-        """The opposite of `keep`."""
+        """A queue or a window has let go of an entry, see `keep`."""
         message = entry[ENTRY_MESSAGE]
         size = self.slot if is_for_all(entry) else self.place
         message.kept -= 1

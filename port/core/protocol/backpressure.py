@@ -1,19 +1,18 @@
-"""A publisher that sends a burst waits a moment for receivers that read, so that it does not overflow their queues.
+"""Back-pressure: a publisher that sends a burst waits for receivers that read, so that their queues do not overflow.
 
 One read may bring more QoS 1 and 2 messages than a receiver's window and queue take, before the receiver had a chance to
-acknowledge any of them. So when such a burst has filled half of a queue, its publisher goes on only when a quarter is left.
-What it sends meanwhile is read a little further for acknowledgements: it may be a receiver that others wait for.
+acknowledge any of them. When such a burst has filled half of a queue, its publisher waits until a quarter is left.
+Meanwhile a little more of its data is read for acknowledgements, as other publishers may wait for it as a receiver.
+Publishers go on one after the other, as far as the receiver's queue allows. While half of the memory for all clients is in use,
+a publisher of several messages waits for a receiver before any of them is handled.
 
-Publishers go on one after the other, as far as the receiver's queue allows. While half of the memory for all clients is in use
-who sends several messages waits for a receiver before any of them is handled.
-
-A receiver can hold publishers no longer than it makes progress. A wait is looked at `_IDLE` times in `receiver_patience`, and
-where the broker needs longer to serve everybody than there is between two looks, after it has: that is not the receiver's
-fault. One that has taken nothing at so many looks in a row, or less than half of `max_inflight` at `_SLOW` of them, is late, and
-nobody waits for it until its queue is empty. What was slow counts for a minute, `_SLOW` for a receiver, `_OWNER_SLOW` for all of
-an address or user, and however fast they are publishers of others wait for these no longer than `_WAITED` of a minute; then
-nobody waits for them before it is over. Publishers of one address or user take turns with those of others. A publisher that
-sends one message at a time, a few a second, never waits.
+A receiver can hold publishers only while it makes progress. A wait is checked `_IDLE` times in `receiver_patience`; when the
+broker needs longer than that interval to serve all clients, the check follows that round, as the delay is not the receiver's
+fault. A receiver that has taken nothing at so many checks in a row, or less than half of `max_inflight` at `_SLOW` of them, is
+late, and no publisher waits for it until its queue is empty. Slow checks count for a minute: `_SLOW` for a receiver,
+`_OWNER_SLOW` for all receivers of an address or user. However fast these are, publishers of other owners wait for them no longer
+than `_WAITED` of a minute; after that none waits for them before the minute is over. Publishers of one address or user take
+turns with those of others. A publisher that sends one message at a time, a few a second, never waits.
 """
 
 from port.core import const
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 _BURST = const(32)  # PUBLISH packets that a publisher may send in a second, one at a time, and never wait
 _SECOND = const(1000)  # ms
 _MINUTE = const(60000)  # ms
-_IDLE = const(15)  # looks
+_IDLE = const(15)  # checks
 _SLOW = const(50)
 _OWNER_SLOW = const(100)
 _WAITED = const(15000)  # ms
@@ -51,19 +50,19 @@ def is_crowded(session: "Session", part: int) -> bool:
 def _owner(conn: "Connection") -> "Any":
     """The address or user of a connected client, see port.core.limits.places."""
     owner = conn.owner
-    return owner and owner.key  # None where memory did not suffice for it
+    return owner and owner.key  # None when memory did not suffice for it
 
 
 class _Wait:
     """Publishers that wait for one receiver.
 
-    since  ms on the broker's clock from which on it has not been noted how long they wait
-    at     ms of the next look
-    idle   looks since it has taken anything
-    slow   looks at which it had taken too little, so far
-    sent   its last packet identifier at the last look: they count up
-    lines  [address or user, connections ...] of the publishers: of each line the first one goes on, then of the next line
-    eased  it has taken enough: they go on
+    since  ms on the broker's clock up to which their waiting has been noted
+    at     ms of the next check
+    idle   checks since the receiver has taken anything
+    slow   checks so far at which it had taken too little
+    sent   its last packet identifier at the last check; identifiers count up
+    lines  [address or user, connections ...] of the publishers: the first of a line goes on, then the first of the next line
+    eased  the receiver has taken enough: they go on
     """
 
     __slots__ = ("pressure", "session", "since", "at", "idle", "slow", "sent", "lines", "eased")
@@ -76,7 +75,7 @@ class _Wait:
         self.begin()
 
     def begin(self) -> None:
-        """Wait from now on."""
+        """Begin a wait."""
         self.eased = False
         self.idle = 0
         self._wait_on()
@@ -87,7 +86,7 @@ class _Wait:
         self.pressure.note(self, False)
 
     def interval(self) -> int:
-        """ms between two looks."""
+        """ms between two checks."""
         return max(1, self.session.options.receiver_patience // _IDLE)
 
     def _wait_on(self) -> None:
@@ -99,7 +98,7 @@ class _Wait:
         broker.wake(ms)
 
     def add(self, conn: "Connection") -> None:
-        """One more publisher waits."""
+        """Add a publisher."""
         key = _owner(conn)
         for line in self.lines:
             if line[0] == key:
@@ -108,7 +107,7 @@ class _Wait:
         self.lines.append([key, conn])
 
     def leave(self, conn: "Connection") -> None:
-        """A publisher has gone."""
+        """Remove a publisher that has gone."""
         for line in self.lines:
             if conn in line:
                 line.remove(conn)
@@ -117,7 +116,7 @@ class _Wait:
                 return
 
     def look(self) -> bool:
-        """True when it is worth while to wait any longer."""
+        """Check the receiver; True when publishers should wait on."""
         session = self.session
         taken = session.packet_id - self.sent & 65535
         self.idle = 0 if taken else self.idle + 1
@@ -146,9 +145,9 @@ class _Wait:
 
 
 class Backpressure:
-    """Who waits for whom.
+    """The waits of publishers for receivers.
 
-    crowded  the receiver whose queue the turn that is under way has filled most, to a half or more, or None
+    crowded  the receiver whose queue the present turn has filled most, to a half or more, or None
     """
 
     def __init__(self, broker: "Broker") -> None:
@@ -158,27 +157,27 @@ class Backpressure:
         self._sent: "dict[Any, int]" = {}  # PUBLISH packets of a session to crowded receivers since `_since` (ms)
         self._since = 0
         self._late: "dict[Session, bool]" = {}
-        # [slow looks, ms waited, when that was noted last], since `_minute`, of a session, or of an owner's: those at the
-        # same time count once
+        # [slow checks, ms waited, time of the last note] since `_minute`, of a session or of an owner, for which simultaneous
+        # ones count once
         self._noted: "dict[Any, list[int]]" = {}
         self._minute = 0  # ms
 
     def queued(self, session: "Session") -> None:
-        """A message was queued for a client that is connected: if that was too much, end the publisher's turn."""
+        """A message was queued for a connected client: end the publisher's turn if its queue is too full."""
         if self.waits_for(session):
-            # Of several receivers the one that needs longest: meanwhile the others take what they have.
+            # Of several receivers the one that needs longest: the others empty their queues meanwhile.
             if self.crowded is None or len(session.queue or ()) >= len(self.crowded.queue or ()):
                 self.crowded = session
             self.broker.turns.spent += self.broker.turns.limit
 
     def waits_for(self, session: "Session") -> bool:
-        """True when a receiver has too much to take, and is worth waiting for."""
+        """True when a receiver's queue is too full and the receiver is worth waiting for."""
         if session.conn is None or not is_crowded(session, 2) or session in self._late or not session.options.receiver_patience:
             return False
         return self.is_patient(session)
 
     def is_patient(self, session: "Session") -> bool:
-        """True while publishers have not waited too long in this minute for a client, or others of its address or user."""
+        """True while publishers may wait in this minute for a client, and for others of its address or user."""
         noted = self._noted
         if not noted:
             return True
@@ -188,13 +187,13 @@ class Backpressure:
         return noted.get(session, _NOT_SLOW)[0] < _SLOW and owner[0] < _OWNER_SLOW and owner[1] < _WAITED
 
     def hold(self, conn: "Connection", messages: int, more: bool) -> bool:
-        """A turn with so many PUBLISH packets is over: let the publisher wait if it has to; False when it need not.
+        """A turn with so many PUBLISH packets is over: let the publisher wait if need be; False when it need not.
 
-        `more`: it has sent more than those.
+        `more`: it has sent more packets.
         """
         session = self.crowded
         self.crowded = None
-        # What was crowded by something else than this turn has not ended it.
+        # A receiver crowded by other work has not ended this turn.
         if session is None or self.broker.turns.spent < self.broker.turns.limit or not self.waits_for(session):
             return False
         now = self.broker.clock()
@@ -215,7 +214,7 @@ class Backpressure:
         return True
 
     def keep_back(self, conn: "Connection") -> bool:
-        """Memory was scarce, and there is more than one message: let the publisher wait for the receiver that others wait for."""
+        """Memory was scarce, and a read brings several messages: let the publisher wait for the receiver that others wait for."""
         session: "Session" = self.broker.scarce  # type: ignore[assignment]
         wait = self._waiting.get(session)
         if wait is None or not self.broker.memory.is_half_full() or not self.waits_for(session):
@@ -226,7 +225,7 @@ class Backpressure:
         return True
 
     def relieve(self, session: "Session") -> None:
-        """A client has been sent what was queued for it: go on with who waits for it."""
+        """A client has been sent queued messages: let publishers that wait for it go on."""
         if not session.queue:
             self._late.pop(session, None)
         wait = self._waiting.get(session)
@@ -235,12 +234,12 @@ class Backpressure:
             wait.ease()
 
     def over(self, wait: _Wait) -> None:
-        """Nobody waits there any more."""
+        """No publisher waits there any more."""
         if self._waiting.get(wait.session) is wait:
             del self._waiting[wait.session]
 
     def look(self) -> None:
-        """Time has passed: nobody waits any longer for a receiver that makes no progress."""
+        """Time has passed: end the waits for receivers that make no progress."""
         if not self._waiting:
             return
         now = self.broker.clock()
@@ -251,7 +250,7 @@ class Backpressure:
                 self._give_up(wait)
 
     def note(self, wait: _Wait, slow: bool) -> None:
-        """There was a wait since it was noted last, of one interval at most; `slow`: the receiver had taken too little."""
+        """Note a wait since the last note, of one interval at most; `slow`: the receiver had taken too little."""
         noted = self._noted
         now = self.broker.clock()
         if not noted:
@@ -261,14 +260,14 @@ class Backpressure:
         waited = 0
         for line in wait.lines:
             if line[0] != owner:
-                waited = wait.interval()  # at most; what one has is used up by his own as long as he likes
+                waited = wait.interval()  # at most; waits of an owner's own publishers are unlimited
                 break
         for key in (session, owner):
             found = noted.get(key)
             if found is None:
                 found = noted[key] = [0, 0, 0]
             if slow and wait.at <= found[2]:
-                continue  # another one of the owner's has counted for this time
+                continue  # another receiver of the owner has counted for this time
             found[0] += slow
             found[1] += max(0, min(now - max(wait.since, found[2]), waited))
             found[2] = now

@@ -18,7 +18,7 @@ has `type` (codec.CONNECT and so on) and
                  code, properties
 
 `code` is a reason code, in an MQTT 3.x CONNACK the return code; `properties` are those of
-port.core.wire.properties, empty in MQTT 3.x. `encode` takes the fields that may be left out as
+port.core.wire.properties, empty in MQTT 3.x. `encode` takes omitted fields as
 b"", 0, False, None or no properties.
 """
 
@@ -102,9 +102,9 @@ _CODES_3 = {CONNACK: b"\x00\x01\x02\x03\x04\x05", SUBACK: b"\x00\x01\x02\x80"}  
 
 
 def decode(data: bytes, version: int) -> "Packet":
-    """One whole packet, nothing before or after it; `version` is 3, 4 or 5, for CONNECT what it says itself.
+    """Decode exactly one packet; `version` is 3, 4 or 5, and ignored for CONNECT, which has its own.
 
-    Raises MQTTError for whatever the standard forbids.
+    Raises MQTTError for anything the standard forbids.
     """
     reader = Reader(data)
     first = reader.u8()
@@ -320,11 +320,11 @@ def _check_response_topic(properties: "Properties | None") -> None:
         raise MQTTError(PROTOCOL_ERROR, "invalid response topic")
 
 
-# -- all the others --------------------------------------------------------------------------
+# -- all other packets --------------------------------------------------------------------------
 
 
 def _encode_properties(packet: "Packet", kind: int, version: int) -> bytes:
-    """The properties with their length, of MQTT 5; ValueError where `kind` may not carry them."""
+    """The properties with their length, of MQTT 5; ValueError for those `kind` may not carry."""
     properties = packet.get("properties")
     if version != 5:
         if properties:
@@ -341,7 +341,7 @@ def _encode_properties(packet: "Packet", kind: int, version: int) -> bytes:
 
 
 def _encode_code(packet: "Packet", kind: int, version: int) -> bytes:
-    """Reason code and properties, left out as far as they may be."""
+    """Reason code and properties, omitted as far as allowed."""
     code = packet.get("code", 0)
     properties = _encode_properties(packet, kind, version)
     if version != 5 or not code and properties == b"\0":

@@ -21,22 +21,22 @@ _WILL_QOS = const(0x18)
 _WILL_RETAIN = const(0x20)
 _PASSWORD = const(0x40)
 _USER_NAME = const(0x80)
-_BRIDGE = const(0x80)  # a custom of mosquitto's: added to the level
+_BRIDGE = const(0x80)  # added to the level, as mosquitto's bridges do
 
 
 class Connect:
-    """A CONNECT packet. At first only its beginning is known, which says how `read` has to read the rest.
+    """A CONNECT packet. The constructor reads its beginning, which decides how `read` reads the rest.
 
-    protocol      name of the protocol, `level` as it stands there, without the bridge's bit
+    protocol      name of the protocol; `level` as sent, without the bridge's bit
     version       3, 4 or 5; 0 for another protocol level
-    bridge        whether the client says it is a bridge to another broker
+    bridge        whether the client declares itself a bridge to another broker
     size          bytes of the packet's body
     clean_start, keep_alive (s), client_id, user, password
     will          Message or None; `will_delay` in s
-    expiry        session expiry interval asked for, s; MQTT 3.x asks for none or for ever
+    expiry        session expiry interval asked for, s; MQTT 3.x asks for 0 or for ever
     properties    of MQTT 5, decoded; empty for MQTT 3.x
 
-    While the broker decides about it:
+    While the broker decides:
 
     assigned      True when the broker made up the client id
     extra         properties that authentication adds to the CONNACK, or None
@@ -44,7 +44,7 @@ class Connect:
     """
 
     def __init__(self, body: bytes) -> None:
-        """Raises MQTTError for what is not MQTT [MQTT-3.1.2-1]."""
+        """Raises MQTTError when it is not MQTT [MQTT-3.1.2-1]."""
         self._reader = reader = Reader(body)
         self.size = reader.end
         self.protocol = reader.binary()
@@ -63,7 +63,7 @@ class Connect:
         reader = self._reader
         version = self.version
         flags = reader.u8()
-        if version == 3:  # where bit 0 is not used, nor what a will that is not there would be like
+        if version == 3:  # which ignores bit 0, and the will's flags without a will
             flags &= ~1 if flags & _WILL else ~(1 | _WILL_QOS | _WILL_RETAIN)
         if flags & 1:  # [MQTT-3.1.2-3]
             raise MQTTError(MALFORMED_PACKET, "reserved connect flag set")
@@ -87,19 +87,19 @@ class Connect:
             raise MQTTError(MALFORMED_PACKET, "will flags without a will")
         if flags & _PASSWORD and not flags & _USER_NAME and version != 5:  # 3.1.1 [MQTT-3.1.2-22]
             raise MQTTError(MALFORMED_PACKET, "password without a user name")
-        # MQTT 3.1 allows the flags without what they announce, as clients of its predecessor had it.
+        # MQTT 3.1 allows flags without their fields, as clients of its predecessor sent them.
         self.user: "Optional[bytes]" = reader.string() if flags & _USER_NAME and (version != 3 or reader.left()) else None
         self.password: "Optional[bytes]" = reader.binary() if flags & _PASSWORD and (version != 3 or reader.left()) else None
         if reader.left():
             raise MQTTError(MALFORMED_PACKET, "CONNECT too long")
 
     def undecided(self) -> None:
-        """The authorizer's answers so far count no more."""
+        """Discard the authorizer's answers so far."""
         self.may_leave_will = False
         self.judged: "Optional[Judged]" = None  # the subscriptions of the session to be resumed
 
     def held_to(self, options: "Options") -> int:
-        """The keep alive in force, s. An MQTT 5 client is told a shorter one than its own; others may be inactive no longer, either."""
+        """The keep alive in force, s. A shorter one than the client's own holds for all versions; MQTT 5 clients are told."""
         longest = options.max_keep_alive
         return longest if longest and not 0 < self.keep_alive <= longest else self.keep_alive
 

@@ -1,11 +1,11 @@
 """One network connection: bytes in, packets handled, errors answered, bytes out.
 
-`feed` is the broker's hot loop. It parses every complete packet of a chunk in place; what
-is common (QoS 0 to receivers that can take the packet as it came, the four-way
-acknowledgements, PINGREQ) is done there, everything else by one handler per packet type.
+`feed` is the broker's hot loop. It parses every complete packet of a chunk in place. It
+handles common packets itself (QoS 0 to receivers that take the packet as it came, the
+four-way acknowledgements, PINGREQ); every other packet type has a handler.
 
-Life: NEW until CONNECT, then AUTHENTICATING while an authenticator thinks or talks to the
-client, OPEN while a session is attached, CLOSED for ever.
+States: NEW until CONNECT, then AUTHENTICATING while an authenticator is undecided or talks to
+the client, OPEN while a session is attached, CLOSED for ever.
 """
 
 from port.core import const
@@ -58,37 +58,37 @@ if TYPE_CHECKING:
     from port.core.broker import Broker
 
 
-# What handling a packet costs that is none of the common ones, in the units of Turns.limit.
+# Cost of handling a packet that is not one of the common ones, in deliveries (Turns.spent).
 _DISPATCHED = const(6)
-_ROW = const(6)  # and a row of alike packets, besides its receivers and bytes
+_ROW = const(6)  # and of a row of alike packets, besides its receivers and bytes
 
-_SMALL = const(4096)  # bytes of an incomplete packet that are kept even when memory is short
-_AHEAD = const(1024)  # bytes to which a client is read for acknowledgements while it waits for a receiver
+_SMALL = const(4096)  # bytes of an incomplete packet kept even when memory is short
+_AHEAD = const(1024)  # most bytes read for acknowledgements from a client that waits for a receiver
 
-# Why nothing but answers is written to a client, bits of `blocked`.
-_HOST = const(1)  # the socket does not take what is there already
+# Reasons to write nothing but answers to a client, bits of `blocked`.
+_HOST = const(1)  # the socket does not take the data it has already
 
 
 class Connection:
-    """A client's network connection and the protocol state that dies with it.
+    """A client's network connection, and the protocol state that ends with it.
 
     address    peer as text, `host:port`
     version    protocol level: 3, 4 or 5; 0 before CONNECT
-    listener   the way it came in
-    connect    its CONNECT, until it is let in
-    identity   who it is: from CONNECT on, and while open where its listener has authenticators
-    held       not 0 while none of its packets are handled
-    blocked    not 0 while it counts as slow
-    gone       why the client sends no more, while what it has sent is still to be handled; else empty
-    deadline   ms on the broker's clock when it is closed unless something comes; 0: something came since the last tick
+    listener   its Listener
+    connect    its CONNECT, until the client is let in
+    identity   its Identity: from CONNECT on; while open, if its listener has authenticators
+    held       reasons to handle none of its packets, bits; 0: none
+    blocked    reasons why it counts as slow, bits; 0: none
+    gone       reason why the client sends no more, while packets from it are still to be handled; else empty
+    deadline   ms on the broker's clock when it is closed unless data arrives; 0: data has arrived since the last tick
     silence    ms a client may be silent, 0: for ever
     owner, before, after  see port.core.limits.places
-    bridge     whether it says it is a bridge to another broker
+    bridge     whether it declares itself a bridge to another broker
     seat       its place among those of its listener, or None, see port.core.protocol.listener_places
-    early      bytes kept of a client that is not let in yet
-    ack_after_batch  number of the batch that must be durable before what is in `out` may be sent, see port.core.storage.journal
+    early      bytes kept for a client that is not let in yet
+    ack_after_batch  number of the batch that must be durable before `out` may be sent, see port.core.storage.journal
     out        packets to send at the next flush
-    unfinished a SUBSCRIBE or UNSUBSCRIBE under way, see port.core.protocol.handle_subscribe; packets behind it wait
+    unfinished a SUBSCRIBE or UNSUBSCRIBE under way, see port.core.protocol.handle_subscribe; later packets wait
     """
 
     __slots__ = (
@@ -129,8 +129,8 @@ class Connection:
         self.ack_after_batch = 0
         self.gone = ""
         self.unfinished: "Optional[Filters]"
-        # What every read asks for; more than one in a line: tools/bundling/bundles.py leaves it with the instance, where it is
-        # found sooner.
+        # Read for every chunk; assigned in one line, so that tools/bundling/bundles.py leaves them with the instance, where they
+        # are found sooner.
         self.rate = self.rest = self.unfinished = None
         self.held = self.need = 0
 
@@ -144,7 +144,7 @@ class Connection:
 
     @property
     def options(self) -> "Options":
-        """The options that hold for this client."""
+        """The options in force for this client."""
         if self.session is not None:
             return self.session.options
         return self.listener.options if self.identity is None else self.identity.options
@@ -152,7 +152,7 @@ class Connection:
     # -- input ---------------------------------------------------------------------------
 
     def take(self, data: bytes) -> None:
-        """Handle `data` from the client, keeping an incomplete packet until the rest comes."""
+        """Handle `data` from the client; an incomplete packet is kept until the rest arrives."""
         rest = self.rest
         if rest is not None:
             self.keep(data)
@@ -173,7 +173,7 @@ class Connection:
                 self.keep(data[at:])
 
     def keep(self, data: "Buffer") -> None:
-        """Put what has come of an incomplete packet behind the rest of it."""
+        """Append further data of an incomplete packet to `rest`."""
         broker = self.broker
         if self.rest is None:
             self.rest = bytearray(data)
@@ -186,7 +186,7 @@ class Connection:
             self._look_ahead(self.rest, 0)
 
     def _look_ahead(self, rest: "bytearray", i: int) -> bool:
-        """Take acknowledgements out of what has come while the client waits: those it waits for may wait for them.
+        """Take acknowledgements out of data that arrived while the client waits: its receivers may wait for them.
 
         From rest[i] on, as far as the turn goes; the job it leaves then goes on with the rest.
         """
@@ -213,7 +213,7 @@ class Connection:
         except Exception as e:
             self.fault(e)
         self.need = 0
-        if self._keeps(rest):  # it is not over
+        if self._keeps(rest):  # still open
             if start:
                 others += rest[start:]
                 start = end - len(others)
@@ -229,13 +229,13 @@ class Connection:
         return self.rest is rest
 
     def let_go(self) -> None:
-        """Nothing of an incomplete packet is kept any more."""
+        """Discard the incomplete packet."""
         if self.rest is not None:
             self.broker.memory.partial_bytes -= len(self.rest)
             self.rest = None
 
     def heard(self) -> None:
-        """Something came that is not a whole packet."""
+        """Note that data arrived, short of a whole packet."""
         if self.silence and not self.held:
             self.deadline = 0
         elif self.state != OPEN and self.rest is not None:
@@ -247,11 +247,11 @@ class Connection:
     def feed(self, data: "Buffer", view: "Buffer", end: int) -> int:
         """Handle every complete packet in data[:end]; returns where the first incomplete one starts.
 
-        `view` is `data` itself when that is bytes, else a memoryview of it; what is forwarded
-        as it came is a slice of it, valid until the flush that must follow before `data` is
-        filled anew. What it raises is for `fault`: it ends the connection, not the broker.
+        `view` is `data` itself when that is bytes, else a memoryview of it; packets forwarded as
+        they came are slices of it, valid until the flush that must follow before `data` is filled
+        anew. Pass exceptions to `fault`: they end the connection, not the broker.
         """
-        # To mypyc a bytearray is bytes, too, and these it indexes without a call.
+        # mypyc takes a bytearray for bytes, too, and indexes bytes without a call.
         if self.state == OPEN:
             return 0 if self.held else self._feed(data, view, 0, end)  # type: ignore[arg-type]
         at = end
@@ -260,7 +260,7 @@ class Connection:
         return self._feed(data, view, at, end) if self.state == OPEN and not self.held else at  # type: ignore[arg-type]
 
     def fault(self, error: Exception) -> None:
-        """End the connection for what handling its packets has raised."""
+        """End the connection because handling its packets has raised an exception."""
         if isinstance(error, MemoryError):
             self.broker.out_of_memory()
             self.broker.client_log.line(2, self.address, "%s: out of memory", self)
@@ -273,7 +273,7 @@ class Connection:
     def _feed(self, data: "bytes", view: "Buffer", i: int, end: int) -> int:
         broker = self.broker
         if broker.origins is not None and broker.origins.reader is not self:
-            return broker.origins.read(self, data, view, i, end)  # type: ignore[no-any-return] # and that comes back here
+            return broker.origins.read(self, data, view, i, end)  # type: ignore[no-any-return] # which calls back here
         self.deadline = 0
         session = self.session
         dirty = broker.dirty
@@ -283,11 +283,11 @@ class Connection:
         start = i
         if session.access is not None:  # type: ignore[union-attr]
             broker.router.use(session.access)  # type: ignore[union-attr]
-        packets = others = sent = 0  # others: those that are no PUBLISH; sent: copies of what went out as it came
+        packets = others = sent = 0  # others: not PUBLISH; sent: copies of packets passed on as they came
         turns = broker.turns
         limit = turns.limit
         turns.spent = 0
-        over = False  # the turn
+        over = False  # whether the turn is over
         rows = broker.rows
         journal = broker.journal
         waiting = 0 if journal is None else journal.size
@@ -369,7 +369,7 @@ class Connection:
                         break
                     continue
                 handle_publish(self, first, bytes(frame), at - i)
-                names = self.fast  # others when a hook has changed the client's rights
+                names = self.fast  # again, as a hook may have changed the client's rights
             elif size == 2 and first == 0x40:
                 stop = session.pubacks(data, i, end)  # type: ignore[union-attr]
                 packets += stop - at >> 2
@@ -377,7 +377,7 @@ class Connection:
             elif first & 0xF0 == 0x30:
                 if stop < end:
                     if broker.scarce is not None and broker.pressure.keep_back(self):
-                        packets -= 1  # it waits, and the packet comes again
+                        packets -= 1  # the publisher waits, and the packet comes again
                         self.need = 0
                         break
                     if rows is not None and not copy:
@@ -426,7 +426,7 @@ class Connection:
                 break
             if self.held:
                 self.need = 0
-                if self.unfinished is not None:  # it goes on with that
+                if self.unfinished is not None:  # later packets wait for its answer
                     i = stop
                 else:  # the same packet comes again when the authorizer has answered
                     packets -= 1
@@ -448,19 +448,19 @@ class Connection:
         if over:
             self.need = 0
             self._end_turn(packets - others, i < end)
-        if journal is not None and journal.size > waiting:  # who sends what is not stored need not wait
+        if journal is not None and journal.size > waiting:  # clients whose packets change nothing stored need not wait
             journal.check_backlog(self)
         return i
 
     def _end_turn(self, messages: int, more: bool) -> None:
-        """So many PUBLISH packets, and what else was handled with them, are enough for now; `more`: there are more packets."""
+        """End a turn after so many PUBLISH packets, and others with them; `more`: further packets have arrived."""
         broker = self.broker
         if self.state == OPEN and not self.held and not broker.pressure.hold(self, messages, more) and more:
             self.hold(TURN)
             broker.turns.give(self.turn)
 
     def tick(self, now: int) -> None:
-        """A second has passed for a client that is held: it is read again, or there will be no answer about it."""
+        """A second has passed for a held client: read it again, or end it when an answer about it is overdue."""
         if self.held & ASKING and now >= self.deadline:
             self.broker.counters.auth_timeouts += 1
             self.fail(MQTTError(SERVER_BUSY, "no answer within auth_timeout"))
@@ -489,7 +489,7 @@ class Connection:
         return 0
 
     def _handshake(self, data: "bytes", view: "Buffer", end: int) -> int:
-        """Handle what comes before the connection is open: CONNECT, then AUTH if that is asked for."""
+        """Handle packets before the connection is open: CONNECT, then AUTH if the authenticator asks for it."""
         i = 0
         broker = self.broker
         turns = broker.turns
@@ -498,7 +498,7 @@ class Connection:
             if turns.spent >= turns.limit and not self.held:
                 self.hold(TURN)
                 turns.give(self.turn)
-            if self.held:  # an authenticator is thinking, or others come first
+            if self.held:  # an authenticator is undecided, or other clients come first
                 self.expect(end - i)
                 return i
             self.expect(0)
@@ -534,8 +534,8 @@ class Connection:
         return i
 
     def expect(self, size: int) -> None:
-        """Before the connection is open: `size` bytes are kept until a packet is complete or it goes on, and the CONNECT
-        while somebody thinks about it.
+        """Before the connection is open: account for `size` bytes kept until a packet is complete or handling goes on, and the
+        CONNECT while a decision about it is pending.
 
         Raises MQTTError when all such connections together keep too much, and none of another address gives way.
         """
@@ -552,9 +552,9 @@ class Connection:
     # -- held --------------------------------------------------------------------------------
 
     def hold(self, why: int) -> None:
-        """Handle nothing of the client's, and do not read it; `why` is a bit of `held`.
+        """Handle no packets of the client, and do not read it; `why` is a bit of `held`.
 
-        What has filled a receiver's queue is read a little further, see `_look_ahead`.
+        A client that has filled a receiver's queue is read a little further, see `_look_ahead`.
         """
         if self.held in (0, CROWDED) and why != CROWDED:
             self.transport.pause_reading()
@@ -563,7 +563,7 @@ class Connection:
         self.held |= why
 
     def go_on(self, why: int) -> None:
-        """That reason is gone: read on, beginning with what had come already, unless there is another one."""
+        """End this reason to hold the client; without another one go on, first with data that has arrived already."""
         if not self.held & why:
             return
         self.held &= ~why
@@ -583,7 +583,7 @@ class Connection:
         self.read_on()
 
     def read_on(self) -> None:
-        """Nothing holds the client any more: handle what has come already."""
+        """Nothing holds the client any more: handle data that has arrived already."""
         if not self.gone:
             self.transport.resume_reading()
         self.take(b"")
@@ -591,15 +591,15 @@ class Connection:
             self.lost(self.gone)
 
     def relieved(self) -> bool:
-        """The receiver it has waited for has taken what was queued for it: go on. A job, see Turns.give."""
+        """The receiver that it waited for has taken queued messages: go on. A job, see Turns.give."""
         return self._resume(CROWDED)
 
     def turn(self) -> bool:
-        """Others have been served: go on with what came. A job, see Turns.give."""
+        """Others have been served: go on with data that has arrived. A job, see Turns.give."""
         return self._resume(TURN)
 
     def stored(self) -> bool:
-        """There is room again for what it brings the store: go on. A job, see Turns.give."""
+        """The store has room again for its changes: go on. A job, see Turns.give."""
         return self._resume(STORING)
 
     def _resume(self, why: int) -> bool:
@@ -610,7 +610,7 @@ class Connection:
             broker.out_of_memory()
             self.close(UNSPECIFIED_ERROR, "out of memory", True)
         turns = broker.turns
-        turns.spent = turns.limit  # what goes out as it came is not counted there
+        turns.spent = turns.limit  # packets passed on as they came are not counted there
         return False
 
     def authenticated(self, code: "Optional[int]") -> None:
@@ -626,13 +626,13 @@ class Connection:
         authorized(self, action, topic, verdict, ttl)
 
     def ask(self, action: int, topic: bytes) -> None:
-        """Ask the authorizer, and hold what the client sends until it has answered."""
+        """Ask the authorizer, and hold the client until the answer."""
         from port.core.protocol.pending_auth import ask
 
         ask(self, action, topic)
 
     def knows(self, identity: "Identity") -> bool:
-        """True while what is decided about this identity concerns the client."""
+        """True while decisions about this identity concern the client."""
         return self.identity is identity and self.state != CLOSED
 
     # -- packets -------------------------------------------------------------------------
@@ -685,7 +685,7 @@ class Connection:
             session.pubcomps(short, 0, 4)
 
     def _pubrec(self, packet_id: int, code: int) -> None:
-        """Answer a PUBREC with PUBREL, if at all."""
+        """Answer a PUBREC with PUBREL, unless it needs none."""
         code = self.session.pubrec(packet_id, code)  # type: ignore[union-attr]
         if code >= 0:
             self.acknowledge(0x62, packet_id, code)
@@ -705,7 +705,7 @@ class Connection:
     # -- output --------------------------------------------------------------------------
 
     def reply(self, data: bytes) -> None:
-        """Put a packet into the outbox, unless the connection was closed by what it answers."""
+        """Put a packet into the outbox, unless the packet it answers has closed the connection."""
         if self.state == CLOSED:
             return
         out = self.out
@@ -730,7 +730,7 @@ class Connection:
         out.append(packets)
 
     def acknowledge(self, first: int, packet_id: int, code: int, text: str = "") -> None:
-        """Send a PUBACK, PUBREC or PUBREL with a reason code; MQTT 3.x knows none."""
+        """Send a PUBACK, PUBREC or PUBREL with a reason code, which MQTT 3.x lacks."""
         if self.version != 5 or not code:
             self.reply(bytes((first, 2, packet_id >> 8, packet_id & 255)))
             return
@@ -740,7 +740,7 @@ class Connection:
     def pause_writing(self, why: int = _HOST, spare: int = 0) -> None:
         """The host has `outbox_bytes` or more unsent: the client counts as slow from now on. `why`: a bit of `blocked`.
 
-        `spare`: bytes for which there is room still, as most of what is unsent is the packet under way. May be called again.
+        `spare`: bytes that still fit, as most of the unsent data is the packet under way. May be called again.
         """
         self.blocked |= why
         session = self.session
@@ -748,7 +748,7 @@ class Connection:
             session.pause(spare if self.blocked == _HOST else 0)
 
     def resume_writing(self, why: int = _HOST) -> None:
-        """The host has sent most of what it had; a flush should follow."""
+        """The host has sent most of its data; a flush should follow."""
         self.blocked &= ~why
         session = self.session
         if self.state == OPEN and not self.blocked and session is not None and session.conn is self:
@@ -771,7 +771,7 @@ class Connection:
         self.close(code, error.text, told=self.version == 5)
 
     def overflow(self) -> None:
-        """Its queue is full: end the connection, but not before what has filled it is done, which may go to others as well."""
+        """Its queue is full: end the connection after the work that has filled it, which may serve other receivers, too."""
         if not self.held & FULL:
             self.broker.turns.give(self._overflown)
             self.hold(FULL)
@@ -793,8 +793,8 @@ class Connection:
     def close(self, code: int, text: str, abort: bool = False, told: bool = False) -> None:
         """Send what is in the outbox, close the transport and detach the session.
 
-        `code` says why; the will goes out unless the client took it back before. `told`: the last
-        packet in the outbox tells the client.
+        `code` is the reason; the will goes out unless the client has withdrawn it. `told`: the last
+        packet in the outbox tells the client the reason.
         """
         if self.state == CLOSED:
             return
@@ -804,10 +804,10 @@ class Connection:
         self.let_go()
         if self.unfinished is not None:
             self.unfinished.over()
-        if self.early:  # on a board what has not been set takes memory to be set, and there may be none left
+        if self.early:  # on a board setting an attribute for the first time takes memory, and none may be left
             self.expect(0)
         try:
-            if self.version == 5 and broker.mqtt5 is not None:  # there may have been no memory to load it
+            if self.version == 5 and broker.mqtt5 is not None:  # memory may not have sufficed to load it
                 broker.mqtt5.close(self)
             if self.ack_after_batch > broker.durable:
                 broker.journal.closing(self, told)
@@ -820,10 +820,10 @@ class Connection:
                 leave(self.seat)
                 self.seat = None
             if self.identity is not None:
-                self.connect = self.identity = None  # it knows the connection: neither would go before the cycle collector comes
+                self.connect = self.identity = None  # a cycle: both would wait for the cycle collector
 
     def lost(self, text: str = "connection lost") -> None:
-        """The host found the connection gone. What it has sent before, which may be a DISCONNECT, is handled first."""
+        """The host found the connection gone. Data received before, perhaps a DISCONNECT, is handled first."""
         waits = self.held and not self.held & (ASKING | FULL)
         if waits and self.state == OPEN and (self.rest is not None or self.unfinished is not None):
             self.gone = text
@@ -832,7 +832,7 @@ class Connection:
             self.close(UNSPECIFIED_ERROR, text, True)
 
     def __str__(self) -> str:
-        """As the log has it: client id, user and address."""
+        """The client in the log: client id, user and address."""
         return "%s %s%s" % (shown(self.client_id), user_of(self), self.address)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Connections from their beginning to their end: who finds a place, who is told to leave, whose session they carry."""
+"""Connections from accept to close: their places, which of them have to leave, and their sessions."""
 
 from port.core import const
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 class ConnectionRegistry:
     """The life of the connections in Broker.connections.
 
-    peers            what is known of the addresses that connections come from
+    peers            records of the addresses that connections come from
     arriving         places of connections that have had no CONNECT accepted yet
-    present          places of those that have: the clients
+    present          places of connections that have: the clients
     connected        number of clients
-    handshakes       connections that may at least be without CONNECT at a time; fewer where the host has fewer sockets
+    handshakes       least number of connections that may be without CONNECT at a time; less on a host with fewer sockets
     handshake_bytes  bytes of incomplete packets of connections that are not open, see Connection.expect
     """
 
@@ -56,12 +56,12 @@ class ConnectionRegistry:
         self.connected = 0
         self.handshakes = handshakes
         self.handshake_bytes = 0
-        self._look_at = 0  # when to see who does not acknowledge, ms
+        self._look_at = 0  # time of the next check for clients that do not acknowledge, ms
 
     def accept(
         self, transport: "Transport", address: str, listener: "Optional[Listener]" = None
     ) -> "Optional[Connection]":
-        """A client has connected; None when it is turned away without a word."""
+        """A client has connected; None when it is turned away without an answer."""
         broker = self._broker
         listener = listener or broker.default_listener
         counted = None
@@ -97,9 +97,9 @@ class ConnectionRegistry:
         return conn
 
     def turn_away(self, listener: Listener, address: str, why: str, reason: int = 0) -> None:
-        """Count a connection that is closed before CONNECT; the host tells of those it does not even announce.
+        """Count a connection that is closed before CONNECT; the host calls this for connections that it does not announce.
 
-        `why` is for the log, `reason` for the figures: one of port.core.wire.reason_codes.
+        `why` is for the log, `reason` for the metrics: one of port.core.wire.reason_codes.
         """
         broker = self._broker
         broker.counters.refused += 1
@@ -110,14 +110,14 @@ class ConnectionRegistry:
         broker.client_log.line(2, address, "- %s: %s", address, why)
 
     def most_arriving(self) -> int:
-        """How many connections may be without CONNECT at this moment."""
+        """Number of connections that may be without CONNECT at present."""
         most = self._broker.options.max_connections
         return max(self.handshakes, 1, min(most // 2, most + self.handshakes - self.present.count))
 
     def _make_room(self, key: "Any") -> bool:
         """Whether there is a place for one more connection without CONNECT, of the address `key`.
 
-        If need be the oldest of an address above its share gives way: who means it sends CONNECT at once.
+        If need be the oldest of an address above its share gives way: a genuine client sends CONNECT at once.
         """
         most = self.most_arriving()
         return self.arriving.count < most or self.drop_silent(key, most)
@@ -134,10 +134,10 @@ class ConnectionRegistry:
         return True
 
     def lighten(self, conn: Connection) -> None:
-        """The bytes kept of a client that is not let in yet are others than before, see Connection.expect.
+        """Bound the bytes kept for clients that are not let in yet, after a change of one, see Connection.expect.
 
-        When all such bytes are too many, those of the oldest connection go that has some, of an address that has more than
-        its share. Raises MQTTError when that is this connection, or there is none.
+        When they are too many in all, the oldest connection with such bytes ends, of an address above its share. Raises
+        MQTTError when that is this connection, or none is found.
         """
         options = self._broker.options
         most = options.max_connecting_bytes
@@ -159,11 +159,11 @@ class ConnectionRegistry:
             oldest.fail(error)
 
     def attach(self, conn: Connection, session: Session, key: "Any") -> None:
-        """The connection of the owner `key` is open: its session gets what is published from now on."""
+        """The connection of the owner `key` is open: its session gets messages from now on."""
         broker = self._broker
         session.conn = conn
         broker.router.subscriptions.came(session)
-        self.connected += 1  # at once: `detach` takes it back if there is no memory for the rest
+        self.connected += 1  # first: `detach` undoes it if memory runs out below
         conn.listener.connected += 1
         measures = broker.counters.measures
         if measures is not None:
@@ -213,9 +213,9 @@ class ConnectionRegistry:
             if measures is not None:
                 measures.went(conn, code, was_open)
             level = 2 if code > UNSPECIFIED_ERROR else 1
-            if code == SERVER_SHUTTING_DOWN:  # it is so for all of them
+            if code == SERVER_SHUTTING_DOWN:  # common to all of them
                 level = 0
-            elif level > 1 and code not in (KEEP_ALIVE_TIMEOUT, SESSION_TAKEN_OVER):  # which happen to everybody
+            elif level > 1 and code not in (KEEP_ALIVE_TIMEOUT, SESSION_TAKEN_OVER):  # which are ordinary
                 text = explained(conn, code, text) or text
             broker.client_log.line(level, conn.address, "%s: %s (0x%02x)", conn, text, code)
             if was_open:

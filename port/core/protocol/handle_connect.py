@@ -1,7 +1,7 @@
 """CONNECT and the answer to it (clauses 3.1, 3.2).
 
-`handle_connect` parses and checks; `authenticated` goes on when it is decided that the
-client may come in, at once or later.
+`handle_connect` parses and checks; `authenticated` goes on once the authenticators have decided,
+at once or later.
 """
 
 from port.core import const
@@ -48,14 +48,14 @@ if TYPE_CHECKING:
     from port.core.protocol.connection import Connection
     from port.core.protocol.mqtt5 import MQTT5
 
-_TIGHT = const(2)  # Memory.shortage at which who has a session may come back still
+_TIGHT = const(2)  # Memory.shortage at which only clients with a session may still connect
 NO_PLACE = "above owner_share"
-_BRIDGE_STATES = b"$SYS/broker/connection/"  # where mosquitto's bridges have their will
+_BRIDGE_STATES = b"$SYS/broker/connection/"  # topics of the wills of mosquitto's bridges
 _NO_MQTT_5 = b"\x20\x03\x00\x84\x00"  # CONNACK in MQTT 5: Unsupported Protocol Version
 
 
 def _settle_version(conn: "Connection", connect: Connect) -> None:
-    """Speak the version that the client asked for. Raises MQTTError where that is not to be [MQTT-3.1.2-2]."""
+    """Use the version that the client asked for. Raises MQTTError for one that is not served [MQTT-3.1.2-2]."""
     version = connect.version if connect.version in conn.options.accept_protocol_versions else 0
     if connect.level == 3 or connect.level == 4:
         conn.version = version or 4
@@ -80,7 +80,7 @@ def handle_connect(conn: "Connection", body: bytes) -> None:
     if connect.will is not None and mount is not None:
         connect.will.name = mount.name(connect.will.name)
     conn.connect = connect
-    conn.identity = identity = Identity(conn, connect.user or None, connect.password)  # an empty name is nobody's
+    conn.identity = identity = Identity(conn, connect.user or None, connect.password)  # an empty name counts as none
     if mqtt5 is not None:
         mqtt5.begin(conn, connect)
     if not connect.client_id:
@@ -105,7 +105,7 @@ def _check_length(conn: "Connection", connect: Connect) -> None:
 
 
 def decided(conn: "Connection", code: int) -> None:
-    """The authenticators have decided, or the one that was asked is still thinking. Raises MQTTError."""
+    """Go on after the authenticators' decision, or wait while it is PENDING. Raises MQTTError."""
     if code == PENDING:
         conn.identity.begin_attempt()  # type: ignore[union-attr]
         conn.hold(ASKING)
@@ -144,7 +144,7 @@ def _may_leave_will(conn: "Connection", will: Message, access: "Optional[Access]
 
 
 def _may_resume(conn: "Connection", session: "Session", access: "Optional[Access]") -> bool:
-    """Judge the subscriptions of a session that was another connection's; False while that takes turns, or is asked for."""
+    """Judge the subscriptions of a session to be resumed; False while that takes turns or the authorizer is asked."""
     if access is None or access is session.access:
         return True
     connect: Connect = conn.connect  # type: ignore[assignment]
@@ -164,10 +164,10 @@ def _may_resume(conn: "Connection", session: "Session", access: "Optional[Access
 
 
 def authenticated(conn: "Connection", code: int) -> None:
-    """The client may come in, or not: attach its session and send CONNACK. Raises MQTTError."""
+    """Let the client in by attaching its session and sending CONNACK, or refuse it. Raises MQTTError."""
     broker = conn.broker
     if conn.state != AUTHENTICATING:
-        return  # it has gone meanwhile
+        return  # the client has gone meanwhile
     identity: Identity = conn.identity  # type: ignore[assignment]
     connect: Connect = conn.connect  # type: ignore[assignment]
     if code != SUCCESS:
@@ -191,12 +191,12 @@ def authenticated(conn: "Connection", code: int) -> None:
     if connect.will is not None:
         _check_will(connect.will, options)
         if not _may_leave_will(conn, connect.will, identity.access):
-            return  # that is being asked; it goes on here when the answer has come
+            return  # the authorizer is being asked; its answer calls this again
     answer = b"" if conn.version != 5 else broker.mqtt5.connack(conn, connect)  # type: ignore[union-attr]
     if len(answer) + 5 > conn.max_packet:
         raise MQTTError(PACKET_TOO_LARGE, "maximum packet size %d is too small" % conn.max_packet)
     session = broker.session_registry.find(connect.client_id)
-    if session in broker.session_registry.due:  # its time, or that of its will, may have come since the last tick [MQTT-3.1.3-9]
+    if session in broker.session_registry.due:  # its end or its will may have fallen due since the last tick [MQTT-3.1.3-9]
         broker.session_registry.end_if_due(session)
         session = broker.session_registry.find(connect.client_id)
     if session is not None and session.listener.local:
@@ -204,10 +204,10 @@ def authenticated(conn: "Connection", code: int) -> None:
     afresh = connect.clean_start
     if session is not None and session.user != identity.user:
         _check_owner(conn, session)
-        afresh = True  # what waits in it is for nobody else
+        afresh = True  # its messages are for the earlier user only
     mount = conn.listener.mount
     if session is not None and session.mount is not mount and not (session.mount and session.mount.same(mount)):
-        afresh = True  # what is in it is not for these topics
+        afresh = True  # its contents belong to other topics
     if broker.journal is not None and broker.journal.refusing() and connect.expiry:
         raise MQTTError(SERVER_UNAVAILABLE, "sessions cannot be stored")
     if session is not None and not afresh and not _may_resume(conn, session, identity.access):
@@ -264,9 +264,9 @@ def authenticated(conn: "Connection", code: int) -> None:
 
 
 def _check_owner(conn: "Connection", session: "Session") -> None:
-    """Raise MQTTError where a session of somebody else does not end for who comes with its client id.
+    """Raise MQTTError when the client id's session belongs to another user and does not end for this client.
 
-    That of an anonymous client does: anybody could have begun it, and would keep out whose device it is.
+    An anonymous client's session does end: any client could have begun it, and would keep out the device's owner.
     """
     if session.user is None:
         return
@@ -279,7 +279,7 @@ def _check_owner(conn: "Connection", session: "Session") -> None:
 
 
 def _may_have(pattern: str, user: "Optional[bytes]", client_id: bytes) -> bool:
-    """Whether a client id is as the option `client_id` wants it. Without a user name there is none to stand for."""
+    """Whether a client id is as the option `client_id` demands. Without a user name no pattern that names the user fits."""
     if user is None and "%u" in pattern:
         return False
     any_end = pattern.endswith("*")
@@ -288,7 +288,7 @@ def _may_have(pattern: str, user: "Optional[bytes]", client_id: bytes) -> bool:
 
 
 def give_way(conn: "Connection", places: "Places", taken: int, key: "Any", most: int) -> None:
-    """When `most` places are taken, the last to come of an owner above his share gives way to `key` if he is below his."""
+    """When `most` places are taken, the newest of an owner above its share gives way to `key`, if that is below its own."""
     broker = conn.broker
     if broker.memory.shortage or taken < most:
         return
@@ -299,8 +299,8 @@ def give_way(conn: "Connection", places: "Places", taken: int, key: "Any", most:
 
 
 def _make_place(conn: "Connection", key: "Any") -> None:
-    """When as many sessions are kept as may be, one of an owner above his share ends: that of the client longest away, those
-    without subscriptions before the others. Raises MQTTError when there is none."""
+    """When max_sessions are kept, one of an owner above its share ends: that of the client offline longest, sessions without
+    subscriptions first. Raises MQTTError when there is none."""
     broker = conn.broker
     most = broker.options.max_sessions
     if broker.session_registry.staying.count >= most:
@@ -314,7 +314,7 @@ def _make_place(conn: "Connection", key: "Any") -> None:
 
 
 def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
-    """Settle what this connection's CONNECT asked for on connection and session."""
+    """Apply the requests of this connection's CONNECT to connection and session."""
     identity: Identity = conn.identity  # type: ignore[assignment]
     options = identity.options
     conn.connect = identity.credentials = None
@@ -333,7 +333,7 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
     rate = renewed(None, options, conn.broker.clock())
     if rate is not None:
         conn.rate = rate
-    # On a board an attribute takes no room before it is set: what is so already, as it mostly is, is not set.
+    # On a board an attribute takes no memory before it is set: one that mostly keeps its default is set only to change it.
     expiry = min(connect.expiry, options.max_session_expiry)
     if session.expiry != expiry:
         session.expiry = expiry
@@ -345,7 +345,7 @@ def _open(conn: "Connection", session: "Session", connect: Connect) -> None:
         session.set_will(None)
     if session.version5 != (conn.version == 5):
         for packet_id in session.inflight:
-            session.sent(packet_id)  # what is in flight as it came is a packet of the other version
+            session.sent(packet_id)  # a packet in flight as it came is of the other version
         session.version5 = conn.version == 5
     if session.receive_maximum != 65535:
         session.receive_maximum = 65535

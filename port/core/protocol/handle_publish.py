@@ -25,15 +25,15 @@ _PUBREC = const(0x50)
 
 
 def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> int:
-    """Handle a QoS 1 or 2 PUBLISH without DUP and RETAIN, whose body of 5 bytes or more starts at packet[at], if its receivers
-    take it as it came, and return what that costs of the turn; or do nothing and return 0.
+    """Pass on a QoS 1 or 2 PUBLISH without DUP and RETAIN, whose body of 5 bytes or more starts at packet[at], to receivers
+    that take it as it came. Returns its cost of the turn; 0 when it is not handled, with nothing done.
 
-    Only the packet identifier may differ. Even that stays where it is the receiver's next one, as it is when one client
-    publishes what another gets; and where nothing is in flight, when any will do.
+    Only the packet identifier may change. It stays when it is the receiver's next one, as it is when one client publishes
+    all that another gets; and when nothing is in flight, as any identifier will do then.
     """
     start = at + 2
     at = start + (packet[at] << 8 | packet[at + 1])
-    if not 0 <= len(packet) - at - 2 <= LIGHT:  # large ones are counted and not copied, see Session.put_in_flight
+    if not 0 <= len(packet) - at - 2 <= LIGHT:  # large packets are counted and not copied, see Session.put_in_flight
         return 0
     packet_id = packet[at] << 8 | packet[at + 1]
     if not packet_id:
@@ -63,7 +63,7 @@ def pass_on(conn: "Connection", first: int, packet: bytes, at: int) -> int:
     published = 0
     for session in known[1]:
         out = session.out
-        # Without room there may be some that `room` does not tell of; where something waits `deliver` sees to that.
+        # `has_room` may find room that `send_window` does not show; with messages queued, `deliver` has to keep their order.
         if session.store_id or len(session.inflight) >= session.send_window and (session.send_window < 0 or not session.has_room()):
             if message is None:
                 message = from_packet(packet, True) if version5 else Message(name, packet[at + 2 :], first >> 1 & 3)
@@ -127,7 +127,7 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
     properties = b""
     expires: "Optional[int]" = None
     version5 = conn.version == 5
-    as_it_came = not first & 9  # it can be passed on with another packet identifier
+    as_it_came = not first & 9  # it can be passed on with only the packet identifier changed
     if version5:
         if at < size and not packet[at]:
             at += 1
@@ -136,7 +136,7 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
             at, alias, interval, properties = mqtt5.properties(conn, packet, at)
             if interval is not None:
                 expires = broker.clock() + interval * 1000
-                as_it_came = False  # what is left of it is forwarded
+                as_it_came = False  # the remaining interval is forwarded
             if alias >= 0:
                 name = mqtt5.resolve_alias(conn, alias, name)
                 as_it_came = False
@@ -157,7 +157,7 @@ def handle_publish(conn: "Connection", first: int, packet: bytes, at: int) -> No
 
     if qos == 2 and session.received:
         limit = options.receive_maximum if version5 else options.max_unreleased
-        if session.was_received(packet_id, limit):  # sent again: it has been handed on [MQTT-4.3.3-10]
+        if session.was_received(packet_id, limit):  # sent again: it was distributed before [MQTT-4.3.3-10]
             broker.counters.received2 += 1
             conn.acknowledge(_PUBREC, packet_id, 0)
             return

@@ -1,6 +1,6 @@
 """SUBSCRIBE and UNSUBSCRIBE (clauses 3.8 to 3.11).
 
-A packet with many filters takes several turns, and waits where an authorizer has to be asked: `Filters` knows how far it is.
+A packet with many filters takes several turns, and waits while an authorizer is asked: `Filters` holds its progress.
 """
 
 from port.core import const
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
     from port.core.protocol.connection import Connection
 
 
-# What a filter costs in the units of Turns.limit: to check it, to make or end a subscription, and if the packet had it already.
-# One more for eight bytes: all of them are looked at.
+# Costs of a filter, in deliveries (Turns.spent): checking it, making or ending a subscription, a repetition in its packet.
+# One more for eight bytes, as all of them are examined.
 _CHECKED = const(12)
 _FILTER = const(140)
 _AGAIN = const(4)
 _BYTES = const(3)
-_JOINED = const(32)  # filters whose retained messages are provided for at once
-_ASKED = const(14)  # words that a filter takes while its packet is under way, beside its bytes
-_MADE = const(13)  # and when a subscription of it is made
-_LOOK = const(16)  # filters between two looks at whether there is memory for more
-_LITTLE = const(1024)  # bytes of filters that are handled at once
-_BRANCHES = const(16)  # `+` in filters with several that an owner may have for each wide one that a session may
+_JOINED = const(32)  # filters whose retained messages are arranged in one go
+_ASKED = const(14)  # words of memory of a filter while its packet is under way, besides its bytes
+_MADE = const(13)  # and once its subscription is made
+_LOOK = const(16)  # filters between two checks of memory
+_LITTLE = const(1024)  # bytes of filters handled in one go
+_BRANCHES = const(16)  # `+` in filters with several that an owner may have, for each wide filter that a session may have
 
 
 class Filters:
-    """One SUBSCRIBE or UNSUBSCRIBE: its filters are checked, all of them, and then handled in their order.
+    """One SUBSCRIBE or UNSUBSCRIBE: all its filters are checked, then handled in their order.
 
-    bytes    that it takes until it is answered: of an incomplete packet they count, too
-    joining  True while the session's replay gets the new subscriptions, which it sends nothing for before SUBACK
+    bytes    of memory that it takes until it is answered; those of an incomplete packet count, too
+    joining  True while the session's replay is given the new subscriptions, for which it sends nothing before SUBACK
     """
 
     __slots__ = (
@@ -59,10 +59,10 @@ class Filters:
         self._packet_id = packet_id
         self._identifier = identifier
         self._asked: "list[tuple[bytes, int]]" = []  # (topic filter, options)
-        self._codes = bytearray()  # reason codes of the first of them
+        self._codes = bytearray()  # reason codes of those handled so far
         self._made: "dict[bytes, tuple[int, int, bool]]" = {}  # topic filter -> (options, reason code, whether it is new)
-        self._joined = 0  # for how many of them retained messages are provided for
-        self._ended = False  # whether some subscription was
+        self._joined = 0  # number of filters whose retained messages are arranged
+        self._ended = False  # whether a subscription has ended
         self.joining = False
         self.bytes = 0
         size = reader.left()
@@ -71,7 +71,7 @@ class Filters:
             conn.broker.memory.partial_bytes += self.bytes
 
     def _count(self, words: int) -> None:
-        """So many words more are kept of it, unless it is over."""
+        """Account for so many words more, unless it is over."""
         conn = self._conn
         if conn.unfinished is self:
             size = words * conn.broker.memory.word
@@ -79,14 +79,14 @@ class Filters:
             conn.broker.memory.partial_bytes += size
 
     def over(self) -> None:
-        """It is answered, or its connection is gone."""
+        """End it: it is answered, or its connection is gone."""
         self._conn.broker.memory.partial_bytes -= self.bytes
         self._conn.unfinished = None
 
     def go_on(self) -> None:
-        """Check and handle the filters that are left, as far as this turn goes; after the last one, answer.
+        """Check and handle further filters, as far as this turn goes; after the last one, answer.
 
-        Until then the connection is held and this is its `unfinished`. Raises MQTTError.
+        Until then the connection is held, with this as its `unfinished`. Raises MQTTError.
         """
         conn = self._conn
         broker = conn.broker
@@ -121,13 +121,13 @@ class Filters:
             self._suback()
 
     def _wait(self) -> None:
-        """The turn is over; it goes on with the next one."""
+        """Go on in the next turn."""
         conn = self._conn
         conn.hold(TURN)
         conn.broker.turns.give(conn.turn)
 
     def _check(self) -> None:
-        """Read a filter and see whether one may ask for it."""
+        """Read a filter and check that the client may ask for it."""
         conn = self._conn
         reader = self._reader
         asked = self._asked
@@ -143,12 +143,12 @@ class Filters:
         options = 0
         if self._identifier >= 0:
             options = reader.u8()
-            if conn.version == 3:  # which does not use the other bits
+            if conn.version == 3:  # which ignores the other bits
                 options &= QOS
             # [MQTT-3.8.3-5], and in MQTT 3.1.1 [MQTT-3-8.3-4]
             if options & QOS == 3 or options & 0xC0 or options & 0x30 == 0x30 or conn.version != 5 and options > 2:
                 raise MQTTError(MALFORMED_PACKET, "invalid subscription options 0x%02x" % options)
-            if conn.bridge and conn.version != 5:  # what it sends there must not come back from here, nor lose its RETAIN
+            if conn.bridge and conn.version != 5:  # its own messages must not come back to it, and others must keep RETAIN
                 options |= RETAIN_AS_PUBLISHED if is_shared(topic_filter) else NO_LOCAL | RETAIN_AS_PUBLISHED
             if options & NO_LOCAL and is_shared(topic_filter):  # [MQTT-3.8.3-4]
                 raise MQTTError(PROTOCOL_ERROR, "no local on a shared subscription")
@@ -170,7 +170,7 @@ class Filters:
         plain = without_share(topic_filter)
         new = topic_filter not in session.subscriptions
         code = TOPIC_FILTER_INVALID
-        if is_valid(conn, topic_filter, plain):  # first: rules and authorizers are not asked about what is too long
+        if is_valid(conn, topic_filter, plain):  # first: rules and authorizers are not asked about filters that are too long
             access = session.access
             if access is not None and access.authorizer is not None:
                 if access.subscribe(plain, conn.broker.clock()) == UNDECIDED:
@@ -188,7 +188,7 @@ class Filters:
         return code
 
     def _unsubscribe(self, topic_filter: bytes) -> int:
-        """Take a subscription away; returns the reason code."""
+        """End a subscription; returns the reason code."""
         conn = self._conn
         session: "Session" = conn.session  # type: ignore[assignment]
         if topic_filter not in session.subscriptions:
@@ -202,14 +202,14 @@ class Filters:
         return 0
 
     def _promise(self) -> None:
-        """What it is answered with says that the subscriptions are kept."""
+        """Hold the answer until the subscriptions are durable, as it promises."""
         if self._conn.session.store_id and min(self._codes) <= 2:  # type: ignore[union-attr]
             self._conn.broker.journal.wait(self._conn)
 
     def _join(self) -> bool:
-        """Have the retained messages of some of the subscriptions sent when it is answered; False behind the last one.
+        """Arrange for the retained messages of some of the subscriptions, to be sent after the answer; False after the last one.
 
-        That is noted before SUBACK: a session that outlives its connection or the broker then still gets them.
+        They are noted before SUBACK, so that a session that outlives its connection or the broker still gets them.
         """
         conn = self._conn
         session: "Session" = conn.session  # type: ignore[assignment]
@@ -220,13 +220,13 @@ class Filters:
             self._joined += 1
             conn.broker.turns.spent += 1
             made = self._made.pop(topic_filter, None)
-            if made is None:  # the packet had it before
+            if made is None:  # a repetition in the packet
                 continue
             options, code, new = made
             handling = options >> 4 & 3
             if code > 2 or is_shared(topic_filter) or handling and not (handling == 1 and new):
                 continue
-            if topic_filter in session.subscriptions:  # it may have lost it again meanwhile
+            if topic_filter in session.subscriptions:  # the session may have lost it meanwhile
                 self.joining = True
                 conn.broker.session_registry.replay_retained(session, topic_filter, options & ~QOS | code)  # [MQTT-3.3.1-9] [MQTT-3.3.1-10]
         return end < len(asked)
@@ -237,13 +237,13 @@ class Filters:
         session: "Session" = conn.session  # type: ignore[assignment]
         codes = self._codes
         if len(codes) > _JOINED:
-            self._promise()  # what was noted for the first of them may have been stored meanwhile, for the last not
+            self._promise()  # notes of the first may be stored by now, those of the last not
         for i in range(len(codes)):
             if codes[i] <= 2:
                 continue
             if conn.version == 4:
                 codes[i] = 0x80
-            elif conn.version == 3:  # its SUBACK knows no refusal (MQTT 3.1 section 3.9)
+            elif conn.version == 3:  # its SUBACK has no code of refusal (MQTT 3.1 section 3.9)
                 codes[i] = min(self._asked[i][1] & QOS, conn.options.max_qos)
         if session.access is not None:
             session.access.subscribed()
@@ -260,7 +260,7 @@ class Filters:
 
 
 def handle_subscribe(conn: "Connection", body: bytes) -> None:
-    """Make the subscriptions asked for, answer with SUBACK, then send the retained messages [MQTT-3.8.4-1]."""
+    """Make the requested subscriptions, answer with SUBACK, then send the retained messages [MQTT-3.8.4-1]."""
     reader = Reader(body)
     packet_id = _packet_id(reader)
     identifier = 0
@@ -270,7 +270,7 @@ def handle_subscribe(conn: "Connection", body: bytes) -> None:
 
 
 def handle_unsubscribe(conn: "Connection", body: bytes) -> None:
-    """Take the subscriptions away and answer with UNSUBACK [MQTT-3.10.4-4]."""
+    """End the subscriptions and answer with UNSUBACK [MQTT-3.10.4-4]."""
     reader = Reader(body)
     packet_id = _packet_id(reader)
     if conn.version == 5:
@@ -279,7 +279,7 @@ def handle_unsubscribe(conn: "Connection", body: bytes) -> None:
 
 
 def is_valid(conn: "Connection", topic_filter: bytes, plain: bytes) -> bool:
-    """Whether the client may ask for a filter of that length and form; `plain`: what is matched."""
+    """Whether the client may ask for a filter of this length and form; `plain`: the filter without its share."""
     limits = conn.options
     return (
         len(topic_filter) <= limits.max_topic_length
@@ -289,7 +289,7 @@ def is_valid(conn: "Connection", topic_filter: bytes, plain: bytes) -> bool:
 
 
 def make_subscription(conn: "Connection", session: "Session", topic_filter: bytes, plain: bytes, options: int) -> int:
-    """Make one subscription to a valid filter: the granted QoS or the reason code of a refusal."""
+    """Make one subscription to a valid filter; returns the granted QoS or the reason code of a refusal."""
     broker = conn.broker
     limits = conn.options
     if is_shared(topic_filter) and not (limits.shared_subscriptions and broker.session_registry.can_share()):
@@ -305,7 +305,7 @@ def make_subscription(conn: "Connection", session: "Session", topic_filter: byte
             broker.counters.denied_subscriptions += 1
             return NOT_AUTHORIZED
     refused = broker.emit("subscribe", session, topic_filter, options)
-    if conn.state != OPEN:  # the hook has ended the connection, and the session perhaps with it
+    if conn.state != OPEN:  # the hook has ended the connection, and perhaps the session
         refused = NOT_AUTHORIZED
     if refused is not None:
         return refused if isinstance(refused, int) and 0x80 <= refused <= 0xFF else NOT_AUTHORIZED
@@ -330,8 +330,8 @@ def _has_room(session: "Session", topic_filter: bytes) -> bool:
         wide = limits.max_wide_subscriptions
         if subscriptions.wide.get(session, 0) >= wide:
             return False
-        # A look-up compares all filters that nearly match. Of those with one `+` it can come to as many as a name has levels, of
-        # others to any number: what one owner may have bounds it.
+        # A look-up compares all filters that nearly match. Filters with one `+` can be as many as a name has levels, others
+        # any number: the limit of each owner bounds them.
         more = topic_filter.count(b"+")
         if more > 1 and topic_filter not in subscriptions.owners:
             if subscriptions.branches.get(owner, 0) + more > wide * _BRANCHES:

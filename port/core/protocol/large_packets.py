@@ -1,4 +1,4 @@
-"""Large packets on their way out: copies of one message to many receivers are handed over in parts, others being served between."""
+"""Large packets: copies of one message for many receivers are sent in parts, between which other clients are served."""
 
 from port.core import const
 from port.core.messages.message import LIGHT
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from port.core.protocol.connection import Connection
     from port.core.broker import Broker
 
-_MUCH = const(2097152)  # bytes of large packets that are handed over in one go
+_MUCH = const(2097152)  # bytes of large packets sent in one go
 
 
 class LargePackets:
     """Large packets in outboxes, see Broker.flush.
 
-    bytes     of large packets that wait for the next flush
-    flushing  True while a session is sent what has waited
-    midway    True while a packet is being handled: nothing is stored then, as half of it might be lost, and the bytes it came in
+    bytes     of large packets in outboxes, to go with the next flush
+    flushing  True while a session's waiting messages are sent
+    midway    True while a packet is being handled: nothing is stored then, as half of its effects might be lost, and its bytes
               are still needed
     """
 
@@ -27,15 +27,15 @@ class LargePackets:
         self.bytes = 0
         self.flushing = False
         self.midway = False
-        self._later: "list[Connection]" = []  # with large packets that others come before
-        self._left = _MUCH  # bytes of large packets that may be sent before others are served
+        self._later: "list[Connection]" = []  # outboxes left for after other clients
+        self._left = _MUCH  # bytes of large packets to send before others are served
 
     def served(self) -> None:
-        """Others have been served: as much may be sent again."""
+        """Others have been served: allow the full amount again."""
         self._left = _MUCH
 
     def put_off(self, large: int) -> None:
-        """Leave large outboxes for later, when others have been served, where about _MUCH bytes were sent since they were."""
+        """Leave large outboxes for after other clients, once about _MUCH bytes were sent since these were served."""
         broker = self._broker
         dirty = broker.dirty
         if large * len(dirty) <= _MUCH:
@@ -58,7 +58,7 @@ class LargePackets:
             self._later += later
 
     def _flush_later(self) -> bool:
-        """Take up again the outboxes that were left over."""
+        """Take up the outboxes left for later."""
         self._broker.dirty += self._later
         self._later.clear()
         self.bytes = _MUCH
@@ -73,9 +73,9 @@ class LargePackets:
         self.bytes += len(head) + len(tail)
 
     def send(self) -> None:
-        """Send large copies of a message before more are made for the same client: only that shows who does not read.
+        """Send large copies of a message before more are made for the same client: only that shows which clients do not read.
 
-        The packet that brought the message is not done yet, see `midway`.
+        The packet that brought the message is still being handled, see `midway`.
         """
         broker = self._broker
         if self.bytes > broker.options.outbox_bytes and not self.flushing:

@@ -1,4 +1,4 @@
-"""Places of a listener that has a limit of its own: its clients take one of them beside the broker's, see limits.places."""
+"""Places of a listener with a limit of its own: each client takes one, besides the broker's, see limits.places."""
 
 from port.core import const
 from port.core.limits.places import Places
@@ -24,7 +24,7 @@ class Seat:
 
 
 def make_seat(conn: "Connection", key: "Any", most: int) -> bool:
-    """Whether one of the listener's `most` places is free; one of its clients may have to go, see handle_connect.give_way."""
+    """Whether one of the listener's `most` places is free; one of its clients may have to leave, see handle_connect.give_way."""
     listener = conn.listener
     if listener.seats is not None:
         give_way(conn, listener.seats, listener.connected, key, most)
@@ -32,10 +32,10 @@ def make_seat(conn: "Connection", key: "Any", most: int) -> bool:
 
 
 def take_seat(conn: "Connection", key: "Any", most: int) -> None:
-    """A client has come in whose listener has `most` places."""
+    """Take one of the listener's `most` places for a client that is let in."""
     broker = conn.broker
     if most >= broker.options.max_connections:
-        return  # then the broker's are what counts
+        return  # only the broker's places count then
     seats = conn.listener.seats
     if seats is None:
         seats = conn.listener.seats = Places(most, broker.options.owner_share)

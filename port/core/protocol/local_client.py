@@ -8,17 +8,18 @@
     client.subscribe("#", qos=1)
     client.publish("recorder/state", "on", retain=True)
 
-It is a client as others are to queues, windows, the store, hooks, watchers and $SYS, where it is counted. It takes no place of
-`max_connections` and `max_sessions`, and neither authenticators nor rules nor the options in port.core.limits.local_listener hold
-for it, as it is the program's own. A network client cannot have its client id: it is refused with 0x85.
+Queues, windows, the store, hooks, watchers and $SYS treat it like any client. It takes no place of
+`max_connections` and `max_sessions`. As it is the program's own, authenticators, rules and the options in
+port.core.limits.local_listener do not apply to it. A network client with its client id is refused with 0x85.
 
-What comes for it is handed over in turns like the work of other clients, in batches: never while something else is under way, so
-all of its methods may be called there. A program that is slow to take batches (see `pause`) counts as slow from `outbox_bytes` on.
+Messages for it are handed over in batches, in turns like the work of other clients, and never inside other work of the broker: so
+`receive` may call all of its methods. A program that takes batches slowly (see `pause`) counts as slow from `outbox_bytes` on.
 
-Origins: a batch tells whose packets were being handled when its messages were handed over. That is the client which published them,
-also where they have waited in this session's queue; what hooks and callbacks publish at that moment as other in-process clients has
-theirs. It is unknown (empty) for what the program publishes with Broker.publish, for retained messages, for wills (but one that
-its client asks for with DISCONNECT 0x04), and for what came while this client was away or before a restart.
+Origins: a batch names the client whose packets were being handled when its messages were distributed. That is their publisher,
+also for messages that have waited in this session's queue. Messages that hooks, callbacks or other in-process clients publish
+at that moment have the same origin. The origin is unknown (empty) for messages of Broker.publish, retained messages, wills
+(except one that its client asks for with DISCONNECT 0x04), and messages queued while this client was offline or before a
+restart.
 """
 
 from port.core import const
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
     from port.core.acl.acl import Rule
     from port.core.broker import Broker
 
-ADDRESS = "in-process"  # as the log has it
-_BYTES = const(5)  # of what is published: what it costs in the units of Turns.limit, one for 32
+ADDRESS = "in-process"  # in place of an address, in the log
+_BYTES = const(5)  # cost of published bytes, in deliveries (Turns.spent): one for 32
 
 
 def local_clients(broker: "Broker") -> LocalClients:
@@ -63,16 +64,16 @@ def new_session(broker: "Broker", client_id: bytes) -> LocalSession:
 
 
 def _refuse(coroutine: "Any") -> None:
-    """A callback was an async function: nobody would go on with what it has returned."""
+    """Refuse the coroutine of an async callback: it would never run."""
     coroutine.close()
     raise TypeError("callbacks of an in-process client cannot be async")
 
 
 class LocalClient:
-    """See above. `Broker.open_client` makes it; it is open then.
+    """See above. `Broker.open_client` makes it, open.
 
     client_id        bytes
-    session_present  True when its session was there before
+    session_present  True when an earlier session was resumed
     """
 
     __slots__ = (
@@ -100,23 +101,23 @@ class LocalClient:
         answers: "Optional[Callable[[bytes], Any]]" = None,
         **options: "Any",
     ) -> None:
-        """Open it. What a callback raises is reported as the broker's own failures are, and goes no further.
+        """Open it. Exceptions of callbacks are reported like the broker's own failures, and go no further.
 
-        client_id        that of a network client, if one has it, ends with its session; empty: a new one
+        client_id        its session, if a network client has it, ends with that client; empty: a new client id
         receive          called with each Batch
-        clean_start, expiry  of the session: True, and 0 s, unless it is to outlive the client; then QoS 1 and 2 wait in it
-        version          5 or 4: of the packets; 0: 5 where the broker has it. 4 spares a board that module
-        no_local         it gets nothing it publishes itself; costs others less than the option of a subscription
+        clean_start, expiry  of the session: False, and an interval in s, let it outlive the client; QoS 1 and 2 then wait in it
+        version          of the packets: 5 or 4; 0: 5 if the broker has it. 4 spares a board the module for MQTT 5
+        no_local         it gets none of its own messages; costs other clients less than the option of a subscription
         acknowledge      True: QoS 1 and 2 are acknowledged when `receive` returns; False: by `acknowledge`, `received`
-        receive_maximum  QoS 1 and 2 messages not acknowledged at a time; 0: as many as `outbox_bytes` lets where that is done when
-                         they are handed over, else as `max_inflight` has it
-        user, rules      user name, and rules of its own (see port.core.acl.acl); None: it may do everything
-        will, will_delay  published unless `disconnect` ends it; s. `expires` of the message is its expiry interval, ms
-        ready            called when `publish` takes more, after it has not
-        closed           called with the reason code when something else than `disconnect` has ended it
+        receive_maximum  most unacknowledged QoS 1 and 2 messages; 0: as many as fit into `outbox_bytes` with acknowledge=True,
+                         else `max_inflight`
+        user, rules      user name, and rules of its own (see port.core.acl.acl); None: everything is allowed
+        will, will_delay  published unless `disconnect` ends it; delay in s. `expires` of the message is its expiry interval, ms
+        ready            called when `publish` takes messages again
+        closed           called with the reason code when anything but `disconnect` has ended it
         answers          called with the PUBACK, PUBREC and PUBCOMP packets, bytes as on the wire, one or more; QoS 1 and 2 are
                          then published by `publish_packets`, with identifiers of the program's own
-        options          further ones hold for this client, by name
+        options          options of this client, by name
 
         To be called after `start`. Raises ValueError or TypeError naming what is wrong, RuntimeError before the store is open,
         ImportError naming a part that is not installed.
@@ -141,7 +142,7 @@ class LocalClient:
             raise ValueError("expiry must be 0 to 4294967295 s, not %r" % (expiry,))
         self.client_id = name
         self.session_present = False
-        self.awaits_answers = False  # acknowledgements are of interest
+        self.awaits_answers = False  # whether the program wants acknowledgements
         self._broker = broker
         self._receive = receive
         self._automatic = True
@@ -150,7 +151,7 @@ class LocalClient:
         self._answers: "Optional[Callable[[bytes], Any]]" = None
         self._pending: "Any" = None  # packet identifier -> [messages left, worst reason code, function to call]
         self._packet_id = 0
-        # On a board an attribute takes no room before it is set.
+        # On a board an attribute takes no memory before it is set.
         if not acknowledge:
             self._automatic = False
         if ready is not None:
@@ -170,7 +171,7 @@ class LocalClient:
             own = made(rules)
             if listener.acl is None:
                 listener.acl = new_acl(broker)
-        listener.options.changed(options)  # so that nothing has happened when one of them is wrong
+        listener.options.changed(options)  # checked first, so that a wrong one changes nothing
         session = self._find(clean_start, user_name)
         listener.set_options(name, options)
         self._transport = LocalTransport(self, broker, no_local)
@@ -207,7 +208,7 @@ class LocalClient:
     # -- opening ---------------------------------------------------------------------------
 
     def _find(self, clean_start: bool, user: "Optional[bytes]") -> "Any":
-        """The session that is to be resumed, or None; any other one with this client id ends."""
+        """The session to resume, or None; any other session with this client id ends."""
         broker = self._broker
         name = self.client_id
         session = broker.session_registry.find(name)
@@ -228,7 +229,7 @@ class LocalClient:
         return session
 
     def _begin(self, session: LocalSession, version: int, user: "Optional[bytes]", rules: "Optional[list[Rule]]") -> None:
-        """What CONNECT settles for others, see port.core.protocol.handle_connect."""
+        """Settle what CONNECT settles for network clients, see port.core.protocol.handle_connect."""
         broker = self._broker
         conn = self._conn
         listener = conn.listener
@@ -243,16 +244,17 @@ class LocalClient:
         version5 = version == 5
         if session.version5 != version5:
             for packet_id in session.inflight:
-                session.sent(packet_id)  # what is in flight as it came is a packet of the other version
+                session.sent(packet_id)  # a packet in flight as it came is of the other version
             session.version5 = version5
             session.inlet = None
-        if version5 and session.inlet is None:
+        # Compiled by mypyc the lanes take sessions alone.
+        if version5 and session.inlet is None and not hasattr(session, "__mypyc_attrs__"):
             session.inlet = Inlet(session)
         acl = rules_of(broker, listener)
         set_access(broker, session, None if acl is None else acl.find(user, self.client_id, ADDRESS, rules, None))
 
     def _resume(self, session: LocalSession) -> None:
-        """The session was there before."""
+        """Resume an earlier session."""
         broker = self._broker
         access = session.access
         if access is not None:
@@ -261,7 +263,7 @@ class LocalClient:
                 if access.subscribe(without_share(topic_filter), now) == DENIED:
                     broker.session_registry.unsubscribe(session, topic_filter)
             access.purge(session)
-        if self._answers is None:  # identifiers are given anew
+        if self._answers is None:  # the broker gives identifiers anew
             for packet_id in list(session.received or ()):
                 session.pubrels(bytes((0x62, 2, packet_id >> 8, packet_id & 255)), 0, 4)
         session.resume()
@@ -285,15 +287,15 @@ class LocalClient:
         return self._conn.session  # type: ignore[return-value]
 
     def pause(self) -> None:
-        """Take no batches for now. What comes waits up to `outbox_bytes`, then QoS 0 is dropped and QoS 1 and 2 are queued."""
+        """Take no batches for now. Messages wait up to `outbox_bytes`; beyond that QoS 0 is dropped, QoS 1 and 2 are queued."""
         self._transport.pause()
 
     def resume(self) -> None:
-        """Go on with it."""
+        """Take batches again."""
         self._transport.resume()
 
     def disconnect(self, will: bool = False) -> None:
-        """Close it; what it was not handed is dropped, but for QoS 1 and 2 of a session that outlives it. `will`: publish its will."""
+        """Close it; only QoS 1 and 2 of a session that outlives it stay of batches not handed over. `will`: publish the will."""
         if self._conn.state == CLOSED:
             return
         self._closed = None
@@ -382,12 +384,12 @@ class LocalClient:
         return self.publish_all((Message(as_bytes(topic), as_bytes(payload), qos, retain, encoded, expires),), done)
 
     def publish_all(self, messages: "Iterable[Message]", done: "Optional[Callable[[int], Any]]" = None) -> bool:
-        """Publish messages, those of a Batch for one, and flush once.
+        """Publish messages, such as those of a Batch, and flush once.
 
-        False when the broker takes nothing for now, as a receiver or the store is behind: `ready` tells when it does again. `done`
-        is called with the highest reason code when the broker has taken responsibility for all of them: the store has what
-        it has to have; with QoS 0 alone, at once. Raises ValueError for what a client may not publish, and then nothing is;
-        RuntimeError when it is closed.
+        False when the broker takes no more for now, as a receiver or the store is behind: `ready` is called when it does again.
+        `done` is called with the highest reason code when the broker has taken responsibility for all of them: their records
+        are durable; with QoS 0 alone, at once. Raises ValueError for a message that a client may not publish, and then none is
+        published; RuntimeError when it is closed.
         """
         session = self._session()
         broker = self._broker
@@ -414,7 +416,7 @@ class LocalClient:
             parts.extend(publish_packet(message, version5, packet_id, now))
             if len(parts[-2]) + len(parts[-1]) > conn.options.max_packet_size:
                 raise ValueError("a packet of more than max_packet_size bytes")
-            if message.qos == 2:  # nothing in process is sent again: the identifier is free again at once
+            if message.qos == 2:  # no repetition in process: the identifier is free at once
                 parts.append(bytes((0x62, 2, packet_id >> 8, packet_id & 255)))
         if len(pending) + len(ids) > 65535:
             self._transport.busy = True
@@ -435,8 +437,8 @@ class LocalClient:
     def publish_packets(self, packets: "Union[bytes, list[bytes]]") -> bool:
         """Publish whole PUBLISH packets, bytes as on the wire in the client's `version`, and flush once.
 
-        QoS 1 and 2 have identifiers of the program's, which `answers` is told of; PUBREL packets go here, too. What is wrong
-        with a packet ends the client. False, and RuntimeError, as with `publish_all`.
+        QoS 1 and 2 have identifiers of the program's own, and `answers` gets their acknowledgements; PUBREL packets go here, too.
+        A wrong packet ends the client. False, and RuntimeError, as with `publish_all`.
         """
         self._session()
         if self._conn.held:
@@ -457,7 +459,7 @@ class LocalClient:
 
     def _feed(self, data: bytes) -> None:
         broker = self._broker
-        before = broker.turns.spent  # of the turn in which the program was called
+        before = broker.turns.spent  # by the turn in which the program was called
         self._conn.take(data)
         broker.turns.spent += before + (len(data) >> _BYTES)
         broker.flush()
@@ -465,9 +467,9 @@ class LocalClient:
     # -- acknowledging -------------------------------------------------------------------------
 
     def acknowledge(self, what: "Union[Batch, Received, int]") -> None:
-        """A batch, a message or the one with this packet identifier is done with: neither session nor store keep it any more.
+        """Acknowledge a batch, a message or a packet identifier: session and store keep it no longer.
 
-        What is acknowledged already, or closed, is ignored.
+        A repetition, or one after the close, is ignored.
         """
         if self._conn.state != OPEN:
             return
@@ -480,7 +482,7 @@ class LocalClient:
     def received(self, packet_id: int) -> None:
         """A QoS 2 message is safe elsewhere, as with PUBREC: only its identifier is kept, until `acknowledge`.
 
-        When that is durable, and when the session is resumed after it, PUBREL comes with the packets of a batch.
+        PUBREL comes among the packets of a batch when that is durable, and again when the session is resumed.
         """
         if self._conn.state == OPEN:
             session = self._session()
@@ -508,7 +510,7 @@ class LocalClient:
                 at = session.pubacks(data, at, len(data))
 
     def _complete(self, packet_id: int) -> None:
-        """Do all steps that are left for what is in flight under this identifier."""
+        """Do all remaining steps for the message in flight under this identifier."""
         session = self._session()
         if packet_id not in session.inflight:
             return
@@ -523,7 +525,7 @@ class LocalClient:
     # -- for LocalTransport --------------------------------------------------------------------
 
     def handed(self, batch: Batch) -> None:
-        """A batch is its turn to be handed over. Raises nothing."""
+        """Hand over a batch. Raises nothing."""
         try:
             result = self._receive(batch)
             if hasattr(result, "send"):
@@ -537,7 +539,7 @@ class LocalClient:
                 self._conn.fault(e)
 
     def answered(self, chunk: bytes) -> None:
-        """The broker acknowledges what was published."""
+        """Take the broker's acknowledgements of published messages."""
         if self._answers is not None:
             self._call(self._answers, chunk)
             return
@@ -564,14 +566,14 @@ class LocalClient:
             self._call(self._ready)
 
     def ended(self, code: int) -> None:
-        """It is closed, and all that was to be handed over is."""
+        """It is closed, after the last batch was handed over."""
         closed = self._closed
         self._closed = None
         if closed is not None:
             self._call(closed, code)
 
     def _call(self, function: "Callable[..., Any]", *args: "Any") -> None:
-        """Call something of the program's; what it raises is reported."""
+        """Call a function of the program; its exceptions are reported."""
         try:
             result = function(*args)
             if hasattr(result, "send"):

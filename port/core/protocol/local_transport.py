@@ -1,7 +1,7 @@
-"""What stands where other clients have a socket: an in-process client's outbox becomes batches, handed over in turns.
+"""The Transport of an in-process client, in place of a socket: its outbox becomes batches, handed over in turns.
 
-Each batch tells whose packets were being handled when what is in it was handed over. Marks in the outbox say so: chunks that begin
-with 0, which no packet does, and go on with the client id. They are put there once a read, while in-process clients are open.
+Each batch names the client whose packets were being handled when its messages were distributed. Marks in the outbox carry that:
+chunks of a 0, with which no packet begins, and the client id. They are put there once a read, while in-process clients are open.
 """
 
 from port.core import const
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from port.core.broker import Broker
 
 _NOBODY = b"\0"
-_HANDED = const(16)  # what it costs to hand over a batch, in the units of Turns.limit, besides its bytes
+_HANDED = const(16)  # cost of handing over a batch, in deliveries (Turns.spent), besides its bytes
 _BYTES = const(5)
 _HOST = const(1)  # see Connection.blocked
 
@@ -30,10 +30,10 @@ _HOST = const(1)  # see Connection.blocked
 class LocalClients:
     """The in-process clients of a broker.
 
-    listener    their way in
-    transports  of those that are open
-    selective   whether one of them does not get what it publishes itself
-    reader      whose packets are being handled, None while it is nobody's
+    listener    their Listener
+    transports  of the open clients
+    selective   whether one of them does not get its own messages
+    reader      the client whose packets are being handled, or None
     """
 
     def __init__(self, broker: "Broker") -> None:
@@ -44,11 +44,11 @@ class LocalClients:
         self.reader: "Optional[Connection]" = None
 
     def add(self, transport: "LocalTransport") -> None:
-        """A client is open."""
+        """Add a client that is open."""
         self._set(self.transports + (transport,))
 
     def remove(self, transport: "LocalTransport") -> None:
-        """It is not any more."""
+        """Remove a client."""
         self._set(tuple([other for other in self.transports if other is not transport]))
 
     def _set(self, transports: "tuple[LocalTransport, ...]") -> None:
@@ -57,7 +57,7 @@ class LocalClients:
         self._broker.origins = self if transports else None
 
     def read(self, conn: "Connection", data: bytes, view: "Buffer", i: int, end: int) -> int:
-        """See Connection._feed: what it hands over comes from this client."""
+        """See Connection._feed: messages that it distributes come from this client."""
         if self.selective or self.reader is not None:
             outer = self.enter(conn)
             try:
@@ -76,7 +76,7 @@ class LocalClients:
                 transport.mark_with(_NOBODY)
 
     def publish(self, message: "Message") -> int:
-        """Distribute a message of the program's, which comes from no client; returns a reason code, see MessageIntake.distribute."""
+        """Distribute a message of the program, from no client; returns a reason code, see MessageIntake.distribute."""
         broker = self._broker
         outer = self.enter(None)
         try:
@@ -85,7 +85,7 @@ class LocalClients:
             self.enter(outer)
 
     def enter(self, conn: "Optional[Connection]") -> "Optional[Connection]":
-        """From now on it is this client's packets that are handled, or nobody's; returns whose it was."""
+        """Set the client whose packets are handled from now on, or None; returns the one before."""
         before = self.reader
         self.reader = conn
         mark = mark_of(conn)
@@ -100,7 +100,7 @@ class LocalClients:
 
 
 def mark_of(conn: "Optional[Connection]") -> bytes:
-    """The mark for what comes from this client, or from nobody."""
+    """The mark for messages from this client, or from no client."""
     return _NOBODY if conn is None else b"\0" + conn.session.client_id  # type: ignore[union-attr]
 
 
@@ -108,7 +108,7 @@ class LocalTransport:
     """See Transport.
 
     conn      the core's Connection
-    no_local  the client does not get what it publishes
+    no_local  the client does not get its own messages
     paused    the program takes no batches for now
     busy      the broker takes no packets for now
     """
@@ -128,24 +128,24 @@ class LocalTransport:
         self._line: "list[Any]" = []  # batches, and acknowledgements as bytes
         self._unsent = 0  # bytes of the batches
         self._mark = _NOBODY  # in effect
-        self._last = _NOBODY  # put last in the outbox
-        self._before = _NOBODY  # what was in effect before that
-        self._sent = _NOBODY  # in effect for what comes next out of the outbox
-        self._batch: "Optional[Batch]" = None  # the last one in line, while it goes on
-        self._waits = False  # a turn is coming
+        self._last = _NOBODY  # the last one put into the outbox
+        self._before = _NOBODY  # in effect before that
+        self._sent = _NOBODY  # in effect for the next chunk taken from the outbox
+        self._batch: "Optional[Batch]" = None  # the last one in line, while it may grow
+        self._waits = False  # a turn is scheduled
         self._lacking = False  # memory did not suffice
-        self._code = 0  # why it is over
+        self._code = 0  # reason code of its end
         if no_local:
             self.no_local = True
 
     # -- marks -------------------------------------------------------------------------------
 
     def mark(self, origin: bytes) -> None:
-        """What is put into the outbox from now on comes from the client with this id, or an unknown one (empty)."""
+        """Packets put into the outbox from now on come from the client with this id, or an unknown one (empty)."""
         self.mark_with(b"\0" + origin if origin else _NOBODY)
 
     def mark_reader(self) -> None:
-        """It comes from the client whose packets are being handled."""
+        """They come from the client whose packets are being handled."""
         origins = self._broker.origins
         self.mark_with(mark_of(None if origins is None else origins.reader))
 
@@ -153,7 +153,7 @@ class LocalTransport:
         """See `mark`."""
         out = self.conn.out
         if out:
-            if out[-1] is self._last:  # nothing has come since
+            if out[-1] is self._last:  # no packet has come since
                 out.pop()
                 self._mark = self._before
             if mark == self._mark:
@@ -169,17 +169,17 @@ class LocalTransport:
     # -- the core's Transport ------------------------------------------------------------------
 
     def send(self, chunks: "list[Buffer]") -> int:
-        """See Transport.send. Nothing is handed over here: what the program does then must not meet a flush under way."""
+        """See Transport.send. Nothing is handed over here, as the program must not act during a flush."""
         line = self._line
         mark = self._sent
         batch = self._batch if line else None
         size = kept = marks = missing = 0
         try:
             for chunk in chunks:
-                if type(chunk) is not bytes:  # a view of a buffer that is used again
+                if type(chunk) is not bytes:  # a view of a buffer that will be reused
                     chunk = bytes(chunk)
                 first = chunk[0]
-                if missing:  # of a large packet
+                if missing:  # bytes of a large packet
                     batch.packets[-1] += chunk  # type: ignore[union-attr]
                     missing -= len(chunk)
                 elif first & 0xF0 == 0x30 or first == 0x62:
@@ -226,7 +226,7 @@ class LocalTransport:
 
     def close(self, abort: bool, told: bool) -> None:
         """See Transport.close."""
-        if not self._code:  # the client's version has no word for it
+        if not self._code:  # versions without a reason code
             self._code = UNSPECIFIED_ERROR
         local: LocalClients = self._broker.local
         local.remove(self)
@@ -243,7 +243,7 @@ class LocalTransport:
         self.busy = True
 
     def resume_reading(self) -> None:
-        """See Transport.resume_reading: the program is told when what came before is handled."""
+        """See Transport.resume_reading: the program is told once earlier packets are handled."""
         if not self._waits:
             self._wait()
 
@@ -258,13 +258,13 @@ class LocalTransport:
         self.paused = True
 
     def resume(self) -> None:
-        """Go on with it."""
+        """Go on handing over."""
         self.paused = False
         if not self._waits:
             self._wait()
 
     def drop(self) -> None:
-        """What waits is not handed over."""
+        """Drop the batches not handed over."""
         self._line.clear()
         self._broker.memory.message_bytes -= self._unsent
         self._unsent = 0
@@ -274,10 +274,10 @@ class LocalTransport:
             self._broker.turns.give(self._turn)
             self._waits = True
         except MemoryError:
-            self._lacking = True  # what is sent next tries it again
+            self._lacking = True  # the next `send` tries again
 
     def _turn(self) -> bool:
-        """Hand over what there is time for. A job, see Turns.give."""
+        """Hand over as many batches as the turn allows. A job, see Turns.give."""
         broker = self._broker
         client = self._client
         conn = self.conn

@@ -1,4 +1,4 @@
-"""A message on its way in: may its sender publish it, is it retained, who gets it.
+"""Takes in a message: checks its sender's rights, retains it if asked, and distributes it.
 
 Lane 6 of port/README.md, which all other lanes come down to.
 """
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from port.core.acl.acl import Access
     from port.core.broker import Broker
 
-_SWEEP = const(60000)  # ms between two looks for retained messages and failures to authenticate that have expired
-_SOME = const(256)  # retained messages looked at in one piece for that
-_REFUSED = const(40)  # what it costs to refuse a PUBLISH, in the units of Turns.limit
+_SWEEP = const(60000)  # ms between two searches for expired retained messages and failures to authenticate
+_SOME = const(256)  # retained messages examined in one slice of that
+_REFUSED = const(40)  # cost of refusing a PUBLISH, in deliveries (Turns.spent)
 
 
 class MessageIntake:
@@ -44,14 +44,14 @@ class MessageIntake:
 
     def __init__(self, broker: "Broker") -> None:
         self._broker = broker
-        self._sweep_at = 0  # when what has expired is looked for next, ms
-        self._sweeping = False  # retained messages are looked through for that
+        self._sweep_at = 0  # time of the next search, ms
+        self._sweeping = False  # whether a search is under way
 
     def accept(self, message: Message, sender: Session) -> "tuple[int, str]":
         """Take in a message from a client: (reason code for its acknowledgement, reason string).
 
-        Raises MQTTError for a topic name nobody may publish to. The code is UNDECIDED, and nothing
-        was done, when the authorizer has to be asked.
+        Raises MQTTError for a topic name that no client may publish to. The code is UNDECIDED, with
+        nothing done, when the authorizer has to be asked.
         """
         access = sender.access
         limit = sender.options.message_size_limit
@@ -90,7 +90,7 @@ class MessageIntake:
         """Take in a message that its sender may publish."""
         broker = self._broker
         if broker.message_hooks:
-            broker.turns.spent += _REFUSED  # as they may
+            broker.turns.spent += _REFUSED  # hooks may refuse it
             code, text = broker.hooks.accept(message, sender)  # type: ignore[union-attr]
             if code == NOT_AUTHORIZED:
                 denied(sender, MAY_PUBLISH, message.name, code, text)
@@ -106,7 +106,7 @@ class MessageIntake:
         return self.distribute(message, route, sender)
 
     def distribute(self, message: Message, route: "Route", sender: "Optional[Session]") -> "tuple[int, str]":
-        """Retain a message if it is to be, and give it to its receivers: (reason code, reason string)."""
+        """Retain a message that asks for it, and give it to its receivers: (reason code, reason string)."""
         code, text = SUCCESS, ""
         if message.retain and not self._retain(message, sender):
             code, text = QUOTA_EXCEEDED, "no room for another retained message"
@@ -136,7 +136,7 @@ class MessageIntake:
         holder = None if sender is None else broker.retained.holder(sender.owner_key())
         new = record(message, source, broker.clock() + interval * 1000 if interval else None, holder)
         if not broker.retained.put(new):
-            self._expire_some()  # what is left of the round that is under way
+            self._expire_some()  # the rest of the search under way
             self._expire_some()
             if not broker.retained.put(new):
                 broker.counters.drop(DROP_RETAINED_FULL)
@@ -155,7 +155,7 @@ class MessageIntake:
         return may_still(self._broker, found, source)
 
     def _expire_some(self) -> bool:
-        """Forget some of the retained messages that have expired; True when more are to be looked at [MQTT-3.3.2-5]."""
+        """Remove some of the expired retained messages; True when more are to be examined [MQTT-3.3.2-5]."""
         broker = self._broker
         retained = broker.retained
         now = broker.clock()
@@ -167,13 +167,13 @@ class MessageIntake:
         return retained.sweeping
 
     def _sweep_retained(self) -> bool:
-        """A job, see background: forget the retained messages that have expired."""
-        self._sweeping = False  # should it fail
+        """A job, see Turns.background: remove expired retained messages."""
+        self._sweeping = False  # in case it fails
         self._sweeping = self._expire_some()
         return self._sweeping
 
     def sweep(self, now: int) -> None:
-        """Forget what has expired, and see whether memory is short."""
+        """Remove what has expired, and check whether memory is short."""
         broker = self._broker
         broker.memory.lacks(0)
         if now >= self._sweep_at:

@@ -1,6 +1,6 @@
-"""What MQTT 5 alone has: properties and reason codes in packets, topic aliases, enhanced authentication.
+"""The parts of MQTT 5 alone: properties and reason codes in packets, topic aliases, enhanced authentication.
 
-Loaded by the first client that speaks it, see Broker.find_mqtt5. A broker without this module and port.core.wire.properties
+Loaded by the first MQTT 5 client, see Broker.find_mqtt5. A broker without this module and port.core.wire.properties
 serves MQTT 3.1 and 3.1.1.
 """
 
@@ -71,8 +71,8 @@ if TYPE_CHECKING:
     # topic alias (-1: none), message expiry interval in s or None, and the properties to forward
     Parsed = tuple[int, "Optional[int]", bytes]
 
-_EXCHANGED = const(40)  # what a step of enhanced authentication costs, in the units of Turns.limit
-_CACHED_SIZE = const(256)  # longest property block worth remembering, bytes
+_EXCHANGED = const(40)  # cost of a step of enhanced authentication, in deliveries (Turns.spent)
+_CACHED_SIZE = const(256)  # bytes of the longest property block cached
 # Reason codes a client may send, MQTT 5 clauses 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1, 3.14.2.1.
 _ACK_CODES = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
 _RELEASE_CODES = b"\x00\x92"
@@ -80,7 +80,7 @@ _DISCONNECT_CODES = b"\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99"
 
 
 class MQTT5(PropertyReader):
-    """What a broker asks about a connection or session of MQTT 5. All that reads packets raises MQTTError."""
+    """Operations on connections and sessions of MQTT 5. All methods that read packets raise MQTTError."""
 
     def __init__(self, broker: "Broker") -> None:
         super().__init__(broker.options, broker.turns)
@@ -90,18 +90,18 @@ class MQTT5(PropertyReader):
     # -- CONNECT and CONNACK -----------------------------------------------------------------
 
     def begin(self, conn: "Connection", connect: "Connect") -> None:
-        """What counts before the client is let in."""
+        """Apply the properties that count before the client is let in."""
         properties = connect.properties
-        # Nobody asks for them, and thirty times their bytes would be kept until the client is let in.
+        # Unused, and thirty times their bytes would be kept until the client is let in.
         properties.pop(USER_PROPERTY, None)
         conn.max_packet = properties.get(MAXIMUM_PACKET_SIZE, 0xFFFFFFFF)
-        # Allowed unless it is 0; but there are clients that cannot read properties in a PUBACK.
+        # Allowed unless it is 0; but some clients cannot read properties in a PUBACK.
         conn.problem_information = properties.get(REQUEST_PROBLEM_INFORMATION) == 1
         if AUTHENTICATION_DATA in properties and AUTHENTICATION_METHOD not in properties:
             raise MQTTError(PROTOCOL_ERROR, "authentication data without a method")
 
     def connack(self, conn: "Connection", connect: "Connect") -> bytes:
-        """The properties of the CONNACK: what the client must know of this server (clause 3.2.2.3)."""
+        """The properties of the CONNACK: the facts about this server that the client must know (clause 3.2.2.3)."""
         options = conn.options
         properties: "Properties" = connect.extra or {}
         if connect.assigned:  # [MQTT-3.2.2-16]
@@ -132,7 +132,7 @@ class MQTT5(PropertyReader):
         return encode(properties)
 
     def open(self, conn: "Connection", session: "Session", connect: "Connect") -> None:
-        """What the CONNECT asked for holds from now on."""
+        """Put the requests of the CONNECT into force."""
         properties = connect.properties
         options = conn.options
         session.receive_maximum = properties.get(RECEIVE_MAXIMUM, 65535)
@@ -143,7 +143,7 @@ class MQTT5(PropertyReader):
     # -- enhanced authentication -------------------------------------------------------------
 
     def authenticates(self, conn: "Connection", connect: "Connect") -> bool:
-        """True when a CONNECT asks for enhanced authentication, and that has begun."""
+        """True when a CONNECT asks for enhanced authentication, which has then begun."""
         method = connect.properties.get(AUTHENTICATION_METHOD)
         if method is None:
             return False
@@ -173,7 +173,7 @@ class MQTT5(PropertyReader):
     # -- other packets from the client -------------------------------------------------------
 
     def rest(self, reader: Reader, kind: int) -> "Properties":
-        """The properties with which a packet ends, or may end."""
+        """The properties at the end of a packet, if it has any."""
         properties = self.decode(reader, kind) if reader.left() else {}
         if reader.left():
             raise MQTTError(MALFORMED_PACKET, "packet too long")
@@ -215,7 +215,7 @@ class MQTT5(PropertyReader):
     # -- PUBLISH -----------------------------------------------------------------------------
 
     def properties(self, conn: "Connection", body: bytes, at: int) -> "tuple[int, int, Optional[int], bytes]":
-        """What stands at body[at]: (where the payload starts, alias or -1, expiry interval in s, properties to forward).
+        """Read the properties at body[at]: (start of the payload, alias or -1, expiry interval in s, properties to forward).
 
         Blocks that repeat are cached.
         """
@@ -252,7 +252,7 @@ class MQTT5(PropertyReader):
     def resolve_alias(self, conn: "Connection", alias: int, name: bytes) -> bytes:
         """The topic name behind a topic alias, or note the alias of a name (clause 3.3.2.3.4).
 
-        What is noted counts as kept, see Memory.session_bytes; the connection ends where there is no room for it.
+        Noted aliases count as kept, see Memory.session_bytes; the connection ends when there is no room for one.
         """
         if not 0 < alias <= conn.options.topic_alias_maximum:  # [MQTT-3.3.2-8] [MQTT-3.3.2-9]
             raise MQTTError(TOPIC_ALIAS_INVALID, "topic alias %d" % alias)
@@ -266,7 +266,7 @@ class MQTT5(PropertyReader):
             return name
         if not name:
             return before
-        check_name(name, conn.options)  # here, as what a rule denies or is dropped otherwise is looked at no further
+        check_name(name, conn.options)  # here, as a message that is denied or dropped is not checked further
         broker = conn.broker
         size = len(name) - len(before) if before else len(name) + broker.memory.identifier
         if size > 0 and broker.memory.lacks(size):
@@ -279,7 +279,7 @@ class MQTT5(PropertyReader):
         """The connection is over, and with it the topic aliases of both sides [MQTT-3.3.2-7]. Takes no memory."""
         broker = conn.broker
         aliases = conn.aliases
-        if aliases is not None:  # on a board what has not been set takes memory to be set
+        if aliases is not None:  # on a board setting an attribute for the first time takes memory
             for alias in aliases:
                 broker.memory.session_bytes -= len(aliases[alias]) + broker.memory.identifier
             conn.aliases = None
@@ -292,7 +292,7 @@ class MQTT5(PropertyReader):
     def form(
         self, session: "Session", message: "Message", flags: int, identifiers: "Optional[tuple[int, ...]]", packet_id: bytes
     ) -> "tuple[bytes, bytes]":
-        """The packet as (head, tail), see Message.encode, with what concerns this receiver and moment alone.
+        """The packet as (head, tail), see Message.encode, with the parts for this receiver and moment.
 
         identifiers  subscription identifiers, or None [MQTT-3.3.4-3]
         packet_id    two bytes, none at QoS 0
@@ -314,7 +314,7 @@ class MQTT5(PropertyReader):
         own = b""
         if alias:
             own = bytes((TOPIC_ALIAS,)) + u16(alias)
-        if message.expires is not None:  # what is left is forwarded [MQTT-3.3.2-6]
+        if message.expires is not None:  # the remaining interval is forwarded [MQTT-3.3.2-6]
             left = (message.expires - session.broker.clock() + 999) // 1000
             own += bytes((MESSAGE_EXPIRY_INTERVAL,)) + u32(max(left, 0))
         if identifiers:
@@ -331,8 +331,8 @@ class MQTT5(PropertyReader):
         return packet(first, body)
 
     def refusal(self, conn: "Connection", code: int, text: str) -> bytes:
-        """The CONNACK of who is not let in."""
-        if code == SERVER_SHUTTING_DOWN:  # which CONNACK does not know
+        """The CONNACK for a client that is refused."""
+        if code == SERVER_SHUTTING_DOWN:  # which CONNACK lacks
             code = SERVER_UNAVAILABLE
         return packet(0x20, _with_text(conn, bytes((0, code)), text, _reference(conn, code, USE_ANOTHER_SERVER)))
 
@@ -350,7 +350,7 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
     if code != CONTINUE_AUTHENTICATION:
         code = checked_answer(authenticator, code)
     if code == SUCCESS and conn.state == OPEN and identity.user != conn.session.user:  # type: ignore[union-attr]
-        code = NOT_AUTHORIZED  # the session is nobody else's
+        code = NOT_AUTHORIZED  # the session belongs to another user
     if code >= 0x80:
         identity.failed(code)
         raise MQTTError(code, "authentication failed")  # [MQTT-4.12.0-4] [MQTT-4.12.1-2]
@@ -363,7 +363,7 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
         return
     if conn.state != OPEN:
         identity.begin_attempt()
-    else:  # a re-authentication goes on, or has come to its end
+    else:  # a re-authentication goes on, or has ended
         identity.renewing = code == CONTINUE_AUTHENTICATION
     conn.reply(packet(0xF0, bytes((code,)) + encode(properties)))  # [MQTT-4.12.0-2]
     if code == SUCCESS:
@@ -373,7 +373,7 @@ def _exchange(conn: "Connection", data: "Optional[bytes]") -> None:
 
 
 def _parse(found: "Properties", raw: bytes) -> "Parsed":
-    """The properties of a PUBLISH; `raw` are the same as they came, without their length."""
+    """The properties of a PUBLISH; `raw` are their bytes as they came, without the length."""
     if SUBSCRIPTION_IDENTIFIER in found:  # [MQTT-3.3.4-6]
         raise MQTTError(PROTOCOL_ERROR, "subscription identifier from a client")
     check_response_topic(found)
@@ -385,7 +385,7 @@ def _parse(found: "Properties", raw: bytes) -> "Parsed":
 
 
 def _reference(conn: "Connection", code: int, *codes: int) -> "Properties":
-    """The other server there may be, with these reason codes."""
+    """The Server Reference, if one is configured, for these reason codes."""
     reference = conn.options.server_reference
     return {SERVER_REFERENCE: reference.encode()} if reference and code in codes else {}
 

@@ -1,4 +1,4 @@
-"""Authenticators and authorizers that take their time: the client waits, held, until they have answered."""
+"""Authenticators and authorizers that answer later: the client is held until they have answered."""
 
 from port.core import const
 from port.core.constants import ASKING, AUTHENTICATING, CLOSED, OPEN, TURN
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
     from port.core.protocol.connection import Connection
 
-_ASKED = const(60)  # what it costs to ask, in the units of Turns.limit
+_ASKED = const(60)  # cost of asking, in deliveries (Turns.spent)
 
 
 def ask(conn: "Connection", action: int, topic: bytes) -> None:
-    """Ask the authorizer, and hold what the client sends until it has answered."""
+    """Ask the authorizer, and hold the client until the answer."""
     identity = conn.identity
     broker = conn.broker
     spent = broker.turns.spent
     conn.hold(ASKING)
     identity.access.authorizer.ask(identity, action, topic)  # type: ignore[arg-type, union-attr]
-    broker.turns.spent = max(broker.turns.spent, spent) + _ASKED  # if it has answered already, a turn has begun in the middle of this one
+    broker.turns.spent = max(broker.turns.spent, spent) + _ASKED  # an answer at once has begun another turn inside this one
 
 
 def wait_turn(conn: "Connection") -> None:
-    """Hold a client whose CONNECT takes longer than a turn: it goes on when others have been served."""
+    """Hold a client whose CONNECT takes longer than a turn, until others have been served."""
 
     def go_on() -> bool:
         if conn.state == AUTHENTICATING and conn.held & TURN:
@@ -40,15 +40,15 @@ def wait_turn(conn: "Connection") -> None:
 
 
 def authenticated(conn: "Connection", code: "Optional[int]") -> None:
-    """The decision an authenticator had left PENDING: see Identity.authenticated."""
+    """Take a decision that an authenticator had left PENDING, see Identity.authenticated."""
     identity = conn.identity
     if conn.state != AUTHENTICATING or not conn.held or identity is None:
-        return  # it has gone meanwhile
+        return  # the client has gone meanwhile
     _go_on(conn, identity.decide if code is None else lambda: code)
 
 
 def authorized(conn: "Connection", action: int, topic: bytes, verdict: "Any", ttl: int) -> None:
-    """The answer to what `ask` asked: see Identity.authorized."""
+    """Take the answer to `ask`, see Identity.authorized."""
     session = conn.session
     identity = conn.identity
     access = session.access if session is not None else identity.access if identity is not None else None
@@ -63,7 +63,7 @@ def authorized(conn: "Connection", action: int, topic: bytes, verdict: "Any", tt
 
 
 def reconsider(conn: "Connection") -> None:
-    """Rights and authenticators have changed: whether the client may come in is decided by the new ones."""
+    """Rights and authenticators have changed: let the new ones decide about the client."""
     identity = conn.identity
     connect = conn.connect
     if conn.state != AUTHENTICATING or identity is None or connect is None:
@@ -74,7 +74,7 @@ def reconsider(conn: "Connection") -> None:
             conn.fail(MQTTError(NOT_AUTHORIZED, "the authentication method is not there any more"))
             return
     elif conn.held & ASKING and not identity.current:
-        # From the first one on; the answer that is under way is for nobody.
+        # Ask from the first authenticator on; a pending answer is ignored.
         attempt = identity.attempt
         conn.identity = identity = Identity(conn, connect.user or None, connect.password)
         identity.attempt = attempt

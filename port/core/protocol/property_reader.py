@@ -1,4 +1,4 @@
-"""The properties of MQTT 5 in packets from clients, read with their cost and their limit (clause 2.2.2)."""
+"""Reads properties of MQTT 5 in clients' packets, counts their cost and limits their number (clause 2.2.2)."""
 
 from port.core import const
 from port.core.wire.codec import CONNECT
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from port.core.limits.turns import Turns
     from port.core.protocol.connect_packet import Connect
 
-_PARSED = const(2)  # what a byte of properties costs, in the units of Turns.limit
+_PARSED = const(2)  # cost of a byte of properties, in deliveries (Turns.spent)
 
 
 class PropertyReader:
-    """Reads properties. All methods raise MQTTError for properties that are wrong."""
+    """Reads properties. All methods raise MQTTError for wrong properties."""
 
     def __init__(self, options: "Options", turns: "Turns") -> None:
-        """`options` has `max_user_properties`; what reading costs counts in `turns`."""
+        """`options` has `max_user_properties`; the cost of reading counts in `turns`."""
         self._options = options
         self._turns = turns
 

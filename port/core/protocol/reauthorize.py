@@ -1,4 +1,4 @@
-"""Rights, options and authenticators of clients that are there already have changed: they are settled anew."""
+"""Settles rights, options and authenticators of connected clients and sessions anew, after a change."""
 
 from port.core import const
 from port.core.constants import DENIED
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def set_rules(broker: "Broker", session: "Session", rules: "Optional[list[Rule]]") -> None:
-    """Other rules of its own for a connected client, see Broker.set_rules."""
+    """Give a connected client other rules of its own, see Broker.set_rules."""
     conn = session.conn
     if conn is None:
         return
@@ -33,14 +33,14 @@ def set_rules(broker: "Broker", session: "Session", rules: "Optional[list[Rule]]
             broker.acl = acl
     if conn.identity is not None:
         conn.identity.rules = rules
-    else:  # they stay with its Access
+    else:  # the rules stay in its Access
         set_access(broker, session, acl.find(session.user, session.client_id, session.address, rules, None))
     _renew(broker, session)
     _enforce(broker, session)
 
 
 def renew(broker: "Broker", session: "Session") -> None:
-    """Settle a connected client's rights anew, as its authentication has left them; it is disconnected if it has lost some."""
+    """Settle a connected client's rights anew after its authentication; it is disconnected if it has lost any."""
     before = session.access
     _renew(broker, session)
     access = session.access
@@ -57,7 +57,7 @@ def renew_all(broker: "Broker") -> None:
     if broker.local is not None:
         broker.local.listener.inherit(broker.options)
     sessions = list(broker.sessions.values())
-    # First everybody's: what one has lost must not go to another who is about to lose it.
+    # First all rights: a lost message must not go to a session that is about to lose it, too.
     for session in sessions:
         _renew(broker, session)
     for session in sessions:
@@ -70,7 +70,7 @@ def renew_all(broker: "Broker") -> None:
 
 
 def _renew(broker: "Broker", session: "Session") -> None:
-    """Options and Access as they come out now."""
+    """Determine options and Access anew."""
     conn = session.conn
     identity = None if conn is None else conn.identity
     options = client_options(broker, session.listener, session.user, session.client_id)
@@ -92,7 +92,7 @@ def _renew(broker: "Broker", session: "Session") -> None:
 
 
 def _enforce(broker: "Broker", session: "Session") -> None:
-    """Take away what the session has and may not have any more; a client that has lost something is disconnected."""
+    """Take away what the session may not have any more; a client that has lost anything is disconnected."""
     conn = session.conn
     access = session.access
     if access is not None:
@@ -121,10 +121,10 @@ def still_admitted(conn: "Connection") -> bool:
     identity = conn.identity
     authenticators = conn.listener.authenticators
     authenticator = None if identity is None else identity.authenticator
-    if authenticator is None:  # it came in without a user name
+    if authenticator is None:  # it was let in without a user name
         return may_be_anonymous(conn.listener, conn.address)
     for candidate in authenticators:
         if candidate is authenticator or candidate.name and candidate.name == authenticator.name:
-            identity.authenticator = candidate  # type: ignore[union-attr]  # it re-authenticates with this one
+            identity.authenticator = candidate  # type: ignore[union-attr]  # the one for its re-authentication
             return candidate.valid(identity)  # type: ignore[arg-type]
     return False

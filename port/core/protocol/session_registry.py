@@ -1,4 +1,4 @@
-"""Sessions from their beginning to their end: made, settled when their connection is over, ended when their time has come."""
+"""Sessions from beginning to end: made, settled when their connection is over, ended when due."""
 
 from binascii import hexlify
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from port.core.broker import Broker
 
 _NEVER = 0xFFFFFFFF
-# What it costs to end a session and to remove a subscription, in the units of Turns.limit.
+# Costs, in deliveries (Turns.spent): ending a session, removing a subscription.
 _ENDED = const(100)
 _REMOVED = const(60)
-_FEW = const(200)  # sessions or subscriptions that are dealt with at once
+_FEW = const(200)  # sessions or subscriptions handled at once
 
 
 def _is_due(session: Session, now: int) -> bool:
-    """Whether the will of a session that is away is to be sent, or the session to end."""
+    """Whether an offline session is to end, or its will is due."""
     will_at = session.will_at
     expires_at = session.expires_at
     return will_at is not None and will_at <= now or expires_at is not None and expires_at <= now
@@ -38,15 +38,15 @@ class SessionRegistry:
     """The life of the sessions in Broker.sessions.
 
     staying         places of the sessions that outlive their connections
-    due             sessions with a will or an expiry to come
-    ended           sessions that are over, whose subscriptions are still being taken away
-    settling        sessions whose connection is over, and what becomes of them is still to be seen to
-    unsettled       True when there are offline sessions that ought to be in `due`, or ended
-    largest_packet  bytes that some client may send; a receiver that takes them is not asked for each packet
+    due             offline sessions with a will or an expiry to come
+    ended           ended sessions whose subscriptions are still being removed
+    settling        sessions whose connection is over, still to be settled
+    unsettled       True when offline sessions may exist that should be in `due`, or ended
+    largest_packet  most bytes that any client may send; a receiver that takes them is not checked for each packet
     index           the sessions by number, made by the first monitor.query.Query; None before
     """
 
-    # Dicts stand for sets wherever one grows: on MicroPython a set is corrupt once memory has run out at that.
+    # Dicts stand for sets that grow: on MicroPython a set is corrupt once memory has run out while it grew.
 
     def __init__(self, broker: "Broker", options: Options) -> None:
         self._broker = broker
@@ -57,34 +57,34 @@ class SessionRegistry:
         self.unsettled = False
         self.largest_packet = 129
         self.index: "Optional[SessionIndex]" = None
-        self._to_settle: "list[Session]" = []  # those in `settling`, and perhaps some that are settled, in their order
+        self._to_settle: "list[Session]" = []  # the order of `settling`; may hold settled sessions, too
         self._settler: "Any" = self._settle_some
-        self._settled = 0  # what that has cost since the last slice of work in the background, in the units of Turns.limit
-        self._ending: "Any" = None  # the job that looks for sessions that are due, the last one there was
+        self._settled = 0  # cost of settling since the last slice of background work, in deliveries (Turns.spent)
+        self._ending: "Any" = None  # the last job that looked for due sessions
 
     def served(self) -> None:
         """Others have been served: sessions may be settled at once again, see `settle_in_turn`."""
         self._settled = 0
 
     def settle_all(self) -> None:
-        """Settle the sessions that are left, however long it takes: the broker stops."""
+        """Settle all remaining sessions, however long it takes: the broker stops."""
         while self.settling:
             self._broker.turns.spent = 0
             try:
                 self._settle_some()
             except MemoryError:
-                pass  # the session it was about is off the line, the others' wills and records are not given up for it
+                pass  # the failed session is off the line; wills and records of the others are still settled
 
     def new_client_id(self, prefix: bytes) -> bytes:
-        """A client id nobody has, nor can guess: who knew it could take over the session of an anonymous client."""
+        """An unused, unpredictable client id: with a known one any client could take over the session of an anonymous client."""
         while True:
             client_id = prefix + hexlify(self._broker.random(8))
             if client_id not in self._broker.sessions:
                 return client_id
 
     def settle_fast_version(self, session: Session) -> None:
-        """Whether plain QoS 0 packets can go to a session as they came [MQTT-3.1.2-24]."""
-        waits = session.options.queue_qos0_messages and session.expiry  # where the fast path would drop
+        """Decide whether plain QoS 0 packets can go to a session as they came [MQTT-3.1.2-24]."""
+        waits = session.options.queue_qos0_messages and session.expiry  # when the fast path would drop
         plain = session.max_packet >= self.largest_packet and not session.alias_maximum and session.mount is None and not waits
         version = -1 if not plain else 5 if session.version5 else 4
         if session.fast_version != version:
@@ -93,7 +93,7 @@ class SessionRegistry:
                 self._broker.router.forget()
 
     def allow_for(self, options: Options) -> None:
-        """Some client has these options: what takes the fast path, unchecked, must be right for all clients."""
+        """Allow for a client with these options: packets on the fast path are unchecked, and must suit all clients."""
         self._broker.router.limit_names(options)
         if options.max_packet_size > self.largest_packet:
             self.largest_packet = options.max_packet_size
@@ -102,7 +102,7 @@ class SessionRegistry:
                     self.settle_fast_version(session)
 
     def settle_in_turn(self, session: Session) -> None:
-        """See to a session whose connection is over: at once, or where many end at the same time in the background."""
+        """Settle a session whose connection is over: at once, or in the background when many end together."""
         broker = self._broker
         if self._settled <= broker.turns.limit and not self.settling:
             before = broker.turns.spent
@@ -116,7 +116,7 @@ class SessionRegistry:
         broker.turns.background(self._settler)
 
     def _settle_some(self) -> bool:
-        """A job, see background."""
+        """A job, see Turns.background."""
         broker = self._broker
         line = self._to_settle
         while line:
@@ -129,7 +129,7 @@ class SessionRegistry:
         return False
 
     def find(self, client_id: bytes) -> "Optional[Session]":
-        """The session of a client as the end of its last connection has left it, or None."""
+        """The session of a client, settled after its last connection, or None."""
         session = self._broker.sessions.get(client_id)
         if session is not None and self.settling.pop(session, False):
             self._settle(session)
@@ -137,7 +137,7 @@ class SessionRegistry:
         return session
 
     def _settle(self, session: Session) -> None:
-        """What becomes of a session whose connection is over."""
+        """Settle a session whose connection is over."""
         broker = self._broker
         now = broker.clock()
         if not session.expiry:
@@ -176,17 +176,17 @@ class SessionRegistry:
         return session
 
     def end(self, session: Session) -> None:
-        """End a session that has no connection: its will goes out, its state goes [MQTT-4.1.0-2]."""
+        """End a session that has no connection: its will goes out, its state is discarded [MQTT-4.1.0-2]."""
         self.settling.pop(session, None)
         self._hand_back(session, True)
-        session.forget()  # early: this gives memory back, which what follows may need
-        session.expiry = -1  # nothing is queued for it any more
+        session.forget()  # early: it gives back memory that the rest may need
+        session.expiry = -1  # no message is queued for it any more
         if self._broker.journal is not None:
             self._broker.journal.forget(session)
         self._broker.memory.session_bytes -= len(session.received or ()) * self._broker.memory.identifier
         session.received = None
         filters = list(session.subscriptions)
-        if len(filters) > _FEW:  # what comes for them meanwhile is forgotten at the end
+        if len(filters) > _FEW:  # messages that come for them meanwhile are forgotten at the end
             self.ended[session] = True
 
             def done() -> None:
@@ -199,7 +199,7 @@ class SessionRegistry:
                 self._remove(session, topic_filter)
         self._publish_will(session)
         client_policy.set_access(self._broker, session, None)
-        # Last: if memory runs out before, it can be tried again.
+        # Last, so that it can be tried again if memory runs out before.
         self.due.pop(session, None)
         leave(session)
         if self._broker.sessions.get(session.client_id) is session:
@@ -215,8 +215,8 @@ class SessionRegistry:
         self._broker.turns.spent += _REMOVED
 
     def _hand_back(self, session: Session, ended: bool) -> None:
-        """What a leaving member of shared subscriptions had not acknowledged goes to the others."""
-        groups: "Any" = None  # a dict where there are some: there may be no memory for an empty one
+        """Give unacknowledged messages of a leaving member of shared subscriptions to the other members."""
+        groups: "Any" = None  # a dict once there are some: memory may not suffice for an empty one
         self._broker.turns.spent += len(session.subscriptions) >> 2
         for topic_filter in session.subscriptions:
             group = self._broker.router.group(topic_filter)
@@ -241,10 +241,10 @@ class SessionRegistry:
             message.expires += broker.clock()
         try:
             access = session.access
-            # What the authorizer allowed at CONNECT it need not be asked again.
+            # The authorizer has allowed it at CONNECT, and need not be asked again.
             if access is None or broker.intake.may_publish(message, session, access) in (SUCCESS, UNDECIDED):
                 broker.intake.take_in(message, session, access)
-        except MQTTError as e:  # a hook has given it an impossible topic
+        except MQTTError as e:  # a hook has given it an invalid topic
             broker.crashed(None, e)
         except MemoryError:
             broker.out_of_memory()
@@ -262,14 +262,14 @@ class SessionRegistry:
             self._broker.client_log.line(0, session.address, text, session, shown(topic_filter), options & 3)
 
     def unsubscribe(self, session: Session, topic_filter: bytes) -> None:
-        """Take a subscription away; nothing new is sent for it [MQTT-3.10.4-2]."""
+        """End a subscription; nothing new is sent for it [MQTT-3.10.4-2]."""
         broker = self._broker
         group = broker.router.group(topic_filter)
         broker.router.remove(session, topic_filter)
         if session.replay is not None:
             session.replay.drop((topic_filter,))
         if group is not None:
-            # What was sent stays with it [MQTT-3.10.4-3].
+            # Messages already sent stay with it [MQTT-3.10.4-3].
             group.leave(session, session.conn is None)
         if session.store_id:
             broker.journal.subscription(session, topic_filter, None)
@@ -277,7 +277,7 @@ class SessionRegistry:
             broker.client_log.line(0, session.address, "%s: unsubscribed from %s", session, shown(topic_filter))
 
     def can_share(self) -> bool:
-        """Whether there are shared subscriptions; a broker can be installed without them."""
+        """Whether shared subscriptions are available; a broker can be installed without them."""
         try:
             import port.core.routing.shared_subscription  # noqa: F401
         except ImportError:
@@ -285,7 +285,7 @@ class SessionRegistry:
         return True
 
     def replay_retained(self, session: Session, topic_filter: bytes, options: int) -> None:
-        """A new subscription is to get the retained messages it matches: the session's `pump` sends them, after those of others."""
+        """Arrange for the retained messages of a new subscription: `pump` sends them, after those of earlier ones."""
         if session.replay is None:
             if session.store_id:
                 session.replay = self._broker.journal.new_replay(session)
@@ -296,7 +296,7 @@ class SessionRegistry:
         session.replay.add(topic_filter, options)
 
     def end_due(self, now: int) -> None:
-        """Send the wills and end the sessions whose time has come. Of few it takes no memory to find them."""
+        """Send the wills and end the sessions that are due. With few sessions finding them takes no memory."""
         due = self.due
         if len(due) > _FEW:
             self._end_more()
@@ -319,7 +319,7 @@ class SessionRegistry:
             broker.turns.background(self._ending)
 
     def end_if_due(self, session: Session) -> None:
-        """Send the will of a session that is away, and end it, as far as it is time for that."""
+        """Send the will of an offline session, and end the session, if they are due."""
         now = self._broker.clock()
         if session in self.due and _is_due(session, now):
             self._end_one(session, now)
@@ -335,13 +335,13 @@ class SessionRegistry:
             self.end(session)
 
     def settle_rest(self, now: int) -> None:
-        """Settle the sessions for which memory did not suffice when they began or their connections ended."""
+        """Settle the sessions for which memory did not suffice at their beginning or at the end of their connections."""
         if self._to_settle:
             self._broker.turns.background(self._settler)
         if not self.unsettled:
             return
         for session in list(self._broker.sessions.values()):
-            # Those that are settled wait for their end, or have none and no will.
+            # Settled sessions are in `due`, or have neither expiry nor will.
             if session.conn is not None or session in self.due or session in self.settling:
                 continue
             if session.will or session.expiry != _NEVER:

@@ -1,1 +1,1 @@
-"""From a topic name to its receivers."""
+"""Resolves topic names to their receivers."""

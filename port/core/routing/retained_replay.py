@@ -1,6 +1,6 @@
 """Retained messages on their way to the new subscriptions of one session (clause 3.3.1.3).
 
-They are looked up while they are sent, some at a time, as fast as the client takes them and others have been served.
+The search goes on while messages are sent: in slices, at the client's pace, between the turns of other clients.
 """
 
 from port.core import const
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 _QOS_BITS = const(6)
 
-# In the units of Turns.limit: what a message costs to find and send, $SYS. A step of the search costs one.
+# Costs, in deliveries (Turns.spent): finding and sending a message, searching $SYS. A step of the search costs one.
 _SENT = const(32)
 _FIGURES = const(400)
-_ADDED = const(6)  # to take note of a subscription
-_SEARCHED = const(16)  # to begin and to end a search, however little there is to search
+_ADDED = const(6)  # noting a subscription
+_SEARCHED = const(16)  # beginning and ending a search, even an empty one
 
-# Topic names that are remembered, and their bytes; what is published to others meanwhile may come twice.
+# Most topic names cached, and most bytes of them; a message published to a further name meanwhile may come twice.
 _HEARD = const(256)
 _HEARD_BYTES = const(8192)
-_SLACK = const(32)  # places in line that may be empty before they are looked for
+_SLACK = const(32)  # stale entries of the line above which they may be removed
 
 
 class Replay:
-    """What is left to send; the session has it as `replay` until all is sent."""
+    """The retained messages left to send; the session's `replay` until all are sent."""
 
     __slots__ = (
         "_session", "_line", "_due", "_current", "_found", "_record", "_asleep", "_sending", "_heard", "_heard_bytes",
@@ -38,20 +38,20 @@ class Replay:
 
     def __init__(self, session: "Session") -> None:
         self._session = session
-        # Subscriptions as lists [topic filter, options]: the current one, and those to come in their order, which dicts do not
-        # keep on MicroPython. In line only what `_due` has, too, is still to come.
+        # Subscriptions as lists [topic filter, options]: the current one, and those to come, in a list for their order, which
+        # dicts do not keep on MicroPython. An entry of the line that `_due` lacks is stale.
         self._current: "Any" = None
         self._line: "list[list[Any]]" = []
         self._due: "dict[bytes, list[Any]]" = {}
-        self._found: "Optional[Iterator[Any]]" = None  # what the current subscription matches
-        self._record: "Any" = None  # found, and waits for room in the window
-        self._asleep = True  # no turn is coming
+        self._found: "Optional[Iterator[Any]]" = None  # matches of the current subscription
+        self._record: "Any" = None  # the match that waits for room in the window
+        self._asleep = True  # no turn is scheduled
         self._sending = False
-        self._heard: "dict[bytes, bool]" = {}  # topic names of which the client has got what was published meanwhile
+        self._heard: "dict[bytes, bool]" = {}  # topic names whose messages, published meanwhile, the client has received
         self._heard_bytes = 0
 
     def add(self, topic_filter: bytes, options: int) -> None:
-        """Send what this subscription matches, too, after the others; one that repeats is sent once more at most."""
+        """Send the matches of this subscription after those of the others; a repeated subscription is sent once more at most."""
         one = self._due.get(topic_filter)
         if one is None:
             one = [topic_filter, options]
@@ -59,7 +59,7 @@ class Replay:
             self._due[topic_filter] = one
         else:
             one[1] = options
-        self._heard.clear()  # what came before this subscription does not stand for what it brings [MQTT-3.8.4-3]
+        self._heard.clear()  # messages from before this subscription do not stand in for its own [MQTT-3.8.4-3]
         self._heard_bytes = 0
         self._session.broker.turns.spent += _ADDED
 
@@ -75,15 +75,15 @@ class Replay:
             self._line = [one for one in line if self._is_due(one)]
 
     def _is_due(self, one: "list[Any]") -> bool:
-        """Whether what stands in line is still to come."""
+        """Whether an entry of the line is still to come."""
         return self._due.get(one[0]) is one
 
     def _stop(self) -> None:
-        """The current subscription is done with."""
+        """End the current subscription."""
         self._current = self._found = self._record = None
 
     def heard(self, message: "Message", taken: bool) -> None:
-        """A message was published; `taken`: it goes to the client, which need not get it a second time as retained."""
+        """A message was published; `taken`: it goes to the client, which need not get it again as retained."""
         if message.retain and not self._sending:
             name = message.name
             heard = self._heard
@@ -96,14 +96,14 @@ class Replay:
                 self._heard_bytes += len(name)
 
     def wake(self) -> None:
-        """There may be room: go on, at once with what is left of this turn."""
+        """Go on, as there may be room again; at once, with the rest of this turn."""
         if self._asleep:
             self._asleep = False
             if self.turn():
                 self._session.broker.turns.give(self.turn)
 
     def turn(self) -> bool:
-        """Send as much as there is room and time for; False when there is no more of either. A job, see Turns.give."""
+        """Send as far as the turn and the window allow; True when only the turn is over. A job, see Turns.give."""
         try:
             return self._go_on()
         except Exception as e:
@@ -146,7 +146,7 @@ class Replay:
         return False
 
     def _deliver(self, record: "Any", flags: int, options: int) -> int:
-        """Send a message; about how many bytes that takes."""
+        """Send a message; returns its bytes, about."""
         message = retained_message(record)
         self._session.broker.turns.spent += _SENT
         self._sending = True
@@ -155,7 +155,7 @@ class Replay:
         return message.size() + 16
 
     def _next(self) -> None:
-        """Take the first in line; it is the current one then, unless it is not due any more."""
+        """Make the first of the line the current subscription, unless it is stale."""
         line = self._line
         self._session.broker.turns.spent += 1 + (len(line) >> 10)
         one = line.pop(0)
@@ -164,7 +164,7 @@ class Replay:
             self._current = one
 
     def _find(self, topic_filter: bytes) -> None:
-        """Look for the next message, a little at a time; behind the last one the subscription is done with."""
+        """Search one step for the next message; after the last one the subscription ends."""
         broker = self._session.broker
         if self._found is None:
             self._found = self._search(topic_filter)
@@ -178,7 +178,7 @@ class Replay:
             broker.turns.spent += broker.retained.walked
 
     def _search(self, topic_filter: bytes) -> "Iterator[Any]":
-        """What a filter matches, and None from time to time."""
+        """The matches of a filter, and None from time to time."""
         broker = self._session.broker
         for record in broker.retained.walk(topic_filter):
             yield record

@@ -1,4 +1,4 @@
-"""From a topic name to its receivers: resolve once, cache, hand each one its copy."""
+"""Resolves a topic name to its receivers once, caches the route, and hands each receiver its copy."""
 
 from port.core import const
 from port.core.constants import ENTRY_FLAGS, NO_LOCAL, QOS, RETAIN_AS_PUBLISHED
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
     Granted = dict[bytes, tuple[int, tuple[Session, ...], int]]
 
-_REMEMBERED = const(512)  # bytes of the longest topic name whose route is cached: the cache is bounded in number
+_REMEMBERED = const(512)  # bytes of the longest topic name whose route is cached; the number of routes is bounded, too
 
-# What it costs in the units of Turns.limit to resolve a name, to distribute a message, and for each of its receivers.
+# Costs, in deliveries (Turns.spent): resolving a name, distributing a message, each of its receivers.
 _RESOLVED = const(40)
 _DISTRIBUTED = const(30)
 _DELIVERED = const(10)
-_PASSED_ON = const(20)  # a message that goes out as it came, besides its receivers
+_PASSED_ON = const(20)  # a message passed on as it came, besides its receivers
 _OPTION = const(3)  # one of several subscriptions of a receiver
-_ROOM = const(16)  # receivers that are cached for each topic name there may be, in all
-_ALIKE = const(8)  # receivers from which on those of several names are kept once where they are the same
+_ROOM = const(16)  # receivers cached in all, for each topic name that may be cached
+_ALIKE = const(8)  # receivers of a name from which on names with equal receivers share one tuple
 
 
 def check_name(name: bytes, options: "Options") -> None:
@@ -44,11 +44,11 @@ class Router:
     generation: goes up when a route may have changed
     routes: topic name -> its route, see `route`
     locals: in-process subscribers and their filters
-    receivers: those that have been cached since all routes were forgotten the last time
+    receivers: receivers cached since all routes were last forgotten
     fast: for MQTT 3.x and MQTT 5 publishers, topic name -> the sessions that take a plain QoS 0
-    packet as it came. A name is only there when all its receivers do, no message hook is set, and
-    it is within the limits of all clients there have been; and not before somebody has published to it, see `learn`.
-    granted: topic name -> (lowest QoS granted as in a PUBLISH's flags, 2 or 4; the same sessions; a message's cost of a turn):
+    packet as it came. A name is added by the first PUBLISH to it (see `learn`), when all its receivers do, no message hook is
+    set, and the name is within the limits of all clients so far.
+    granted: topic name -> (lowest QoS granted as in a PUBLISH's flags, 2 or 4; the same sessions; a message's cost):
     up to this QoS they take packets as they came, see handle_publish.pass_on.
     """
 
@@ -59,14 +59,14 @@ class Router:
         self.routes: "dict[bytes, Route]" = {}
         self.locals: "dict[LocalSubscriber, bytes]" = {}
         self.receivers = 0
-        self._alike: "dict[Any, Any]" = {}  # receivers of several names, by what they are themselves
+        self._alike: "dict[Any, Any]" = {}  # tuples of receivers that names share, by themselves
         self.generation = 0
-        self._access: "Optional[Access]" = None  # that of the client whose packets are being handled
+        self._access: "Optional[Access]" = None  # the Access of the client whose packets are being handled
         self._broker = broker
-        self._limits = (65535, 65536)  # length and levels of names that are within every client's limits
+        self._limits = (65535, 65536)  # length and levels up to which a name is within every client's limits
 
     def limit_names(self, options: "Options") -> None:
-        """There is a client with these options: longer names are looked at from now on, whoever sends them."""
+        """Allow for a client with these options: from now on names above its limits are checked, whichever client sends them."""
         length, levels = self._limits
         if options.max_topic_length < length or options.max_topic_levels < levels:
             self._limits = (min(length, options.max_topic_length), min(levels, options.max_topic_levels))
@@ -81,7 +81,7 @@ class Router:
             self._broker.watchers.tell("subscribed", watched, topic_filter, options)
 
     def remove(self, subscriber: "Any", topic_filter: bytes) -> None:
-        """Take a subscription away, if there is one."""
+        """Remove a subscription, if there is one."""
         watchers = self._broker.watchers
         filters = subscriber.subscriptions
         if filters is not None and topic_filter not in filters:
@@ -103,7 +103,7 @@ class Router:
         return topic_filter, subscriber
 
     def remove_local(self, handle: "tuple[bytes, LocalSubscriber]") -> None:
-        """Take an in-process subscriber away, if it is there."""
+        """Remove an in-process subscriber, if it is still there."""
         if self.locals.pop(handle[1], None) is not None:
             self.remove(handle[1], handle[0])
 
@@ -128,21 +128,21 @@ class Router:
         self._outdate()
 
     def _outdate(self) -> None:
-        """What the clients with an ACL have cached is no longer true; each finds out when it sends again."""
-        self._alike.clear()  # who has gone is not kept here
+        """Outdate the caches of clients with an ACL; each is cleared when its client sends again."""
+        self._alike.clear()  # so that no ended session is kept
         self.generation = self.generation + 1 & 0x3FFFFFFF
         if self._access is not None:
             self.use(self._access)
 
     def use(self, access: "Access") -> None:
-        """Packets of a client with an ACL are about to be handled."""
+        """Make an Access the current one, before packets of its client are handled."""
         self._access = access
         if access.generation != self.generation:
             access.generation = self.generation
             _clear(access)
 
     def allow(self, session: "Session", access: "Access", name: bytes, route: Route) -> None:
-        """A client with an ACL may publish to this name: unless that holds for a time only, its packets take the fast path."""
+        """Put a name that a client with an ACL may publish to on its fast path, unless the permission is for a time only."""
         allowed = access.lasting(name)
         if allowed < 0:
             return
@@ -160,9 +160,9 @@ class Router:
             access.granted[i][name] = (min(granted[0], allowed << 1), fast, granted[2])
 
     def learn(self, session: "Session", name: bytes, once: bool = False) -> "Optional[tuple[Session, ...]]":
-        """What `fast` has for a name that a client publishes to which uses it, found out if need be.
+        """The entry of `fast` for a name, made if need be; None when the name, or the publishing client, cannot use `fast`.
 
-        once: for one message, which is sent then: where a subscription is shared it is a member's turn, and `fast` has nothing.
+        once: for one message, which is sent then: with a shared subscription a member takes its turn, and `fast` gets no entry.
         Raises MQTTError for a name that is invalid or over its limits.
         """
         conn: "Connection" = session.conn  # type: ignore[assignment]
@@ -178,7 +178,7 @@ class Router:
         return self._learn(session, name, route)
 
     def _take_turns(self, name: bytes, version: int, route: Route) -> "Optional[tuple[Session, ...]]":
-        """Who gets a QoS 0 message as it came, the shared subscription's member included; None where that is not all there is to it."""
+        """Receivers of a QoS 0 message as it came, with the shared subscription's member; None when one needs another form."""
         if route.special or route.locals or route.long or len(route.groups) > 1:
             return None
         receivers = []
@@ -250,7 +250,7 @@ class Router:
         return route
 
     def _kept(self, receivers: "Sequence[Any]") -> "tuple[Any, ...]":
-        """Receivers to be cached; the same object for those that are equal and many."""
+        """Receivers for the cache; equal ones, from _ALIKE on, are the same object."""
         kept = tuple(receivers)
         alike = self._alike.get(kept)
         if alike is not None:
@@ -267,7 +267,7 @@ class Router:
         return route
 
     def distribute(self, message: "Message", route: Route, sender: "Optional[Session]") -> bool:
-        """Give each receiver its copy; True when there was a subscriber at all."""
+        """Give each receiver its copy; True when there was a subscriber."""
         if message.clients is not None:
             self._broker.hooks.redirect(message, route, sender)  # type: ignore[union-attr]
             return not route.empty()
@@ -283,7 +283,7 @@ class Router:
         return not route.empty()
 
     def deliver_quick(self, message: "Message", route: Route) -> None:
-        """What `distribute` does where the route is quick."""
+        """`distribute` for a quick route."""
         if route.plain:
             self.deliver_plain(message, route.plain)
         if route.locals:
@@ -316,7 +316,7 @@ class Router:
     def deliver_special(
         self, message: "Message", session: "Session", options: "tuple[int, ...]", sender: "Optional[Session]"
     ) -> None:
-        """One copy, whatever number of filters match: highest QoS, all identifiers [MQTT-3.3.4-2]."""
+        """One copy, however many filters match: highest QoS, all identifiers [MQTT-3.3.4-2]."""
         self._broker.turns.spent += _OPTION * len(options)
         qos = -1
         retain = 0
@@ -333,7 +333,7 @@ class Router:
             session.deliver(message, min(qos, message.qos) << 1 | retain, tuple(identifiers) or None)
 
     def call_local(self, subscriber: "LocalSubscriber", message: "Message") -> None:
-        """Call an in-process subscriber; what it raises is reported and goes no further."""
+        """Call an in-process subscriber; its exceptions are reported and go no further."""
         try:
             subscriber.callback(message)
         except Exception as e:
@@ -345,6 +345,6 @@ def _too_long(name: bytes, length: int, levels: int) -> bool:
 
 
 def _clear(names: "Union[Router, Access]") -> None:
-    """Forget what takes the fast path."""
+    """Forget all names on the fast path."""
     for table in names.fast + names.granted:
         table.clear()

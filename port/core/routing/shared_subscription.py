@@ -17,8 +17,8 @@ _QOS_BITS = const(6)
 class SharedGroup:
     """The sessions that share one `$share/NAME/filter`, served in turn.
 
-    Members that are online and have room in their receive window come first, then others
-    online; a member that is away only gets what nobody online can take, and only QoS 1 and 2.
+    Online members with room in their receive window come first, then other online members. An offline member
+    gets only messages that no online member can take, and only QoS 1 and 2.
 
     online  members that are connected
     """
@@ -26,18 +26,18 @@ class SharedGroup:
     subscriptions = None
 
     def __init__(self, topic_filter: bytes, founder: "Session", owner: "Any") -> None:
-        """`owner`: the Session.owner_key of the founder, for whom the group counts until he leaves."""
+        """`owner`: the Session.owner_key of the founder; the group counts for it until the founder leaves."""
         self.topic_filter = topic_filter
         self.founder = founder
         self.owner = owner
         self.members: "list[tuple[Session, int]]" = []  # those before `_next` have had their turn
-        self._places: "dict[Session, int]" = {}  # of the members, in that list
+        self._places: "dict[Session, int]" = {}  # index of each member in `members`
         self._next = 0
         self.online = 0
 
     @property
     def group(self) -> "SharedGroup":
-        """Itself: tells a group from the other kinds of subscriber."""
+        """The group itself; distinguishes it from the other kinds of subscriber."""
         return self
 
     def add(self, session: "Session", options: int) -> None:
@@ -57,17 +57,17 @@ class SharedGroup:
             self.online += 1
 
     def came(self, session: "Session", more: int) -> None:
-        """A member has a connection from now on (1), or has lost it (-1)."""
+        """A member has connected (1) or lost its connection (-1)."""
         if session in self._places:
             self.online += more
 
     def remove(self, session: "Session") -> None:
-        """Take a member away, if it is one. Takes no memory."""
+        """Remove a session, if it is a member. Takes no memory."""
         at = self._places.get(session)
         if at is None:
             return
         members = self.members
-        if at < self._next:  # one that had its turn comes to its place, and the last of all to that one's
+        if at < self._next:  # a member that had its turn moves to the gap, and the last of all to that member's place
             self._next -= 1
             self._put(at, members[self._next])
             at = self._next
@@ -83,7 +83,7 @@ class SharedGroup:
         self._places[member[0]] = at
 
     def deliver(self, message: "Message", leaving: "Optional[Session]" = None) -> bool:
-        """Hand the message to one member, `leaving` excepted; False when there is nobody to take it."""
+        """Hand the message to one member, `leaving` excepted; False when no member can take it."""
         at = self._choose(message.name, message.qos, leaving)
         if at < 0:
             return False
@@ -101,7 +101,7 @@ class SharedGroup:
         session.deliver(message, qos << 1 | retain, identifiers, self)
 
     def turn(self, name: bytes, version: int) -> "Optional[Session]":
-        """Whose turn it is to take a QoS 0 message, without RETAIN, as it came; None where it is nobody's, or in another form."""
+        """The member to take a QoS 0 message without RETAIN as it came; None when no member can, or it needs another form."""
         at = self._choose(name, 0, None)
         if at < 0:
             return None
@@ -112,14 +112,14 @@ class SharedGroup:
         return session
 
     def leave(self, session: "Session", sent: bool, groups: "Optional[dict[SharedGroup, bool]]" = None, stays: bool = False) -> None:
-        """A member leaves: what it has through the group, or several of its groups, goes to others, unless it has expired.
+        """A member leaves: its messages from the group, or from several groups, go to other members, unless they have expired.
 
-        `sent`: QoS 1 that is in flight, too. `stays`: what nobody takes stays with it.
+        `sent`: QoS 1 in flight, too. `stays`: messages that no other member takes stay with it.
         """
         self.hand_over(_take(session, groups or {self: True}, sent), session, stays)
 
     def hand_over(self, entries: "list[Any]", leaving: "Session", stays: bool = False) -> None:
-        """Give entries a member had through this group, or others, to other members, see `leave`; the member has them no more."""
+        """Give entries already taken from a member, of this group or others, to other members, see `leave`."""
         heirs: "dict[SharedGroup, _Heirs]" = {}
         for entry in entries:
             group = entry[ENTRY_GROUP]
@@ -129,18 +129,18 @@ class SharedGroup:
                 leaving.enqueue(leaving.own_entry(*entry[:4]))
 
     def has_others(self, session: "Session") -> bool:
-        """True when some other member is connected."""
+        """True when another member is connected."""
         return self.online > (session.conn is not None)
 
     def _choose(self, name: bytes, qos: int, leaving: "Optional[Session]") -> int:
-        """Which member is to take a message, -1 when there is none."""
+        """Index of the member to take a message, -1 for none."""
         members = self.members
         count = len(members)
         best = -1
         best_rank = 0
         at = self._next
         for looked in range(count):
-            if looked & 3 == 3:  # which a member that has room spares the others
+            if looked & 3 == 3:  # a long search, which a member with room would end
                 members[0][0].broker.turns.spent += 1
             if at >= count:
                 at = 0
@@ -152,7 +152,7 @@ class SharedGroup:
                     return at
                 if best_rank < 2:
                     best, best_rank = at, 2
-            elif min(qos, options & QOS) or session.keeps_qos0():  # else it would be dropped there
+            elif min(qos, options & QOS) or session.keeps_qos0():  # else this member would drop it
                 rank = 2 if session.conn is not None else 1
                 if best_rank < rank:
                     best, best_rank = at, rank
@@ -161,10 +161,10 @@ class SharedGroup:
 
 
 class _Heirs:
-    """The members of a group that may take what one that leaves had, each looked at once, not once for each message.
+    """The members of a group that may take the messages of a leaving one; each is examined once instead of once a message.
 
-    They are in three lists, of which the first that has somebody serves: those with room in their receive window,
-    others that are online, and those that are away. Who would drop all of it, being away, is in none.
+    They are in three lists, of which the first non-empty one serves: members with room in their receive window, other
+    online members, offline members. An offline member that would drop all messages is in none.
     """
 
     def __init__(self, group: SharedGroup, leaving: "Session") -> None:
@@ -172,7 +172,7 @@ class _Heirs:
         self._leaving = leaving
         self._lists: "list[list[tuple[Session, int]]]" = [[], [], []]
         self._next = 0
-        self._refused: "dict[tuple[bytes, bool], bool]" = {}  # topic name and whether it was QoS 0, of what nobody took
+        self._refused: "dict[tuple[bytes, bool], bool]" = {}  # (topic name, whether QoS 0) of messages that no member took
         leaving.broker.turns.spent += len(group.members) >> 2
         for member in group.members:
             session, options = member
@@ -184,7 +184,7 @@ class _Heirs:
                 self._lists[1 if session.conn is not None else 2].append(member)
 
     def take(self, message: "Message") -> bool:
-        """Hand the message to one of them, in turn; False when nobody takes it, though it has not expired."""
+        """Hand the message to one of them, in turn; False when none takes it, though it has not expired."""
         broker = self._leaving.broker
         if message.expired(broker.clock()):
             return True
@@ -208,7 +208,7 @@ class _Heirs:
                     continue
                 if session.out is None and not message.qos and not session.keeps_qos0():
                     broker.turns.spent += 1
-                    continue  # it would be dropped there
+                    continue  # this member would drop it
                 self._group.give(message, session, options)
                 return True
         self._refused[alike] = True
@@ -216,9 +216,9 @@ class _Heirs:
 
 
 def _take(session: "Session", groups: "dict[SharedGroup, bool]", sent: bool) -> "list[Any]":
-    """Take from a member what came through the groups and may go to another one.
+    """Take from a member the messages of the groups that may go to another member.
 
-    That is what is still queued and, if `sent`, QoS 1 in flight without acknowledgement; QoS 2
+    They are the queued ones and, if `sent`, unacknowledged QoS 1 in flight; QoS 2
     that was sent stays [MQTT-4.8.2-4] [MQTT-4.8.2-5].
     """
     taken: "list[Any]" = []
@@ -249,7 +249,7 @@ def _take(session: "Session", groups: "dict[SharedGroup, bool]", sent: bool) -> 
         if entry[ENTRY_GROUP] in groups:
             taken.append(entry)
             session.drop(session.unqueue())
-        else:  # behind the others, which keep their order so
+        else:  # to the end, so that the others keep their order
             queue.append(queue.popleft())
     return taken
 

@@ -1,8 +1,8 @@
-"""Who gets what: all subscriptions of all sessions, and the route of a topic name.
+"""All subscriptions of all sessions, and the resolution of a topic name to its route.
 
 Filters without wildcard stand in one flat dict, filter -> subscribers; the others in a trie,
-as values (filter, subscribers). Subscribers are the one subscriber itself, or a dict of
-them from the second on. What the options of a subscription are, the session knows.
+as values (filter, subscribers). Subscribers are the subscriber itself while it is the only one, else
+a dict of them. The options of a subscription are kept in its session.
 
 Options of a subscription are one int: the options byte of SUBSCRIBE (QoS, no local,
 retain as published, retain handling; clause 3.8.3.1) with the subscription identifier
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from port.core.sessions.session import Session
 
 _SPECIAL = const(~0xFB)  # no local, a subscription identifier
-_MATCHING = const(64)  # of one session's filters that match a name, so many count, and the one with the highest QoS
-_MATCHED = const(6)  # steps that a subscription counts for which matches
-_WORDS = const(32)  # that a subscription takes beside its filter
+_MATCHING = const(64)  # matching filters of one session that count for a name, and the one with the highest QoS
+_MATCHED = const(6)  # steps counted for each matching subscription
+_WORDS = const(32)  # words of memory of a subscription, besides its filter
 
 
 def is_wide(topic_filter: bytes) -> bool:
-    """True for a filter with more than one wildcard: of those any number can match the same name."""
+    """True for a filter with more than one wildcard: any number of such filters can match the same name."""
     return topic_filter.count(b"+") + (topic_filter[-1:] == b"#") > 1
 
 
@@ -57,16 +57,16 @@ class LocalSubscriber:
 
 
 class Route:
-    """Where messages of one topic name go, resolved once and cached.
+    """The receivers of one topic name, resolved once and cached.
 
     plain    (session, option) for sessions with one matching filter, no identifier, no no local
     special  (session, options of all its matching filters) for the others
     groups   shared subscriptions
     locals   in-process subscribers
     long     True when the name may be over the limits of some client
-    quick    True when there are receivers, and those of `plain` and `locals` are all: a message from a client without an ACL,
-             not retained, needs no more than Router.deliver_quick
-    untried  whether the name may take the fast path has still to be found out: bit 0 for MQTT 3.x, bit 1 for MQTT 5
+    quick    True when there are receivers, all in `plain` and `locals`: a message from a client without an ACL, not
+             retained, then needs only Router.deliver_quick
+    untried  whether the name may take the fast path is still undecided: bit 0 for MQTT 3.x, bit 1 for MQTT 5
     """
 
     __slots__ = ("plain", "special", "groups", "locals", "long", "quick", "untried")
@@ -87,11 +87,11 @@ class Route:
         self.untried = 0
 
     def size(self) -> int:
-        """How many receivers there are, a shared subscription counted as one."""
+        """Number of receivers; a shared subscription counts as one."""
         return len(self.plain) + len(self.special) + len(self.groups) + len(self.locals)
 
     def empty(self) -> bool:
-        """True when there is no subscriber at all."""
+        """True when there is no subscriber."""
         return not (self.plain or self.special or self.groups or self.locals)
 
 
@@ -102,15 +102,15 @@ class Subscriptions:
         """`word`: see Broker.word."""
         self._entry = _WORDS * word
         self.count = 0  # subscriptions of sessions, shared ones included
-        self.bytes = 0  # that they take
+        self.bytes = 0  # bytes of memory they take
         self.wide: "dict[Any, int]" = {}  # filters with more than one wildcard, by session
-        self.steps = 0  # for the name resolved last: those of trie.matching_filters, and six for each subscription that matched
+        self.steps = 0  # of the last resolution: those of trie.matching_filters, and _MATCHED for each matching subscription
         self._exact: "dict[bytes, Any]" = {}
         self._wild: "topic_trie.Node" = {}
         self._groups: "dict[bytes, SharedGroup]" = {}
-        self.founded: "dict[Any, int]" = {}  # shared subscriptions that are there, by SharedGroup.owner
-        self.branches: "dict[Any, int]" = {}  # the `+` of filters with several, shared ones not, by who was first to have them
-        self.owners: "dict[bytes, Any]" = {}  # who that was, by filter
+        self.founded: "dict[Any, int]" = {}  # number of shared subscriptions, by SharedGroup.owner
+        self.branches: "dict[Any, int]" = {}  # number of `+` in unshared filters with several, by first owner
+        self.owners: "dict[bytes, Any]" = {}  # owner of the first subscriber, by filter
 
     def add(self, topic_filter: bytes, subscriber: "Any", options: int) -> None:
         """Add or change the subscription of a session or an in-process subscriber to a valid filter."""
@@ -152,7 +152,7 @@ class Subscriptions:
         group.add(subscriber, options)
 
     def remove(self, topic_filter: bytes, subscriber: "Any") -> None:
-        """Take a subscription away, if there is one."""
+        """Remove a subscription, if there is one."""
         subscriptions = subscriber.subscriptions
         if subscriptions is not None and topic_filter not in subscriptions:
             return
@@ -163,7 +163,7 @@ class Subscriptions:
                 self._take(split_share(topic_filter), group)
                 del self._groups[topic_filter]
                 _one_less(self.founded, group.owner)
-            elif group.founder is subscriber:  # it counts for one who stays
+            elif group.founder is subscriber:  # it counts for a member that stays
                 group.founder = group.members[0][0]
                 owner = group.founder.owner_key()
                 _one_more(self.founded, owner)
@@ -172,7 +172,7 @@ class Subscriptions:
         else:
             self._take(topic_filter, subscriber)
         if subscriptions is not None:
-            # Last: if memory runs out before, it can be tried again.
+            # Last, so that it can be tried again if memory runs out before.
             size = self.size_of(topic_filter)
             self.count -= 1
             self.bytes -= size
@@ -190,7 +190,7 @@ class Subscriptions:
         return self._groups.get(topic_filter)
 
     def came(self, session: "Session", more: int = 1) -> None:
-        """A session has a connection from now on, or with -1 has lost it: its shared subscriptions count who is online.
+        """A session has connected, or with -1 lost its connection: its shared subscriptions count their online members.
 
         Takes no memory.
         """
@@ -256,7 +256,7 @@ class Subscriptions:
         groups: "list[SharedGroup]" = []
         locals: "list[LocalSubscriber]" = []
         found: "dict[Session, int]" = {}
-        several: "dict[Session, list[int]]" = {}  # for whom more than one filter matches
+        several: "dict[Session, list[int]]" = {}  # sessions with more than one matching filter, and the options of these
         values: "list[Any]" = []
         self.steps = topic_trie.matching_filters(self._wild, name, values)
         exact = self._exact.get(name)
@@ -298,10 +298,10 @@ class Subscriptions:
             special = [pair for pair in special if pair[0] not in several]
             for session in several:
                 special.append((session, tuple(several[session])))
-        return Route(plain or (), special or (), groups or (), locals or ())  # most are empty, and then take no room
+        return Route(plain or (), special or (), groups or (), locals or ())  # most are empty: () takes no memory
 
 
 def limited(options: int, verdict: int) -> int:
-    """The options of a subscription with the QoS an ACL's verdict leaves."""
+    """The options of a subscription, its QoS limited to that of an ACL's verdict."""
     qos = verdict & 3
     return options if options & 3 <= qos else options & ~3 | qos

@@ -1,1 +1,1 @@
-"""One client's session, in flight and in its queue."""
+"""Sessions: messages in flight and queued for one client, and mount points."""

@@ -1,7 +1,7 @@
 """The session of an in-process client, and the form in which it takes packets of MQTT 3.x as they came.
 
-Its messages are told where they come from by marks in its outbox, see port.core.protocol.local_transport. What waits in its queue
-keeps its origin; the store does not.
+Marks in its outbox give the origins of its messages, see port.core.protocol.local_transport. A queued message keeps its origin,
+a stored one does not.
 """
 
 from port.core import const
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from port.core.routing.shared_subscription import SharedGroup
     from port.core.broker import Broker
 
-_DEAF = b"\xc0\0"  # first in what a deaf session is sent, so that it is never empty
+_DEAF = b"\xc0\0"  # first in the outbox of a deaf session, so that this is never empty
 
 
 class LocalSession(Session):
     """See Session.
 
-    deaf    True while what the client publishes itself is handed over, and it is not to get that (No Local)
-    inlet   where publishers of MQTT 3.x put their packets in, None unless the session speaks MQTT 5
+    deaf    True while the client's own messages are distributed, which it is not to get (No Local)
+    inlet   Inlet for the packets of MQTT 3.x publishers, None unless the session speaks MQTT 5
     """
 
     __slots__ = ("deaf", "inlet", "_origins", "_pumping", "_is_queued")
@@ -33,22 +33,22 @@ class LocalSession(Session):
     def __init__(self, broker: "Broker", client_id: bytes) -> None:
         Session.__init__(self, broker, client_id)
         self.deaf = False
-        self.inlet: "Optional[Inlet]" = None
-        self._origins: "Any" = None  # those of queued entries, by `id`
+        self.inlet: "Any" = None  # an Inlet
+        self._origins: "Any" = None  # origins of queued entries, by `id`
         self._pumping = False
-        self._is_queued = False  # what `pump` delivers next, at QoS 0, was queued; other things are retained messages
+        self._is_queued = False  # the next QoS 0 message that `pump` delivers was queued; otherwise it is a retained one
 
     # -- No Local --------------------------------------------------------------------------
 
     def stop_hearing(self) -> None:
-        """What is published from now on is the client's own, which it does not get."""
+        """Take no messages for now: they are the client's own."""
         self.deaf = True
         if self.out is not None:
             self.out = [_DEAF]
             self.send_window = 0  # `has_room` is asked
 
     def hear(self) -> None:
-        """The opposite."""
+        """Take messages again."""
         self.deaf = False
         out = self.out
         conn = self.conn
@@ -56,7 +56,7 @@ class LocalSession(Session):
             return
         self.out = conn.out
         chunks = len(out) - 1
-        if chunks:  # what lanes 1 and 2 counted as sent
+        if chunks:  # lanes 1 and 2 have counted these as sent
             count = 0
             for i in range(chunks):
                 chunk = out[i + 1]
@@ -103,11 +103,11 @@ class LocalSession(Session):
             transport.mark_reader()
 
     def _window(self) -> int:
-        """See Session._window: the program knows what it can take."""
+        """See Session._window: the program sets its own limit."""
         Session._window(self)
         return self.receive_maximum
 
-    # -- origins of what waits -------------------------------------------------------------
+    # -- origins of queued messages -------------------------------------------------------------
 
     def enqueue(self, entry: "Any") -> bool:
         """See Session.enqueue."""
@@ -119,7 +119,7 @@ class LocalSession(Session):
                     self._origins = {}
                 self._origins[id(entry)] = origins.reader.client_id
             except MemoryError:
-                pass  # then it is not known
+                pass  # the origin is unknown then
         return taken
 
     def unqueue(self) -> "Any":
@@ -133,9 +133,9 @@ class LocalSession(Session):
 
 
 class Inlet:
-    """Stands for the session of an in-process client among the receivers of publishers of MQTT 3.x.
+    """Takes the place of an in-process client's session among the receivers of MQTT 3.x publishers.
 
-    Its packets become those of MQTT 5, and the session need not be handed each message by itself.
+    It turns their packets into those of MQTT 5, so that the session need not get each message by itself.
     """
 
     spare = 0
@@ -152,7 +152,7 @@ class Inlet:
 
     @property
     def out(self) -> "Optional[Inlet]":
-        """See Session: its outbox, None where that has none."""
+        """See Session: the outbox, None while the session has none."""
         return None if self._session.out is None else self
 
     def __len__(self) -> int:

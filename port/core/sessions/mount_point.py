@@ -1,8 +1,8 @@
-"""Mount points: the topics of a listener's clients stand below a prefix that these do not see.
+"""Mount points: the topics of a listener's clients have a prefix that the clients do not see.
 
-Whatever is kept, routed, stored, or told to rules and hooks, has the whole topic. The prefix is put before what a client
-names in PUBLISH, SUBSCRIBE, UNSUBSCRIBE and its will, and is taken away in what it is sent. A response topic is passed on
-as it came: who answers below the same mount point answers there. `$SYS` is not below a mount point.
+Routing, retained messages, the store, rules and hooks use whole topics. The prefix is added to topics that a client sends in
+PUBLISH, SUBSCRIBE, UNSUBSCRIBE and its will, and removed from topics sent to the client. A response topic is passed on
+as it came: a client below the same mount point answers there. `$SYS` is not below a mount point.
 """
 
 from port.core import const
@@ -30,7 +30,7 @@ class Mount:
         self._last: "Optional[tuple[Message, Message]]" = None
 
     def same(self, other: "Optional[Mount]") -> bool:
-        """Whether the topics below the other one are the same."""
+        """Whether the other one has the same prefix."""
         return other is not None and other.prefix == self.prefix
 
     def session(self, broker: "Broker", client_id: bytes) -> Session:
@@ -38,16 +38,16 @@ class Mount:
         return MountedSession(broker, client_id, self)
 
     def name(self, name: bytes) -> bytes:
-        """The whole of a topic name from a client; what begins with `$` is nobody's to publish to, with or without it."""
+        """The whole topic name for one from a client. No client may publish to names that begin with `$`: they get no prefix."""
         return name if name.startswith(b"$") else self.prefix + name
 
     def filter(self, topic_filter: bytes) -> bytes:
-        """The whole of a topic filter from a client, which may be shared."""
+        """The whole topic filter for one from a client, which may be shared."""
         plain = without_share(topic_filter)
         return topic_filter[: len(topic_filter) - len(plain)] + self.prefix + plain if plain else topic_filter
 
     def seen(self, message: Message) -> Message:
-        """A message as a client below it sees it: the same for all who are sent it in a row, so that its forms are shared."""
+        """A message as clients below it see it: the same object for successive receivers, which then share its forms."""
         last = self._last
         if last is None or last[0] is not message:
             name = message.name[len(self.prefix) :]
@@ -77,7 +77,7 @@ class MountedSession(Session):
         return self.mount  # type: ignore[return-value]
 
     def sees(self, message: Message) -> bool:
-        """Whether its topic has a name for the client: the mount point itself has none, and filters such as # match it."""
+        """Whether the client has a name for the topic: it has none for the mount point itself, which filters such as # match."""
         return len(message.name) > len(self._at().prefix)
 
     def deliver(

@@ -1,17 +1,17 @@
-"""One client's session: its subscriptions, what is in flight to it and what waits for it.
+"""One client's session: its subscriptions, messages in flight and queued messages.
 
 A session outlives its network connections (clause 4.1). While one is attached, `conn` is
-set and `out` is the list that takes outgoing packets; `out` is None while the client is
-away or reads too slowly, and then QoS 0 is dropped, but for what there is `spare` room for or
-is to wait, too, and QoS 1 and 2 wait in the queue.
+set and `out` is the list that takes outgoing packets. `out` is None while the client is
+offline or reads too slowly: QoS 1 and 2 then wait in the queue; QoS 0 is dropped beyond
+`spare`, unless the client's options queue it, too.
 
-What was passed on to the client as it came is in flight as the packet itself, bytes; any other
-entry in flight or queued is the tuple (message, flags, identifiers, group, key): flags are
-the low nibble of the PUBLISH header for this receiver, identifiers its subscription
-identifiers or None, group the shared subscription it came through or None, key that of its
-record in the store or 0. An entry without those three is one tuple for all receivers of the
-message; one that is its session's own has () as its identifiers. In flight, the message turns
-to None when PUBREC has come and PUBREL is out.
+A packet passed on as it came is in flight as itself, bytes. Any other entry, in flight or
+queued, is the tuple (message, flags, identifiers, group, key): flags are the low nibble of
+the PUBLISH header for this receiver, identifiers its subscription identifiers or None, group
+the shared subscription it came through or None, key that of its record in the store or 0. An
+entry without the last three is one tuple for all receivers of the message; the session's own
+has () as its identifiers. In flight, the message becomes None when PUBREC has come and PUBREL
+is out.
 """
 
 from collections import deque
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
 _QOS_BITS = const(6)
 _RELEASED = (None, 4, None, None, 0)
 _DUP = const(8)
-_ROW = const(8192)  # bytes of acknowledgements that are handled in one go
-_QUEUED = const(10)  # what it costs to queue a message, in the units of Turns.limit
-_COUNTED = const(8)  # and to begin or end to count one in flight
+_ROW = const(8192)  # most bytes of acknowledgements handled in one go
+_QUEUED = const(10)  # cost of queueing a message, in deliveries (Turns.spent)
+_COUNTED = const(8)  # and of beginning or ending to count one in flight
 
-# What a session has whose client has not subscribed or been sent anything yet; never changed.
+# Subscriptions and window of sessions that have had none yet; never changed.
 NOTHING: "dict[Any, Any]" = {}
 
 
@@ -64,22 +64,22 @@ class Session:
     """The state the standard calls Session State, and the delivery of messages to the client.
 
     client_id      bytes
-    user           user name somebody vouched for, as bytes, or None
-    address        where the client is, or was last, `host:port`
-    listener       the way it came in, last
-    options        the options that hold for the client, see set_options
-    access         what it may do, see port.core.acl.acl; None: everything
+    user           authenticated user name, as bytes, or None
+    address        address of the client's last connection, `host:port`
+    listener       listener of that connection
+    options        options of the client, see set_options
+    access         rights of the client, see port.core.acl.acl; None: all
     expiry         session expiry interval, s; 0xFFFFFFFF never
     expires_at     ms on the broker's clock when an offline session ends, or None
     will, will_at  the will of the last connection as (message, will delay interval in s), and
                    when it is due, ms
     fast_version   4 (MQTT 3.x) or 5 while plain QoS 0 packets can be passed on as they came;
                    -1 when the connection needs its packets made to measure
-    send_window    while fewer than this are in flight, a QoS 1 or 2 message can go out at once; 0: `has_room` has to be
-                   asked, -1: something waits, and `pump` is to be called whenever there may be room for it
+    send_window    while fewer than this are in flight, a QoS 1 or 2 message can go out at once; 0: ask `has_room`;
+                   -1: messages wait, call `pump` whenever there may be room
     counted        small messages in flight count as kept, too
-    looked         the identifier that stood first in `inflight` when it was last looked at, 0 for none
-    spare          bytes of QoS 0 that may still go to a client without an `out`: one large packet is under way to it, no more
+    looked         first identifier in `inflight` at the last look, 0 for none
+    spare          bytes of QoS 0 that a client without an `out` still takes, as only one large packet is under way to it
     store_id       its number in the store, 0 while it is not kept there
     number         see SessionIndex; not set before there is one
     subscription_bytes    see Subscriptions.size_of
@@ -106,7 +106,7 @@ class Session:
         self.user: "Optional[bytes]" = None
         self.address = ""
         self.conn: "Optional[Connection]"
-        self.access = self.conn = None  # `access` is asked for with each message, see Connection
+        self.access = self.conn = None  # `access` is read for each message, see Connection
         self.out: "Optional[list[Any]]" = None
         self.fast_version = 4
         self.version5 = False
@@ -140,11 +140,11 @@ class Session:
         return "<Session %s>" % named(self.client_id, self.user, self.address)
 
     def owner_key(self) -> "Any":
-        """Whose places the session takes, see limits.places: the user's, or the address's where nobody vouched for one."""
+        """Owner of the session's places, see limits.places: the authenticated user, or without one the address."""
         return peer(self.address) if self.user is None else (self.user,)
 
     def set_will(self, will: "Optional[tuple[Message, int]]") -> None:
-        """Another will, or none."""
+        """Set or remove the will."""
         broker = self.broker
         if self.will is not None:
             broker.memory.session_bytes -= self.will[WILL_MESSAGE].size()
@@ -153,9 +153,9 @@ class Session:
         self.will = will
 
     def set_options(self, options: "Options") -> None:
-        """Other options hold from now on; what waits already stays, and takes the room it has."""
+        """Set other options; messages queued already stay."""
         self.options = options
-        if self.queue is not None:  # which has the room it was made with, and would lose what is above that
+        if self.queue is not None:  # a deque keeps the length it was made with, and drops entries above it
             self.queue = deque(self.queue, max(options.max_queued_messages, len(self.queue)))
 
     # -- towards the client ------------------------------------------------------------
@@ -170,7 +170,7 @@ class Session:
     ) -> None:
         """Send a message now, or queue it, or drop it, as QoS and the receiver's state demand.
 
-        `entry`: what other receivers share, where there are neither identifiers nor a group.
+        `entry`: the entry that other receivers share, without identifiers and group.
         """
         out = self.out
         if flags < 2:
@@ -180,7 +180,7 @@ class Session:
                 return
             if self.spare and out is None and message.size() < self.spare:
                 self.spare -= message.size()
-                out = self.conn.out  # type: ignore[union-attr] # there is one while there is something to spare
+                out = self.conn.out  # type: ignore[union-attr] # there is one while `spare` is above 0
             if out is None or broker.memory.shortage > 1 and not message.name.startswith(b"$"):  # see guard.MemoryGuard
                 broker.counters.dropped += 1
                 if out is not None and broker.counters.measures is not None:
@@ -225,11 +225,11 @@ class Session:
             self.replay.heard(entry[ENTRY_MESSAGE], taken)
 
     def keeps_qos0(self) -> bool:
-        """Whether QoS 0 waits for the client as QoS 1 and 2 do, see Options.queue_qos0_messages."""
+        """Whether QoS 0 is queued for the client like QoS 1 and 2, see Options.queue_qos0_messages."""
         return self.options.queue_qos0_messages and self.expiry > 0 and self.broker.memory.shortage < 2
 
     def squeeze(self, packets: "Any") -> bool:
-        """Send QoS 0 packets, as they came, behind the large one that is under way; False where there is no room for them."""
+        """Send QoS 0 packets, as they came, behind the large packet under way; False when there is no room for them."""
         size = len(packets)
         if size > self.spare:
             return False
@@ -262,15 +262,15 @@ class Session:
         self.send_window = -1 if self.waiting() else room
 
     def _window(self) -> int:
-        """How many QoS 1 and 2 messages may be in flight; from now on some can be."""
+        """Most QoS 1 and 2 messages in flight; makes room for the first."""
         if self.inflight is NOTHING:
             self.inflight = {}
         return min(self.options.max_inflight, self.receive_maximum)
 
     def pause(self, spare: int = 0) -> None:
-        """Nothing new goes to the client until it has an `out` again, but for `spare` bytes of QoS 0.
+        """Send nothing new until the session has an `out` again, except `spare` bytes of QoS 0.
 
-        Takes no memory: there may be none left.
+        Takes no memory, as none may be left.
         """
         self.out = None
         self.spare = spare
@@ -280,7 +280,7 @@ class Session:
     def _form(
         self, message: "Message", flags: int, identifiers: "Optional[tuple[int, ...]]", packet_id: bytes = b""
     ) -> "tuple[bytes, bytes]":
-        """The packet for this receiver as (head, tail), two parts; a large payload is the second, which all receivers share."""
+        """The packet for this receiver as (head, tail); the tail is a large payload, which all receivers share."""
         if self.version5 and (self.alias_maximum or identifiers or message.expires is not None):
             return self.broker.mqtt5.form(self, message, flags, identifiers, packet_id)  # type: ignore[union-attr]
         head, tail = message.form(self.version5, flags)
@@ -289,8 +289,8 @@ class Session:
     def _too_large(self, message: "Message") -> None:
         self.broker.counters.drop(DROP_TOO_LARGE)
         if self.aliases:
-            # The client never saw the packet that would have told it the alias. No further one is given:
-            # they are numbered by how many there are.
+            # The client never saw the packet that announced the alias. No further one is given:
+            # aliases are numbered by their count.
             if self.aliases.pop(message.name, 0):
                 self.broker.memory.session_bytes -= len(message.name) + self.broker.memory.identifier
             self.alias_maximum = len(self.aliases)
@@ -335,16 +335,17 @@ class Session:
         self._append(head, tail, flags)
 
     def put_in_flight(self, packet_id: int, entry: "Any") -> None:
-        """An entry is in flight from now on."""
+        """Put an entry in flight."""
         self.inflight[packet_id] = entry
         message = entry[ENTRY_MESSAGE]
         if message is not None and (self.counted or message.heavy):
             self.broker.memory.keep(entry)
 
     def count_in_flight(self, counted: bool) -> None:
-        """While the client is away small messages in flight count, too, and what they came with in one read is not kept.
+        """Set whether small messages in flight count, as they do while the client is offline; they then keep nothing else of the
+        read they came in.
 
-        While it is there and acknowledges what comes their number bounds them, and that they soon land.
+        While the client is online and acknowledges messages, their number bounds them, and they land soon.
         """
         if counted is self.counted:
             return
@@ -358,7 +359,7 @@ class Session:
         self.counted = counted
 
     def seems_stuck(self) -> bool:
-        """Whether `count_stuck` is to look at what is in flight; to be asked once a second, or once in `receiver_patience`."""
+        """Whether to call `count_stuck`; to be asked once a second, or once in `receiver_patience`."""
         for oldest in self.inflight:
             break
         else:
@@ -368,7 +369,7 @@ class Session:
         return self.counted or oldest != 0 and oldest == before
 
     def count_stuck(self) -> None:
-        """Count what is in flight to a client that is there, too, as long as it does not acknowledge what went out before."""
+        """Count messages in flight to an online client, too, while it leaves earlier ones unacknowledged."""
         if self.conn is None:
             return
         stuck = self.looked in self.inflight
@@ -404,7 +405,7 @@ class Session:
         return size
 
     def sent(self, packet_id: int) -> "Entry":
-        """What is in flight under this identifier, as a tuple from now on."""
+        """The entry in flight under this identifier, as a tuple from now on."""
         entry: "Any" = self.inflight[packet_id]
         if type(entry) is bytes:
             rows = self.broker.rows
@@ -416,19 +417,19 @@ class Session:
         return entry  # type: ignore[no-any-return]
 
     def land(self, packet_id: int, entry: "Entry") -> None:
-        """An entry is not in flight any more."""
+        """Take an entry out of flight."""
         del self.inflight[packet_id]
         self.landed(entry)
         self.drop(entry)
 
     def landed(self, entry: "Entry") -> None:
-        """The message of an entry is not in flight any more; None: only the identifier was left."""
+        """Give back the memory of an entry that has left the window; without a message only its identifier was left."""
         message = entry[ENTRY_MESSAGE]
         if message is not None and (self.counted or message.heavy):
             self.broker.memory.let_go(entry)
 
     def drop(self, entry: "Entry") -> None:
-        """An entry is neither in flight nor queued any more: it need not be stored."""
+        """Remove an entry that is neither in flight nor queued any more from the store."""
         if entry[ENTRY_KEY] and self.store_id:
             self.broker.journal.removed(entry)
 
@@ -442,13 +443,13 @@ class Session:
         return entry
 
     def requeue(self, entry: "Any") -> None:
-        """Put an entry behind the others, whatever the limits: it was in the queue before, or in the store."""
+        """Append an entry to the queue, whatever the limits: it was there before, or in the store."""
         self.queue.append(entry)  # type: ignore[union-attr]
         self.queued_bytes += entry[ENTRY_MESSAGE].size()
         self.broker.memory.keep(entry)
 
     def forget(self) -> None:
-        """Nothing is in flight, queued, or to be sent again any more."""
+        """Drop all messages in flight, queued, or to be sent again."""
         inflight = self.inflight
         for packet_id in inflight:
             entry = inflight[packet_id]
@@ -463,15 +464,15 @@ class Session:
         self.resends = self.replay = self.queue = None
 
     def enqueue(self, entry: "Any") -> bool:
-        """Put an entry behind the others, or drop one as `queue_full` says; False when it is the one dropped."""
+        """Append an entry to the queue, or drop one as `queue_full` says; False when this one is dropped."""
         options = self.options
         broker = self.broker
         broker.turns.spent += _QUEUED
-        if self.expiry < 0:  # it has ended since the receivers of the message were found
+        if self.expiry < 0:  # the session has ended since the message was routed
             return False
         message = entry[ENTRY_MESSAGE]
         size = message.size()
-        # First, as the largest queue gives way, which may be this one. What others have already takes little more.
+        # First, as the largest queue gives way, which may be this one. A message that others keep already takes little more.
         weight = 0 if message.kept else broker.memory.weight(message)
         short = weight and broker.memory.lacks(weight + broker.memory.place)
         queue = self.queue
@@ -492,7 +493,7 @@ class Session:
             if options.queue_full != "oldest" or not queue:
                 return False
             self.drop(self.unqueue())
-        self.queue = queue  # it may have been this one that gave way
+        self.queue = queue  # `lacks` may have taken it away
         queue.append(entry)
         self.queued_bytes += size
         broker.memory.keep(entry, weight)
@@ -505,10 +506,9 @@ class Session:
         return True
 
     def put_by(self, entry: "Any", size: int) -> bool:
-        """What `enqueue` does where many are away and each has something in its queue, or no room for more; False where it is
-        not as simple as that.
+        """`enqueue` for the common case of many offline clients with messages queued, or queues full; False for other cases.
 
-        The session is not kept in the store, and does not get it now.
+        For sessions that are not kept in the store.
         """
         if self.conn is not None or self.expiry < 0:
             return False
@@ -533,11 +533,11 @@ class Session:
         return True
 
     def waiting(self) -> "Any":
-        """True when something could be sent as soon as there is room for it."""
+        """True when messages wait for room."""
         return self.queue or self.replay is not None or self.resends
 
     def pump(self) -> None:
-        """Send what waits, as far as the receive window [MQTT-3.3.4-9] and the connection allow.
+        """Send waiting messages, as far as the receive window [MQTT-3.3.4-9] and the connection allow.
 
         About `outbox_bytes` at a time: the host flushes, and calls again unless the client is slow.
         """
@@ -558,7 +558,7 @@ class Session:
                 elif entry[ENTRY_FLAGS] < 2:
                     self.drop(entry)
                     budget -= message.size()
-                    self.queue = None  # or it would wait behind the others
+                    self.queue = None  # else it would be queued again
                     self.deliver(message, entry[ENTRY_FLAGS], entry[ENTRY_IDENTIFIERS])
                     self.queue = queue
                 else:
@@ -597,9 +597,9 @@ class Session:
         return False
 
     def note_received(self, packet_id: int, new: bool = True) -> None:
-        """A QoS 2 message was taken in; until PUBREL its identifier means this message.
+        """Note the identifier of a QoS 2 message taken in; it means this message until PUBREL.
 
-        `new`: False when that comes from the store.
+        `new`: False for one from the store.
         """
         if self.expiry < 0:  # a hook that saw the message has ended the session
             return
@@ -611,7 +611,7 @@ class Session:
             self.broker.journal.received(self, packet_id, True)
 
     def pubrels(self, data: "bytes", i: int, end: int) -> int:
-        """PUBREL came: the sender has done its part, its packet identifiers are free again [MQTT-4.3.3-11]. See `pubacks`."""
+        """Handle PUBRELs: their packet identifiers are free again [MQTT-4.3.3-11]. See `pubacks`."""
         start = i
         if end - i > _ROW:
             end = i + _ROW
@@ -642,10 +642,9 @@ class Session:
     # -- acknowledgements from the client -------------------------------------------------
 
     def pubacks(self, data: "bytes", i: int, end: int) -> int:
-        """PUBACK came: the message is done (clause 4.3.2).
+        """Handle PUBACKs of four bytes each from data[i] on: their messages are done (clause 4.3.2).
 
-        It starts at data[i] and has four bytes. Those right behind it are handled, too: acknowledgements come in rows.
-        Returns where the last one ends.
+        Acknowledgements come in rows. Returns where the row ends.
         """
         if end - i > _ROW:
             end = i + _ROW
@@ -669,7 +668,7 @@ class Session:
         return i
 
     def pubrecs(self, data: "bytes", i: int, end: int) -> int:
-        """PUBREC came: see `pubacks`, and `pubrec` for what is not in flight as it came, where this stops."""
+        """Handle PUBRECs, see `pubacks`; ends before a message that is not in flight as it came, see `pubrec`."""
         start = i
         if end - i > _ROW:
             end = i + _ROW
@@ -687,7 +686,7 @@ class Session:
         return i
 
     def pubrec(self, packet_id: int, code: int) -> int:
-        """PUBREC came; returns the reason code for the PUBREL to send, or -1 for none (clause 4.3.3)."""
+        """Handle a PUBREC; returns the reason code for the PUBREL to send, or -1 for none (clause 4.3.3)."""
         inflight = self.inflight
         entry = inflight.get(packet_id)
         if entry is None:
@@ -710,7 +709,7 @@ class Session:
         return 0
 
     def pubcomps(self, data: "bytes", i: int, end: int) -> int:
-        """PUBCOMP came: the QoS 2 message is done. See `pubacks`."""
+        """Handle PUBCOMPs: their QoS 2 messages are done. See `pubacks`."""
         if end - i > _ROW:
             end = i + _ROW
         while True:
@@ -734,7 +733,7 @@ class Session:
     # -- coming and going ------------------------------------------------------------------
 
     def resume(self) -> None:
-        """After a reconnect: what was in flight goes out again, oldest first, then what waited [MQTT-4.4.0-1]."""
+        """After a reconnect: send messages in flight again, oldest first, then the waiting ones [MQTT-4.4.0-1]."""
         if self.inflight:
             self.resends = self.inflight_ids()
             self.resends.reverse()
@@ -746,7 +745,7 @@ class Session:
         return sorted(self.inflight, key=lambda p: (p - first) % 65536)
 
     def _resend(self, packet_id: int, now: int) -> int:
-        """Send again what is in flight under this identifier; returns about how many bytes that took."""
+        """Send the entry in flight under this identifier again; returns its bytes, about."""
         if packet_id not in self.inflight:
             return 0
         entry = self.sent(packet_id)

@@ -1,1 +1,1 @@
-"""What outlives the broker: records, journal, recovery."""
+"""Persistence: records, journal, recovery."""

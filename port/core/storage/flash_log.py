@@ -1,25 +1,25 @@
-"""Records in an append-only log of files, for flash: a batch is there as a whole or not at all, whenever the power goes.
+"""Records in an append-only log of files, for flash: a batch is kept whole or not at all, whenever the power fails.
 
 A segment is a file of batches; its number is its place in the log. A batch:
 
     length   4 bytes, of the records that follow
     CRC-32   4 bytes, of length and records; it starts from the segment's number and the batch's place in it, so that
-             what an old file left in a block is never taken for a batch of this one
-    records  length of the key (4 bytes), length of the value + 1 or 0 when the record goes (4 bytes), key, value
+             left-overs of an old file in a block are never taken for a batch of this one
+    records  length of the key (4 bytes), length of the value + 1 or 0 to remove the record (4 bytes), key, value
 
-Nothing is ever changed in place. Reading a segment ends at the first batch that is not whole, and the next batch then goes
+Nothing is changed in place. Reading a segment ends at the first batch that is not whole; the next batch then goes
 into a new segment. Compaction writes the records in force into a new segment, in the order of their keys, and behind them a
-batch of length 0: all segments before it may go. Until that is there the new one only repeats what the others say, so no
+batch of length 0, which allows all segments before it to be removed. Until then the new one only repeats the others, so no
 file has to be renamed, which FAT does in more than one step.
 
-The files are an object of the host's, where a file is called by its number; all of it may raise OSError:
+`files` is an object of the host, which names files by number; all of its methods may raise OSError:
 
     place               the folder's name, for messages
-    free()              bytes there is room for
-    numbers()           list of the files there are
-    open(number, mode)  a file to be used in `with`; mode "rb", or "ab" which makes it if need be
+    free()              bytes of free space
+    numbers()           numbers of the existing files
+    open(number, mode)  a file to be used in `with`; mode "rb", or "ab", which makes it if need be
     remove(number)
-    sync()              have durable what was written to files that are closed again
+    sync()              make the contents of closed files durable
 """
 
 from binascii import crc32
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
     from port.core.storage.store import Record
 
-BLOCK = const(4096)  # bytes: what an append wears out beside its own
+BLOCK = const(4096)  # bytes that an append wears out, besides its own
 _HEAD = const(8)
-_CHUNK = const(512)  # bytes that are read, and about as many of records that are copied in one batch
-_KEYS = const(32)  # keys in memory at a time: more take another reading of the log
-_SEGMENTS = const(8)  # where more than these are found the next batch compacts
+_CHUNK = const(512)  # bytes read at a time, and about as many of records copied in one batch
+_KEYS = const(32)  # keys in memory at a time; more of them take another reading of the log
+_SEGMENTS = const(8)  # more segments than these make the next batch compact
 
 
 def _seed(number: int, at: int) -> int:
@@ -45,7 +45,7 @@ def _seed(number: int, at: int) -> int:
 
 
 def _key(key: bytes, value: "Optional[bytes]") -> bytes:
-    """What stands before the value in a record."""
+    """The part of a record before its value."""
     return u32(len(key)) + u32(0 if value is None else len(value) + 1) + key
 
 
@@ -54,13 +54,13 @@ def _int(data: bytes) -> int:
 
 
 class FlashLog:
-    """A log in `files`; a segment ends at `segment` bytes, `report(text, *values)` is told what could not be done.
+    """A log in `files`; a segment ends at `segment` bytes; failures are told to `report(text, *values)`.
 
     size         bytes of the log
-    appends      how often a file was opened and written to
+    appends      number of times a file was opened and written to
     written      bytes written so far, and a BLOCK for each append
-    compactions  how often the log was compacted
-    cut          bytes that were found not to belong to a whole batch
+    compactions  number of compactions
+    cut          bytes found outside whole batches
     """
 
     def __init__(self, files: "Any", segment: int, report: "Callable[..., None]") -> None:
@@ -69,13 +69,13 @@ class FlashLog:
         self._report = report
         self._segments: "list[tuple[int, int]]" = []  # number, bytes of whole batches; in the order of the log
         self._next = 0
-        self._torn = False  # no batch may come behind the last one in its segment
-        self._base = 0  # size when it was compacted, or could not be
+        self._torn = False  # no batch may follow the last one in its segment
+        self._base = 0  # size at the last compaction, or attempt at one
         self._limit = 0  # size at which it is compacted
         self.size = self.appends = self.written = self.compactions = self.cut = 0
 
     def open(self) -> None:
-        """Find out what is there. Raises OSError."""
+        """Read the existing segments. Raises OSError."""
         numbers = sorted(self._files.numbers())
         self._segments = []
         self._next = numbers[-1] + 1 if numbers else 1
@@ -94,7 +94,7 @@ class FlashLog:
         self._drop(numbers)
 
     def _check(self, number: int) -> "tuple[int, int, int]":
-        """Where a segment's whole batches end, its size, and where its copies end if it has all of them."""
+        """Read a segment: (end of its whole batches, its size, end of its copies, 0 unless it has all of them)."""
         end = size = base = 0
         try:
             with self._files.open(number, "rb") as file:
@@ -114,15 +114,15 @@ class FlashLog:
                     if after - end == _HEAD:
                         base = after
                     end = after
-        except OSError:  # the file system itself found something broken
+        except OSError:  # the file system has found damage itself
             size = max(size, end + 1)
         return end, size, base
 
     def _records(self) -> "Iterator[tuple[bytes, int]]":
-        """The keys of all records, and where in the log they are."""
+        """The keys of all records, and their places in the log."""
         start = 0
         for number, end in self._segments:
-            if not end:  # perhaps it cannot even be opened
+            if not end:  # it may be unreadable
                 continue
             with self._files.open(number, "rb") as file:
                 at = 0
@@ -145,7 +145,7 @@ class FlashLog:
         while more:
             more = False
             top = b""
-            found: "dict[bytes, int]" = {}  # the first keys after `last`, and where they were written last
+            found: "dict[bytes, int]" = {}  # the first keys after `last`, and the place of their last record
             for key, at in self._records():
                 if key <= last:
                     continue
@@ -165,7 +165,7 @@ class FlashLog:
             last = top
 
     def _value(self, key: bytes, at: int) -> "Optional[bytes]":
-        """The value of the record at this place of the log."""
+        """The value of the record at this place in the log."""
         for number, end in self._segments:
             if at < end:
                 break
@@ -179,7 +179,7 @@ class FlashLog:
 
     def commit(self, batch: "list[Record]") -> None:
         """Append a batch; compact the log when that is due. Raises OSError or MemoryError, and the log is as before."""
-        if not batch:  # that would end copies
+        if not batch:  # it would end copies
             return
         try:
             self._commit(batch)
@@ -210,7 +210,7 @@ class FlashLog:
             segments[-1] = (number, end)
 
     def compact(self) -> None:
-        """Write what is in force into a new segment, remove the others. Raises OSError or MemoryError, nothing is lost."""
+        """Write the records in force into a new segment, remove the others. Raises OSError or MemoryError, losing nothing."""
         end = self._append(self._next, 0, self._copies())
         numbers = [number for number, _ in self._segments]
         self._segments = [(self._next - 1, end)]
@@ -235,7 +235,7 @@ class FlashLog:
         yield []
 
     def _append(self, number: int, end: int, batches: "Iterable[list[Record]]") -> int:
-        """Write batches behind `end` of a segment, 0 of a new one; returns where they end."""
+        """Write batches at `end` of a segment, 0 for a new one; returns their end."""
         fresh = not end
         self._torn = True
         self.appends += 1
@@ -253,7 +253,7 @@ class FlashLog:
                     for key, value in batch:
                         crc = crc32(value or b"", crc32(_key(key, value), crc))
                     file.write(head + u32(crc))
-                    for key, value in batch:  # once more: a list of it all might find no room on a board
+                    for key, value in batch:  # again: a list of all parts might find no memory on a board
                         file.write(_key(key, value))
                         if value:
                             file.write(value)
@@ -268,7 +268,7 @@ class FlashLog:
         return end
 
     def _drop(self, numbers: "list[int]") -> None:
-        """Remove segments, oldest first; what cannot be removed now is when the log is opened next."""
+        """Remove segments, oldest first; the next opening of the log removes those that cannot be removed now."""
         for number in numbers:
             try:
                 self._files.remove(number)

@@ -1,9 +1,9 @@
-"""What has changed since the last batch of records, and how batches get to the store.
+"""The journal: changes since the last batch of records, and the way of batches to the store.
 
-The broker tells the journal of each change that must outlive it. What is there is overwritten by what comes later; what is
-left goes to the store as one batch while the next one is being gathered. Nothing is encoded before that.
+The broker tells the journal of each change that must outlive it. A later change replaces an earlier one of the same record; the
+rest goes to the store as one batch while the next one is gathered. Nothing is encoded before that.
 
-This one keeps retained messages and nobody waits for it; port.core.storage.session_journal keeps the sessions, too.
+This one keeps retained messages, for which no client waits; port.core.storage.session_journal keeps the sessions, too.
 """
 
 from port.core import const
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from port.core.storage.store import Record, Store
     from port.core.broker import Broker
 
-_ROUND = const(10000)  # ms between two looks at the counters
-_SET = const(5000)  # ms from which on the host's clock has been set and does not only go a little wrong
-_OVERHEAD = const(64)  # bytes a record counts for beyond its own
+_ROUND = const(10000)  # ms between two records of the counters
+_SET = const(5000)  # ms of difference from which on the host's clock counts as set, not just as inexact
+_OVERHEAD = const(64)  # bytes counted for a record, besides its own
 
 
 class Journal:
-    """The changes of one broker on their way to its store.
+    """The changes of a broker that its store does not have yet.
 
-    waits     True when acknowledgements wait for what they promise: the store is to, or fails and does not degrade
-    batch     number of the batch that is being gathered; Broker.durable has the last one that is durable
-    serial    goes up with each change; `taken_serial` is what it was when the last batch was taken
-    size      bytes of the batch that is being gathered; `committing` of the batch on its way
+    waits     True while acknowledgements wait for durable batches: the store demands it, or fails and does not degrade
+    batch     number of the batch being gathered; Broker.durable is the last durable one
+    serial    number of the last change; `taken_serial`: its value when the last batch was taken
+    size      bytes of the batch being gathered; `committing`: of the batch on its way
     failing   True while the store cannot write
     offset    turns the broker's clock into the store's, ms, see port.core.storage.records
     """
@@ -45,23 +45,23 @@ class Journal:
         self.failing = False
         self.failures = 0
         self._broker = broker
-        self._records: "dict[bytes, Any]" = {}  # bytes, None, or what is to be encoded
+        self._records: "dict[bytes, Any]" = {}  # by key: bytes, None, or an object to encode
         self.taken_serial = 0
         self._busy = False
         self._batch: "list[Record]" = []
         self._retry = False
         self.offset = 0
-        self._wall = 0  # turns the broker's clock into the host's, ms
-        self._due = 0  # ms, when the next batch goes where nobody waits
-        self._beat = 0  # ms, when one tells the time
+        self._wall = 0  # difference between the host's clock and the broker's, ms
+        self._due = 0  # ms, when the next batch is due without a client that waits
+        self._beat = 0  # ms, when a batch with the time is due
         self._counters = b""
         self._counters_due = 0
-        self._began = 0  # ms, when the batch on its way was handed over
+        self._began = 0  # ms, when the batch on its way was handed to the store
 
     # -- changes ------------------------------------------------------------------------------
 
     def put(self, key: bytes, value: "Any") -> None:
-        """A record is to be this, or to go (None)."""
+        """Set a record, or remove it (None)."""
         records = self._records
         before = len(records)
         records[key] = value
@@ -72,52 +72,52 @@ class Journal:
             self.size += len(value)
 
     def retained(self, name: bytes, record: "Optional[Retained]") -> None:
-        """The retained message of a topic was set, or removed."""
+        """The retained message of a topic was set or removed."""
         self.put(RETAINED + name, record)
         if record is not None:
             self.size += len(record[1]) + len(record[3])
 
     def attached(self, session: "Session") -> None:
-        """A session has a connection, and with it perhaps another expiry interval and will."""
+        """A session has connected, perhaps with another expiry interval and will."""
 
     def session(self, session: "Session") -> None:
         """A session has changed."""
 
     def will(self, session: "Session") -> None:
-        """A session has a will now, or has none any more."""
+        """The will of a session was set or removed."""
 
     def forget(self, session: "Session") -> None:
-        """A session is not kept any more, with all that belongs to it."""
+        """Remove a session, and all that belongs to it."""
 
     def weight(self, conn: "Connection") -> int:
-        """Bytes of what a client is to be sent that wait for something to be durable, about."""
+        """Bytes for a client that wait for a durable batch, about."""
         return 0
 
-    # -- who waits ------------------------------------------------------------------------------
+    # -- waiting clients ------------------------------------------------------------------------------
 
     def wait(self, conn: "Connection") -> None:
-        """What the client is sent from now on promises that the changes up to now are kept."""
+        """Let everything sent to the client from now on wait for the changes up to now, as it promises that they are kept."""
 
     def refusing(self) -> bool:
-        """True while the store fails and the broker must not promise what it cannot keep."""
+        """True while the store fails and the broker must not promise persistence."""
         return False
 
     def check_backlog(self, conn: "Connection") -> None:
-        """Something came from a client that is to be stored: read no more from it while too much waits to be written."""
+        """A client's packet has changed stored state: stop reading the client while too many changes wait to be written."""
 
     def flushed(self) -> None:
-        """All that came has been handled, and there are changes that are in no batch yet."""
+        """All received packets are handled, and changes are in no batch yet."""
 
     # -- batches --------------------------------------------------------------------------------
 
     def begin(self, offset: int, numbers: int, keys: int) -> None:
-        """Go on from what is there: with this `offset`, and the last session and entry."""
+        """Begin after recovery: with this `offset`, and the last session number and entry key."""
         self.offset = offset
-        self.serial += 1  # the clock of the day may be another than it was
+        self.serial += 1  # the host's clock may have changed
         self._wall = self._broker.sys.wall() - self._broker.clock()
 
     def stop(self) -> None:
-        """The broker stops: what is stored last are the time and the counters."""
+        """The broker stops: store the time and the counters last."""
         self._counters_due = 0
         self.serial += 1
 
@@ -126,7 +126,7 @@ class Journal:
         return not self._busy and self.serial == self.taken_serial
 
     def commit(self) -> None:
-        """Hand the changes to the store, unless it is still busy with those before."""
+        """Hand the changes to the store, unless it is still busy with the batch before."""
         if self._busy:
             return
         try:
@@ -143,7 +143,7 @@ class Journal:
             self._done(None)
 
     def tick(self, now: int) -> None:
-        """A second has passed: try again what failed; write what nobody waits for when it is due, and the time."""
+        """A second has passed: repeat a failed batch; write changes for which no client waits when due, and the time."""
         ahead = self._broker.sys.wall() - now - self._wall
         if not -_SET < ahead < _SET:
             self._broker.log(1, "store: the clock was set %s by %d s", "forward" if ahead > 0 else "back", abs(ahead) // 1000)
@@ -165,7 +165,7 @@ class Journal:
         self.store.commit(self._batch, self._done)
 
     def _take(self) -> "list[Record]":
-        """The changes up to now as records; if memory runs out at that, they stay changes."""
+        """The changes up to now as records; they stay changes if memory runs out."""
         batch: "list[Record]" = []
         records = self._records
         if self.serial != self.taken_serial:
@@ -181,14 +181,14 @@ class Journal:
         return retained_value(value, self.offset)
 
     def _taken(self) -> None:
-        """They are records now."""
+        """The changes have become records."""
         self._records = {}
         self.taken_serial = self.serial
         self.committing = self.size
         self.size = 0
 
     def _totals(self) -> "Record":
-        """The record of the time and the broker's counters, those of the last seconds."""
+        """The record of the time and the broker's counters; these may be some seconds old."""
         broker = self._broker
         now = broker.clock()
         if now >= self._counters_due:
@@ -201,7 +201,7 @@ class Journal:
         return TOTALS_KEY, totals_value([now // 1000]) + self._counters + totals_value([wall // 1000, now % 1000, wall % 1000])
 
     def _done(self, error: "Optional[Exception]") -> None:
-        """The store has written a batch, or could not."""
+        """The store has written a batch, or failed to."""
         if error is None:
             measures = self._broker.counters.measures
             if measures is not None and self._batch:
@@ -218,7 +218,7 @@ class Journal:
         self._retry = True
         if not self.failing:
             self.failing = True
-            # A disk that is full is no fault of ours, which would want a traceback.
+            # A full disk is no fault of the program, and deserves no traceback.
             self._broker.log(3, "store: %s", str(error) if isinstance(error, OSError) else error)
             self._broker.emit("storage", None, error)
         self._failed()

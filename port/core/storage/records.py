@@ -1,31 +1,31 @@
-"""What is kept of the broker's state, as records: keys and values, both bytes.
+"""The broker's stored state as records: keys and values, both bytes.
 
-The first byte of a key tells the kind; keys of one kind sort in the order in which things were made.
+The first byte of a key is its kind; keys of one kind sort in the order in which their objects were made.
 
-Times are ms on a clock of the store's own; 0 stands for none. It begins as the host's clock, which tells the time of day.
-While a broker runs it goes on with the broker's clock, which nobody can set: what becomes of the host's clock meanwhile counts
-nothing. The totals, which are in each batch, tell the time on both clocks; they are written, too, when the host's clock has
-been set, when the broker stops, and every `Store.heartbeat` seconds. Between two runs the clock goes on as far as the host's
-has gone for certain (one that tells whole seconds may have gone a second less than it says), where that is plausible, from 0
-to AWAY seconds: one that has gone back, or further, was not set before or is not now, and no time counts. So what is left of
-an expiry never grows, and ends early only where the broker may have been away that long. A crash alone loses no time, or the
-second; one with such a clock loses what ran since the last totals, `Store.heartbeat` at most.
+Times are ms on a clock of the store's own; 0 stands for none. It begins as the host's clock, which has the time of day.
+While a broker runs it follows the broker's clock, which cannot be set; changes of the host's clock meanwhile do not
+count. The totals, which are in each batch, have the time on both clocks; they are also written when the host's clock has
+been set, when the broker stops, and every `Store.heartbeat` seconds. Between two runs the clock advances by the time that has
+passed on the host's clock for certain (a clock of whole seconds may have advanced a second less than it shows), if that is
+plausible, from 0 to AWAY seconds. Otherwise the host's clock was not set before or is not now, and no time counts. So the rest
+of an expiry never grows, and it ends early only when the broker may have been away that long. A crash alone loses no time, or
+that second; a crash with an unset clock loses the time since the last totals, `Store.heartbeat` at most.
 
     0                        format of the records, one byte
-    1                        totals: when they were written, s, the counters of TOTALS, s since 1970 by the host's clock, the
-                             ms of when they were written and of the host's clock; integers in groups of seven bits, lowest first
+    1                        totals: time of writing, s, the counters of TOTALS, s since 1970 by the host's clock, the ms of the
+                             time of writing and of the host's clock; integers in groups of seven bits, lowest first
     2 number                 session
     3 number filter          subscription
     4 number identifier      QoS 2 message received and not released
     5 key                    message, see `message_value`
     6 key                    a message queued for or in flight to a session
     7 topic name             retained message, see `retained_value`
-    8 client id              will of a connected client, or one that waits
-    9 number key             retained messages that a subscription has brought already, while others are still to come
+    8 client id              will of a connected client, or a delayed one
+    9 number key             retained messages that a subscription has already sent, while others are still to come
 
 2 to 6, 8 and 9 are in port.core.storage.session_records.
 
-`number` is a session's (4 bytes), `key` that of an entry (6 bytes): they count up and none is used twice. A message's key
+`number` is that of a session (4 bytes), `key` that of an entry (6 bytes): both count up, and none is used twice. A message's key
 is that of the first entry that refers to it.
 """
 
@@ -53,9 +53,9 @@ REPLAYED = b"\x09"
 
 VERSION = b"\1"  # of the format
 
-AWAY = const(31622400)  # s, 366 days: longer than that no broker was away
+AWAY = const(31622400)  # s, 366 days: the longest plausible absence of a broker
 
-# The broker's counters that go on after a restart; `published` is that of all QoS.
+# The broker's counters that continue after a restart; `published` is that of all QoS.
 TOTALS = (
     "bytes_received", "bytes_sent", "packets_received", "packets_sent", "publishes_received", "published", "dropped",
     "connections_total", "clients_maximum", "clients_expired", "refused", "auth_failed",
@@ -90,7 +90,7 @@ def totals_value(values: "list[int]") -> bytes:
 
 
 def read_totals(data: bytes) -> "list[int]":
-    """The counters `totals_value` wrote."""
+    """The counters from the bytes of `totals_value`."""
     found = []
     value = shift = 0
     for c in data:
@@ -103,9 +103,9 @@ def read_totals(data: bytes) -> "list[int]":
 
 
 def message_value(message: Message, offset: int) -> bytes:
-    """QoS, RETAIN and whether it expires (1 byte), when (6), topic name, properties, payload.
+    """QoS, RETAIN and whether it expires (1 byte), time of expiry (6), topic name, properties, payload.
 
-    `offset` is added to the time of expiry; 0 leaves an interval what it is.
+    `offset` is added to the time of expiry; 0 leaves an interval unchanged.
     """
     head = _head(message.qos | (_RETAIN if message.retain else 0), message.expires, offset) + string(message.name)
     properties = message.properties
@@ -113,7 +113,7 @@ def message_value(message: Message, offset: int) -> bytes:
 
 
 def retained_value(record: "Record", offset: int) -> bytes:
-    """QoS and flags (1 byte), when it expires (6), who published it if that is known (user name, client id, address, listener:
+    """QoS and flags (1 byte), time of expiry (6), its publisher if known (user name, client id, address, listener:
     strings), properties, payload. `offset` turns the broker's clock into ms since 1970.
     """
     _, payload, qos, properties, expires, source, _ = record
@@ -131,7 +131,7 @@ def _head(flags: int, expires: "Optional[int]", offset: int) -> bytes:
 
 
 def read_retained(data: bytes, name: bytes) -> "Record":
-    """The record of the retained message (port.core.messages.retained) that `retained_value` wrote; it expires by its clock."""
+    """The record (port.core.messages.retained) from the bytes of `retained_value`; it expires by the same clock."""
     if len(data) > 1 and not data[0] & (_EXPIRES | _SOURCE) and not data[1]:  # most of them: no expiry, no properties
         return name, data[2:], data[0] & 3, b"", None, None, None
     reader = Reader(data)
@@ -149,7 +149,7 @@ def read_retained(data: bytes, name: bytes) -> "Record":
 
 
 def read_message(data: bytes, at: int, offset: int) -> Message:
-    """The message whose bytes start at `at`; `offset` is that of `message_value`."""
+    """The message whose bytes start at data[at]; `offset` is that of `message_value`."""
     reader = Reader(data)
     reader.pos = at
     flags = reader.u8()

@@ -1,4 +1,4 @@
-"""From the records of a store back to the broker's state, when it starts: retained messages and totals.
+"""Restores the broker's state from the records of a store, at the start: retained messages and totals.
 
 port.core.storage.session_recovery does the same for sessions.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from port.core.storage.store import Store
     from port.core.broker import Broker
 
-# What reading a record raises that is not what was written.
+# Exceptions of reading a damaged record.
 _UNREADABLE = (MQTTError, ValueError, LookupError, OverflowError)
 
 
@@ -26,7 +26,7 @@ class Unreadable(ValueError):
 
 
 def restore(broker: "Broker", store: "Store") -> None:
-    """Give a broker its journal, and the state it had. Raises OSError, or ValueError saying what is wrong with the store."""
+    """Give a broker its journal and its former state. Raises OSError, or ValueError naming the store's fault."""
     try:
         _restore(broker, store)
     except Unreadable as e:
@@ -39,7 +39,7 @@ def restore(broker: "Broker", store: "Store") -> None:
 
 
 def _forget(broker: "Broker") -> None:
-    """What was restored before a record could not be is not to stay."""
+    """Discard everything restored before an unreadable record."""
     for session in list(broker.sessions.values()):
         session.set_will(None)
         session.store_id = 0
@@ -85,9 +85,9 @@ def _restore(broker: "Broker", store: "Store") -> None:
 
 
 class Restored:
-    """Takes the records one by one, in the order of their keys, and makes of each what it stands for; then `finish`.
+    """Takes the records one by one, in the order of their keys, and makes the object of each; then `finish`.
 
-    Nothing is gathered that can be made at once: a board has no room for all of it twice.
+    Objects are made as early as possible, as a board has no memory to gather all records besides.
     """
 
     def __init__(self, broker: "Broker", journal: "Journal") -> None:
@@ -97,7 +97,7 @@ class Restored:
         self._offset = journal.offset = broker.sys.wall() - broker.clock()
 
     def all_of(self, store: "Store") -> None:
-        """Take all records of a store. Raises OSError, or ValueError naming the store and the record that is wrong."""
+        """Take all records of a store. Raises OSError, or ValueError naming the store and the wrong record."""
         last = b""
         found = store.load()
         try:
@@ -113,7 +113,7 @@ class Restored:
             raise OSError(_ENOMEM, "%s: there is no memory for all that is in it" % store.place)
 
     def take(self, key: bytes, value: bytes) -> None:
-        """A record. Raises ValueError when it cannot be understood."""
+        """Take a record. Raises ValueError when it cannot be understood."""
         kind = key[:1]
         if kind == RETAINED:
             record = read_retained(value, key[1:])
@@ -131,21 +131,21 @@ class Restored:
             self._take_session(kind, key, value)
 
     def _take_session(self, kind: bytes, key: bytes, value: bytes) -> None:
-        """Sessions are not kept any more."""
+        """Remove the record: the store keeps sessions no longer."""
         self._journal.put(key, None)
 
     def _read_totals(self, values: "list[int]") -> None:
         broker = self._broker
         _set_totals(broker, values[1:])
         written = values[0]
-        rest = values[len(TOTALS) + 1 :] or [written]  # in an old store it was the same clock
+        rest = values[len(TOTALS) + 1 :] or [written]  # old stores used the host's clock
         then, ms, then_ms = (rest + [0, 0])[:3]
         away = broker.sys.wall() - then * 1000 - then_ms - (broker.sys.wall_step - 1)
         self._offset = written * 1000 + ms + (away if 0 < away <= AWAY * 1000 else 0) - broker.clock()
         self._journal.offset = self._offset
 
     def finish(self) -> None:
-        """There are no more."""
+        """Finish after the last record."""
         self._begin(0, 0)
 
     def _begin(self, numbers: int, keys: int) -> None:

@@ -1,10 +1,10 @@
-"""The journal of sessions and their messages, and who waits until something is durable.
+"""The journal of sessions and their messages; it holds packets until the batch they depend on is durable.
 
-Changes that cancel out are forgotten: a message that was queued and acknowledged in the meantime is never written.
+Changes that cancel out are forgotten: a message queued and acknowledged within one batch is never written.
 
-What is sent to a client and promises that something is kept (PUBACK, PUBREC, PUBCOMP, SUBACK, UNSUBACK, CONNACK), and what
-must not be forgotten once it was sent (a QoS 2 PUBLISH with its identifier, PUBREL), is held until the batch with it is
-durable, and with it all that follows to the same client: the order stays.
+Packets that promise persistence (PUBACK, PUBREC, PUBCOMP, SUBACK, UNSUBACK, CONNACK), and packets that must not be forgotten
+once sent (a QoS 2 PUBLISH with its identifier, PUBREL), are held until their batch is durable. All later packets to
+the same client are held with them, to keep the order.
 """
 
 from port.core import const
@@ -37,21 +37,21 @@ if TYPE_CHECKING:
     from port.core.storage.store import Record, Store
     from port.core.broker import Broker
 
-_STORE = const(2)  # Connection.blocked: it has much to send that must wait
-_AT_ONCE = const(200)  # parts of a session that are forgotten in one go
-_BATCH = const(10000)  # records that are gathered for a batch before who brings more has to wait
-_OVERHEAD = const(64)  # bytes a record counts for beyond its own
-_CHUNK = const(32)  # and a packet that is held
+_STORE = const(2)  # Connection.blocked: many of its packets are held
+_AT_ONCE = const(200)  # parts of a session removed in one go
+_BATCH = const(10000)  # records in a batch from which on clients that cause more have to wait
+_OVERHEAD = const(64)  # bytes counted for a record, besides its own
+_CHUNK = const(32)  # and for a held packet
 
 
 class SessionJournal(Journal):
-    """A Journal that keeps everything, see there.
+    """A Journal that keeps sessions, too, see Journal.
 
-    undurable  batches whose acknowledgements went out before they were durable, the store failing
-    numbers    the last session number given
-    keys       the last entry key given
-    refs       messages that are in records: [key, number of entries that refer to it]
-    wills      client ids whose will is in a record
+    undurable  batches acknowledged before they were durable, while the store failed
+    numbers    the last session number used
+    keys       the last entry key used
+    refs       messages in records: [key, number of entries that refer to it]
+    wills      client ids with a will in a record
     """
 
     def __init__(self, broker: "Broker", store: "Store") -> None:
@@ -63,9 +63,9 @@ class SessionJournal(Journal):
         self.refs: "dict[Message, list[int]]" = {}
         self.wills: "dict[bytes, bool]" = {}
         self._entries: "dict[int, tuple[int, int, Entry]]" = {}  # key -> (session number, packet identifier, entry)
-        self._taken_key = 0  # entries up to this key are in records, or were
-        self._held: "dict[Connection, list[Any]]" = {}  # [batch, packets that may be sent after it, their bytes]
-        self._shared: "dict[int, int]" = {}  # how often large packets are among them, by id: memory has each once
+        self._taken_key = 0  # entries up to this key are, or were, in records
+        self._held: "dict[Connection, list[Any]]" = {}  # [batch, packets held for it, their bytes]
+        self._shared: "dict[int, int]" = {}  # number of holds of large packets, by id: memory has each packet once
         self._readers: "list[Connection]" = []
         self._reader: "Any" = self._read_on
         self._writer: "Any" = self._write
@@ -79,17 +79,17 @@ class SessionJournal(Journal):
                 self.numbers += 1
                 session.store_id = self.numbers
             self.session(session)
-        elif session.store_id:  # it outlived its last connection, but will not outlive this one
+        elif session.store_id:  # kept after its last connection, but not after this one
             self.forget(session)
         self.will(session)
 
     def session(self, session: "Session") -> None:
-        """See Journal.session; told of those that are not kept, too."""
+        """See Journal.session; called for sessions that are not kept, too."""
         if session.store_id:
             self.put(SESSION + u32(session.store_id), session)
 
     def will(self, session: "Session") -> None:
-        """See Journal.will. Wills of sessions that are not kept are kept, too."""
+        """See Journal.will. Wills are kept even for sessions that are not."""
         client_id = session.client_id
         if session.will is not None:
             due = 0 if session.will_at is None else max(session.will_at + self.offset, 1)
@@ -107,7 +107,7 @@ class SessionJournal(Journal):
         parts: "list[Any]" = list(session.subscriptions)
         parts.extend(session.received or ())
         number = session.store_id
-        if len(parts) > _AT_ONCE:  # records without their session mean nothing, should it end halfway
+        if len(parts) > _AT_ONCE:  # records without their session are ignored, if this is interrupted
             self._broker.turns.background(Sweep(self._broker, parts, lambda part: self._forget_part(number, part)).go_on)
         else:
             for part in parts:
@@ -122,13 +122,13 @@ class SessionJournal(Journal):
         session.store_id = 0
 
     def _forget_part(self, number: int, part: "Any") -> None:
-        """A session has ended that had this subscription, or this packet identifier."""
+        """Remove a subscription, or a packet identifier, of an ended session."""
         self.put((RECEIVED + u32(number) + u16(part)) if isinstance(part, int) else (SUBSCRIPTION + u32(number) + part), None)
         if len(self._records) > _BATCH:
             self._broker.commit_soon()
 
     def subscription(self, session: "Session", topic_filter: bytes, options: "Optional[int]") -> None:
-        """A subscription of a kept session was made or changed, or taken away (None)."""
+        """A subscription of a kept session was made, changed or ended (None)."""
         value = None
         if options is not None:
             due = session.replay is not None and session.replay.owes(topic_filter)
@@ -136,13 +136,13 @@ class SessionJournal(Journal):
         self.put(SUBSCRIPTION + u32(session.store_id) + topic_filter, value)
 
     def new_replay(self, session: "Session") -> "KeptReplay":
-        """Retained messages for new subscriptions of a session that is stored."""
+        """The replay of retained messages for a stored session."""
         from port.core.storage.session_replay import KeptReplay
 
         return KeptReplay(session)
 
     def replayed(self, session: "Session", sent: "list[bytes]") -> int:
-        """A kept session is being sent retained messages: a filter and names, to which more may be added in this batch.
+        """A kept session is being sent retained messages: a filter and names; names may be added within this batch.
 
         Returns the key for `replay_over`.
         """
@@ -151,13 +151,13 @@ class SessionJournal(Journal):
         return key
 
     def replay_over(self, session: "Session", key: int) -> None:
-        """What `replayed` was told is of no use any more."""
+        """Remove the record of `replayed`."""
         record = REPLAYED + u32(session.store_id) + u48(key)
         if self._records.pop(record, None) is None:
             self.put(record, None)
 
     def received(self, session: "Session", packet_id: int, unreleased: bool) -> None:
-        """A QoS 2 message from a kept session was taken in, or released."""
+        """A QoS 2 message from a kept session was received or released."""
         self.put(RECEIVED + u32(session.store_id) + u16(packet_id), b"" if unreleased else None)
 
     def new_key(self) -> int:
@@ -166,24 +166,24 @@ class SessionJournal(Journal):
         return self.keys
 
     def queued(self, session: "Session", entry: "Entry") -> None:
-        """An entry waits in the queue of a kept session."""
+        """An entry was queued for a kept session."""
         self._entries[entry[ENTRY_KEY]] = (session.store_id, 0, entry)
         self.serial += 1
         self.size += entry[ENTRY_MESSAGE].size() + _OVERHEAD
 
     def sent(self, session: "Session", entry: "Entry", packet_id: int) -> None:
-        """An entry is in flight, or its message has been released."""
+        """An entry was put in flight, or its message was released."""
         key = entry[ENTRY_KEY]
         self._entries[key] = (session.store_id, packet_id, entry)
         self.serial += 1
         message = entry[ENTRY_MESSAGE]
         if message is not None and key > self._taken_key:
             self.size += message.size() + _OVERHEAD
-        if entry[ENTRY_FLAGS] & 4:  # once a client has seen its identifier, that must not be given to another message
+        if entry[ENTRY_FLAGS] & 4:  # an identifier that a client has seen must not be given to another message
             self.wait(session.conn)  # type: ignore[arg-type]
 
     def removed(self, entry: "Entry") -> None:
-        """An entry is done with, or was dropped."""
+        """An entry is done, or was dropped."""
         key = entry[ENTRY_KEY]
         self._entries.pop(key, None)
         if 0 < key <= self._taken_key:
@@ -192,12 +192,12 @@ class SessionJournal(Journal):
                 self._let_go(entry[ENTRY_MESSAGE])
 
     def _gone(self, key: bytes) -> None:
-        """The record of an entry or a message is to go. It does not count: there are no more of these than were queued."""
+        """Remove the record of an entry or a message. It is not counted: no more can be removed than were queued."""
         self._records[key] = None
         self.serial += 1
 
     def released(self, session: "Session", entry: "Entry", packet_id: int) -> "Entry":
-        """PUBREC came for an entry: returns what is in flight in its place, only the identifier."""
+        """PUBREC came for an entry: returns the entry in flight in its place, the identifier alone."""
         left: "Entry" = (None, entry[ENTRY_FLAGS], None, None, entry[ENTRY_KEY])
         if entry[ENTRY_KEY] <= self._taken_key:
             self._let_go(entry[ENTRY_MESSAGE])
@@ -205,7 +205,7 @@ class SessionJournal(Journal):
         return left
 
     def _let_go(self, message: Message) -> None:
-        """One entry less refers to a message in a record."""
+        """An entry refers to a message in a record no longer."""
         ref = self.refs.get(message)
         if ref is not None:
             ref[1] -= 1
@@ -213,12 +213,12 @@ class SessionJournal(Journal):
                 del self.refs[message]
                 self._gone(MESSAGE + u48(ref[0]))
 
-    # -- who waits ------------------------------------------------------------------------------
+    # -- waiting clients ------------------------------------------------------------------------------
 
     def wait(self, conn: "Connection") -> None:
         """See Journal.wait."""
         if self.waits and not (self.failing and self.store.on_failure == "degrade"):
-            # Where nothing has changed since a batch was taken, there will be none after it to wait for.
+            # Without a change since the last batch was taken, that is the one to wait for.
             conn.ack_after_batch = max(conn.ack_after_batch, self.batch - (self.serial == self.taken_serial))
 
     def refusing(self) -> bool:
@@ -226,7 +226,7 @@ class SessionJournal(Journal):
         return self.failing and self.store.on_failure == "refuse"
 
     def hold(self, conn: "Connection") -> None:
-        """Keep what is in the outbox until it may be sent."""
+        """Hold the packets in the outbox until they may be sent."""
         out = conn.out
         self._broker.counters.packets_sent += len(out)
         held = self._held.setdefault(conn, [])
@@ -234,7 +234,7 @@ class SessionJournal(Journal):
             held.append([conn.ack_after_batch, [], 0])
         part = held[-1]
         for chunk in out:
-            # What lies in a buffer that is shared does not stay there.
+            # A shared buffer is reused.
             chunk = chunk if isinstance(chunk, bytes) else bytes(chunk)
             part[1].append(chunk)
             part[2] += len(chunk) + _CHUNK
@@ -244,7 +244,7 @@ class SessionJournal(Journal):
             conn.pause_writing(_STORE)
 
     def _count(self, chunk: bytes) -> None:
-        """A packet is held; it is counted among what is kept for clients."""
+        """Count a held packet among the bytes kept for clients."""
         if len(chunk) > LIGHT:
             others = self._shared.get(id(chunk), 0)
             self._shared[id(chunk)] = others + 1
@@ -253,7 +253,7 @@ class SessionJournal(Journal):
         self._broker.memory.message_bytes += len(chunk) + _CHUNK
 
     def _let_go_of(self, chunks: "list[bytes]") -> None:
-        """The opposite of `_count`."""
+        """Uncount packets, see `_count`."""
         shared = self._shared
         for chunk in chunks:
             if len(chunk) > LIGHT:
@@ -273,13 +273,13 @@ class SessionJournal(Journal):
         return size
 
     def closing(self, conn: "Connection", told: bool) -> None:
-        """A connection ends: take out of its outbox what must not be sent yet. `told`: the last packet says why."""
+        """A connection ends: remove packets that must not be sent yet from its outbox. `told`: the last one is the reason."""
         held = self._held.pop(conn, None)
         out = conn.out
         first = held[0][1][0][0] if held else out[0][0] if out else 0x20
         for part in held or ():
             self._let_go_of(part[1])
-        if told and out and first != 0x20:  # nothing comes before CONNACK
+        if told and out and first != 0x20:  # no packet precedes CONNACK
             out[:] = out[-1:]
         else:
             out.clear()
@@ -292,7 +292,7 @@ class SessionJournal(Journal):
             self._see_to_readers()
 
     def _is_full(self) -> bool:
-        """Whether too much waits to be written; or too many records do, which are encoded in one go."""
+        """Whether too many bytes wait to be written, or too many records, which are encoded in one go."""
         if self.size + self.committing > self.store.backlog_bytes:
             return True
         return len(self._entries) + len(self._records) > _BATCH and not self.failing
@@ -303,13 +303,13 @@ class SessionJournal(Journal):
         return False
 
     def _read_on(self) -> bool:
-        """A job, see Turns.give: read those again who had to stop, one after the other, as far as there is room."""
+        """A job, see Turns.give: read stopped clients again, one after the other, as far as there is room."""
         if self._readers and not self._is_full():
             self._readers.pop(0).stored()
         return self._readers != [] and not self._is_full()
 
     def _see_to_readers(self) -> None:
-        """If somebody had to stop: let them go on when there is room, or make some; it may be a while before a batch is due."""
+        """Let stopped clients go on when there is room; else make room, as the next batch may not be due for a while."""
         broker = self._broker
         if self._readers and not self._is_full():
             if self._reader not in broker.turns.clients:
@@ -318,16 +318,16 @@ class SessionJournal(Journal):
             broker.turns.background(self._writer)
 
     def flushed(self) -> None:
-        """See Journal.flushed: begin a batch if somebody may be waiting for it."""
+        """See Journal.flushed: begin a batch if a client may be waiting for it."""
         if self.waits and not self._busy:
             self._broker.commit_soon()
 
     def _release(self) -> None:
-        """Send what waited for a batch; read those again who had to stop."""
+        """Send packets held for a batch; read stopped clients again."""
         broker = self._broker
         for conn in list(self._held):
             held = self._held.get(conn)
-            if held is None:  # gone meanwhile
+            if held is None:  # the connection has gone meanwhile
                 continue
             while held and held[0][0] <= broker.durable:
                 chunks = held.pop(0)[1]
@@ -387,13 +387,13 @@ class SessionJournal(Journal):
         """See Journal._committed."""
         broker = self._broker
         self.waits = self.store.waits
-        # After a failure what is gathered now was acknowledged in part already; who comes from now on waits for the next.
+        # After a failure parts of the batch being gathered are already acknowledged; changes from now on wait for the next.
         self.batch = max(self.batch, broker.durable + 1)
         broker.durable = max(broker.durable, self.batch - 1)
         self._release()
 
     def _failed(self) -> None:
-        """See Journal._failed: to degrade is to send acknowledgements all the same, to refuse is to wait in any case."""
+        """See Journal._failed: `degrade` sends acknowledgements all the same, `refuse` makes all clients wait."""
         if self.store.on_failure == "degrade":
             self.undurable += 1
             self._broker.durable = self.batch

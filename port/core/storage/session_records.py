@@ -1,4 +1,4 @@
-"""The records of sessions and what belongs to them, see port.core.storage.records."""
+"""The records of sessions, subscriptions, entries and wills, see port.core.storage.records."""
 
 from port.core import const
 from port.core.constants import WILL_DELAY, WILL_MESSAGE
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from port.core.messages.message import Message
     from port.core.sessions.session import Entry, Session
 
-DUE = const(0x40)  # among the options of a subscription: retained messages that it brings are still to be sent
+DUE = const(0x40)  # among the options of a subscription: its retained messages are still to be sent
 _IDENTIFIERS = const(0x20)
 _GROUP = const(0x40)
 _RELEASED = const(0x80)
 
 
 def session_value(session: "Session", offset: int) -> bytes:
-    """Expiry interval (4 bytes), when it ends (6), client id, user name, address and listener (strings), flags: 1 MQTT 5,
-    2 it has a user name (which may be empty in old ones), 4 and rights of its own, 8 the prefix of its mount point follows
+    """Expiry interval (4 bytes), time of its end (6), client id, user name, address and listener (strings), flags: 1 MQTT 5,
+    2 it has a user name (which may be empty in old records), 4 it has rights of its own, 8 the prefix of its mount point follows
     (string), 16 it is an in-process client's. `offset` turns the broker's clock into ms since 1970.
     """
     flags = (1 if session.version5 else 0) | (0 if session.user is None else 2)
@@ -46,7 +46,7 @@ def subscription_value(options: int) -> bytes:
 
 
 def read_subscription(data: bytes) -> int:
-    """The options `subscription_value` wrote."""
+    """The options from the bytes of `subscription_value`."""
     reader = Reader(data)
     return reader.u8() | reader.varint() << 8
 
@@ -57,7 +57,7 @@ def replayed_value(sent: "list[bytes]") -> bytes:
 
 
 def read_replayed(data: bytes) -> "list[bytes]":
-    """What `replayed_value` wrote."""
+    """The strings from the bytes of `replayed_value`."""
     reader = Reader(data)
     sent = [reader.binary()]
     while reader.left():
@@ -66,8 +66,8 @@ def read_replayed(data: bytes) -> "list[bytes]":
 
 
 def entry_value(number: int, packet_id: int, entry: "Entry", message_key: int) -> bytes:
-    """Session number, packet identifier or 0 while it is queued, flags, then for what is not released: message key,
-    subscription identifiers and their number, the filter of the shared subscription it came through.
+    """Session number, packet identifier or 0 while it is queued, flags; then, unless it is released: message key,
+    number of subscription identifiers and these, the filter of the shared subscription it came through.
     """
     head = u32(number) + u16(packet_id)
     message, flags, identifiers, group, _ = entry
@@ -101,5 +101,5 @@ def read_entry(data: bytes) -> "tuple[int, int, int, int, Optional[tuple[int, ..
 
 
 def will_value(will: "tuple[Message, int]", due: int) -> bytes:
-    """The delay of a will (4 bytes), when it is due (6; 0 while its client is connected), and its message."""
+    """The delay of a will (4 bytes), the time it is due (6; 0 while its client is connected), and its message."""
     return u32(will[WILL_DELAY]) + u48(due) + message_value(will[WILL_MESSAGE], 0)

@@ -1,4 +1,4 @@
-"""From the records of sessions back to sessions, see port.core.storage.recovery."""
+"""Restores sessions from their records, see port.core.storage.recovery."""
 
 from collections import deque
 
@@ -25,17 +25,17 @@ _NEVER = 0xFFFFFFFF
 
 
 class _Absent:
-    """The Authorizer of a client that is away."""
+    """The Authorizer of a client that is offline."""
 
     def ask(self, client: "Identity", action: int, topic: bytes) -> None:
-        """See Authorizer; nothing is asked while the client is away."""
+        """See Authorizer; nothing is asked while the client is offline."""
 
 
 def _set_access(broker: "Broker", session: "Session", own: bool) -> None:
-    """What a session from the store may do while its client is away: by the rules that hold now.
+    """Set the rights of a session from the store while its client is offline, by the present rules.
 
-    own  it had rights of its own, which its authenticator gave it and which nobody knows now: what it has is kept, and
-         judged when it comes back
+    own  it had rights of its own from its authenticator, unknown now: its subscriptions and messages are kept, and
+         judged when the client returns
     """
     acl = rules_of(broker, session.listener)
     if own:
@@ -56,7 +56,7 @@ class RestoredSessions(Restored):
         self._messages: "dict[int, Message]" = {}
         self._sessions: "dict[int, Session]" = {}
         self._queues: "dict[Session, list[Entry]]" = {}
-        self._keys = 0  # the last key that was given
+        self._keys = 0  # the last entry key used
 
     def _take_session(self, kind: bytes, key: bytes, value: bytes) -> None:
         if kind == SESSION:
@@ -87,7 +87,7 @@ class RestoredSessions(Restored):
         self._begin(max(self._sessions, default=0), self._keys)
         while self._queues:
             session, entries = self._queues.popitem()
-            # What was promised under other limits is kept.
+            # Messages accepted under other limits are kept.
             session.queue = deque((), max(len(entries), session.options.max_queued_messages))
             for entry in entries:
                 session.requeue(entry)
@@ -97,7 +97,7 @@ class RestoredSessions(Restored):
         most = broker.options.max_sessions
         if broker.session_registry.staying.count > most:
             broker.log(2, "the store has %d sessions, above max_sessions, which is %d: they are kept", broker.session_registry.staying.count, most)
-        for number in sorted(self._sessions):  # how long each client has been away is not kept: the oldest session goes first
+        for number in sorted(self._sessions):  # the store lacks the time of each disconnect: the oldest session goes first
             session = self._sessions[number]
             broker.session_registry.staying.offer(session, not session.subscriptions)
             if session.expires_at is not None or session.will_at is not None:
@@ -131,7 +131,7 @@ class RestoredSessions(Restored):
         session.address = address
         if flags & 1:
             session.version5 = True
-            broker.find_mqtt5()  # while there is room for it
+            broker.find_mqtt5()  # while there is memory for it
         session.user = user or None
         for listener in () if flags & 16 else broker.listeners:
             if listener.id == listener_id:
@@ -141,7 +141,7 @@ class RestoredSessions(Restored):
         _set_access(broker, session, flags & 4 != 0)
         if ends:
             session.expires_at = ends - self._offset
-        elif expiry != _NEVER:  # it was connected when the broker ended
+        elif expiry != _NEVER:  # its client was connected when the broker ended
             session.expires_at = broker.clock() + expiry * 1000
             self._journal.session(session)
         if expiry and not flags & 16:
@@ -186,7 +186,7 @@ class RestoredSessions(Restored):
             self._journal.refs.setdefault(message, [message_key, 0])[1] += 1
 
     def _add_will(self, key: bytes, value: bytes) -> None:
-        """A will that was not sent: its client is gone, or was when the broker ended."""
+        """Restore an unsent will: its client's connection ended before the broker or with it."""
         broker = self._broker
         client_id = key[1:]
         reader = Reader(value)
@@ -194,7 +194,7 @@ class RestoredSessions(Restored):
         due = read_u48(reader)
         session = broker.sessions.get(client_id)
         self._journal.wills[client_id] = True
-        if session is None:  # that of a session which ended with its connection
+        if session is None:  # its session ended with the connection
             session = broker.session_registry.new(client_id)
             session.expires_at = broker.clock()
             broker.session_registry.due[session] = True

@@ -1,8 +1,8 @@
-"""Retained messages on their way to a session that outlives the broker: what is left of them does, too.
+"""Retained messages on their way to a session that outlives the broker: those still to come outlive it, too.
 
-The record of a subscription says that retained messages are due, others which of them it has brought already. These are
-remembered as far as `max_queued_messages`, with names of 64 bytes on average: beyond that a restart sends what comes later in
-the search once more.
+The record of a subscription says that retained messages are due, further records which of them were sent already. Sent names are
+kept up to `max_queued_messages`, at 64 bytes a name on average: messages found later in the search are sent again after
+a restart.
 """
 
 from port.core import const
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from port.core.sessions.session import Session
 
 _NAME = const(64)  # bytes
-_NOTED = const(8)  # to tell the journal, in the units of Turns.limit
+_NOTED = const(8)  # cost of telling the journal, in deliveries (Turns.spent)
 
 
 class KeptReplay(Replay):
@@ -26,16 +26,16 @@ class KeptReplay(Replay):
 
     def __init__(self, session: "Session") -> None:
         super().__init__(session)
-        self._before: "dict[bytes, bool]" = {}  # names the current subscription brought before the broker was restarted
-        self._left = self._left_bytes = 0  # further ones that are stored for it
-        self._batch = 0  # the one to which the last of them belong, and their record
+        self._before: "dict[bytes, bool]" = {}  # names that the current subscription brought before the restart of the broker
+        self._left = self._left_bytes = 0  # further names and bytes that may be stored for it
+        self._batch = 0  # number of the batch with the last of them, and their record
         self._names: "list[bytes]" = []
-        self._keys: "list[int]" = []  # of all such records, see SessionJournal.replayed
+        self._keys: "list[int]" = []  # keys of all such records, see SessionJournal.replayed
 
     def add(self, topic_filter: bytes, options: int) -> None:
         """See Replay.add."""
         session = self._session
-        if self._is_current(topic_filter):  # all of it is due again
+        if self._is_current(topic_filter):  # all its matches are due again
             self.forget()
             if self._found is None:
                 self._current = None
@@ -45,7 +45,7 @@ class KeptReplay(Replay):
             session.broker.journal.subscription(session, topic_filter, options)
 
     def restore(self, topic_filter: bytes, options: int) -> None:
-        """The store has a subscription that is to come."""
+        """Take a subscription that is still to come from the store."""
         super().add(topic_filter, options)
 
     def owes(self, topic_filter: bytes) -> bool:
@@ -56,7 +56,7 @@ class KeptReplay(Replay):
         return self._current is not None and self._current[0] == topic_filter
 
     def resume(self, sent: "list[bytes]", key: int) -> bool:
-        """From the store: a subscription and names it has brought already. False when it is none of those to come."""
+        """Take a subscription from the store, with names already sent. False when it is not among those to come."""
         if not self._is_current(sent[0]):
             one = self._due.pop(sent[0], None)
             if one is None:
@@ -74,7 +74,7 @@ class KeptReplay(Replay):
         return True
 
     def forget(self) -> None:
-        """What the current subscription has brought is of no use any more, and is not stored from now on."""
+        """Remove the records of the current subscription, and store no further ones."""
         session = self._session
         for key in self._keys if session.store_id else ():
             session.broker.journal.replay_over(session, key)
@@ -111,7 +111,7 @@ class KeptReplay(Replay):
             journal = session.broker.journal
             self._left -= 1
             self._left_bytes -= len(record[RECORD_NAME])
-            if self._batch != journal.batch:  # what was noted before is a record by now
+            if self._batch != journal.batch:  # earlier notes are a record by now
                 self._batch = journal.batch
                 self._names = [self._current[0]]
                 self._keys.append(journal.replayed(session, self._names))

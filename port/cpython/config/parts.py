@@ -1,4 +1,4 @@
-"""A configuration as a nested dict, checked: what becomes of its parts on CPython."""
+"""Checks a configuration, a nested dict, and makes its parts on CPython."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from port.cpython.config.mosquitto import acl
 def parts(
     values: dict[str, Any], extra: tuple[str, ...], running: list[Authenticator]
 ) -> tuple[Config, list[Authenticator], Store | None]:
-    """The configuration, the authenticators of its [[auth]], and its store, not opened; files it names are read, certificates apart.
+    """The configuration, the authenticators of its [[auth]], and its store, not opened; its files are read, except certificates.
 
     extra    further keys at the top level
-    running  the authenticators there are: those that can go on are used again
+    running  the present authenticators: those that still fit are used again
 
-    Raises ValueError naming what is wrong, OSError for a file.
+    Raises ValueError naming the fault, OSError for a file.
     """
     config = Config(values, False, extra)
     if config.acl_file:

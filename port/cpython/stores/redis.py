@@ -91,7 +91,7 @@ class RedisStore(WriterStore):
 
     SETTINGS = (
         Setting("url", "redis://127.0.0.1:6379/0", "the server: redis://HOST:PORT/DATABASE, rediss:// or unix://"),
-        Setting("prefix", "ucomqtt", "beginning of the keys"),
+        Setting("prefix", "ucomqtt", "beginning of the keys in Redis"),
         Setting("user", "", "user name at the server; empty: its default user"),
         Setting("password", "", "password at the server", secret=True),
         Setting("password_file", "", "file whose first line is that password"),

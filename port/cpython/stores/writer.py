@@ -28,10 +28,13 @@ _LEAST_BACKLOG, _MOST_BACKLOG = 65536, 1 << 40
 
 def writer_settings(levels: tuple[str, ...]) -> tuple[Setting, ...]:
     """What all stores that write in a thread can be told; `levels`: the values of durability."""
-    text = "while nothing can be written: refuse: clients wait; degrade: the broker goes on without the store"
-    backlog = "bytes of messages and other changes not written yet, and 64 for each, at which no more is read from those who bring them"
+    text = "behaviour while writing fails: refuse: clients wait; degrade: the broker goes on without the store"
+    backlog = (
+        "bytes of messages and other changes not written yet, with 64 more for each, "
+        "at which the clients that send them are not read any more"
+    )
     return (
-        Setting("durability", "batch", "what may be lost, see the module of the type", choices=levels),
+        Setting("durability", "batch", "extent of possible loss, see the module of the type", choices=levels),
         Setting("on_failure", "refuse", text, choices=ON_FAILURE),
         Setting("backlog_bytes", BACKLOG_BYTES, backlog, "bytes", _LEAST_BACKLOG, _MOST_BACKLOG),
     )

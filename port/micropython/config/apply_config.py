@@ -1,4 +1,4 @@
-"""What a server on MicroPython takes over of a configuration: see Server.configure and Server.change, which load this module."""
+"""Applies a configuration to a server on MicroPython; loaded by Server.configure and Server.change."""
 
 import json
 
@@ -11,6 +11,7 @@ from port.core.config.registry import AUTHENTICATORS, STORES
 from port.micropython.config.config_file import LEVELS, PROGRAM
 from port.micropython.net import listeners  # registers the types
 from port.micropython.server import registered
+from port.micropython.starting import open_authenticators
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from port.core.storage.store import Store
     from port.micropython.server import Server
 
-_FILES = ("file", "certificate", "key", "client_ca", "folder")  # keys that name a file or folder, wherever they stand
-_DEEPEST = const(8)  # objects and lists in one another; a configuration has five
+_FILES = ("file", "certificate", "key", "client_ca", "folder")  # keys that name a file or folder, in any table
+_DEEPEST = const(8)  # deepest nesting of objects and lists; a configuration has five levels
 
 
 def read_file(path: str) -> "dict[str, Any]":
@@ -45,10 +46,10 @@ def read_file(path: str) -> "dict[str, Any]":
 
 
 def _resolved(value: "Any", folder: str, depth: int) -> "Any":
-    """The same with the names of files in this folder; users may be called anything. Raises ValueError."""
+    """A copy with file names resolved in this folder, except names of users. Raises ValueError."""
     if not isinstance(value, (list, dict)):
         return value
-    if not depth:  # a board's stack holds little more
+    if not depth:  # a board's stack allows little more
         raise ValueError("nested too deep")
     if isinstance(value, list):
         return [_resolved(item, folder, depth - 1) for item in value]
@@ -78,26 +79,24 @@ def configure(server: "Server", config: "Any", made: "Optional[list[Authenticato
         add_listener(server, entry, made)
 
 
-def prepare(server: "Server", config: "Any", made: "Optional[list[Authenticator]]") -> "tuple[Any, ...]":
-    """What Server.change is to take over. Raises ValueError naming what is wrong, and then nothing has changed."""
+async def change(server: "Server", config: "Any", made: "Optional[list[Authenticator]]") -> None:
+    """See Server.change."""
     config, made, level = _checked(config, made)
     changes = [(entrance, entry.kind, entry.kind.prepare(entrance, entry)) for entrance, entry in changed_listeners(server, config)]
-    return config, made, changes, level
-
-
-def take_over(server: "Server", prepared: "tuple[Any, ...]") -> None:
-    """Give a server what `prepare` has returned."""
-    config, made, changes, level = prepared
-    for entrance, kind, change in changes:
-        kind.change(entrance, change)
+    old = server.all_authenticators()
+    await open_authenticators(server, [authenticator for authenticator in made if authenticator not in old])
+    for entrance, kind, prepared in changes:
+        kind.change(entrance, prepared)
     reconfigure(server, config, made)
     server.fit()
     if level:
         server.set_log_level(level)
+    now = server.all_authenticators()
+    await server.close_authenticators([authenticator for authenticator in old if authenticator not in now])
 
 
 def _checked(config: "Any", made: "Optional[list[Authenticator]]") -> "tuple[Config, list[Authenticator], str]":
-    """The configuration, its authenticators, and its log level, empty if it says none. Raises ValueError."""
+    """The configuration, its authenticators, and its log level, empty without one. Raises ValueError."""
     if isinstance(config, Config):
         return config, made or [], ""
     log_level(config)
@@ -116,13 +115,13 @@ def log_level(values: "dict[str, Any]") -> int:
 
 
 def authenticators(config: Config) -> "list[Authenticator]":
-    """The authenticators of its [[auth]], in order. Raises ValueError naming what is wrong."""
+    """The authenticators of its [[auth]], in order. Raises ValueError naming the fault."""
     if config.acl_file:
         raise ValueError("acl_file is for CPython only, put the rules into acl")
     return [make_authenticator(entry) for entry in config.auth]
 
 
-# -- the types of boards, registered when this is loaded; their modules are loaded when a configuration asks for them --
+# -- types of boards, registered as this is loaded; their modules are loaded when a configuration asks for them --
 
 _FLASH = {"folder": str, "interval": int, "bytes_per_day": int, "sessions": bool, "durability": str}
 

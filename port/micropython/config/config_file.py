@@ -5,7 +5,7 @@
     await server.start()
     await server.change(read_config("broker.json"))     # later: what SIGHUP is on CPython
 
-What does it is loaded for each call, and forgotten when the server has started: it takes memory that clients can use.
+The code is loaded for each call, and unloaded when the server has started, which frees its memory for clients.
 """
 
 from port.core import const

@@ -1,4 +1,4 @@
-"""The effective configuration as JSON: each option, each listener with its defaults; users' hashes are hidden."""
+"""The effective configuration as JSON: each option, each listener with its defaults. Users' hashes are hidden."""
 
 import json
 
@@ -16,13 +16,13 @@ _TABLES = ("auth", "acl", "client_limits")
 
 
 def text(values: "dict[str, Any]") -> str:
-    """One key a line, tables one a line. Raises ValueError naming what is wrong."""
+    """One key a line, one table a line. Raises ValueError naming the fault."""
     config = Config(values, True, PROGRAM)
     options = config.options.values()
     lines = [_line("log_level", LEVELS[log_level(values)])]
     lines += [_line(row[0], options[row[0]]) for row in TABLE]
     given = values.get("listener", [])
-    # The one that host and port describe stands before those of the list.
+    # The listener of host and port precedes those of the list.
     given = [{}] * (len(config.listeners) - len(given)) + given
     found = []
     for i in range(len(given)):

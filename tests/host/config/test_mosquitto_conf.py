@@ -312,7 +312,7 @@ def test_what_is_lost_is_named(translate, folder):
         "conf.d/bridge.conf:4: address: bridges are not carried over",
         "conf.d/bridge.conf:5: remote_password: bridges are not carried over",
         "mosquitto.conf:3: max_qos: max_qos must be from 0 to 2, not 3",
-        "mosquitto.conf:4: no_such_option: this option is unknown, to mosquitto 2, too",
+        "mosquitto.conf:4: no_such_option: this option is unknown to mosquitto 2, too",
         "mosquitto.conf:5: plugin_opt_key: " + table.PLUGINS,
     ]
     for line in errors.splitlines():
@@ -427,7 +427,7 @@ UNKNOWN = [
 def test_what_is_unknown_but_may_be_a_guard_shuts_all(translate, line):
     done = translate(f"listener 1884\nallow_anonymous true\nlistener 1885\n{line}\n")
     assert done[:2] == (3, "") and done[2].count(" is left out because of ") == 2, done[2]
-    assert "mosquitto.conf:4: " in done[2] and "this option is unknown, to mosquitto 2, too" in done[2]
+    assert "mosquitto.conf:4: " in done[2] and "this option is unknown to mosquitto 2, too" in done[2]
     assert all(char.isprintable() for char in done[2].replace("\n", ""))
 
 

@@ -27,6 +27,7 @@ SERVER = {
     "serve_client": "a board's listening sockets have no room for it",
     "lose": "a board's reading or writing may fail for want of memory",
     "failed": "as lose",
+    "close_authenticators": "a board's start is in starting.py, which is forgotten after it",
     "strained": "as lose: what watches the heap asks",
     "fit": "CPython counts files, a board sockets; a board's configuration calls it",
     "places": "as fit",

@@ -118,14 +118,15 @@ def test_mistakes(start, tmp_path, runtime, changed, text):
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_who_cannot_be_opened_is_named(start, tmp_path, runtime):
-    (tmp_path / "shared_password.py").write_text(
-        EXAMPLES["shared_password"].text.replace("async def open(self):", "async def open(self):\n        raise KeyError('on purpose')\n")
-    )
+@pytest.mark.parametrize(("name", "what"), [("shared_password", "auth shared"), ("stream_listener", "listener stream")])
+def test_who_cannot_be_opened_is_named(start, tmp_path, runtime, name, what):
+    text = EXAMPLES[name].text.replace("async def open(self):", "async def open(self):\n        raise KeyError('on purpose')\n")
+    (tmp_path / (name + ".py")).write_text(text)
     server = start(runtime, values(tmp_path, free_port()), listening=False)
     assert server.wait(SECONDS) == 0
-    assert "not started: auth shared: cannot be opened: " in server.output and "on purpose" in server.output
+    assert "not started: %s: cannot be opened: " % what in server.output and "on purpose" in server.output
     assert "listening on" not in server.output
+    assert server.output.count("the password is known") == server.output.count("the password is forgotten")
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

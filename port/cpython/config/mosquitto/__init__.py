@@ -1,1 +1,1 @@
-"""mosquitto.conf(5) in our words, see translation; its ACL files, see acl."""
+"""Translates mosquitto.conf(5), see translation, and mosquitto's ACL files, see acl."""

@@ -57,7 +57,7 @@ def tables(path: str) -> list[dict[str, Any]]:
 def _user(name: str) -> str:
     if not name:
         raise ValueError("the user name is missing")
-    if name.endswith("*"):  # in our rules it would name several users
+    if name.endswith("*"):  # our rules would match several users
         raise ValueError("a user name that ends in * is not supported: %r" % name)
     return name
 
@@ -73,7 +73,7 @@ def _values(text: str, pattern: bool, user: str) -> dict[str, Any]:
     if access not in _ACCESS:
         raise ValueError("access must be one of %s, not %r" % (", ".join(_ACCESS), access))
     if not pattern and ("%u" in topic or "%c" in topic):
-        raise ValueError("%%u and %%c stand for something in a pattern only, not in topic %r" % topic)
+        raise ValueError("%%u and %%c have a meaning in a pattern only, not in topic %r" % topic)
     values: dict[str, Any] = {"topic": topic, "allow": access != "deny", "actions": _ACCESS[access]}
     if not pattern:
         values["user"] = user

@@ -1,7 +1,7 @@
-"""One line of a mosquitto.conf: what is to be said about it, and what its value is.
+"""One line of a mosquitto.conf: its value, and the notes about it.
 
-Values are taken apart as mosquitto does it: true, false and numbers end at the next space, and what follows them says nothing; a
-name or file is all that follows, and has no control characters in it.
+Values are parsed as mosquitto does: true, false and numbers end at the next space, and the rest of the line is ignored; a
+name or file is the whole rest, and has no control characters.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from port.core.limits.options import Options
 from port.cpython.config.escape import printable
 
 LOST_LINE, NEEDLESS, DIFFERENT = "lost", "needless", "different"
-BLANKS = " \t\n\v\f\r"  # what C's isspace() takes away at both ends
+BLANKS = " \t\n\v\f\r"  # the characters of C's isspace(), removed at both ends
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f]")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?= |\Z)", re.ASCII)
 
 
 class Lost(Exception):
-    """A line cannot be carried over; the text says why. `closed`: nor can its listener be opened without it."""
+    """A line cannot be carried over; the text gives the reason. `closed`: its listener cannot be opened without it."""
 
     def __init__(self, text: str, closed: bool = False) -> None:
         super().__init__(text)
@@ -27,7 +27,7 @@ class Lost(Exception):
 
 
 class Note(NamedTuple):
-    """A line of a file and what is to be said about it. `kind`: LOST_LINE, NEEDLESS, or DIFFERENT though it is carried over."""
+    """A note about a line of a file. `kind`: LOST_LINE, NEEDLESS, or DIFFERENT for one carried over with a difference."""
 
     file: str
     line: int
@@ -37,7 +37,7 @@ class Note(NamedTuple):
 
     @property
     def lost(self) -> bool:
-        """Whether it is not carried over."""
+        """True when the line is not carried over."""
         return self.kind == LOST_LINE
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class Note(NamedTuple):
 
 
 def text(value: str) -> str:
-    """A value without blanks around it. Raises Lost where there are characters in it that mosquitto does not take."""
+    """A value without blanks around it. Raises Lost for characters that mosquitto does not take."""
     value = value.strip(BLANKS)
     match = _CONTROL.search(value)
     if match is not None:
@@ -83,11 +83,11 @@ def checked(name: str, value: Any) -> Any:
 
 
 class Draft:
-    """What has become of the lines up to now.
+    """The translation of the lines so far.
 
     values  our configuration, as a TOML file has it
-    notes   what is to be said about single lines, in their order
-    at      the line that is read at the moment: file, number, option
+    notes   notes about single lines, in their order
+    at      the present line: file, number, option
     """
 
     def __init__(self, path: str) -> None:
@@ -96,7 +96,7 @@ class Draft:
         self.at: tuple[str, int, str] = (path, 0, "")
 
     def note(self, text: str, kind: str) -> None:
-        """Say something about the line that is read at the moment."""
+        """Add a note about the present line."""
         self.notes.append(Note(*self.at, text, kind))
 
     def option(self, name: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Listeners of a mosquitto.conf: which there are, and what the lines about each of them become."""
+"""Listeners of a mosquitto.conf, and the translation of the lines about each of them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from port.cpython.config.mosquitto.security import Security
 
 LOCAL, EVERYWHERE = "127.0.0.1", "::"
 _PORT = 1883
-OF_DEFAULT = ("port", "bind_address")  # what is left of it would listen elsewhere
+OF_DEFAULT = ("port", "bind_address")  # without such a line the default listener would listen elsewhere
 
 
 @dataclass
 class Place:
-    """A listener of mosquitto's: what becomes of it, and what is known only at its end."""
+    """A listener of mosquitto: its translation, and values settled only at the end."""
 
     values: dict[str, Any] = field(default_factory=dict)
     tls: dict[str, Any] = field(default_factory=dict)
@@ -29,14 +29,14 @@ class Place:
     require: bool = False
     certificate: str = ""  # the field that becomes the user name
     authority: str = ""  # its cafile
-    closed: str = ""  # why it is left out
+    closed: str = ""  # the reason for leaving it out
 
 
 class Listeners:
-    """The listeners, and the one that lines are about at the moment.
+    """The listeners, and the one that present lines are about.
 
     places  all, in the order of the file; the default one is first
-    local   no listener is asked for: only this machine is listened to
+    local   no listener is configured: only this machine may connect
     """
 
     def __init__(self, draft: Draft) -> None:
@@ -47,24 +47,24 @@ class Listeners:
         self._own: Place | None = None
 
     def begin_file(self) -> Place | None:
-        """Each file begins with the default listener; what `end_file` is to be told."""
+        """Begin a file, with the default listener; returns the argument for `end_file`."""
         own, self._own = self._own, None
         return own
 
     def end_file(self, own: Place | None) -> None:
-        """Go on with the file that included this one."""
+        """Return to the file that included this one."""
         self._own = own
 
     def begin_line(self, option: str) -> None:
-        """A line with this option comes."""
+        """Begin a line with this option."""
         self.local = self.local and option != "listener" and option not in OF_DEFAULT
 
     def listener(self) -> Place:
-        """The listener that lines are about; before the first one it is the default one, which is there because of them."""
+        """The listener that lines are about; before the first one it is the default one, which such lines create."""
         return self._own if self._own is not None else self.default()
 
     def default(self) -> Place:
-        """The default listener, which is there from now on."""
+        """The default listener, created if need be."""
         if self._default is None:
             self._default = Place({"host": EVERYWHERE, "port": _PORT})
             self.places.insert(0, self._default)
@@ -113,7 +113,7 @@ class Listeners:
         place = self.listener()
         value = value.split(" ")[0]
         if value == "websockets":
-            # Any path and any page, as there, unless websockets_origin says which.
+            # Any path and any page, as in mosquitto, unless websockets_origin names them.
             place.values = {"type": "websocket", **place.values, "paths": ["*"], "origins": place.values.get("origins", ["*"])}
         elif value == "http_api":
             place.closed = "protocol"
@@ -153,7 +153,7 @@ class Listeners:
     # -- the end ----------------------------------------------------------------------------------
 
     def finish(self, place: Place, psk_file: str) -> None:
-        """What is known only when all lines are read. Raises Lost."""
+        """Settle values that depend on all lines. Raises Lost."""
         if place.domain and place.values.get("host") == EVERYWHERE:
             if place.domain == "ipv4":
                 place.values["host"] = "0.0.0.0"  # nosec B104 # as the file says
@@ -167,7 +167,7 @@ class Listeners:
 
 
 def mistake(place: Place) -> str:
-    """Why our configuration could not have this listener, empty if it can."""
+    """The reason why our configuration cannot have this listener, empty if it can."""
     try:
         ListenerConfig({**place.values, **({"tls": place.tls} if place.tls else {})})
     except ValueError as e:

@@ -12,7 +12,7 @@ _ORDER = ("error", "warning", "info", "debug")
 
 
 class Log:
-    """What is logged."""
+    """The lines about the log."""
 
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
@@ -41,7 +41,7 @@ class Log:
     def finish(self) -> None:
         """The log level."""
         if self._quiet is not None and self._level >= _ORDER.index("info"):
-            text = "clients as they come and go are told from the level info on, with the rest of it"
+            text = "the level info has connects and disconnects of clients, with its other lines"
             self._draft.notes.append(Note(*self._quiet, "connection_messages", text, LOST_LINE))
         elif self._quiet is not None and self._level < 0:
             self._level = _ORDER.index("warning")

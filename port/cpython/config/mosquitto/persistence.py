@@ -12,7 +12,7 @@ _DAYS = {"h": 3600, "d": 86400, "w": 7 * 86400, "m": 30 * 86400, "y": 365 * 8640
 
 
 class Persistence:
-    """What is kept, where, and how long."""
+    """The lines about persistence: extent, place and expiry."""
 
     def __init__(self, draft: Draft) -> None:
         self._draft = draft

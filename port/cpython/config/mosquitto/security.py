@@ -1,4 +1,4 @@
-"""Who may connect and do what, in a mosquitto.conf: users, rules, and what is left open without a line that is lost."""
+"""Access control in a mosquitto.conf: users, rules, and listeners that a lost line would leave open."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from port.cpython.config.mosquitto.line import DIFFERENT, LOST_LINE, Draft, Lost
 if TYPE_CHECKING:
     from port.cpython.config.mosquitto.listeners import Listeners, Place
 
-# Options that say who may connect or do what, of a listener, and of all unless there is per_listener_settings.
+# Options of access control, of a listener, and of all without per_listener_settings.
 GUARDS = (
     "listener", "require_certificate", "use_identity_as_username", "use_subject_as_username", "use_username_as_clientid",
     "certfile", "keyfile", "crlfile", "psk_hint", "listener_allow_anonymous", "accept_protocol_versions", "max_connections",
@@ -22,16 +22,16 @@ GUARDS = (
     "socket_domain", "tls_engine", "tls_engine_kpass_sha1", "tls_keyform", "websockets_origin",
 )  # fmt: skip
 GUARDS_OF_ALL = ("acl_file", "allow_anonymous", "password_file", "psk_file", "clientid_prefixes")
-OF_EVERYTHING = ("include_dir", "per_listener_settings")  # without them it is not known what other lines are about
+OF_EVERYTHING = ("include_dir", "per_listener_settings")  # without them the scope of other lines is unknown
 _LIKE_GUARDS = (
     *GUARDS, *GUARDS_OF_ALL, "port", "bind_address", *OF_EVERYTHING, "plugin", "auth_plugin", "global_plugin", "plugin_load", "plugin_use",
 )  # fmt: skip
-_LONGEST = 40  # letters of an unknown option that are compared
+_LONGEST = 40  # letters compared of an unknown option
 
 
 @dataclass
 class Security:
-    """What says who may connect, for the broker or, with per_listener_settings, for a listener."""
+    """The settings of access control of the broker or, with per_listener_settings, of a listener."""
 
     anonymous: bool | None = None
     password_file: str = ""
@@ -40,9 +40,9 @@ class Security:
 
 
 class Rights:
-    """What says who may connect and do what, for the broker or, with per_listener_settings, for each listener.
+    """Access control of the broker or, with per_listener_settings, of each listener.
 
-    plugins  there were plugins, of which nobody knows what they allowed
+    plugins  the file has plugins, whose permissions are unknown
     """
 
     def __init__(self, draft: Draft, listeners: Listeners) -> None:
@@ -51,32 +51,32 @@ class Rights:
         self._draft = draft
         self._listeners = listeners
         self._of_all = Security()
-        self._secured = False  # a line about users and rights was there, whatever it is about
+        self._secured = False  # a line about users and rights was read, of any scope
 
     def of(self, place: Place) -> Security:
-        """What holds for a listener."""
+        """The settings in force for a listener."""
         return place.security if self.per_listener else self._of_all
 
     @property
     def allows_anonymous(self) -> bool:
-        """Whether nobody says that clients need a user name."""
+        """True when no setting demands a user name."""
         return self._of_all.anonymous is not False
 
     def _meant(self) -> Security:
-        """Where users and rights are said."""
+        """The settings that the present line is about."""
         self._secured = True
         return self._listeners.listener().security if self.per_listener else self._of_all
 
     def option(self, name: str, value: Any) -> None:
-        """Set an option that is the listener's with per_listener_settings."""
+        """Set an option that belongs to the listener with per_listener_settings."""
         self._secured = True
         (self._listeners.own_option if self.per_listener else self._draft.option)(name, value)
 
     def set_per_listener(self, value: str) -> None:
-        """per_listener_settings, which cannot be taken back"""
+        """per_listener_settings, which cannot be reverted"""
         wanted = boolean(value)
         if wanted and not self.per_listener and self._secured:
-            raise Lost("must stand before all that it is about")
+            raise Lost("must stand before all options that it affects")
         self.per_listener = self.per_listener or wanted
 
     def allow_anonymous(self, value: str) -> None:
@@ -98,13 +98,13 @@ class Rights:
     def client_id_prefix(self, value: str) -> None:
         """clientid_prefixes"""
         if "%" in value or "*" in value:
-            raise Lost("% and * in it mean something else here")
+            raise Lost("% and * in it have another meaning here")
         self._draft.option("client_id", value + "*")
 
     # -- the end ----------------------------------------------------------------------------------
 
     def finish(self, places: list[Place]) -> None:
-        """What the lines about users and rights say of the listeners that are left."""
+        """Apply the settings of access control to the remaining listeners."""
         auth: dict[str, dict[str, Any]] = {}
         asked: list[list[str]] = []
         anonymous: list[str] = []
@@ -117,7 +117,7 @@ class Rights:
                 allowed = False
             elif security.password_file:
                 names.append(_entry(auth, {"type": "password_file", "file": security.password_file}))
-            elif allowed and not self.plugins:  # mosquitto believes a user name that nobody checks
+            elif allowed and not self.plugins:  # mosquitto accepts an unchecked user name
                 names.append(_entry(auth, {"type": "allow"}))
             asked.append(names)
             anonymous.append("all" if allowed and not self.plugins else "none")
@@ -135,7 +135,7 @@ class Rights:
         self._finish_rights(places)
 
     def _finish_rights(self, places: list[Place]) -> None:
-        """One file for all listeners is read by the broker; one for some is copied into their rules."""
+        """The broker reads a file for all listeners; a file for some is copied into their rules."""
         if not self.per_listener or len(places) == 1:
             files = [self._of_all.acl_file] if not self.per_listener else [place.security.acl_file for place in places]
             if files and files[0] is not None:
@@ -156,7 +156,7 @@ class Rights:
                 self._draft.notes.append(Note(*at, text + "; its listener is left out", LOST_LINE))
                 places.remove(place)
             else:
-                self._draft.notes.append(Note(*at, "its rules are copied: changes of the file do not matter any more", DIFFERENT))
+                self._draft.notes.append(Note(*at, "its rules are copied: later changes of the file have no effect", DIFFERENT))
 
 
 def _entry(auth: dict[str, dict[str, Any]], entry: dict[str, Any]) -> str:
@@ -171,7 +171,7 @@ def _entry(auth: dict[str, dict[str, Any]], entry: dict[str, Any]) -> str:
 
 
 def is_like_a_guard(option: str, known: list[str]) -> bool:
-    """Whether an unknown option may have been meant for one that says who may connect or do what."""
+    """Whether an unknown option may be meant as one of access control."""
     name = re.sub("[^a-z0-9]", "", option.lower())
     for guard in _LIKE_GUARDS:
         whole = guard.replace("_", "")

@@ -1,4 +1,4 @@
-"""The options of mosquitto 2.0 and 2.1, a row for each: what carries it over, and what is to be said about it."""
+"""The options of mosquitto 2.0 and 2.1, a row for each: its translation, and a note about it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BRIDGE = (
 
 
 class Row(NamedTuple):
-    """An option, what carries it over, and why nothing does, or what is different."""
+    """An option, the function that carries it over, and a note: the reason why none does, or a difference."""
 
     option: str
     make: Make
@@ -44,10 +44,10 @@ def NOTHING(translation: Translation, value: str) -> None:
 
 
 def LOST(translation: Translation, value: str) -> None:
-    """There is nothing like this option."""
+    """This broker has no such option."""
 
 
-# -- the part of a translation that a line is about --
+# -- parts of a translation that a line may be about --
 
 
 def _listeners(method: Callable[[Listeners, str], None]) -> Make:
@@ -66,7 +66,7 @@ def _log(method: Callable[[Log, str], None]) -> Make:
     return lambda translation, value: method(translation.log, value)
 
 
-# -- whose an option of ours is --
+# -- owners of our options --
 
 
 def _broker(translation: Translation, name: str, value: object) -> None:
@@ -85,7 +85,7 @@ def _secured(translation: Translation, name: str, value: object) -> None:
 
 
 def _count(name: str, put: Set = _broker, nothing: int | None = None) -> Make:
-    """A number; where it is `nothing` our default holds, which is as good."""
+    """A number; for `nothing` our default holds, which is as good."""
 
     def make(translation: Translation, value: str) -> None:
         found = number(value, -1)
@@ -101,7 +101,7 @@ def _keep_alive(translation: Translation, value: str) -> None:
 
 
 def _inflight(translation: Translation, value: str) -> None:
-    """max_inflight_messages, which there means both ways"""
+    """max_inflight_messages, which in mosquitto means both directions"""
     for name in ("max_inflight", "receive_maximum"):
         translation.draft.option(name, number(value, 0))
 
@@ -115,12 +115,12 @@ def _text(name: str, put: Set = _broker) -> Make:
 
 
 def _only(expected: bool, why: str) -> Make:
-    """A switch that is always in one position here."""
+    """A switch that is fixed here."""
     return lambda translation, value: translation.draft.note(why, NEEDLESS if boolean(value) is expected else LOST_LINE)
 
 
 def _closing(why: str) -> Make:
-    """An option without which a listener would be open wider."""
+    """An option without which a listener would be open wider than mosquitto's."""
 
     def make(translation: Translation, value: str) -> None:
         translation.listeners.listener()
@@ -168,7 +168,7 @@ def _field(name: str) -> Make:
 
 
 def _authority(translation: Translation, value: str) -> None:
-    """cafile: of the clients' certificates, or what completes the server's"""
+    """cafile: authorities for clients' certificates, or the rest of the server's chain"""
     translation.listeners.listener().authority = os.path.abspath(value)
 
 
@@ -187,7 +187,7 @@ def _key_form(translation: Translation, value: str) -> None:
 
 
 PLUGINS = (
-    "plugins of mosquitto cannot be used, and what this one allowed nobody may do now; see [[auth]] for Redis, HTTP, MySQL, "
+    "plugins of mosquitto cannot be used, and the permissions of this one are gone; see [[auth]] for Redis, HTTP, MySQL, "
     "PostgreSQL and JWT, and hooks in a program"
 )
 BRIDGES = "bridges are not carried over"
@@ -197,18 +197,18 @@ ROWS = (
     # -- the broker --
     Row("acl_file", _rights(Rights.acl_file)),
     Row("allow_anonymous", _rights(Rights.allow_anonymous)),
-    Row("allow_duplicate_messages", _only(False, "a client gets one copy whatever the number of its filters that match")),
+    Row("allow_duplicate_messages", _only(False, "a client gets one copy, however many of its filters match")),
     Row("allow_zero_length_clientid", _switch("allow_zero_length_clientid", _secured)),
-    Row("auth_plugin_deny_special_chars", _only(True, "such names match no rule that they would widen")),
+    Row("auth_plugin_deny_special_chars", _only(True, "no rule that such a name would widen matches it")),
     Row("auto_id_prefix", _text("auto_id_prefix", _secured)),
-    Row("autosave_interval", NOTHING, "the store is written all the time, see durability of [store]"),
+    Row("autosave_interval", NOTHING, "the store is written continuously, see durability of [store]"),
     Row("autosave_on_changes", _persistence(Persistence.autosave_on_changes), "all changes are written soon, see durability of [store]"),
-    Row("check_retain_source", _switch("check_retain_source"), "rights from a back end are not asked about"),
+    Row("check_retain_source", _switch("check_retain_source"), "rights from a back end are not checked"),
     Row("clientid_prefixes", _rights(Rights.client_id_prefix)),
     Row("connection_messages", _log(Log.connection_messages)),
     Row("enable_control_api", _only(False, "there is no $CONTROL")),
-    Row("global_max_clients", _count("max_sessions", nothing=-1), "a client too many is told 0x97"),
-    Row("global_max_connections", _count("max_connections", nothing=-1), "a client too many is told 0x97"),
+    Row("global_max_clients", _count("max_sessions", nothing=-1), "a client above it is told 0x97"),
+    Row("global_max_connections", _count("max_connections", nothing=-1), "a client above it is told 0x97"),
     Row("global_plugin", LOST, PLUGINS),
     Row("plugin", LOST, PLUGINS),
     Row("plugin_load", LOST, PLUGINS),
@@ -221,12 +221,12 @@ ROWS = (
     Row("log_timestamp_format", NOTHING, "the time is as in 2026-01-31 12:00:00,000"),
     Row("log_type", _log(Log.log_type), "one level and all above it"),
     Row("max_inflight_bytes", _count("max_inflight_bytes"), "payloads of more than 1,024 bytes count"),
-    Row("max_inflight_messages", _inflight, "it means both ways"),
+    Row("max_inflight_messages", _inflight, "it holds for both directions"),
     Row("max_keepalive", _keep_alive, "it holds for MQTT 3, too"),
     Row("max_packet_size", _count("max_packet_size")),
-    Row("max_queued_bytes", _count("max_queued_bytes"), "0 as there, up to max_memory"),
-    Row("max_queued_messages", _count("max_queued_messages"), "0 as there, up to max_memory"),
-    Row("memory_limit", _count("max_memory", nothing=0), "what is kept for clients, not the heap"),
+    Row("max_queued_bytes", _count("max_queued_bytes"), "0: up to max_memory"),
+    Row("max_queued_messages", _count("max_queued_messages"), "0: up to max_memory"),
+    Row("memory_limit", _count("max_memory", nothing=0), "it bounds data kept for clients, not the heap"),
     Row("message_size_limit", _count("message_size_limit"), "MQTT 5 clients are told 0x97"),
     Row("password_file", _rights(Rights.password_file)),
     Row("per_listener_settings", _rights(Rights.set_per_listener)),
@@ -235,20 +235,20 @@ ROWS = (
     Row("persistence_file", NOTHING, "the store is %s in persistence_location" % STORE),
     Row("persistence_location", _persistence(Persistence.persistence_location)),
     Row("persistent_client_expiration", _persistence(Persistence.expiry)),
-    Row("pid_file", NOTHING, "the service manager knows"),
-    Row("user", NOTHING, "the service manager starts it as another user"),
-    Row("queue_qos0_messages", _switch("queue_qos0_messages"), "for clients that are there and slow, too"),
+    Row("pid_file", NOTHING, "the service manager knows the process"),
+    Row("user", NOTHING, "the service manager sets the user"),
+    Row("queue_qos0_messages", _switch("queue_qos0_messages"), "for slow online clients, too"),
     Row("retain_available", _switch("retain_available")),
-    Row("retain_expiry_interval", NOTHING, "what has expired goes within a minute; max_retained_expiry makes the rest expire, too"),
-    Row("retry_interval", NOTHING, "what is unacknowledged is sent again when the client connects again, as in mosquitto 2"),
+    Row("retain_expiry_interval", NOTHING, "expired messages go within a minute; max_retained_expiry makes all others expire"),
+    Row("retry_interval", NOTHING, "unacknowledged messages are sent again when the client reconnects, as in mosquitto 2"),
     Row("set_tcp_nodelay", NOTHING, "always so"),
     Row("sys_interval", _count("sys_interval")),
-    Row("upgrade_outgoing_qos", _only(False, "it is against the standard [MQTT-3.8.4-8]")),
+    Row("upgrade_outgoing_qos", _only(False, "the standard forbids it [MQTT-3.8.4-8]")),
     # -- listeners --
     Row("listener", _listeners(Listeners.add_listener)),
     Row("port", _listeners(Listeners.port)),
     Row("bind_address", _listeners(Listeners.bind_address)),
-    Row("bind_interface", _closing("give an address of it as host of the listener")),
+    Row("bind_interface", _closing("give an address of the interface as host of the listener")),
     Row("socket_domain", _listeners(Listeners.domain)),
     Row("protocol", _listeners(Listeners.protocol)),
     Row("websockets_origin", _listeners(Listeners.origin)),
@@ -258,7 +258,7 @@ ROWS = (
     Row("http_dir", LOST, "no files are served"),
     Row("accept_protocol_versions", _listeners(Listeners.protocol_versions)),
     Row("enable_proxy_protocol", _listeners(Listeners.proxy_protocol)),
-    Row("proxy_protocol_v2_require_tls", _closing_unless(False, "what the proxy says of TLS is not looked at")),
+    Row("proxy_protocol_v2_require_tls", _closing_unless(False, "the proxy's information about TLS is not checked")),
     Row("listener_allow_anonymous", _listeners(Listeners.listener_allow_anonymous)),
     Row("listener_auto_id_prefix", _text("auto_id_prefix", _own)),
     Row("max_connections", _count("max_connections", _own, nothing=-1)),
@@ -272,20 +272,20 @@ ROWS = (
     Row("use_subject_as_username", _field("subject")),
     # -- TLS --
     Row("certfile", _file("certificate")),
-    Row("keyfile", _file("key"), "a password of the key goes into a file, key_password_file"),
+    Row("keyfile", _file("key"), "a password of the key belongs in a file, key_password_file"),
     Row("cafile", _authority),
-    Row("capath", _closing("one file with all of them is needed, client_ca or chain of tls")),
+    Row("capath", _closing("one file with all authorities is needed, client_ca or chain of tls")),
     Row("require_certificate", _require),
     Row("crlfile", _file("crl")),
     Row("ciphers", _tls("ciphers"), "of TLS 1.2"),
     Row("ciphers_tls1.3", LOST, "Python's ssl cannot choose them"),
     Row("tls_version", _version),
-    Row("dhparamfile", NOTHING, "ECDHE alone is used"),
-    Row("disable_client_cert_date_checks", _only(False, "a certificate that has expired is none")),
+    Row("dhparamfile", NOTHING, "only ECDHE is used"),
+    Row("disable_client_cert_date_checks", _only(False, "an expired certificate is refused")),
     Row("tls_engine", _closing("Python's ssl has no engines")),
     Row("tls_engine_kpass_sha1", _closing("Python's ssl has no engines")),
     Row("tls_keyform", _key_form),
-    Row("psk_file", _rights(Rights.psk_file), "takes Python 3.13; the identity is no user name"),
+    Row("psk_file", _rights(Rights.psk_file), "needs Python 3.13; the identity is no user name"),
     Row("psk_hint", _tls("psk_hint")),
     # -- bridges --
     *(Row(name, LOST, BRIDGES) for name in BRIDGE),

@@ -1,4 +1,4 @@
-"""TLS in a mosquitto.conf: certificates, those of clients, keys that are shared before."""
+"""TLS in a mosquitto.conf: certificates of server and clients, pre-shared keys."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 
 def version(value: str) -> str:
-    """tls_version, the least there, too. Raises Lost."""
+    """tls_version: the lowest version, as in mosquitto. Raises Lost."""
     if value not in ("tlsv1.2", "tlsv1.3"):
         if value not in ("tlsv1", "tlsv1.1"):
             raise Lost("must be tlsv1.2 or tlsv1.3", closed=True)
-        raise Lost("TLS below 1.2 is not spoken")
+        raise Lost("TLS below 1.2 is not supported")
     return value[4:]
 
 
 def finish(place: Place, psk_file: str) -> None:
-    """What the lines about TLS say together. Raises Lost."""
+    """Apply the lines about TLS together. Raises Lost."""
     if "psk_hint" in place.tls:
         if not psk_file:
             raise Lost("psk_hint without psk_file")
         if not hasattr(ssl.SSLContext, "set_psk_server_callback"):
-            raise Lost("psk_file, which takes Python 3.13")
+            raise Lost("psk_file, which needs Python 3.13")
         if place.certificate:
             raise Lost("use_identity_as_username with psk_file: the identity is no user name here")
         place.tls["psk_file"] = psk_file

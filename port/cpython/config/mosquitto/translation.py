@@ -1,15 +1,15 @@
-"""mosquitto.conf(5) in our words: the translation of whole files.
+"""Translates whole files of mosquitto.conf(5).
 
-table.py has a row for each option: `make` carries it over, or `NOTHING` says that nothing is lost without it, `LOST` that something
-is; `note` says why. A line whose value cannot be carried over is lost, too, with the reason. Nothing is guessed: what a line does
-not say keeps our default, but for who may connect and from where, which is always said.
+table.py has a row for each option: `make` carries it over, or is `NOTHING` if nothing is lost without it, `LOST` if something
+is; `note` gives the reason. A line whose value cannot be carried over is lost, too, with the reason. Nothing is guessed: our
+defaults hold for everything that no line sets, except the access control, which is always written out.
 
 Files are named as `mosquitto -c FILE`, started in the same folder, would find them. Those of its `include_dir` are read
-where they are included. A listener that would be open wider than mosquitto's without a line that is lost is left out, all are
-where the line may be about all of them, and where plugins said who may do what, nobody may do anything but what users and rules
-from files say. An option that is unknown, but has a name like one of those, counts as one of them.
+where they are included. A listener that a lost line would leave open wider than mosquitto's is left out; all listeners
+are if the line may be about all of them. With plugins of access control, clients get only the rights of users and rules
+in files. An unknown option with a name like one of access control counts as one.
 
-An option ends at the first space, and no other blank; for its value see line.py.
+The name of an option ends at the first space, not at other blanks; for its value see line.py.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _PORT = 1883
 
 
 class Translation:
-    """A configuration of mosquitto's in our words.
+    """The translation of a configuration of mosquitto.
 
-    values  ours, as a TOML file has it
-    notes   what is to be said about single lines, in their order
+    values  our configuration, as in a TOML file
+    notes   notes about single lines, in their order
     """
 
     def __init__(self, path: str) -> None:
@@ -41,7 +41,7 @@ class Translation:
         self.rights = Rights(self.draft, self.listeners)
         self.persistence = Persistence(self.draft)
         self.log = Log(self.draft)
-        self._shut = ""  # an option without which all listeners would be open wider
+        self._shut = ""  # a lost option without which all listeners would be open wider
         self._read(path, main=True)
         self._finish()
 
@@ -52,7 +52,7 @@ class Translation:
 
     @property
     def notes(self) -> list[Note]:
-        """What is to be said about single lines."""
+        """Notes about single lines."""
         return self.draft.notes
 
     # -- lines ----------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ class Translation:
         self.listeners.begin_line(option)
         if row is None:
             if not option.startswith(PLUGIN):
-                raise Lost("this option is unknown, to mosquitto 2, too")
+                raise Lost("this option is unknown to mosquitto 2, too")
             self.rights.plugins = True
             raise Lost(PLUGINS)
         self.rights.plugins = self.rights.plugins or row.note == PLUGINS
@@ -95,7 +95,7 @@ class Translation:
             return
         if not value:
             raise Lost("its value is missing", closed=option == "tls_version")
-        if option != "accept_protocol_versions":  # between which tabs may stand, and which are numbers
+        if option != "accept_protocol_versions":  # its numbers may be separated by tabs
             text(value)
         row.make(self, value)
         if row.note:
@@ -107,7 +107,7 @@ class Translation:
         try:
             names = sorted((file for file in os.listdir(name) if file.endswith(".conf")), key=lambda file: (file.upper(), file))
         except OSError as e:
-            why = "cannot read the folder %s: %s, so what guards the listeners is not known"
+            why = "cannot read the folder %s: %s, so the access control of the listeners is unknown"
             raise Lost(why % (name, e.strerror)) from None
         at = self.draft.at
         for file in names:
