@@ -118,7 +118,7 @@ class HttpTransport(SocketTransport):
         self._finish()
         server.poller.watch(sock, client, _POLLIN)
         if client.begin(address, self._entrance.listener):
-            client.start(data)
+            client.receive(data)
         else:
             client.cut()
 

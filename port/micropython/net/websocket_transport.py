@@ -25,8 +25,8 @@ class WebSocketTransport(SocketTransport):
         most = entrance.listener.options.max_packet_size
         self._web = TurnedWebSocket(server, self, entrance.paths, entrance.origins, most)
 
-    def start(self, data: bytes) -> None:
-        """Take what came before this object was made."""
+    def receive(self, data: "Buffer") -> None:
+        """Take what came from the socket."""
         self._web.feed(data)
 
     def ready(self, events: int) -> None:
@@ -44,7 +44,7 @@ class WebSocketTransport(SocketTransport):
                 self._gone("connection closed by the client")
             return
         server.took(count, 0)
-        self._web.feed(buffer[:count])
+        self.receive(buffer[:count])
 
     def write(self, data: bytes) -> None:
         """See Host."""

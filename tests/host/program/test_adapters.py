@@ -30,6 +30,7 @@ SERVER = {
     "close_authenticators": "a board's start is in starting.py, which is forgotten after it",
     "strained": "as lose: what watches the heap asks",
     "fit": "CPython counts files, a board sockets; a board's configuration calls it",
+    "places": "as fit",
 }
 SOCKET_TRANSPORT = {
     "__init__": "CPython's gets its connection from asyncio or a Stream, a board's has the socket",
@@ -45,7 +46,6 @@ SOCKET_TRANSPORT = {
 WEBSOCKET_TRANSPORT = {
     "__init__": SOCKET_TRANSPORT["__init__"],
     "ready": "a board's reads the socket itself",
-    "receive": "CPython's is a Receiver of Stream",
 }
 LISTENING_SOCKET = {
     "__init__": "a board's does not keep its configuration",
@@ -61,7 +61,7 @@ LISTENING_SOCKET = {
     "link": "CPython has `transport`, a board loads what is not plain MQTT for the first client",
     "transport": "as link",
     **dict.fromkeys(("client", "receiver"), "CPython has handshakes before the client: TLS, PROXY protocol"),
-    "pages": "as PLACES of Server",
+    **dict.fromkeys(("pages", "site"), "CPython's are in HttpListener; a board's class is for listeners of all types"),
 }
 
 
