@@ -1,4 +1,4 @@
-"""What a program needs for pages of its own: `from port.micropython import Response` and so on load it from here."""
+"""Public names for a program's own pages, loaded from here by `from port.micropython import Response` and the like."""
 
 from port.core.monitor.query import Query
 from port.core.web.http_response import HTTPError, Response

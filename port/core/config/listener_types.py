@@ -188,7 +188,7 @@ class Http(_Web):
         """See ListenerType.check."""
         settings = config.settings
         if settings["paths"] is None:
-            # Pages with rules of their own for who may see them are not meant to let the same clients use MQTT.
+            # A listener that lets in other clients to its pages is not meant to let these use MQTT.
             own = config.auth is not None or "anonymous" in config.overrides
             settings["paths"] = () if own else ("/mqtt",)
         _check_paths(config)
@@ -200,7 +200,7 @@ class Http(_Web):
 
     @classmethod
     def pages(cls, config: "ListenerConfig", names: "Sequence[str]") -> "PagesSettings":
-        """What port.core.web.site.Site needs of a configuration, on a machine with these names."""
+        """The settings for port.core.web.site.Site, on a machine with these names."""
         settings = config.settings
         hosts = tuple([name.lower() for name in settings["hosts"]]) + tuple(names)
         writers = tuple([name.encode() for name in settings["writers"]])

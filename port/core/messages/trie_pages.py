@@ -1,9 +1,9 @@
-"""A trie of topic names in pages: what a filter matches, some at a time, each page from where the last one ended.
+"""A trie of topic names in pages: the names that a filter matches, each page from the end of the page before.
 
 Names have an order of their own: level by level, and levels by their hash in the order of a port.core.messages.wide_node.Wide's parts. So
 the next name is found by looking at the nodes on the way to the last one, and at few keys of each; and the order is the same
-however the trie is divided or has changed meanwhile. A cursor is all that is kept between two pages, and the client keeps it: a
-name that is there from the first page to the last is given once.
+however the trie is divided or has changed meanwhile. A cursor is all that is kept between two pages, and the client keeps it. A
+name that stays from the first page to the last is listed once.
 """
 
 from binascii import hexlify, unhexlify
@@ -26,9 +26,9 @@ LONG = const(512)  # bytes of a name from which on a cursor has the hashes of it
 _MOST = const(4096)  # characters of a cursor
 _BEFORE: "Rank" = (-2, 0, b"")  # before all that is in a node
 _OWN: "Rank" = (-1, 0, b"")  # of the key None, the name that ends there
-# What a cursor says of its path.
-_DONE = const(0)  # all below it was given
-_INSIDE = const(1)  # it was given itself, what is below it comes next
+# The meaning of a cursor for its path.
+_DONE = const(0)  # all below it is listed
+_INSIDE = const(1)  # it is listed itself, the names below it come next
 
 
 def rank(level: "Optional[bytes]") -> "Rank":
@@ -51,24 +51,24 @@ def _is_at(one: "Rank", other: "Rank") -> bool:
 
 
 class TriePage:
-    """One page of what a filter matches.
+    """One page of the names that a filter matches.
 
     values  of the trie, in its order
-    cursor  for the next page, "" when there is none
+    cursor  for the next page, "" for the last one
     steps   entries that were looked at
     """
 
     def __init__(self, root: "Node", topic_filter: bytes, hidden: bool, cursor: str, limit: int, steps: int) -> None:
         """Find `limit` values at most, and look at about `steps` entries for them.
 
-        hidden: whether wildcards at the top do not see `$` names [MQTT-4.7.2-1]. Raises ValueError for what is no cursor.
+        hidden: whether wildcards at the top do not match `$` names [MQTT-4.7.2-1]. Raises ValueError for an invalid cursor.
         """
         self.values: "list[Any]" = []
         self.cursor = ""
         self.steps = 0
         self._filters = topic_filter.split(b"/")
         self._every = self._filters[-1] == b"#"
-        self._wild = len(self._filters) - self._every  # from this depth on all is given, or nothing
+        self._wild = len(self._filters) - self._every  # from this depth on everything matches, or nothing
         self._hidden = hidden
         # For each node on the way: [the node, its depth, its path, the rank behind which it goes on, keys to come, the place of
         # the keys behind those].
@@ -122,7 +122,7 @@ class TriePage:
             return
 
     def _step(self) -> bool:
-        """Look at one entry more; True when `_last` says what is done."""
+        """Look at one entry more; True when `_last` is the end of the listed names."""
         frame = self._frames[-1]
         node, depth, path, _, keys, place = frame
         if not keys:
@@ -245,13 +245,13 @@ def _decoded(cursor: str) -> "list[Rank]":
 class LevelPage:
     """One page of the levels below a topic name.
 
-    items   (topic name, the value with this name or None, whether there are longer ones)
-    cursor  for the next page, "" when there is none
+    items   (topic name, the value with this name or None, True with longer names)
+    cursor  for the next page, "" for the last one
     steps   entries that were looked at
     """
 
     def __init__(self, root: "Node", parent: "Optional[bytes]", cursor: str, limit: int) -> None:
-        """`parent`: a topic name, None for the first levels. Raises ValueError for what is no cursor."""
+        """`parent`: a topic name, None for the first levels. Raises ValueError for an invalid cursor."""
         depth = 0 if parent is None else parent.count(b"/") + 1
         node, _ = below(root, parent or b"", depth)
         after = _decoded(cursor)[0] if cursor else _OWN

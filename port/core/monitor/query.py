@@ -1,12 +1,12 @@
-"""What there is in a broker, a page at a time: sessions, subscriptions, retained messages, topics; for pages and for programs.
+"""Lists of a broker's sessions, subscriptions, retained messages and topics, a page at a time; for pages and for programs.
 
     page = Query(broker).sessions(limit=100)
     while page.cursor:
         page = Query(broker).sessions(page.cursor, 100)
 
-No page walks through everything. One that has looked at as much as fits into a quarter of a turn ends there, be it empty, and its cursor
-leads on. What is there from the first page to the last is given once, whatever comes and goes meanwhile. A cursor is text that
-can stand in a URL, of at most 4,096 characters; it means nothing to another broker, nor to this one when it has been restarted.
+A page looks at no more entries than fit into a quarter of a turn. It ends there, even empty, and its cursor leads on. An item
+that stays from the first page to the last is listed once, whatever changes beside it. A cursor is text for a URL, of at most
+4,096 characters; it is valid for this broker until its restart.
 """
 
 from binascii import b2a_base64
@@ -39,10 +39,10 @@ _CHARACTERS = const(64)  # of a cursor made of numbers
 
 
 class Page:
-    """Some of what there is.
+    """One page of a list.
 
-    items   what each is, the function tells that has made the page
-    cursor  leads to the next page, "" when there is none
+    items   their form is told by the method of Query that makes the page
+    cursor  leads to the next page, "" for the last one
     looked  entries that were looked at for it
     """
 
@@ -53,15 +53,15 @@ class Page:
         self._describe = describe
 
     def described(self) -> "Iterator[dict[str, Any]]":
-        """The items as dicts of what JSON has, each made when its turn comes; see the functions at the end of this file."""
+        """The items as dicts for JSON, each made when its turn comes; see the functions at the end of this file."""
         return map(self._describe, self.items)
 
 
 class Query:
-    """Lists of one broker. Of `limit` no more than MOST counts; ValueError for what is no cursor."""
+    """Lists of one broker. `limit` is at most MOST, a greater one is lowered. An invalid cursor raises ValueError."""
 
     def __init__(self, broker: "Broker") -> None:
-        """The first one for a broker makes its SessionIndex, which takes a look at each session."""
+        """The first Query of a broker makes its SessionIndex from all sessions."""
         registry = broker.session_registry
         if registry.index is None:
             registry.index = SessionIndex(broker.sessions.values())
@@ -77,7 +77,7 @@ class Query:
         """The session with this number."""
         session = self._index.at(number)
         if session is not None and self._broker.sessions.get(session.client_id) is not session:
-            self._index.leave(session)  # there was no memory to begin it
+            self._index.leave(session)  # memory has run out when it began
             return None
         return session
 
@@ -156,7 +156,7 @@ class Query:
     def retained(self, topic_filter: "Optional[Text]" = None, cursor: str = "", limit: int = LIMIT) -> Page:
         """Retained messages that a filter matches, all without one, as port.core.messages.retained.Record.
 
-        Raises ValueError for what is no filter, too.
+        Raises ValueError for an invalid filter, too.
         """
         pattern = b"#" if topic_filter is None else as_bytes(topic_filter)
         if not valid_filter(pattern):
@@ -168,9 +168,9 @@ class Query:
         return self._page(found, page.cursor, page.steps, retained_fields)
 
     def topics(self, parent: "Optional[Text]" = None, cursor: str = "", limit: int = LIMIT) -> Page:
-        """One level of the tree of topics that have retained messages: what is directly below `parent`, or the first levels.
+        """One level of the tree of topics that have retained messages: the topics directly below `parent`, or the first levels.
 
-        As (topic name, its Record or None, whether there are topics below it).
+        As (topic name, its Record or None, True with topics below it).
         """
         above = None if parent is None else as_bytes(parent)
         page = LevelPage(self._broker.retained.root, above, cursor, _limited(limit))
@@ -233,11 +233,11 @@ def _filters(session: "Session", wanted: "Optional[bytes]", after: int, limit: i
     return found, _hash(filters[count - 1]) if count < len(filters) else -1
 
 
-# -- what they are, as dicts of what JSON has ----------------------------------------------------------------------
+# -- items as dicts for JSON --------------------------------------------------------------------------------------
 
 
 def session_fields(session: "Session") -> "dict[str, Any]":
-    """A session: `expiry` in s is None where it does not expire, of a connected one it counts from its end.
+    """A session: `expiry` in s is None for one that does not expire, and counts from the end of the connection.
 
     `in_process`: its client is one of the broker's program, see port.core.protocol.local_client.
     """
@@ -289,7 +289,7 @@ def retained_fields(record: "Record", most: int = SHOWN) -> "dict[str, Any]":
 
 
 def topic_fields(topic: "tuple[bytes, Optional[Record], bool]") -> "dict[str, Any]":
-    """A topic of the tree: what `retained_fields` says if it has a message, and whether there are topics below it."""
+    """A topic of the tree: the `retained_fields` of its message, if it has one, and `below`: True with topics below it."""
     name, record, longer = topic
     found: "dict[str, Any]" = {"topic": name} if record is None else retained_fields(record)
     found["below"] = longer

@@ -1,7 +1,7 @@
 """All sessions in an order that outlives every change, so that they can be listed a few at a time.
 
-A session has a number from its beginning to its end; those of sessions that have ended are given to others. So who lists them by
-their numbers sees each that stays once. It is made when somebody lists sessions, and kept up to date from then on.
+A session has a number from its beginning to its end; later sessions get the numbers of ended ones. So a list in the order of
+numbers has each session that stays once. The first list makes the index, which is kept up to date from then on.
 """
 
 from port.core import const

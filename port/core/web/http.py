@@ -1,8 +1,8 @@
-"""A request of HTTP/1.1 (RFC 9110, RFC 9112): its head, and what a handler is told of it.
+"""A request of HTTP/1.1 (RFC 9110, RFC 9112): its head, and its form for a handler.
 
-`parse` is given all that came so far and says None until the head is complete; whatever is not plainly a request is refused
-with HTTPError, above all what two readers could understand differently: a proxy in front may be the other one. What comes
-after the head is port.core.web.http_body's. Everything is bytes, as it came, but for what a handler asks for.
+`parse` takes all bytes so far and returns None until the head is complete. It refuses a head with any doubt with HTTPError,
+above all one that two readers could understand differently: a proxy in front may be the other reader. The body is
+port.core.web.http_body's. All values are bytes, as they came, except those that a handler asks for.
 """
 
 import binascii
@@ -45,7 +45,7 @@ class Request:
     broker      the broker, which is the Server on either runtime
     parameters  those of the route's path, by name, decoded
     body        bytes
-    user        user name somebody vouched for, as bytes, or None
+    user        user name as bytes, checked by an authenticator, or None
     role        "read", or "write", which is both
     address     the peer's, `host:port`
     """
@@ -66,7 +66,7 @@ class Request:
         self.address = ""
 
     def arguments(self) -> "dict[str, str]":
-        """The arguments of the query, decoded; of a repeated name the last. Raises HTTPError 400 for what cannot be decoded."""
+        """The arguments of the query, decoded; of a repeated name the last. Raises HTTPError 400 for invalid ones."""
         found: "dict[str, str]" = {}
         if self.query:
             pairs = self.query.split(b"&")
@@ -78,7 +78,7 @@ class Request:
         return found
 
     def json(self) -> "Any":
-        """What the body says in JSON. Raises HTTPError 400 for anything else."""
+        """The value of a body in JSON. Raises HTTPError 400 for any other body."""
         import json
 
         if not is_utf8(self.body):
@@ -89,12 +89,12 @@ class Request:
             raise HTTPError(400, "the body is not JSON")
 
     def members(self, name: bytes) -> "list[bytes]":
-        """The members of a field that is a comma-separated list, empty if there is no such field."""
+        """The members of a field that is a comma-separated list; empty without the field."""
         members = [member.strip(b" \t") for member in self.headers.get(name, b"").split(b",")]
         return [member for member in members if member]
 
     def credentials(self) -> "Optional[tuple[bytes, bytes]]":
-        """User name and password of the scheme Basic (RFC 7617), or None. Raises HTTPError 401 for what is nothing like it."""
+        """User name and password of the scheme Basic (RFC 7617), or None. Raises HTTPError 401 for another scheme or form."""
         value = self.headers.get(b"authorization")
         if value is None:
             return None
@@ -111,9 +111,9 @@ class Request:
 
 
 def leads_here(authority: bytes, names: "Sequence[str]" = ()) -> bool:
-    """True for a host, with or without a port, that leads to the same machine whoever says so, and for these names.
+    """True for a host, with or without a port, that nobody else can make lead to this machine, and for these names.
 
-    Any other name can be made to lead here by whoever it belongs to, who then has browsers ask in its name (DNS rebinding).
+    The owner of any other name can make it lead here, and then have browsers send requests in its name (DNS rebinding).
     """
     if not is_utf8(authority):
         return False
@@ -148,7 +148,7 @@ def parse(data: bytes) -> "Optional[tuple[Request, int]]":
 
 
 def _length(method: bytes, minor: int, headers: "dict[bytes, bytes]") -> int:
-    """Bytes of the body, or CHUNKED (RFC 9112 clause 6). What two readers could understand differently is refused."""
+    """Bytes of the body, or CHUNKED (RFC 9112 clause 6). Raises HTTPError for a doubtful one."""
     bare = method in _BARE
     coding = headers.get(b"transfer-encoding")
     if coding is not None:
@@ -173,7 +173,7 @@ def _length(method: bytes, minor: int, headers: "dict[bytes, bytes]") -> int:
 
 
 def decoded(data: bytes) -> str:
-    """What is percent-encoded in a part of a path or query. Raises HTTPError 400 unless it is UTF-8 without NUL."""
+    """A part of a path or query without percent-encoding. Raises HTTPError 400 unless it is UTF-8 without NUL."""
     parts = data.split(b"%")
     found = parts[0]
     try:

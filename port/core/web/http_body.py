@@ -1,15 +1,15 @@
 """The body of an HTTP request (RFC 9112 clauses 6 and 7): by its length or in chunks, in any pieces, bounded.
 
-Of chunks only the plainest form passes: what a lenient reader in front could take for something else is refused.
+Chunks pass in the plainest form only: a form that a lenient reader in front could read otherwise is refused.
 """
 
 from port.core import const
 from port.core.web.http_response import HTTPError
 
-MAX_LINE = const(128)  # bytes of the line before a chunk, with its extensions, which say nothing here
-MAX_TRAILER = const(1024)  # bytes of the fields behind the last chunk, which say nothing either
+MAX_LINE = const(128)  # bytes of the line before a chunk, with its extensions, which are ignored
+MAX_TRAILER = const(1024)  # bytes of the fields behind the last chunk, which are ignored, too
 LINES = const(256)  # lines of a chunked body that are looked at before others are served
-_SMALL = const(256)  # bytes up to which what comes in crumbs is joined
+_SMALL = const(256)  # bytes up to which small pieces are joined
 _HEX = b"0123456789ABCDEFabcdef"
 _DIGITS = const(8)  # of the size of a chunk
 
@@ -22,7 +22,7 @@ _TRAILER = const(3)
 class Body:
     """Collects one body.
 
-    parts  what has come
+    parts  its pieces so far
     size   its bytes
     done   True when all has come
     more   True when `take` has left something over that it can go on with
@@ -45,7 +45,7 @@ class Body:
         self._trailer = 0
 
     def take(self, data: bytes) -> bytes:
-        """Take what has come; returns what is left of it for the next call, or, when `done`, for the next request.
+        """Take bytes; returns those left for the next call, or, when `done`, for the next request.
 
         Raises HTTPError.
         """

@@ -2,18 +2,17 @@
 
     head -> Host, route -> authenticators -> role, origin -> body -> handler -> answer, piece by piece -> next head
 
-A connection holds a head (http.MAX_HEAD), a body (Site.max_body) and a piece of an answer (Site.piece), no more: the next piece
-is made when the socket has taken the one before, what comes behind a request waits, and is not read beyond one read. What is
-held of those who are not let in, or have not to be, is bounded for all together by max_connecting_bytes. Work is done in
-slices, see Turns.limit, so that nobody waits while a page is made.
+A connection holds at most a head (http.MAX_HEAD), a body (Site.max_body) and a piece of an answer (Site.piece). The next piece
+is made when the socket has taken the one before. Bytes behind a request wait, and are not read beyond one read. Bytes of clients
+that are not let in, or need not be, are bounded for all of them together by max_connecting_bytes. Work is done in slices, see
+Turns.limit, so that other clients are served while a page is made.
 
-Which requests are answered: those for an IP address, `localhost`, the machine's own name, or one of the listener's `hosts`;
-others get 421. A page from elsewhere could otherwise read them, once its own name leads here (DNS rebinding). What changes
-something must not come from such a page, either: see `_check_origin`.
+Hosts: a request must name an IP address, `localhost`, the machine's own name, or one of the listener's `hosts`; others get 421.
+A page from elsewhere could otherwise read the answer, once its own name leads here (DNS rebinding). Such a page must not send
+requests that change something, either: see `_check_origin`.
 
-Who is answered: those whom the listener's authenticators admit, with user name and password by HTTP Basic authentication, or by
-a client certificate; those whom `Routes.identify` knows; and those who may be anonymous. No ACL holds here. Each request is
-decided anew.
+Clients: the listener's authenticators admit a client by the user name and password of HTTP Basic authentication, or by a client
+certificate; `Routes.identify` may know it; or it may be anonymous. No ACL holds here. Each request is decided anew.
 """
 
 from port.core import const
@@ -38,10 +37,10 @@ if TYPE_CHECKING:
     from port.core.web.site import Site
 
     class Host(Protocol):
-        """What a connection needs of the socket's side."""
+        """The socket's side of a connection."""
 
         def send(self, data: bytes) -> bool:
-            """Write; False when the socket has not taken all: then nothing more is sent before `HttpConnection.resume_writing`."""
+            """Write; False when the socket has not taken all: then the next call comes after `HttpConnection.resume_writing`."""
             ...
 
         def close(self, abort: bool, told: bool) -> None:
@@ -70,7 +69,7 @@ PATIENCE = const(30000)  # ms in which the client has to take a piece of an answ
 _ON_ITS_WAY = const(2000)  # ms
 
 _SAFE = (b"GET", b"HEAD", b"OPTIONS")
-_FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data", b"text/plain")  # what a form of any page can send
+_FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data", b"text/plain")  # the types of a form, which any page can send
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # In the units of Turns.limit: a request with its answer, a piece of that; an empty one stands for a client that was counted.
@@ -79,7 +78,7 @@ _PIECE = const(8)
 _COUNTED = const(2)
 _LINE = const(2)  # of a chunked body
 
-# What is expected next.
+# The next step.
 _HEAD = const(0)  # the head of a request
 _DECISION = const(1)  # of an authenticator
 _BODY = const(2)
@@ -87,11 +86,11 @@ _ANSWER = const(3)  # pieces of the answer, from its handler
 
 
 class HttpConnection:
-    """One connection; for authenticators it is what a Connection is for MQTT.
+    """One connection; authenticators see it as they see a Connection of MQTT.
 
-    done      True when nothing is read or answered any more
-    deadline  ms on the broker's clock when it is closed, 0: not by time
-    wakes_at  ms on the broker's clock when the answer goes on that has nothing to send now, or 0
+    done      True after the last answer, or when the socket is lost
+    deadline  ms on the broker's clock when it is closed, 0: no deadline
+    wakes_at  ms on the broker's clock when an answer without a next piece goes on, or 0
     owner, before, after  see port.core.limits.places
     """
 
@@ -106,7 +105,7 @@ class HttpConnection:
     )  # fmt: skip
 
     def __init__(self, site: "Site", address: str, host: "Host", peer: "Any") -> None:
-        """`address`: the peer's, `host:port`; `peer`: what Peers.enter returned for it."""
+        """`address`: the peer's, `host:port`; `peer`: the result of Peers.enter for it."""
         self.site = site
         self.broker = site.broker
         self.listener = site.listener
@@ -120,12 +119,12 @@ class HttpConnection:
         self.before: "Any" = None
         self.after: "Any" = None
         self._peer = peer
-        self._held = b""  # what has come and is not used yet
+        self._held = b""  # bytes not used yet
         self._kept = 0  # bytes counted in Memory.partial_bytes
         self._early = 0  # and in Site.early
         self._state = _HEAD
-        self._full = False  # the socket has not taken what was sent
-        self._paused = False  # nothing is read
+        self._full = False  # the socket has not taken all
+        self._paused = False  # reading is paused
         self._working = False  # a job of the broker's is to go on
         self._requests = 0
         self._keep = False  # the connection stays open after this answer
@@ -135,15 +134,15 @@ class HttpConnection:
         # The answer.
         self._answer: "Optional[Response]" = None
         self._pieces: "Optional[Iterator[Piece]]" = None
-        self._parts: "list[Any]" = []  # what is made and not sent
+        self._parts: "list[Any]" = []  # pieces made and not sent
         self._size = 0  # its bytes
-        self._left = -1  # bytes to come by Content-Length, -1: there is none
+        self._left = -1  # bytes to come by Content-Length, -1: without one
         self._started = False  # its head was sent
         self._chunked = False
         self._bare = False  # it has no body
 
     def is_idle(self) -> bool:
-        """True when nothing is asked, and all answers are taken; or nothing was ever, for longer than a request is on its way."""
+        """True without a request when all answers are taken, or when the first request is late."""
         if self._state != _HEAD or self._held or self._full or self.done:
             return False
         begun = self.deadline - self.listener.options.connect_timeout * 1000
@@ -152,7 +151,7 @@ class HttpConnection:
     # -- from the host -------------------------------------------------------------------------
 
     def receive(self, data: "Any") -> None:
-        """Take what came from the socket."""
+        """Take bytes from the socket."""
         if self.done:
             return
         if not self._held and self._state == _HEAD and self._requests:
@@ -197,7 +196,7 @@ class HttpConnection:
             self._close(True)
 
     def wake(self) -> None:
-        """Go on with an answer that had nothing to send."""
+        """Go on with an answer after a pause of its own."""
         self.wakes_at = 0
         self.broker.turns.spent = 0
         self._run()
@@ -209,10 +208,10 @@ class HttpConnection:
         return self.identity is identity and not self.done
 
     def authorized(self, action: int, topic: bytes, verdict: "Any", ttl: int) -> None:
-        """No ACL holds here: nobody was asked."""
+        """No ACL holds here, so no authorizer is asked."""
 
     def authenticated(self, code: "Optional[int]") -> None:
-        """See Identity.authenticated. Who was asked before a reload, and is not asked now, admits nobody."""
+        """See Identity.authenticated. An authenticator that a reload has taken away admits no client."""
         if self._state != _DECISION:
             return
         self.broker.turns.spent = 0
@@ -234,7 +233,7 @@ class HttpConnection:
     # -- work ------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        """Go on as far as what has come leads, at once with what is left of this turn."""
+        """Handle the bytes so far, at once with the rest of this turn."""
         if not self._working:
             if self._go_on():
                 self.broker.turns.background(self._slice)
@@ -248,7 +247,7 @@ class HttpConnection:
         return self._working
 
     def _go_on(self) -> bool:
-        """True when there is more to do, and the turn is over."""
+        """True when the turn is over and work is left."""
         broker = self.broker
         going = True
         while going and not self.done:
@@ -261,7 +260,7 @@ class HttpConnection:
         return False
 
     def _step(self) -> bool:
-        """Do what comes next; False when that is for others to do."""
+        """Do the next step; False when it waits for bytes, a decision or the socket."""
         if self._full or self.wakes_at:
             return False
         state = self._state
@@ -274,7 +273,7 @@ class HttpConnection:
         return False
 
     def _count(self) -> None:
-        """Have what is kept of the client counted, see Memory.kept and Site.early."""
+        """Count the bytes kept of the client, see Memory.kept and Site.early."""
         early = size = len(self._held)
         if self._body is not None:
             size += self._body.size
@@ -286,7 +285,7 @@ class HttpConnection:
         self._early = early
 
     def _settle(self) -> None:
-        """Read no more while there is something left of what came that waits for something else."""
+        """Pause reading while bytes wait for another step."""
         if self.done:
             return
         self._count()
@@ -340,7 +339,7 @@ class HttpConnection:
         return "*" in paths or request.path in [path.encode() for path in paths]
 
     def _begin(self, request: "Request") -> None:
-        """See whom the request is from, unless anybody may make it."""
+        """Identify the client, unless the route is open to any client."""
         if not leads_here(request.headers.get(b"host", b"localhost"), self.site.hosts):
             raise HTTPError(421, "this name is not one of the listener's hosts", (), request.headers[b"host"])
         request.broker = self.broker
@@ -350,7 +349,7 @@ class HttpConnection:
             self._found = self.site.routes.find(request.method, request.path)
             role = self._found[1]
         except HTTPError:
-            pass  # who may not ask is not told what there is
+            pass  # a client that is not let in learns no paths
         if role != OPEN and (role != LOCAL or not is_loopback(self.address)):
             known = None if self.site.routes.identify is None else self.site.routes.identify(request)
             if known is not None:
@@ -375,7 +374,7 @@ class HttpConnection:
         return identity.decide()
 
     def _admit(self, code: int) -> None:
-        """Raise HTTPError unless `code` allows. Who gave no user name has not failed, only to be asked for one."""
+        """Raise HTTPError unless `code` allows. A client without a user name has not failed: it is asked for one."""
         identity: Identity = self.identity  # type: ignore[assignment]
         request: Request = self._request  # type: ignore[assignment]
         if code == SUCCESS:
@@ -393,7 +392,7 @@ class HttpConnection:
         raise unauthorized()
 
     def _go_on_with_request(self) -> None:
-        """Somebody may ask: see to what he asks, and wait for the body."""
+        """The client is let in: check role and origin, and wait for the body."""
         request: Request = self._request  # type: ignore[assignment]
         if self._found is None:
             self._found = self.site.routes.find(request.method, request.path)
@@ -444,7 +443,7 @@ class HttpConnection:
     # -- the answer ------------------------------------------------------------------------------
 
     def _fail(self, error: Exception) -> None:
-        """Answer with what has gone wrong; where the answer has begun it can only be cut off."""
+        """Answer with the error; cut the answer off if it has begun."""
         try:
             if isinstance(error, MemoryError):
                 self.broker.out_of_memory()
@@ -464,12 +463,12 @@ class HttpConnection:
     def _refuse(self, error: HTTPError) -> None:
         request = self._request
         if request is None or request.length and (self._body is None or not self._body.done):
-            self._keep = False  # nobody knows where the next request begins, or it is not worth reading that far
+            self._keep = False  # the next request begins behind a body that is not read
         self._drop_pieces()
         self._respond(error.response())
 
     def _log_refusal(self, error: HTTPError) -> None:
-        """Log a request that gets no page. Who is only asked for his name, as browsers are at first, has failed at nothing."""
+        """Log a refusal. A client that is asked for its user name, as browsers are at first, gets no warning."""
         from port.core.monitor.refusals import named
 
         identity = self.identity
@@ -505,7 +504,7 @@ class HttpConnection:
         self.deadline = 0
 
     def _make(self) -> bool:
-        """Make a piece of the answer, and send it if there is enough; True when there is more to do."""
+        """Make a piece of the answer, and send pieces of enough bytes; True when work is left."""
         broker = self.broker
         if self._bare and self._left >= 0:
             self._end()
@@ -569,7 +568,7 @@ class HttpConnection:
         self._started = False
 
     def _send_pieces(self, last: bool) -> None:
-        """Send what is made, with the head before the first of it. Raises ValueError for more or less than the handler said."""
+        """Send the pieces made, the head before the first. Raises ValueError for another size than the handler's."""
         size = self._size
         found: "list[Any]" = []
         if not self._started:
@@ -629,7 +628,7 @@ class HttpConnection:
         self.transport.close(abort, told)
 
     def _release(self) -> None:
-        """Give up all it has."""
+        """Give up all places and bytes."""
         self.done = True
         if self.identity is not None:
             self.identity.end_attempt(False)
@@ -648,17 +647,17 @@ def _lower(members: "list[bytes]") -> "list[bytes]":
 
 
 def _close(pieces: "Any") -> None:
-    """Have a handler's generator let go of what it holds, such as a file."""
+    """Have a handler's generator let go of a file or the like."""
     close = getattr(pieces, "close", None)
     if close is not None:
         try:
             close()
         except ValueError:
-            pass  # it is what has led here, and ends when it has returned
+            pass  # it is running: its own code has led here, and it ends when it returns
 
 
 def _cut(body: "Any", size: int) -> "Iterator[Any]":
-    """What is there already, in pieces."""
+    """A body of bytes, in pieces."""
     if len(body) <= size:
         return iter((body,))
     view = memoryview(body)
@@ -666,7 +665,7 @@ def _cut(body: "Any", size: int) -> "Iterator[Any]":
 
 
 def _is_known(request: "Request", etag: bytes) -> bool:
-    """True when the client has what has this tag (RFC 9110 clause 13.1.2)."""
+    """True when the client has the content with this tag (RFC 9110 clause 13.1.2)."""
     for member in request.members(b"if-none-match"):
         if member == b"*" or (member[2:] if member.startswith(b"W/") else member) == etag:
             return True
@@ -674,10 +673,10 @@ def _is_known(request: "Request", etag: bytes) -> bool:
 
 
 def _check_origin(request: "Request") -> None:
-    """Raise HTTPError for what a page from elsewhere may have had a browser send, in the name of who uses it (CSRF).
+    """Raise HTTPError for a request that a page from elsewhere may have had a browser send in its user's name (CSRF).
 
-    Browsers say in Sec-Fetch-Site and Origin for whose page they act. Those that say neither send, of themselves, nothing but
-    forms. Without all these it is no browser, and could say what it likes.
+    Browsers name the page in Sec-Fetch-Site and Origin. Browsers that send neither can be made to send forms only. A request
+    without all these is not from a browser, and its fields prove nothing.
     """
     headers = request.headers
     site = headers.get(b"sec-fetch-site", b"none")

@@ -3,7 +3,7 @@
 /         JSON with the fields and names of CoMQTT's system.Info. Two differ in what they can say here:
           memory_alloc is 0 where the host tells no heap figures, and inflight_dropped is always 0, because
           messages in flight go only with their session.
-/healthz  "ok"; whoever asks from this machine is told
+/healthz  "ok", for any client on this machine
 /metrics  for Prometheus, see port.core.monitor.metrics
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def new_routes() -> Routes:
-    """The routes of a broker to which nothing was added."""
+    """The routes of a broker, before a program adds its own."""
     routes = Routes()
     routes.add("GET", "/", _system)
     routes.add("GET", "/healthz", _health, LOCAL)
@@ -70,7 +70,7 @@ def _health(request: "Request") -> Response:
 
 
 def _metrics(request: "Request") -> Response:
-    from port.core.monitor.metrics import page  # it has many words, which need not be there before somebody asks
+    from port.core.monitor.metrics import page  # it has many words, loaded by the first request
 
     open_metrics = b"application/openmetrics-text" in request.headers.get(b"accept", b"")
     kind = "application/openmetrics-text; version=1.0.0" if open_metrics else "text/plain; version=0.0.4"

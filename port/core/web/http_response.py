@@ -1,4 +1,4 @@
-"""What an HTTP request is answered: a handler's Response, an HTTPError, and the head of either (RFC 9110, RFC 9112)."""
+"""Answers to HTTP requests: a handler's Response, an HTTPError, and the head of either (RFC 9110, RFC 9112)."""
 
 from port.core import const
 from port.core.wire.codec import is_utf8
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from typing import Iterator, Union
 
     Fields = tuple[tuple[str, str], ...]
-    # Bytes or text to send; nothing, where work was done and others may be served; or ms in which there is nothing to send.
+    # Bytes or text to send; empty after work, so that others may be served; or ms until the next piece.
     Piece = Union[bytes, bytearray, memoryview, str, int]
     Body = Union[bytes, str, Iterator[Piece]]
 
 _SHOWN = const(64)  # bytes
-# Those that are used here; a handler's other ones go without, which nobody needs.
+# Those used here; a handler's other status codes go without a text.
 _TEXTS = {
     100: "Continue",
     101: "Switching Protocols",
@@ -41,8 +41,8 @@ _TEXTS = {
     503: "Service Unavailable",
     505: "HTTP Version Not Supported",
 }
-# Every answer has these fields, unless its own say otherwise: it is not kept, its type is not guessed, no page may frame it,
-# and if it is shown as a page, that loads and runs nothing.
+# Every answer has these fields, unless its own say otherwise: browsers do not keep it, do not guess its type, do not show it in
+# a frame, and as a page it loads and runs nothing.
 _ALWAYS = (
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
@@ -53,12 +53,12 @@ _ALWAYS = (
 class Response:
     """A handler's answer.
 
-    body    bytes, text, or an iterator of pieces; of these one is made when the client has taken those before. An empty piece
-            stands for work after which others may be served, a number for ms in which there is nothing to send
+    body    bytes, text, or an iterator of pieces; each piece is made when the client has taken those before. An empty piece
+            stands for work after which others may be served, a number for ms until the next piece
     kind    Content-Type, empty for none
     status  of RFC 9110; 204 and 304 have no body
-    fields  further header fields; one that all answers have, such as Cache-Control, replaces what they have
-    size    bytes an iterator's pieces have in all, or -1: then they are sent in chunks (RFC 9112 clause 7.1)
+    fields  further header fields; they replace fields that all answers have, such as Cache-Control
+    size    bytes of all pieces of an iterator, or -1: then they are sent in chunks (RFC 9112 clause 7.1)
     """
 
     __slots__ = ("body", "kind", "status", "fields", "size")
@@ -77,9 +77,9 @@ class HTTPError(Exception):
     """The answer to a request that is refused; a handler may raise it.
 
     status  400 and up
-    text    why, for the body and the log; it quotes nothing of the request
+    text    the reason, for the body and the log; it quotes no part of the request
     fields  further header fields of the answer
-    about   what of the request was wrong, for the log alone
+    about   the part of the request that is wrong, for the log alone
     """
 
     def __init__(self, status: int, text: str, fields: "Fields" = (), about: bytes = b"") -> None:
@@ -106,7 +106,7 @@ class HTTPError(Exception):
 
 
 def unauthorized() -> HTTPError:
-    """What asks for a user name and password."""
+    """The answer that asks for a user name and password."""
     text = "user name and password are needed"
     return HTTPError(401, text, (("WWW-Authenticate", 'Basic realm="ucomqtt", charset="UTF-8"'),))
 
@@ -117,7 +117,7 @@ def response(status: int, fields: "Fields", body: bytes = b"") -> bytes:
 
 
 def head(status: int, fields: "Fields", size: int) -> bytes:
-    """What comes before a body of this size, after which the connection is closed."""
+    """The head before a body of this size, after which the connection is closed."""
     if status != 101:
         fields += (("Content-Length", str(size)), ("Connection", "close"))
     return start(status, fields)

@@ -1,4 +1,4 @@
-"""JSON in pieces, so that a list of any length takes no memory (RFC 8259); the same text on both runtimes.
+"""JSON in pieces, so that a list of any length needs the memory of one item (RFC 8259); the same text on both runtimes.
 
     Response(pieces({"items": (describe(one) for one in found)}), JSON)
 """
@@ -44,8 +44,8 @@ def _is_hidden(code: int) -> bool:
 def pieces(value: "Any") -> "Iterator[str]":
     """The JSON text of None, bool, int, float, str, bytes (see `quoted`), dicts with such keys, lists, tuples and iterators.
 
-    An iterator becomes an array, each item is made when its turn comes. Where it gives an empty str there is an empty piece:
-    it has worked, and has nothing to tell yet. TypeError for anything else.
+    An iterator becomes an array, each item made when its turn comes. An empty str of an iterator is an empty piece: work
+    without an item yet. Raises TypeError for other values.
     """
     if isinstance(value, dict):
         start = "{"

@@ -1,8 +1,8 @@
-"""Lists of what is in a broker as pages of JSON: `{"items": [...], "cursor": ...}`.
+"""Lists of a broker's sessions, subscriptions and messages, as pages of JSON: `{"items": [...], "cursor": ...}`.
 
     server.route("GET", "/clients", lambda request: listed(request, Query(server).sessions))
 
-A client asks `?limit=` and, for the next page, `?cursor=` as the page before it says; of the last one it is null.
+A client sends `?limit=` and, for the next page, `?cursor=` with the cursor of the page before; the last page has null.
 """
 
 from port.core import const
@@ -20,7 +20,7 @@ _DIGITS = const(9)
 
 
 def listed(request: "Request", find: "Callable[..., Page]", **what: "Any") -> Response:
-    """A page of what `find(cursor=..., limit=..., **what)` finds, a method of port.core.monitor.query.Query.
+    """The page of `find(cursor=..., limit=..., **what)`, a method of port.core.monitor.query.Query.
 
     Raises HTTPError 400 for a wrong cursor or limit.
     """

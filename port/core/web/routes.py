@@ -1,12 +1,12 @@
-"""Which handler answers which request: routes by method and path, the same on both runtimes.
+"""Routes of requests to handlers by method and path, the same on both runtimes.
 
     def greet(request):
         return Response("hello, %s\\n" % request.parameters["name"])
 
     server.route("GET", "/hello/{name}", greet)
 
-A handler is a plain function: it is given a port.core.web.http.Request and returns a port.core.web.http_response.Response, or raises
-HTTPError. HEAD is answered with what GET would be, OPTIONS with the methods there are.
+A handler is a plain function: it takes a port.core.web.http.Request and returns a port.core.web.http_response.Response, or raises
+HTTPError. Handlers of GET answer HEAD, too; the answer to OPTIONS has the methods of a path.
 """
 
 from port.core import const
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     Handler = Callable[[Request], Response]
     Found = tuple[Handler, str, dict[str, str]]
 
-# Who may use a route.
-READ = "read"  # who is let in
-WRITE = "write"  # whom the listener lets write, too
-OPEN = "open"  # anybody
-LOCAL = "local"  # anybody on this machine, from elsewhere who is let in
+# The clients that may use a route.
+READ = "read"  # those let in
+WRITE = "write"  # those let in that are among the listener's writers
+OPEN = "open"  # all
+LOCAL = "local"  # all on this machine, and those let in
 
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 ROLES = (READ, WRITE, OPEN, LOCAL)
@@ -41,7 +41,7 @@ class _Path:
     """
 
     def __init__(self, path: str) -> None:
-        """Raises ValueError naming what is wrong with the path."""
+        """Raises ValueError naming the fault of the path."""
         if not path.startswith("/") or "?" in path or "#" in path:
             raise ValueError("path %r: it must begin with / and have no ? or #" % path)
         self.parts: "list[Any]" = []
@@ -94,10 +94,10 @@ class _Path:
 
 
 class Routes:
-    """The routes of a broker, and who is let in beside those whom authenticators admit.
+    """The routes of a broker, and a way to let in clients beside the authenticators.
 
-    identify  (Request) -> (user or None, "read" or "write"), or None to leave it to the authenticators: asked first, for
-              tokens and cookies; raises HTTPError 401 to refuse. None while nobody has such
+    identify  (Request) -> (user or None, "read" or "write"), or None to leave it to the authenticators: called first, for
+              tokens and cookies; raises HTTPError 401 to refuse. None: not used
     """
 
     def __init__(self) -> None:
@@ -105,12 +105,12 @@ class Routes:
         self.identify: "Optional[Callable[[Request], Optional[tuple[Optional[bytes], str]]]]" = None
 
     def add(self, method: str, path: str, handler: "Handler", role: str = READ) -> None:
-        """Have a handler answer requests by this method for this path.
+        """Answer requests of this method for this path by a handler.
 
-        path  its segments stand for themselves, `{name}` for any one, and `{name...}` at its end for all that are left
+        path  segments stand for themselves, `{name}` for any segment, and `{name...}` at the end for all remaining segments
         role  see READ, WRITE, OPEN, LOCAL
 
-        Raises ValueError naming what is wrong, or when there is such a route.
+        Raises ValueError or TypeError naming the fault, ValueError for a second route of the same method and path.
         """
         if method not in METHODS:
             raise ValueError("method must be one of %s, not %r" % (", ".join(METHODS), method))

@@ -1,7 +1,7 @@
-"""What the connections of one http listener share: its places, its limits, and who may do what.
+"""The common part of an http listener's connections: places, limits, and roles.
 
-A browser holds connections open that it may need again, and a board has few. So there are so many places and no more, and who
-has one of them and asks nothing gives it up as soon as somebody else needs it, be it for MQTT: see `make_room`.
+Browsers keep connections open for later requests, and a board has few sockets. So places are bounded, and an idle connection is
+closed when another client needs its place, also one of MQTT: see `make_room`.
 """
 
 from port.core import const
@@ -30,16 +30,16 @@ class Site:
     """One listener's side of the pages.
 
     routes        see port.core.web.routes
-    hosts         names by which it is asked for, beside addresses and localhost
-    paths         where MQTT over WebSocket is, see port.core.web.websocket
-    origins       web pages that may connect there
-    most          connections there may be; a host with few sockets sets fewer
+    hosts         names by which requests may name it, beside addresses and localhost
+    paths         paths of MQTT over WebSocket, see port.core.web.websocket
+    origins       web pages that may connect to these
+    most          bound of connections beside the listener's max_connections, 0: none; a host with few sockets sets it
     max_body      bytes of a request's body
-    body_timeout  ms in which a body has to come
-    idle_timeout  ms until a connection is closed on which nothing is asked
-    piece         bytes of an answer that are made, and sent, at a time
-    connections   those there are
-    early         bytes they hold that are not those of a body of somebody who was let in
+    body_timeout  ms within which a body has to arrive
+    idle_timeout  ms after which a connection without a request is closed
+    piece         bytes of an answer that are made and sent at a time
+    connections   the open ones
+    early         bytes they hold, those of bodies of clients that are let in aside
     """
 
     def __init__(self, broker: "Broker", listener: "Listener", settings: "PagesSettings") -> None:
@@ -61,10 +61,10 @@ class Site:
         self.idle_timeout = idle_timeout * 1000
         self.piece = min(self.listener.options.outbox_bytes // 2, _PIECE)
 
-    # -- who comes -----------------------------------------------------------------------------
+    # -- connections -----------------------------------------------------------------------------
 
     def visit(self, address: str, host: "Host") -> "Optional[HttpConnection]":
-        """Somebody has connected: a connection, to be told when it is `lost`; None when he is turned away.
+        """A client has connected: its connection, to be told when it is `lost`; None when it is turned away.
 
         `address`: the peer's, `host:port`.
         """
@@ -93,7 +93,7 @@ class Site:
         return conn
 
     def may_ask(self, address: str) -> bool:
-        """False for those who would get no page whatever they send: they can be turned away at once."""
+        """False for clients that no request could let in: they can be turned away at once."""
         listener = self.listener
         return (
             bool(listener.authenticators) or self.routes.identify is not None
@@ -101,19 +101,20 @@ class Site:
         )  # fmt: skip
 
     def role(self, identity: "Identity") -> str:
-        """What somebody may do whom the authenticators have let in, see `writers`."""
+        """The role of a client that the authenticators have let in, by the listener's `writers`."""
         user = identity.user
         if user is None and identity.authenticator is not None:
-            user = b"*"  # somebody vouched for, without a name
+            user = b"*"  # authenticated without a user name
         for pattern in self._writers:
             if fits(pattern, user):
                 return WRITE
         return READ
 
     def make_room(self, key: "object" = None, most: int = 0) -> bool:
-        """Close a connection on which nothing is asked, the one for the longest time; True when there was one.
+        """Close the connection that has been idle for the longest time; False without an idle one.
 
-        Where `most` are open and all are busy, for an address `key`: the oldest one of an address that has more than its share.
+        `most` and `key` make room for an address when `most` are open and none is idle: then the oldest connection of an address
+        above its share is closed.
         """
         longest = None
         for conn in self.connections:
@@ -131,7 +132,7 @@ class Site:
     # -- time ----------------------------------------------------------------------------------
 
     def tick(self, now: int) -> None:
-        """Close the connections whose time is over, go on with answers that were to wait; to be called about once a second."""
+        """Close the connections whose time is over, go on with answers after their pauses; call it about once a second."""
         if self.connections:
             for conn in list(self.connections):
                 if conn.deadline and now >= conn.deadline:

@@ -1,9 +1,9 @@
-"""A file that is served as it is stored, in pieces, compressed beforehand: a board can neither hold nor compress one.
+"""A file served as it is stored, in pieces, compressed beforehand: a board can neither hold nor compress one.
 
     server.route("GET", "/app.js", stored_file(lambda: open("app.js.gz", "rb"), "text/javascript", "v1"), "open")
 
-The host opens it, once for each answer; core touches no file. A client that asked before is told that nothing has changed
-(RFC 9110 clause 13.1.2). One that takes no gzip gets 406, on both runtimes: to inflate takes a board more memory than it has.
+The host opens it, once for each answer; core touches no file. A client that has the file gets 304 (RFC 9110 clause 13.1.2). A
+client that does not accept gzip gets 406, on both runtimes: a board has too little memory to inflate.
 """
 
 from port.core import const
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from port.core.web.routes import Handler
 
     class Reader(Protocol):
-        """What is taken of an open file."""
+        """The part of an open file that is used."""
 
         def read(self, __n: int) -> bytes:
             """Up to so many bytes, none at the end."""
@@ -38,9 +38,9 @@ def stored_file(
     """A handler for GET that answers with a file.
 
     opened      opens it for reading, in binary
-    kind        Content-Type of what is in it
-    tag         names its content: another one when that changes. Without quotation marks
-    size        its bytes, where they are known
+    kind        Content-Type of its content
+    tag         name of its content, another one when the content changes; without quotation marks
+    size        its bytes, -1: unknown
     compressed  whether it is stored as gzip
     fields      further header fields, see Response
     """
@@ -60,7 +60,7 @@ def stored_file(
 
 
 def takes_gzip(request: "Request") -> bool:
-    """Whether a client accepts gzip (RFC 9110 clause 12.5.3); one that says nothing accepts anything."""
+    """Whether a client accepts gzip (RFC 9110 clause 12.5.3); without the field it accepts any coding."""
     if b"accept-encoding" not in request.headers:
         return True
     others = False

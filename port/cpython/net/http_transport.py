@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class HttpTransport(Receiver):
-    """Somebody who asks for pages, until he asks for MQTT over WebSocket.
+    """A client of HTTP, until it asks for MQTT over WebSocket.
 
-    key  what his address is known by: addresses are served in turn when it takes long to serve all
+    key  of its address: addresses are served in turn when it takes long to serve all
     """
 
     __slots__ = ("key", "_server", "_entrance", "_address", "_transport", "_http", "_inner", "_full", "_held", "_leaving")
@@ -31,7 +31,7 @@ class HttpTransport(Receiver):
         self._http: HttpConnection | None = None
         self._inner: WebSocketTransport | None = None
         self._full = False  # the socket has not taken all
-        self._held = False  # nothing is to be read
+        self._held = False  # reading is paused
         self._leaving: Leaving | None = None
 
     # -- its connection ---------------------------------------------------------------------

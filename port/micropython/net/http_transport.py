@@ -24,12 +24,12 @@ _PATIENCE = const(5000)  # ms in which the client has to take the rest of an ans
 
 
 class HttpTransport(SocketTransport):
-    """Somebody who asks for pages; there is no MQTT connection until he asks for MQTT over WebSocket.
+    """A client of HTTP, until it asks for MQTT over WebSocket.
 
-    What the socket does not take is a piece of an answer, and the next one is made when it has gone: that needs no ring.
+    The socket leaves at most a piece of an answer, and the next piece is made when that has gone: so it needs no ring.
     """
 
-    _rest: "Optional[Buffer]" = None  # what the socket has not taken
+    _rest: "Optional[Buffer]" = None  # bytes that the socket has not taken
     _last = False  # the socket is to be closed when it has
 
     def __init__(self, server: "Server", sock: "Any", entrance: "ListeningSocket") -> None:
@@ -38,7 +38,7 @@ class HttpTransport(SocketTransport):
         self._http: "Optional[HttpConnection]" = None
 
     def begin(self, address: str, listener: "Listener") -> bool:
-        """See SocketTransport.begin. Who asks for pages never takes the last socket, and where there are few two fifths of all."""
+        """See SocketTransport.begin. Connections of HTTP never take the last socket, and at most two fifths of all."""
         server = self._server
         site = self._entrance.site
         site.most = max(server.places * 2 // 5, 1)
