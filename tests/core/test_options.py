@@ -14,28 +14,6 @@ def test_defaults_of_a_board_and_of_a_server():
         Options(False, **{name: on_server})
 
 
-def test_the_reference_tells_defaults_and_ranges():
-    """port/OPTIONS.md, where an operator looks them up."""
-    told: "dict[str, list[str]]" = {}
-    with open("port/OPTIONS.md") as file:
-        for line in file:
-            cells = [cell.strip() for cell in line.split("|")]
-            if len(cells) > 5 and cells[1].startswith("`"):
-                told.setdefault(cells[1].strip("`"), cells[2:5])
-    for name, on_board, on_server, least, most, unit in TABLE:
-        server, board, range_told = told[name]
-        if isinstance(on_board, bool):
-            assert (server, board) == (str(on_server).lower(), str(on_board).lower()), name
-        elif isinstance(on_board, int):
-            assert (server, board) == (str(on_server), str(on_board)), name
-            ends = (" " + unit if unit else "") + (" or 0" if name in NO_LIMIT else "")
-            assert range_told == "%d to %d%s" % (least, most, ends), name
-        elif isinstance(on_board, str):
-            assert (server.strip('"'), board.strip('"')) == (on_server, on_board), name
-        else:
-            assert server == board == "all" and range_told == "some of " + ", ".join([str(item) for item in on_server]), name
-
-
 def test_values_replace_defaults():
     options = Options(True, max_connections=5, queue_full="oldest", retain_available=False, server_reference="x:1")
     assert (options.max_connections, options.queue_full, options.retain_available) == (5, "oldest", False)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from port.core.limits.options import NO_LIMIT, TABLE, Options
+from toolchain import ROOT
 
 values = (st.integers() | st.integers(-1, 70000) | st.booleans() | st.none() | st.text(max_size=10) | st.floats()
           | st.sampled_from(["newest", "oldest", "disconnect", "loopback", "all", "none"]) | st.binary(max_size=3)
@@ -52,3 +53,24 @@ def test_unknown_option(name):
 def test_defaults_are_valid(board):
     for row in TABLE:
         assert valid(row, row[1 if board else 2]), row[0]
+
+
+def test_the_reference_tells_defaults_and_ranges():
+    """port/OPTIONS.md, where an operator looks them up."""
+    told: dict[str, list[str]] = {}
+    for line in (ROOT / "port" / "OPTIONS.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) > 5 and cells[1].startswith("`"):
+            told.setdefault(cells[1].strip("`"), cells[2:5])
+    for name, on_board, on_server, least, most, unit in TABLE:
+        server, board, range_told = told[name]
+        if isinstance(on_board, bool):
+            assert (server, board) == (str(on_server).lower(), str(on_board).lower()), name
+        elif isinstance(on_board, int):
+            assert (server, board) == (str(on_server), str(on_board)), name
+            ends = (" " + unit if unit else "") + (" or 0" if name in NO_LIMIT else "")
+            assert range_told == "%d to %d%s" % (least, most, ends), name
+        elif isinstance(on_board, str):
+            assert (server.strip('"'), board.strip('"')) == (on_server, on_board), name
+        else:
+            assert server == board == "all" and range_told == "some of " + ", ".join([str(item) for item in on_server]), name

@@ -30,8 +30,8 @@ SECONDS = 60
 README = (toolchain.ROOT / "port" / "micropython" / "README.md").read_text(encoding="utf-8")
 
 # Bytes of the .mpy files. A board has 100 KB and more of them free; what grows should do so knowingly.
-MOST = {"": 197_000, "without-web": 172_500, "without-store": 176_500, "without-access": 180_500, "without-mqtt5": 190_500,
-        "small": 99_000, "smallest": 82_000}
+MOST = {"": 241_000, "without-web": 194_500, "without-store": 221_000, "without-access": 224_500, "without-mqtt5": 234_500,
+        "small": 104_000, "smallest": 87_000}
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_the_core_works_compiled(package, tmp_path, tool):
     (tmp_path / "tests").symlink_to(toolchain.ROOT / "tests")
     for name in ("test_connect", "test_publish_qos", "test_subscribe", "test_sessions", "test_wills", "test_limits"):
         done = subprocess.run(
-            [tool("micropython"), "-X", "heapsize=2m", "tests/run_on_micropython.py", f"tests/core/{name}.py"],
+            [tool("micropython"), "-X", "heapsize=4m", "tests/run_on_micropython.py", f"tests/core/{name}.py"],
             cwd=tmp_path, text=True, timeout=SECONDS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert done.returncode == 0, done.stdout
 

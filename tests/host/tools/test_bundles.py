@@ -114,7 +114,7 @@ except (ImportError, AttributeError):
 
 def test_public_names_are_there_in_what_a_board_gets(tool, tmp_path):
     Bundles(files()).write(tmp_path)
-    stubs = ROOT / "tests" / "lib" / "board_stubs"
+    stubs = ROOT / "tests" / "support" / "board_stubs"
     environment = {**os.environ, "MICROPYPATH": f".frozen:{stubs}"}
     command = [tool("micropython"), "-c", PUBLIC]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
