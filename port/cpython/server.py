@@ -351,6 +351,8 @@ class Server(Broker):
             raise RuntimeError("the server has started already")
         for listener in self.listeners:
             refuse_authenticators(listener.authenticators, listener)
+        import port.core.monitor.refusals  # noqa: F401 # the core loads it with the first refusal: no file may be open for it then
+
         self._stopped.clear()
         loop = asyncio.get_running_loop()
         self._restore()

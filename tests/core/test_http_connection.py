@@ -732,3 +732,14 @@ def test_an_answer_can_be_read_by_the_tests():
     """What the helper takes for an answer is one."""
     data = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nnext"
     assert read(data)[2:] == (b"abc", b"next")
+
+
+def test_limits_follow_the_options_of_the_listener():
+    """A reload changes the site first, and the listener's options after that."""
+    world = World(max_packet_size=4000)
+    site = new_site(world)
+    assert site.max_body == 1000
+    world.broker.options.max_packet_size = 8000
+    assert site.max_body == 2000
+    site.change(pages({"max_body": 10}))
+    assert site.max_body == 10

@@ -34,10 +34,8 @@ class Site:
     paths         paths of MQTT over WebSocket, see port.core.web.websocket
     origins       web pages that may connect to these
     most          bound of connections beside the listener's max_connections, 0: none; a host with few sockets sets it
-    max_body      bytes of a request's body
     body_timeout  ms within which a body has to arrive
     idle_timeout  ms after which a connection without a request is closed
-    piece         bytes of an answer that are made and sent at a time
     connections   the open ones
     early         bytes they hold, those of bodies of clients that are let in aside
     """
@@ -55,11 +53,19 @@ class Site:
 
     def change(self, settings: "PagesSettings") -> None:
         """Take over another configuration."""
-        self.hosts, self.paths, self.origins, self._writers, max_body, body_timeout, idle_timeout = settings
-        self.max_body: int = max_body or self.listener.options.max_packet_size // 4
+        self.hosts, self.paths, self.origins, self._writers, self._max_body, body_timeout, idle_timeout = settings
         self.body_timeout = body_timeout * 1000
         self.idle_timeout = idle_timeout * 1000
-        self.piece = min(self.listener.options.outbox_bytes // 2, _PIECE)
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of a request's body; the listener's options may change after `change`."""
+        return self._max_body or self.listener.options.max_packet_size // 4
+
+    @property
+    def piece(self) -> int:
+        """Bytes of an answer that are made, and sent, at a time."""
+        return min(self.listener.options.outbox_bytes // 2, _PIECE)
 
     # -- connections -----------------------------------------------------------------------------
 
