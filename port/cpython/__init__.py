@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from port.core.limits.options import Options
+    from port.core.messages.batch import Batch
     from port.core.messages.message import Message
     from port.core.auth.authenticator import Authenticator
     from port.core.config.listener_types import ListenerType
     from port.core.monitor.query import Query
     from port.core.monitor.watchers import FilterWatcher, Watcher
+    from port.core.protocol.local_client import LocalClient
     from port.core.storage.store import Store
     from port.core.web.http_response import HTTPError, Response
     from port.core.web.lists import listed
@@ -23,18 +25,19 @@ if TYPE_CHECKING:
     from port.cpython.server import Server
 
 __all__ = [
-    "Authenticator", "EventLoop", "FilterWatcher", "HTTPError", "ListenerType", "Message", "Options", "Query", "Response",
-    "Server", "Store", "Watcher", "listed", "read_config", "serve_stream", "stored_file",
+    "Authenticator", "Batch", "EventLoop", "FilterWatcher", "HTTPError", "ListenerType", "LocalClient", "Message", "Options",
+    "Query", "Response", "Server", "Store", "Watcher", "listed", "read_config", "serve_stream", "stored_file",
 ]  # fmt: skip
 
 _PLACES = {
-    "Authenticator": "port.core.auth.authenticator", "EventLoop": "port.cpython.net.event_loop",
-    "FilterWatcher": "port.core.monitor.watchers", "HTTPError": "port.core.web.http_response",
-    "ListenerType": "port.core.config.listener_types", "Query": "port.core.monitor.query",
-    "Response": "port.core.web.http_response", "listed": "port.core.web.lists", "stored_file": "port.core.web.stored_file",
-    "Message": "port.core.messages.message", "Options": "port.core.limits.options", "Server": "port.cpython.server",
-    "Store": "port.core.storage.store", "Watcher": "port.core.monitor.watchers",
-    "read_config": "port.cpython.config.config_sources", "serve_stream": "port.core.streams",
+    "Authenticator": "port.core.auth.authenticator", "Batch": "port.core.messages.batch",
+    "EventLoop": "port.cpython.net.event_loop", "FilterWatcher": "port.core.monitor.watchers",
+    "HTTPError": "port.core.web.http_response", "ListenerType": "port.core.config.listener_types",
+    "LocalClient": "port.core.protocol.local_client", "Message": "port.core.messages.message",
+    "Options": "port.core.limits.options", "Query": "port.core.monitor.query", "Response": "port.core.web.http_response",
+    "Server": "port.cpython.server", "Store": "port.core.storage.store", "Watcher": "port.core.monitor.watchers",
+    "listed": "port.core.web.lists", "read_config": "port.cpython.config.config_sources", "serve_stream": "port.core.streams",
+    "stored_file": "port.core.web.stored_file",
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """ucomqtt on MicroPython: `from port.micropython import Server`, or `micropython -m port.micropython`.
 
-FilterWatcher, FlashStore, ListenerType, Store, Watcher, read_config, serve_stream, `run`, the main program of a board, and the
-names for HTTP in port.micropython.web are loaded when they are asked for.
+Batch, FilterWatcher, FlashStore, ListenerType, LocalClient, Store, Watcher, read_config, serve_stream, `run`, the main program of a
+board, and the names for HTTP in port.micropython.web are loaded when they are asked for.
 """
 
 import gc
@@ -22,9 +22,11 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import Any
 
+    from port.core.messages.batch import Batch as Batch
     from port.core.config.listener_types import ListenerType as ListenerType
     from port.core.monitor.watchers import FilterWatcher as FilterWatcher
     from port.core.monitor.watchers import Watcher as Watcher
+    from port.core.protocol.local_client import LocalClient as LocalClient
     from port.core.storage.store import Store as Store
     from port.core.streams import serve_stream as serve_stream
     from port.micropython.board.program import run as run
@@ -50,6 +52,10 @@ def __getattr__(name: str) -> "Any":
         place = "port.core.monitor.watchers"
     elif name == "ListenerType":
         place = "port.core.config.listener_types"
+    elif name == "LocalClient":
+        place = "port.core.protocol.local_client"
+    elif name == "Batch":
+        place = "port.core.messages.batch"
     elif name == "read_config":
         place = "port.micropython.config.config_file"
     elif name == "serve_stream":

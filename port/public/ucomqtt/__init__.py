@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from port.core import __version__
     from port.cpython import (
         Authenticator,
+        Batch,
         EventLoop,
         FilterWatcher,
         HTTPError,
         ListenerType,
+        LocalClient,
         Message,
         Options,
         Query,
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "Authenticator", "EventLoop", "FilterWatcher", "HTTPError", "ListenerType", "Message", "Options", "Query", "Response",
-    "Server", "Store", "Watcher", "__version__", "listed", "read_config", "serve_stream", "stored_file",
+    "Authenticator", "Batch", "EventLoop", "FilterWatcher", "HTTPError", "ListenerType", "LocalClient", "Message", "Options",
+    "Query", "Response", "Server", "Store", "Watcher", "__version__", "listed", "read_config", "serve_stream", "stored_file",
 ]  # fmt: skip
 
 

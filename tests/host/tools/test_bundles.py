@@ -103,7 +103,8 @@ def test_what_code_says_does_not_depend_on_the_package():
 
 
 PUBLIC = """
-from port.micropython import Authenticator, FilterWatcher, FlashStore, Message, Options, Server, Store, Watcher, run, serve_stream
+from port.micropython import Authenticator, Batch, FilterWatcher, FlashStore, ListenerType, LocalClient, Message, Options, Server
+from port.micropython import HTTPError, Query, Response, Store, Watcher, listed, read_config, run, serve_stream, stored_file
 assert issubclass(FlashStore, Store) and issubclass(FilterWatcher, Watcher)
 try:
     from port.micropython import Stores
