@@ -227,6 +227,25 @@ def test_compaction_makes_room_when_others_have_taken_it():
     assert content(files) == {b"\7a": b"new" * 400}
 
 
+def test_a_compaction_there_is_no_room_for_is_told_and_nothing_is_lost():
+    for keeps_parts in (False, True):
+        files = MemoryFiles()
+        files.keeps_parts = keeps_parts
+        reports: "list[str]" = []
+        log = opened(files, 1 << 20, reports)
+        state: "dict[bytes, bytes]" = {}
+        for i in range(10):
+            state[b"\7%d" % i] = b"x" * 500
+            log.commit([(b"\7%d" % i, b"x" * 500)])
+        assert not reports
+        files.capacity = log.size + 300
+        for i in range(2):
+            log.commit([(b"\7new%d" % i, b"y" * 100)])
+            state[b"\7new%d" % i] = b"y" * 100
+        assert len(reports) == 1 and reports[0].startswith("memory: cannot compact: OSError("), reports
+        assert not log.compactions and content(files, 1 << 20) == state
+
+
 def test_the_log_stays_small():
     files = MemoryFiles()
     log = opened(files)

@@ -6,6 +6,7 @@ from port.core.wire.reason_codes import SUCCESS
 from port.core.messages.message import Message
 from port.core.auth.allow_deny import DenyAll
 from port.core.auth.authenticator import Authenticator
+from port.core.monitor.refusals import words
 from rights import Users, will, world_asking, world_with
 
 if TYPE_CHECKING:
@@ -365,3 +366,15 @@ def test_objects_say_what_they_are():
     assert repr(session) == "<Session c (user ann) 10.0.0.9:5000>" and repr(client.conn) == "<Connection c (user ann) 10.0.0.9:5000>"
     assert repr(Message(b"a/b", b"secret", 1, True)) == "<Message a/b, QoS 1, retained, 6 bytes>"
     assert repr(world.broker.default_listener) == "<Listener default, tcp>" and repr(Answers(SUCCESS)) == "<Answers mine>"
+
+
+def test_reason_codes_in_words():
+    """Those a client is refused with (clause 2.4), of options the name."""
+    for code, text in (
+        (0x81, "malformed packet"), (0x82, "protocol error"), (0x84, "unsupported protocol version"), (0x85, "client id not valid"),
+        (0x86, "bad user name or password"), (0x87, "not authorized"), (0x88, "server unavailable"), (0x89, "server busy"),
+        (0x8A, "banned"), (0x8C, "bad authentication method"), (0x8F, "topic filter not valid"), (0x90, "topic name not valid"),
+        (0x97, "quota exceeded"), (0x99, "payload format invalid"), (0x9E, "shared_subscriptions is false"),
+        (0xA2, "wildcard_subscriptions is false"), (0xA0, "refused"),
+    ):  # fmt: skip
+        assert words(code) == text

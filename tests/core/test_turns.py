@@ -806,6 +806,20 @@ def test_overlapping_filters_of_one_client_count_up_to_a_bound():
     assert len(message["properties"][0x0B]) == 64
 
 
+def test_of_overlapping_filters_beyond_the_bound_the_highest_qos_counts():
+    world = World(max_wide_subscriptions=3000, max_subscription_bytes=1000000)
+    client, publisher = world.connect("c"), world.connect("p")
+    filters = ["/".join(["+" if i >> k & 1 else "x" for k in range(7)]) for i in range(128)]
+    for topic_filter in filters:
+        client.subscribe(topic_filter)
+    client.subscribe(filters[0], qos=1)  # this one, without a wildcard, is found last
+    for high in range(128):
+        client.subscribe(filters[high], qos=2)
+        publisher.publish("/".join(["x"] * 7), "m", 2)
+        client.expect_message("/".join(["x"] * 7), "m", 2)
+        client.subscribe(filters[high], qos=high == 0)
+
+
 def test_long_names_are_not_remembered():
     world = World()
     client = world.connect("c")
