@@ -204,6 +204,7 @@ class Coverage:
                 raise RunError(f"the tests fail without a mutation:\n{printed}")
         self._tests: dict[str, dict[int, list[Test]]] = {}
         self._all: set[Test] = set()
+        self._texts = {str(path.relative_to(tree.folder)): path.read_text() for path in files}
         for stored, key in kept.items():
             stored.with_suffix(".stamp").write_text(key)
             if stored.exists():  # it has tests for CPython
@@ -222,7 +223,10 @@ class Coverage:
         """The tests that execute a mutated statement, the quickest first; of one executed on import those that use its module."""
         lines = self._tests.get(path, {})
         if mutation.scope == (0, 0):  # the first test to import the module is not the only one that sees it
-            found = _executing(lines, 0, max(lines, default=0)) or self._all
+            module = path.removesuffix(".py").replace("/", ".")
+            named = {file for file, text in self._texts.items() if module in text}
+            found = {test for test in self._all if test.name.partition("::")[0] in named}
+            found = found | _executing(lines, 0, max(lines, default=0)) or self._all
         elif mutation.scope[0] > mutation.span[1]:  # a default
             found = _executing(lines, *mutation.scope)
         else:
