@@ -143,6 +143,27 @@ def test_subjects():
     assert subject(certificate(whole)) == ",".join([text for _, text in reversed(SUBJECTS)] * 5)
 
 
+# OpenSSL's short names of attributes, by the last number of their object identifiers.
+KINDS = (
+    (b"\x55\x04", ((3, "CN"), (4, "SN"), (5, "serialNumber"), (6, "C"), (7, "L"), (8, "ST"), (9, "street"), (10, "O"), (11, "OU"),
+                   (12, "title"), (13, "description"), (15, "businessCategory"), (17, "postalCode"), (41, "name"), (42, "GN"),
+                   (43, "initials"), (44, "generationQualifier"), (45, "x500UniqueIdentifier"), (46, "dnQualifier"), (65, "pseudonym"),
+                   (97, "organizationIdentifier"))),
+    (EMAIL[:-1], ((1, "emailAddress"), (2, "unstructuredName"), (8, "unstructuredAddress"))),
+    (b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01", ((1, "UID"), (3, "mail"), (25, "DC"))),
+    (b"\x2b\x06\x01\x04\x01\x82\x37\x3c\x02\x01", ((1, "jurisdictionL"), (2, "jurisdictionST"), (3, "jurisdictionC"))),
+)  # fmt: skip
+
+
+def test_names_of_attributes():
+    for kind, names_by_number in KINDS:
+        known = dict(names_by_number)
+        for number in range(1, 128):
+            found = subject(certificate(part(attribute(kind + bytes((number,)), b"x"))))
+            assert found is not None
+            assert found == known[number] + "=x" if number in known else found.endswith(".%d=#0C0178" % number)
+
+
 def test_subjects_that_cannot_be_read():
     good = certificate(SUBJECTS[0][0])
     for size in range(len(good)):

@@ -368,6 +368,13 @@ def test_objects_say_what_they_are():
     assert repr(world.broker.default_listener) == "<Listener default, tcp>" and repr(Answers(SUCCESS)) == "<Answers mine>"
 
 
+def test_the_rule_is_told_that_decides_for_this_client():
+    """Others', before it, do not count in any way but for its number."""
+    world = world_with({"topic": "a", "user": "bob"}, {"topic": "%u", "allow": False}, {"topic": "a", "allow": False}, EVERYTHING)
+    world.connect("c", address=HOME, user=b"ann").publish("a", "x", 1, 0x87)
+    assert "denied by rule 3 of acl (a) (0x87)" in world.log[-1][1], world.log
+
+
 def test_reason_codes_in_words():
     """Those a client is refused with (clause 2.4), of options the name."""
     for code, text in (

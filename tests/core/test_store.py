@@ -595,6 +595,7 @@ def test_the_will_of_a_client_that_was_connected_is_sent_after_the_restart():
     world = restart(world)
     watcher = keeper(world, "w")
     assert sorted([p["topic"] for p in watcher.messages()]) == [b"will/1", b"will/2"]
+    assert world.session("late").will_at == world.now + 60000
     keeper(world, "back")
     world.advance(61000)
     assert [p["topic"] for p in watcher.messages()] == [b"will/3"]

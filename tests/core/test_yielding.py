@@ -165,6 +165,22 @@ def test_nobody_gives_way_who_has_no_more_than_his_share():
         assert (len(world.broker.sessions) == 8) is (share > 50)
 
 
+def test_who_keeps_most_gives_way_before_others_above_their_share():
+    for first in (0, 1):
+        world = World(owner_share=20, **LIMITS)
+        owners = [("most", GREEDY, 5), ("more", HONEST, 2)]
+        names = [(name + str(i), address) for name, address, count in (owners[first], owners[1 - first]) for i in range(count)]
+        clients = [comes(world, name, 4, address) for name, address in names]
+        for client in clients:
+            hold(world, client, client.conn.client_id.decode())
+        for client in clients:
+            client.lose()
+        assert world.broker.kept() > MEMORY - MEMORY // 8
+        seconds(world, 1)
+        left = [name[:4] for name in world.broker.sessions]
+        assert left.count(b"more") == 2 and 0 < left.count(b"most") < 5, left
+
+
 def test_the_queue_of_who_has_no_more_than_his_share_stays():
     """Though it is the largest one; many small ones of another are more."""
     world = World(max_memory=60000, max_packet_size=2000, anonymous="all")
