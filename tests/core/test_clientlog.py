@@ -22,6 +22,7 @@ def test_client_ids_are_short_and_on_one_line():
     for client_id, text in (
         (b"", "-"),
         (b"c1", "c1"),
+        (b"!a~", "!a~"),
         (b"a b", "'a b'"),
         (b"a\nW forged", "'a\\nW forged'"),
         (b"x" * 64, "x" * 64),

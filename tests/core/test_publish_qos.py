@@ -766,3 +766,15 @@ def test_rows_of_acknowledgements_are_each_for_their_own_message():
         client.feed(row(0x62))
         assert [packet["packet_id"] for packet in client.inbox if packet["type"] == PUBCOMP] == ids
         assert not [packet for packet in client.inbox if packet.get("code")] and not session.received
+
+
+def test_a_long_topic_name_is_not_taken_for_its_beginning():
+    """Each of 300 and 44 bytes, which have one byte of their length in common."""
+    for version in VERSIONS:
+        for qos in range(3):
+            world = World()
+            client, publisher = world.connect("c", version), world.connect("p", version)
+            client.subscribe("#", qos)
+            for size in (44, 44, 300, 300, 44, 300):
+                publisher.publish("x" * size, b"%d" % size, qos)
+                client.expect_message("x" * size, b"%d" % size, qos)

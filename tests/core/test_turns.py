@@ -444,6 +444,45 @@ def wait(world, looks=15, ms=20):
         world.settle()
 
 
+def test_where_memory_is_scarce_others_wait_for_the_same_receiver_before_they_add_to_it():
+    world = World(max_memory=60000, max_packet_size=2000, max_inflight=1)
+    subscriber = world.connect("s", 4)
+    subscriber.subscribe("t", 1)
+    publishers = [world.connect("p%d" % i, 4) for i in range(2)]
+    # Of different sizes: they are no row.
+    burst = [encode({"type": PUBLISH, "topic": b"t", "payload": bytes(900 + i), "qos": 1, "packet_id": 1 + i}, 4) for i in range(30)]
+    publishers[0].feed(b"".join(burst))
+    session = world.session("s")
+    waiting = len(session.queue)
+    assert publishers[0].conn.held and world.broker.is_half_full()
+    publishers[1].feed(b"".join(burst[:3]))
+    assert publishers[1].conn.held and len(session.queue) == waiting and not publishers[1].inbox
+    while subscriber.inbox:
+        subscriber.puback(subscriber.expect(PUBLISH))
+        world.settle()
+    assert [len(publisher.inbox) for publisher in publishers] == [30, 3] and not world.broker.dropped
+
+
+def test_publishers_wait_for_the_receiver_with_the_longest_queue():
+    for longest in (0, 1):
+        world = World(max_queued_messages=40, max_inflight=1)
+        receivers = [world.connect("r%d" % i, 4) for i in range(2)]
+        for i in range(2):
+            receivers[i].subscribe("t", 1)
+            receivers[i].subscribe("own/%d" % i, 1)
+            for _ in range(30 if i == longest else 20):
+                world.broker.publish("own/%d" % i, "x", 1)
+        publisher = world.connect("p", 4)
+        publisher.feed(ONE * 40)
+        handled = len(publisher.inbox)
+        assert publisher.conn.held and handled < 40
+        for i in (1 - longest, longest):
+            while receivers[i].inbox:
+                receivers[i].puback(receivers[i].expect(PUBLISH))
+                world.settle()
+            assert (len(publisher.inbox) > handled) is (i == longest)
+
+
 def test_a_broker_that_is_slow_waits_for_those_it_serves_slowly():
     world, subscriber, publisher = receiver_and_publisher(receiver_patience=300, max_queued_messages=100, max_inflight=10)
     publisher.feed(ONE * 300)
