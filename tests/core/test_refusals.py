@@ -373,6 +373,8 @@ def test_the_rule_is_told_that_decides_for_this_client():
     world = world_with({"topic": "a", "user": "bob"}, {"topic": "%u", "allow": False}, {"topic": "a", "allow": False}, EVERYTHING)
     world.connect("c", address=HOME, user=b"ann").publish("a", "x", 1, 0x87)
     assert "denied by rule 3 of acl (a) (0x87)" in world.log[-1][1], world.log
+    world.connect("d", address="127.0.0.1:1").publish("a", "x", 1, 0x87)  # it has no user name to stand for %u
+    assert "denied by rule 3 of acl (a) (0x87)" in world.log[-1][1], world.log
 
 
 def test_reason_codes_in_words():
