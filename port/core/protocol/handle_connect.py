@@ -193,7 +193,7 @@ def authenticated(conn: "Connection", code: int) -> None:
         if not _may_leave_will(conn, connect.will, identity.access):
             return  # the authorizer is being asked; its answer calls this again
     answer = b"" if conn.version != 5 else broker.mqtt5.connack(conn, connect)  # type: ignore[union-attr]
-    if len(answer) + 5 > conn.max_packet:
+    if len(packet(0x20, b"\0\0" + answer)) > conn.max_packet:
         raise MQTTError(PACKET_TOO_LARGE, "maximum packet size %d is too small" % conn.max_packet)
     session = broker.session_registry.find(connect.client_id)
     if session in broker.session_registry.due:  # its end or its will may have fallen due since the last tick [MQTT-3.1.3-9]

@@ -396,6 +396,6 @@ def _with_text(conn: "Connection", body: bytes, text: str, properties: "Properti
         whole = dict(properties)
         whole[REASON_STRING] = text.encode()
         longer = body + encode(whole)
-        if len(longer) + 5 <= conn.max_packet:
+        if len(packet(0x20, longer)) <= conn.max_packet:
             return longer
     return body + encode(properties)
