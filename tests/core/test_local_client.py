@@ -1283,3 +1283,76 @@ def test_memory_for_all_clients_counts_what_waits_for_it():
     assert world.broker.memory.kept() <= world.broker.memory.limit()
     program.client.resume()
     assert len(program.messages()) == 30 and world.broker.memory.message_bytes == 0
+
+
+def test_pausing_a_client_that_the_broker_has_closed_keeps_nothing():
+    for version in LOCALS:
+        world = World()
+        program = Program(world, version=version)
+        program.subscribe("#")
+        world.settle()
+        publishers = [world.connect("p%d" % i, version) for i in range(3)]
+        program.client._receive = lambda batch: program.client.pause()
+        for publisher in publishers:
+            publisher.conn.take(encode({"type": 3, "topic": b"t", "payload": b"x" * 100, "qos": 0}, version))
+        world.broker.flush()
+        assert world.broker.memory.message_bytes
+        world.broker.disconnect("l")
+        world.settle()
+        assert not program.client.connected and not world.broker.memory.message_bytes
+        program.client.pause()
+        program.client.disconnect()
+        assert not world.broker.memory.message_bytes
+
+
+def test_a_read_without_memory_for_its_mark_leaves_no_false_origin():
+    for no_local in (False, True):
+        world = World()
+        program = Program(world, no_local=no_local)
+        program.subscribe("#")
+        world.settle()
+        publisher = world.connect("p", 5)
+        transport: "Any" = program.client._transport
+        mark_with = type(transport).mark_with
+        left = [1]
+
+        def fail_once(self, mark):
+            if left[0]:
+                left[0] = 0
+                raise MemoryError
+            mark_with(self, mark)
+
+        try:
+            type(transport).mark_with = fail_once
+        except (AttributeError, TypeError):
+            return  # a compiled broker's methods stay what they are
+        try:
+            publisher.send_publish("t", "1")
+            world.settle()
+            assert publisher.closed and not left[0] and world.broker.origins.reader is None
+            world.connect("q", 5).send_publish("t", "q")
+            world.broker.publish("t", "own")
+            assert program.take() == [(b"q", "t", b"q", 0), (b"", "t", b"own", 0)]
+        finally:
+            type(transport).mark_with = mark_with
+
+
+def test_messages_to_publish_may_come_from_an_iterator_that_publishes():
+    world = World()
+    program = Program(world)
+    done: "list[str]" = []
+
+    def messages():
+        program.client.publish("inner", "x", 1, done=lambda code: done.append("inner"))
+        yield Message(b"outer", b"y", 1)
+
+    assert program.client.publish_all(messages(), lambda code: done.append("outer"))
+    world.settle()
+    assert sorted(done) == ["inner", "outer"]
+
+
+def test_more_messages_at_once_than_there_are_identifiers():
+    program = Program(World())
+    message = Message(b"t", b"", 1)
+    text = str(raises(ValueError, program.client.publish_all, (message for _ in range(65536))))
+    assert text == "more than 65535 messages at once"

@@ -297,6 +297,7 @@ class LocalClient:
     def disconnect(self, will: bool = False) -> None:
         """Close it; only QoS 1 and 2 of a session that outlives it stay of batches not handed over. `will`: publish the will."""
         if self._conn.state == CLOSED:
+            self._transport.drop()
             return
         self._closed = None
         self._transport.drop()
@@ -397,6 +398,9 @@ class LocalClient:
         if conn.held:
             self._transport.busy = True
             return False
+        messages = list(messages)  # an iterator may publish while it makes them
+        if len(messages) > 65535:  # as many as there are identifiers
+            raise ValueError("more than 65535 messages at once")
         group: "list[Any]" = [0, 0, done]
         ids: "list[int]" = []
         parts: "list[bytes]" = []

@@ -59,16 +59,17 @@ class LocalClients:
     def read(self, conn: "Connection", data: bytes, view: "Buffer", i: int, end: int) -> int:
         """See Connection._feed: messages that it distributes come from this client."""
         if self.selective or self.reader is not None:
-            outer = self.enter(conn)
+            outer = self.reader
             try:
+                self.enter(conn)
                 return conn._feed(data, view, i, end)
             finally:
                 self.enter(outer)
-        self.reader = conn  # `enter`, written out
-        mark = b"\0" + conn.session.client_id  # type: ignore[union-attr]
-        for transport in self.transports:
-            transport.mark_with(mark)
         try:
+            self.reader = conn  # `enter`, written out
+            mark = b"\0" + conn.session.client_id  # type: ignore[union-attr]
+            for transport in self.transports:
+                transport.mark_with(mark)
             return conn._feed(data, view, i, end)
         finally:
             self.reader = None
@@ -78,25 +79,26 @@ class LocalClients:
     def publish(self, message: "Message") -> int:
         """Distribute a message of the program, from no client; returns a reason code, see MessageIntake.distribute."""
         broker = self._broker
-        outer = self.enter(None)
+        outer = self.reader
         try:
+            self.enter(None)
             return broker.intake.distribute(message, broker.router.resolve(message.name), None)[0]
         finally:
             self.enter(outer)
 
-    def enter(self, conn: "Optional[Connection]") -> "Optional[Connection]":
-        """Set the client whose packets are handled from now on, or None; returns the one before."""
-        before = self.reader
+    def enter(self, conn: "Optional[Connection]") -> None:
+        """Set the client whose packets are handled from now on, or None. The next call mends what a MemoryError leaves undone."""
         self.reader = conn
         mark = mark_of(conn)
         for transport in self.transports:
             transport.mark_with(mark)
             if transport.no_local:
-                if transport.conn is before:
-                    transport.conn.session.hear()  # type: ignore[union-attr]
-                elif transport.conn is conn:
-                    transport.conn.session.stop_hearing()  # type: ignore[union-attr]
-        return before
+                session: "Any" = transport.conn.session
+                if transport.conn is conn:
+                    if not session.deaf:
+                        session.stop_hearing()
+                elif session.deaf:
+                    session.hear()
 
 
 def mark_of(conn: "Optional[Connection]") -> bytes:
@@ -254,8 +256,10 @@ class LocalTransport:
     # -- towards the program ---------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Hand over nothing for now."""
+        """Hand over nothing for now, and never what is left of a closed client."""
         self.paused = True
+        if self.conn.state == CLOSED:
+            self.drop()
 
     def resume(self) -> None:
         """Go on handing over."""
@@ -302,6 +306,7 @@ class LocalTransport:
                 client.answered(item)
         self._waits = False
         if conn.state == CLOSED:
+            self.drop()
             client.ended(self._code)
         else:
             if conn.blocked & _HOST and self._unsent <= conn.options.outbox_bytes >> 2:
