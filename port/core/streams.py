@@ -1,7 +1,7 @@
 """Serves one client on a pair of asyncio streams: behind `asyncio.start_server`, over a UART, a pipe, BLE, a test's memory.
 
     async def serve(reader, writer):
-        await serve_stream(server, reader, writer, "%s:%d" % writer.get_extra_info("peername")[:2])
+        await serve_stream(server, reader, writer, writer.get_extra_info("peername"))
 
     await asyncio.start_server(serve, "127.0.0.1", 1883)
 
@@ -11,6 +11,7 @@ of the core that awaits; tasks, events and time come from the server, which has 
 """
 
 from port.core import const
+from port.core.limits.ip_address import text
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -89,19 +90,22 @@ async def serve_stream(
     server: "Server",
     reader: "Reader",
     writer: "Writer",
-    address: str = "stream",
+    address: "Any" = "stream",
     listener: "Optional[Listener]" = None,
     certificate: "Optional[Callable[[], Optional[dict[str, Any]]]]" = None,
     piece: int = _PIECE,
 ) -> None:
     """Serve the client on these streams until its connection is over, and close them.
 
-    address      the peer as `host:port`, or another name; only loopback addresses count as this machine, see `anonymous`
+    address      the peer as `host:port`, as the tuple of asyncio's `peername`, or another name; only loopback addresses count as
+                 this machine, see `anonymous`
     listener     the listener it counts for, see Broker.add_listener; without one the server's own options hold
     certificate  see Transport.certificate
     piece        most bytes read at a time
     """
     stream = _Stream(server, writer, certificate)
+    if not isinstance(address, str):
+        address = text(address[0], address[1]) if isinstance(address, tuple) else "stream"
     try:
         conn = stream.conn = server.accept_connection(stream, address, listener)
         if conn is not None:

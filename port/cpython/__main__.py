@@ -72,7 +72,9 @@ def _main(arguments: list[str]) -> int:
             with asyncio.Runner(loop_factory=loop_factory) as runner:
                 runner.run(_run(server, args, program, log))
         except (OSError, ValueError) as e:
-            log.say(getattr(e, "strerror", None) or str(e), logging.ERROR)
+            text = getattr(e, "strerror", None) or str(e)
+            file = getattr(e, "filename", None)
+            log.say(f"{file}: {text}" if file else text, logging.ERROR)
             return 1
     return 0
 

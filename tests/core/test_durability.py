@@ -540,6 +540,24 @@ def test_what_fails_is_tried_again_and_nobody_is_told_before():
     assert keeper(restart(world), "r").payloads(False) == [b"1", b"2"]
 
 
+def test_a_store_that_raises_has_failed():
+    disk = Disk()
+    world = World(store=disk)
+    client = world.connect("c", clean_start=False, properties={SESSION_EXPIRY_INTERVAL: 1000})
+    commit = disk.commit
+
+    def fail(batch, done):
+        raise OSError(28, "no room")
+
+    disk.commit = fail
+    client.say(SUBSCRIBE, packet_id=1, filters=[(b"a", 1)])
+    world.settle()
+    assert not client.inbox
+    disk.commit = commit
+    world.advance(3000)
+    client.expect(SUBACK, packet_id=1)
+
+
 def test_where_nobody_waits_all_do_while_the_store_fails():
     """As with other levels: new promises are refused."""
     world, disk = world_with_disk(waits=False)

@@ -108,7 +108,7 @@ class LocalClient:
         clean_start, expiry  of the session: False, and an interval in s, let it outlive the client; QoS 1 and 2 then wait in it
         version          of the packets: 5 or 4; 0: 5 if the broker has it. 4 spares a board the module for MQTT 5
         no_local         it gets none of its own messages; costs other clients less than the option of a subscription
-        acknowledge      True: QoS 1 and 2 are acknowledged when `receive` returns; False: by `acknowledge`, `received`
+        acknowledge      True: QoS 1 and 2 are acknowledged when `receive` returns, or raises; False: by `acknowledge`, `received`
         receive_maximum  most unacknowledged QoS 1 and 2 messages; 0: as many as fit into `outbox_bytes` with acknowledge=True,
                          else `max_inflight`
         user, rules      user name, and rules of its own (see port.core.acl.acl); None: everything is allowed

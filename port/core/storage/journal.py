@@ -162,7 +162,10 @@ class Journal:
 
     def _hand_over(self) -> None:
         self._began = self._broker.clock()
-        self.store.commit(self._batch, self._done)
+        try:
+            self.store.commit(self._batch, self._done)
+        except OSError as e:
+            self._done(e)
 
     def _take(self) -> "list[Record]":
         """The changes up to now as records; they stay changes if memory runs out."""

@@ -58,7 +58,7 @@ class Store:
         """Put (bytes) and remove (None) these records, all or none of them; no key is twice in a batch.
 
         When that is durable call `done(None)`, when it has failed `done(error)`, in the broker's thread, at once or later. No
-        other batch comes before that. Must not block, nor raise.
+        other batch comes before that. Must not block; an OSError that it raises counts as `done(error)`.
         """
         done(None)
 

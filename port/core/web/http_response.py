@@ -66,6 +66,8 @@ class Response:
     def __init__(
         self, body: "Body" = b"", kind: str = "text/plain; charset=utf-8", status: int = 200, fields: "Fields" = (), size: int = -1
     ) -> None:
+        if isinstance(body, (dict, list, tuple)):
+            raise TypeError("a body is bytes, text or an iterator of pieces: json_text.pieces() makes JSON of other things")
         self.body = body
         self.kind = kind
         self.status = status

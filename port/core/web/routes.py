@@ -45,6 +45,7 @@ class _Path:
         if not path.startswith("/") or "?" in path or "#" in path:
             raise ValueError("path %r: it must begin with / and have no ? or #" % path)
         self.parts: "list[Any]" = []
+        names = []
         self.rest = False
         for part in path[1:].split("/"):
             if self.rest:
@@ -59,8 +60,9 @@ class _Path:
                 raise ValueError("path %r: a parameter is a whole segment" % path)
             self.rest = name.endswith("...")
             name = name[:-3] if self.rest else name
-            if not name or name in self.parts:
+            if not name or name in names:
                 raise ValueError("path %r: each parameter needs a name of its own" % path)
+            names.append(name)
             self.parts.append(name)
         self.handlers: "dict[bytes, tuple[Handler, str]]" = {}
         # In the order in which paths are tried: a segment that is as it stands before a parameter, before one for the rest.

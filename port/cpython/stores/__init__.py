@@ -52,7 +52,7 @@ def _check(kind: str, values: Mapping[str, Any]) -> None:
             others = [other for other in TYPES if other != kind and key in [setting.name for setting in settings(other)]]
             if others:
                 raise ValueError("%s is for type %s, not %s" % (key, " or ".join(others), kind))
-            raise ValueError(unknown("key", key, ["type", *known]))
+            raise ValueError(unknown("key", key, ["type", *known, *sorted(taken or ())]))
     for setting in known.values():
         if setting.required and not values.get(setting.name):
             raise ValueError("%s is missing" % setting.name)
