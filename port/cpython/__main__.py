@@ -128,6 +128,9 @@ async def _reload(server: Server, args: argparse.Namespace, lock: asyncio.Lock, 
         except (ConfigError, OSError, ValueError) as e:
             log.say("the configuration was not changed: %s" % e, logging.ERROR)
             return
+        except Exception as e:  # of foreign code, or a defect: the broker goes on
+            server.log(3, "the configuration was not changed: %r", e)
+            return
         server.set_log_level(program.log_level)
         log.write_as(program.log_format)
         log.say("the configuration was read again")

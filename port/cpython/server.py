@@ -186,9 +186,7 @@ class Server(Broker):
         if self._ticker is not None:
             raise RuntimeError("the server has started: change() in place of configure()")
         config, made, level = self._checked(config, made, [])
-        apply_config.begin(self, config)
-        for entry in config.listeners:
-            add_listener(self, entry, made)
+        apply_config.configure(self, config, made)
         if level:
             self.set_log_level(level)
 
@@ -270,15 +268,22 @@ class Server(Broker):
         config, made, level = self._checked(config, made, old)
         changes = []
         for entrance, entry in apply_config.changed_listeners(self, config):
-            changes.append((entrance, entry.kind, await asyncio.to_thread(entry.kind.prepare, entrance, entry)))
-        await self._open([authenticator for authenticator in made if authenticator not in old])
-        for entrance, kind, prepared in changes:
-            kind.change(entrance, prepared)
-        apply_config.reconfigure(self, config, made)
-        if level:
-            self.set_log_level(level)
-        self._watch_memory()
-        self._fit()
+            changes.append((entrance, entry, await asyncio.to_thread(apply_config.prepare, entrance, entry)))
+        fresh = [authenticator for authenticator in made if authenticator not in old]
+        before = [(listener, listener.authenticators) for listener in self.listeners]
+        await self._open(fresh)
+        try:
+            apply_config.change_listeners(self, changes)
+            apply_config.reconfigure(self, config, made)
+            if level:
+                self.set_log_level(level)
+            self._watch_memory()
+            self._fit()
+        except Exception:
+            for listener, authenticators in before:
+                listener.authenticators = authenticators
+            await self._close(fresh)
+            raise
         if any(entrance.revoked is not None for entrance in self._sockets()):
             self.turns.background(self._turn_out().__next__)
         now = self.all_authenticators()
@@ -362,7 +367,7 @@ class Server(Broker):
         try:
             await self._open(self.all_authenticators())
             await self._listen()
-        except (OSError, ValueError):
+        except BaseException:  # the task may be cancelled
             self._end_serving(loop)
             await self._close_store()
             self.spare.give()
@@ -380,13 +385,20 @@ class Server(Broker):
             for entrance in self.entrances:
                 await _done(entrance.open())
                 opened.append(entrance)
-        except Exception as e:
-            for other in opened:
-                await _done(other.close())
+        except BaseException as e:
+            cancelled = not isinstance(e, Exception)
+            await self._close_listeners([*opened, entrance] if cancelled else opened)
             await self._close(self.all_authenticators())
-            if isinstance(e, (OSError, ValueError)):
+            if cancelled or isinstance(e, (OSError, ValueError)):
                 raise
             raise ValueError("listener %s: cannot be opened: %r" % (entrance.listener.id, e)) from e
+
+    async def _close_listeners(self, entrances: list[Any]) -> None:
+        for entrance in entrances:
+            try:
+                await _done(entrance.close())
+            except Exception as e:
+                self.log(3, "listener %s: cannot be closed: %s", entrance.listener.id, e)
 
     async def _open(self, authenticators: list[Authenticator]) -> None:
         """Open authenticators, all or none. Raises OSError or ValueError naming the one that cannot be."""
@@ -394,7 +406,10 @@ class Server(Broker):
         for authenticator in authenticators:
             try:
                 await _done(authenticator.open())
-            except Exception as e:
+            except BaseException as e:
+                if not isinstance(e, Exception):  # the task is cancelled
+                    await self._close([*opened, authenticator])
+                    raise
                 await self._close(opened)
                 text = "auth %s: cannot be opened: %s" % (authenticator.name, e)
                 raise (OSError(e.errno, text) if isinstance(e, OSError) else ValueError(text)) from e
@@ -420,11 +435,7 @@ class Server(Broker):
 
     async def stop(self) -> None:
         """Close the listeners, say goodbye to the clients and wait until they have heard it, 2 s at most."""
-        for entrance in self.entrances:
-            try:
-                await _done(entrance.close())
-            except Exception as e:
-                self.log(3, "listener %s: cannot be closed: %s", entrance.listener.id, e)
+        await self._close_listeners(self.entrances)
         await self._settle_store()
         self.disconnect_all()
         deadline = time.monotonic() + LINGER

@@ -6,7 +6,7 @@ from port.core.limits.listener import described
 from port.core.limits.options import Options
 from port.core.auth.allow_deny import AllowAll, DenyAll
 from port.core.auth.authenticator import Authenticator
-from port.core.config.apply_config import begin, changed_listeners, make_authenticator, reconfigure
+from port.core.config.apply_config import begin, changed_listeners, make_authenticator, prepare, reconfigure
 from port.core.config.config import Config
 from port.core.config.listener_config import ListenerConfig, add_listener, describe, new_listener
 from port.core.config.listener_types import ListenerType, Unix
@@ -160,6 +160,39 @@ def test_the_store():
     with_registered(STORES, "shelf", lambda **settings: 5, lambda: raises(ValueError, make_store, StoreConfig({"type": "shelf"})))
 
 
+class Careless(ListenerType):
+    KEYS = {"device": (str, "")}
+    PLACE = "device"
+
+    @classmethod
+    def check(cls, config):
+        if config.settings["device"] == "bad":
+            raise KeyError("secret")
+
+    def prepare(self, config):
+        raise KeyError("secret")
+
+
+def test_errors_of_a_listener_type_name_it():
+    def test():
+        assert str(raises(ValueError, ListenerConfig, {"type": "careless", "device": "bad"})) == "listener careless: type careless: KeyError"
+        entry = ListenerConfig({"type": "careless"})
+        error = raises(ValueError, prepare, Careless(None, entry, None), entry)
+        assert str(error) == "listener careless: type careless: KeyError"
+
+    def unloadable():
+        assert str(raises(ValueError, ListenerConfig, {"type": "careless"})) == "type careless: KeyError"
+        assert "unknown key devise" in str(raises(ValueError, ListenerConfig, {"devise": "x"}))
+        assert "not 'tpc'" in str(raises(ValueError, ListenerConfig, {"type": "tpc"}))
+
+    with_registered(LISTENERS, "careless", Careless, test)
+    LISTENERS.add("careless", lambda: {}["secret"])
+    try:
+        unloadable()
+    finally:
+        LISTENERS._own.pop()
+
+
 def test_authenticators_by_type():
     class Special(Authenticator):
         def __init__(self, settings):
@@ -184,7 +217,10 @@ def test_authenticators_by_type():
         ({"name": "x", "type": "allow", "file": "f"}, "auth x: unknown key file, type allow has none"),
     ):
         assert str(raises(ValueError, make_authenticator, entry, types)) == text
-    assert "type special: KeyError" in str(raises(ValueError, make_authenticator, {"name": "x", "type": "special", "worse": 1}, types))
+    types.add("broken", lambda: {}["secret"])
+    for kind in ("special", "broken"):  # the text of foreign exceptions may hold a secret
+        error = raises(ValueError, make_authenticator, {"name": "x", "type": kind, "worse": 1}, types)
+        assert str(error) == "auth x: type %s: KeyError" % kind
     assert "special" in str(raises(ImportError, make_authenticator, {"name": "x", "type": "missing"}, types))
 
 

@@ -1,8 +1,8 @@
 """Applies a checked configuration to a broker: listeners, rights and limits, at start and at a reload."""
 
 from port.core import const
-from port.core.config.listener_config import acl_of, mount_of, wanted
-from port.core.config.registry import AUTHENTICATORS, Registry
+from port.core.config.listener_config import acl_of, add_listener, mount_of, wanted
+from port.core.config.registry import AUTHENTICATORS, Registry, told
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -37,6 +37,29 @@ def check_kept(config: "ListenerConfig", listener: "Listener", tls: bool) -> Non
         raise ValueError("listener %s: TLS cannot be switched on or off while it is open" % config.id)
 
 
+def configure(server: "Any", config: "Config", made: "Made") -> None:
+    """Give a server that has not started the options, rights, limits and listeners of a configuration.
+
+    Raises ValueError or OSError naming what is wrong, and then there is none of its listeners, and the options are those of before.
+    """
+    listeners, entrances, sites = list(server.listeners), list(server.entrances), list(server.sites)
+    options, limits, acl = server.options.values(), server.client_limits, server.acl
+    try:
+        begin(server, config)
+        for entry in config.listeners:
+            add_listener(server, entry, made)
+    except Exception:
+        server.listeners[:] = listeners
+        server.entrances[:] = entrances
+        server.sites[:] = sites
+        for name in options:
+            setattr(server.options, name, options[name])  # subset: ok, names come from TABLE
+        _fit_retained(server)
+        server.client_limits = limits
+        server.acl = acl
+        raise
+
+
 def begin(broker: "Broker", config: "Config") -> None:
     """Give a new broker the options, rights and limits of a configuration."""
     _take_options(broker, config)
@@ -46,8 +69,12 @@ def begin(broker: "Broker", config: "Config") -> None:
 
 
 def _take_options(broker: "Broker", config: "Config") -> None:
+    broker.options.assign(config.options)
+    _fit_retained(broker)
+
+
+def _fit_retained(broker: "Broker") -> None:
     options = broker.options
-    options.assign(config.options)
     broker.retained.max_count = options.max_retained_messages
     broker.retained.max_bytes = options.max_retained_bytes
     broker.retained.share = options.retained_share
@@ -63,6 +90,23 @@ def changed_listeners(server: "Any", config: "Config") -> "list[tuple[Any, Liste
             check_kept(entry, entrance.listener, entrance.tls is not None)
             found.append((entrance, entry))
     return found
+
+
+def prepare(entrance: "Any", entry: "ListenerConfig") -> "Any":
+    """What `prepare` of an open listener's type returns for another configuration. Raises ValueError, OSError."""
+    try:
+        return entry.kind.prepare(entrance, entry)
+    except Exception as e:  # any exception of foreign code
+        raise told("listener %s: type %s" % (entry.id, entry.type), e)
+
+
+def change_listeners(server: "Any", changes: "list[tuple[Any, ListenerConfig, Any]]") -> None:
+    """Have open listeners apply what `prepare` has returned; what a type raises against its contract is logged."""
+    for entrance, entry, prepared in changes:
+        try:
+            entry.kind.change(entrance, prepared)
+        except Exception as e:
+            server.log(3, "listener %s: cannot be changed: %r", entry.id, e)
 
 
 def reconfigure(broker: "Broker", config: "Config", made: "Made") -> None:

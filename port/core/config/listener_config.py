@@ -7,7 +7,7 @@ from port.core.limits.ip_address import text
 from port.core.limits.listener import Listener, free_id
 from port.core.limits.options import GLOBAL, TABLE
 from port.core.acl.client_policy import new_acl
-from port.core.config.registry import LISTENERS
+from port.core.config.registry import LISTENERS, told
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class ListenerConfig:
             kind.check(self)
         except ValueError as e:
             raise ValueError("%s: %s" % (where, e))
+        except Exception as e:  # any exception of foreign code
+            raise told("%s: type %s" % (where, self.type), e)
         self.rules: "Optional[list[Rule]]" = None
         if "acl" in values:
             self.rules = rules(values["acl"], where)
@@ -123,7 +125,7 @@ def _types() -> "Iterator[tuple[str, Any]]":
     for name in LISTENERS.names():
         try:
             yield name, LISTENERS.load(name)
-        except (ImportError, ValueError):
+        except Exception:  # an error that is not of the type asked for
             pass
 
 
@@ -156,9 +158,9 @@ def add_listener(server: "Any", config: "ListenerConfig", made: "Made", tls: "An
     listener = new_listener(server, config, made)
     try:
         server.entrances.append(config.kind.make(server, config, listener, tls))
-    except Exception:
+    except Exception as e:  # any exception of foreign code
         server.listeners.remove(listener)
-        raise
+        raise told("listener %s: type %s" % (config.id, config.type), e)
     return listener
 
 

@@ -100,7 +100,7 @@ class ListenerType:
         return config
 
     def change(self, prepared: "Any") -> None:
-        """Apply the result of `prepare`, except the place."""
+        """Apply the result of `prepare`, except the place. Must not raise: an exception is logged, and the reload goes on."""
         self.config = prepared
 
 

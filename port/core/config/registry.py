@@ -25,6 +25,17 @@ def _nothing() -> "Sequence[tuple[str, Load]]":
     return ()
 
 
+def told(where: str, e: Exception) -> Exception:
+    """The error that says of an exception of a type's code what a configuration's author may read.
+
+    ValueError, OSError, ImportError and MemoryError are returned as they are. Of any other the class alone is named: its text may hold
+    a secret. `where` names the type.
+    """
+    if isinstance(e, (ValueError, OSError, ImportError, MemoryError)):
+        return e
+    return ValueError("%s: %s" % (where, type(e).__name__))
+
+
 class Registry:
     """The types of one kind.
 
@@ -59,11 +70,17 @@ class Registry:
         return found
 
     def load(self, name: str) -> "Any":
-        """The class, or another maker. Raises ValueError for an unknown name, ImportError for a part that was left out."""
+        """The class, or another maker.
+
+        Raises ValueError for an unknown name or a loader that fails, ImportError for a part that was left out.
+        """
         for rows in (self._own, self.others()):
             for row in rows:
                 if row[0] == name:
-                    return row[1]()
+                    try:
+                        return row[1]()
+                    except Exception as e:  # any exception of foreign code
+                        raise told("type %s" % name, e)
         from port.core.wire.suggest import unknown
 
         raise ValueError(unknown("type", name, self.names()))
@@ -73,10 +90,8 @@ class Registry:
         found = self.load(name)
         try:
             made = found(*args, **values)
-        except (ValueError, OSError, ImportError, MemoryError):
-            raise
         except Exception as e:  # any exception of foreign code
-            raise ValueError("type %s: %s: %s" % (name, type(e).__name__, e))
+            raise told("type %s" % name, e)
         if self.made and not hasattr(made, self.made[1]):  # subset: ok, there are two such names
             raise ValueError("type %s makes no %s but %r" % (name, self.made[0], made))
         return made

@@ -4,9 +4,8 @@ import json
 
 from port.core import const
 from port.core.checks import check_settings
-from port.core.config.apply_config import begin, changed_listeners, make_authenticator, reconfigure
+from port.core.config import apply_config
 from port.core.config.config import Config
-from port.core.config.listener_config import add_listener
 from port.core.config.registry import AUTHENTICATORS, STORES
 from port.micropython.config.config_file import LEVELS, PROGRAM
 from port.micropython.net import listeners  # registers the types
@@ -74,23 +73,29 @@ def configure(server: "Server", config: "Any", made: "Optional[list[Authenticato
         server.store = make_store(config.store)
         if server.store is not None and hasattr(server.store, "log"):
             server.store.log = server.log
-    begin(server, config)
-    for entry in config.listeners:
-        add_listener(server, entry, made)
+    apply_config.configure(server, config, made)
 
 
 async def change(server: "Server", config: "Any", made: "Optional[list[Authenticator]]") -> None:
     """See Server.change."""
     config, made, level = _checked(config, made)
-    changes = [(entrance, entry.kind, entry.kind.prepare(entrance, entry)) for entrance, entry in changed_listeners(server, config)]
+    found = apply_config.changed_listeners(server, config)
+    changes = [(entrance, entry, apply_config.prepare(entrance, entry)) for entrance, entry in found]
     old = server.all_authenticators()
-    await open_authenticators(server, [authenticator for authenticator in made if authenticator not in old])
-    for entrance, kind, prepared in changes:
-        kind.change(entrance, prepared)
-    reconfigure(server, config, made)
-    server.fit()
-    if level:
-        server.set_log_level(level)
+    fresh = [authenticator for authenticator in made if authenticator not in old]
+    before = [(listener, listener.authenticators) for listener in server.listeners]
+    await open_authenticators(server, fresh)
+    try:
+        apply_config.change_listeners(server, changes)
+        apply_config.reconfigure(server, config, made)
+        server.fit()
+        if level:
+            server.set_log_level(level)
+    except Exception:
+        for listener, authenticators_before in before:
+            listener.authenticators = authenticators_before
+        await server.close_authenticators(fresh)
+        raise
     now = server.all_authenticators()
     await server.close_authenticators([authenticator for authenticator in old if authenticator not in now])
 
@@ -118,7 +123,7 @@ def authenticators(config: Config) -> "list[Authenticator]":
     """The authenticators of its [[auth]], in order. Raises ValueError naming the fault."""
     if config.acl_file:
         raise ValueError("acl_file is for CPython only, put the rules into acl")
-    return [make_authenticator(entry) for entry in config.auth]
+    return [apply_config.make_authenticator(entry) for entry in config.auth]
 
 
 # -- types of boards, registered as this is loaded; their modules are loaded when a configuration asks for them --

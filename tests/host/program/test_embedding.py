@@ -10,8 +10,10 @@ import pytest
 from drivers import TIMEOUT
 from drivers.paho import Paho
 from port.core.messages.batch import Batch, Received
+from port.core.auth.authenticator import Authenticator
+from port.core.config.listener_types import ListenerType
 from port.core.storage.store import Store
-from port.cpython import Message, Server
+from port.cpython import Message, Server, built_in
 from port.cpython.monitor.load_averages import LoadAverages
 from port.cpython.stores.sqlite import SQLiteStore
 from server_process import environment, free_port
@@ -247,6 +249,81 @@ async def test_listener_that_cannot_be_opened():
         with pytest.raises(OSError, match="cannot listen on 127.0.0.1:%d" % port):
             await server.start()
         assert server.addresses == []
+
+
+class Slow(ListenerType):
+    """A listener whose methods do what a test asks for."""
+
+    KEYS = {"device": (str, "d")}
+    PLACE = "device"
+    hangs = False
+
+    async def open(self):
+        if self.hangs:
+            await asyncio.Event().wait()
+
+    def change(self, prepared):
+        raise KeyError("against the contract")
+
+
+class Counted(Authenticator):
+    """An authenticator that knows which ones are open."""
+
+    opened: list[Authenticator] = []
+
+    def __init__(self, settings):
+        self.settings = settings
+
+    def open(self):
+        self.opened.append(self)
+
+    def close(self):
+        self.opened.remove(self)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    monkeypatch.setattr(built_in, "registered", [("listener", "slow", lambda: Slow), ("auth", "counted", lambda: Counted)])
+    monkeypatch.setattr(Counted, "opened", [])
+    return Counted.opened
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing_open(counted, monkeypatch):
+    server = Server()
+    listeners = [{"port": free_port()}, {"type": "slow"}]
+    server.configure({"auth": [{"type": "counted"}], "listener": listeners})
+    monkeypatch.setattr(Slow, "hangs", True)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(server.start(), 0.2)
+    assert server.entrances[0].addresses == [] and counted == []
+    monkeypatch.setattr(Slow, "hangs", False)
+    async with server:
+        assert len(counted) == 1 and server.addresses[0][1] == listeners[0]["port"]
+    assert counted == []
+
+
+async def test_a_change_that_fails_leaves_no_authenticator_open(counted, monkeypatch):
+    server = Server()
+    values = {"max_qos": 2, "auth": [{"type": "counted"}], "listener": [{"id": "slow", "type": "slow"}, {"port": 0}]}
+    server.configure(values)
+    async with server:
+        before = list(counted)
+        with monkeypatch.context() as patch:
+            patch.setattr(server, "rights_changed", lambda: {}["a defect"])
+            with pytest.raises(KeyError):
+                await server.change({**values, "auth": [{"type": "counted", "name": "other"}]})
+        assert counted == before == server.all_authenticators()
+        await server.change({**values, "max_qos": 1, "auth": [{"type": "counted", "name": "other"}]})  # although a type's change raises
+        assert counted == server.all_authenticators() != before and server.options.max_qos == 1
+    assert counted == []
+
+
+def test_a_configuration_that_fails_leaves_no_listener():
+    server = Server(max_qos=2)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="certificate"):
+            server.configure({"max_qos": 1, "listener": [{"type": "http"}, {"tls": {"certificate": "no file", "key": "no file"}}]})
+        assert (server.listeners, server.entrances, server.sites, server.options.max_qos) == ([], [], [], 2)
 
 
 def test_wrong_options():
