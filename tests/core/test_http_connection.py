@@ -268,6 +268,12 @@ def test_time_for_a_head_a_body_and_between_requests():
     assert visitor.ask("POST", "/x", b"hello")[0] == 200
     visitor.feed(b"G")
     assert closes(visitor, 5000) and visitor.answer()[0] == 408
+    for reads in (True, False):
+        visitor = Visitor(world, site, reads=reads)
+        visitor.feed(request("POST", "/x", b"hello") + b"G")  # the next head has begun behind a request
+        if not reads:
+            visitor.take()
+        assert visitor.answer()[0] == 200 and closes(visitor, 5000) and visitor.answer()[0] == 408
     assert not site.connections and world.broker.default_listener.connected == 0
 
 
@@ -465,19 +471,26 @@ def test_a_handler_that_fails():
     handlers: "tuple[tuple[str, Any], ...]" = (
         ("/fails", fails), ("/refuses", refuses), ("/later", fails_later), ("/none", lambda request: None), ("/text", lambda request: "x"),
         ("/split", lambda request: Response("x", fields=(("A", "b\r\nC: d"),))),
+        ("/name", lambda request: Response("x", fields=(("A: b\r\nC", "d"),))),
+        ("/space", lambda request: Response("x", fields=(("A ", "b"),))),
+        ("/nameless", lambda request: Response("x", fields=(("", "b"),))),
+        ("/length", lambda request: Response("x", fields=(("Content-Length", "2"),))),
+        ("/chunked", lambda request: Response("x", fields=(("transfer-encoding", "chunked"),))),
+        ("/close", lambda request: Response("x", fields=(("Connection", "close"),))),
     )  # fmt: skip
     for path, handler in handlers:
         world.broker.route("GET", path, handler)
     visitor = Visitor(world)
-    for path in ("/fails", "/none", "/text", "/split"):
+    wrong = ("/fails", "/none", "/text", "/split", "/name", "/space", "/nameless", "/length", "/chunked", "/close")
+    for path in wrong:
         status, fields, body = visitor.ask("GET", path)
         assert (status, body, fields["connection"]) == (500, b"internal error\n", "keep-alive"), path
-    assert len(world.errors()) == 4
+    assert len(world.errors()) == len(wrong)
     status, fields, body = visitor.ask("GET", "/refuses")
     assert (status, fields["retry-after"], body) == (409, "5", b"not now\n")
     visitor.feed(request("GET", "/later"))
     assert visitor.closed == (True, False) and not visitor.data.endswith(b"0\r\n\r\n")  # nobody may take it for whole
-    assert len(world.errors()) == 5
+    assert len(world.errors()) == len(wrong) + 1
 
 
 def test_a_handler_without_memory():

@@ -234,7 +234,7 @@ def _decoded(cursor: str) -> "list[Rank]":
     if not text.startswith("h"):
         return [rank(level) for level in unhexlify(text.encode()).split(b"/")]
     found: "list[Rank]" = []
-    if len(text) % 16 != 1:
+    if len(text) < 17 or len(text) % 16 != 1:
         raise ValueError("no cursor")
     for at in range(1, len(text), 16):
         digits = int(text[at : at + 16], 16)

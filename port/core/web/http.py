@@ -10,7 +10,7 @@ import binascii
 from port.core import const
 from port.core.wire.codec import is_utf8
 from port.core.limits import ip_address
-from port.core.web.http_response import HTTPError, unauthorized
+from port.core.web.http_response import TOKEN, HTTPError, unauthorized
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ MAX_ARGUMENTS = const(32)  # arguments of a query
 CHUNKED = const(-1)  # Request.length
 _MOST_DIGITS = const(10)  # of a Content-Length
 
-_TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CREDENTIALS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/="
 _METHOD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _BARE = (b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"CONNECT")  # whose bodies have no meaning
@@ -191,7 +190,7 @@ def decoded(data: bytes) -> str:
 def _request_line(line: bytes) -> "tuple[bytes, bytes, int]":
     """Method, target and minor version (RFC 9112 clause 3)."""
     parts = line.split(b" ")
-    if len(parts) != 3 or not parts[0] or parts[0].strip(_TOKEN):
+    if len(parts) != 3 or not parts[0] or parts[0].strip(TOKEN):
         raise HTTPError(400, "invalid request line")
     method, target, version = parts
     if not target.startswith(b"/") or min(target) < 0x21 or max(target) > 0x7E:
@@ -211,7 +210,7 @@ def _headers(lines: "list[bytes]") -> "dict[bytes, bytes]":
     for i in range(1, len(lines)):
         name, colon, value = lines[i].partition(b":")
         # A name that begins with a blank would be the rest of a folded line (clause 5.2).
-        if not colon or not name or name.strip(_TOKEN):
+        if not colon or not name or name.strip(TOKEN):
             raise HTTPError(400, "invalid header field name")
         value = value.strip(b" \t")
         if value and (min(value.replace(b"\t", b" ")) < 0x20 or b"\x7f" in value):

@@ -558,7 +558,9 @@ class HttpConnection:
         self.broker.client_log.line(1, self.address, "%s: %s %s: %d (listener %s)", who, what[0], what[1], status, self.listener.id)
 
     def _idle_until(self) -> int:
-        return self.broker.clock() + self.site.idle_timeout
+        """The deadline behind an answer, of a head that has begun or of the next request."""
+        time = self.listener.options.connect_timeout * 1000 if self._held else self.site.idle_timeout
+        return self.broker.clock() + time
 
     def _drop_pieces(self) -> None:
         _close(self._pieces)

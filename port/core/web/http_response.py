@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     Piece = Union[bytes, bytearray, memoryview, str, int]
     Body = Union[bytes, str, Iterator[Piece]]
 
+TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # the characters of a field's name
 _SHOWN = const(64)  # bytes
+_FRAMING = ("content-length", "transfer-encoding", "connection")  # fields that tell the end of an answer: the broker's own
 # Those used here; a handler's other status codes go without a text.
 _TEXTS = {
     100: "Continue",
@@ -57,7 +59,8 @@ class Response:
             stands for work after which others may be served, a number for ms until the next piece
     kind    Content-Type, empty for none
     status  of RFC 9110; 204 and 304 have no body
-    fields  further header fields; they replace fields that all answers have, such as Cache-Control
+    fields  further header fields; they replace fields that all answers have, such as Cache-Control; Content-Length,
+            Transfer-Encoding and Connection are the broker's own
     size    bytes of all pieces of an iterator, or -1: then they are sent in chunks (RFC 9112 clause 7.1)
     """
 
@@ -126,10 +129,12 @@ def head(status: int, fields: "Fields", size: int) -> bytes:
 
 
 def start(status: int, fields: "Fields") -> bytes:
-    """Status line and header fields. Raises ValueError for a field that would end before its end."""
+    """Status line and header fields. Raises ValueError for a name that is no token, or a field that would end before its end."""
     text = _TEXTS.get(status)
     lines = ["HTTP/1.1 %d %s" % (status, text or "")]
     for name, value in fields:
+        if not name or name.encode().strip(TOKEN):
+            raise ValueError("header field %r: the name is no token" % name)
         if "\r" in value or "\n" in value or "\0" in value:
             raise ValueError("header field %s: control character in %r" % (name, value))
         lines.append("%s: %s" % (name, value))
@@ -138,7 +143,13 @@ def start(status: int, fields: "Fields") -> bytes:
 
 
 def all_fields(answer: Response) -> "Fields":
-    """The fields of a handler's answer with those that all answers have."""
+    """The fields of a handler's answer with those that all answers have.
+
+    Raises ValueError for a field of the handler's that tells the end of the answer (RFC 9112 clause 6).
+    """
     own = [name.lower() for name, _ in answer.fields]
+    for name in _FRAMING:
+        if name in own:
+            raise ValueError("header field %s: not for a handler" % name)
     kind: "Fields" = (("Content-Type", answer.kind),) if answer.kind else ()
     return kind + tuple([field for field in _ALWAYS if field[0].lower() not in own]) + answer.fields

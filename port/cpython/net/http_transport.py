@@ -90,17 +90,26 @@ class HttpTransport(Receiver):
         if abort:
             transport.abort()
             return
-        # Closed at once, a socket with something unread would answer with a reset, which may overtake the answer.
         leaving = Leaving(self._address, transport)
-        if told and transport.can_write_eof() and self._server.anteroom.enter(leaving):
-            self._leaving = leaving
-            try:
-                transport.write_eof()
-                transport.resume_reading()
-            except OSError:  # an asyncio transport finds that the peer has reset it
-                transport.abort()
-        else:
+        if not told or not transport.can_write_eof():
             transport.close()
+            # What is unsent waits for a client that may never read it.
+            if transport.get_write_buffer_size():
+                if self._server.anteroom.enter(leaving):
+                    self._leaving = leaving
+                else:
+                    transport.abort()
+            return
+        # Closed at once, a socket with something unread would answer with a reset, which may overtake the answer.
+        if not self._server.anteroom.enter(leaving):
+            transport.abort()
+            return
+        self._leaving = leaving
+        try:
+            transport.write_eof()
+            transport.resume_reading()
+        except OSError:  # an asyncio transport finds that the peer has reset it
+            transport.abort()
 
     def pause_reading(self) -> None:
         """See Transport.pause_reading."""
@@ -117,6 +126,8 @@ class HttpTransport(Receiver):
         self._inner = inner = WebSocketTransport(self._server, self._entrance, self._address)
         self._http = None
         inner.connection_made(self._transport)
+        if self._held:  # behind a page that the client was slow to take
+            self.resume_reading()
         inner.receive(data)
 
     def certificate(self) -> dict[str, Any] | None:

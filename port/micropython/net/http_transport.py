@@ -115,12 +115,16 @@ class HttpTransport(SocketTransport):
         client = WebSocketTransport(server, sock, self._entrance)
         server.links[client] = True
         self._sock = self._http = None
-        self._finish()
-        server.poller.watch(sock, client, _POLLIN)
-        if client.begin(address, self._entrance.listener):
-            client.receive(data)
-        else:
+        try:
+            self._finish()
+            server.poller.watch(sock, client, _POLLIN)
+            if client.begin(address, self._entrance.listener):
+                client.receive(data)
+            else:
+                client.cut()
+        except Exception:  # nobody else knows the client yet, who has the socket
             client.cut()
+            raise
 
     def _watch(self) -> None:
         events = 0 if self._held else _POLLIN
