@@ -211,10 +211,10 @@ def test_bytes_of_bodies_are_kept_for_clients():
 
 
 def test_bytes_of_those_who_are_not_let_in_are_bounded_for_all_together():
-    world = world_with(echo, "POST", role="open", max_connecting_bytes=20000)
+    world = world_with(echo, "POST", role="open", anonymous="all", max_connecting_bytes=20000, owner_share=50)
     world.broker.route("GET", "/big", streamed(100))
     site = new_site(world, max_body=9000)
-    waiting = [Visitor(world, site, reads=False) for _ in range(3)]
+    waiting = [Visitor(world, site, "10.0.0.%d:1" % i, reads=False) for i in range(3)]
     for visitor in waiting:
         visitor.feed(request("GET", "/big") + b"x" * 6000)  # what is behind it waits for its answer
     assert site.early == 18000 and not [visitor for visitor in waiting if visitor.closed]
@@ -225,6 +225,23 @@ def test_bytes_of_those_who_are_not_let_in_are_bounded_for_all_together():
     for visitor in waiting:
         visitor.conn.lost()
     assert site.early == 0
+
+
+def test_an_address_with_more_than_its_share_of_early_bytes_gives_them_up():
+    world = world_with(echo, "POST", role="open", anonymous="all", max_connecting_bytes=20000, owner_share=50)
+    site = new_site(world, max_body=9000)
+    idle = Visitor(world, site, THERE)
+    many = [Visitor(world, site, THERE) for _ in range(5)]
+    for visitor in many:
+        visitor.feed(b"GET /x HTTP/1.1\r\nHost: h\r\nA: " + b"a" * 3900)
+    visitor = Visitor(world, site)
+    visitor.feed(request("POST", "/x", b"y" * 6000)[:-1])
+    assert [one.closed for one in many] == [(True, True)] * 2 + [None] * 3 and idle.closed is None  # the oldest that hold some
+    visitor.feed(b"y")
+    assert visitor.answer()[0] == 200
+    for visitor in many[2:]:
+        visitor.conn.lost()
+    assert site.early == 0 and not [owner for owner in site.places.owners.values() if owner.weight]
 
 
 def test_where_memory_is_short_there_is_no_body():

@@ -19,7 +19,7 @@ from port.core import const
 from port.core.wire.reason_codes import AWAY_CONNECTIONS, SERVER_BUSY, SERVER_UNAVAILABLE, SUCCESS
 from port.core.limits.client_log import shown
 from port.core.limits.ip_address import is_loopback
-from port.core.limits.places import leave
+from port.core.limits.places import leave, part
 from port.core.auth.authenticator import PENDING, Identity
 from port.core.web.http import MAX_HEAD, leads_here, parse
 from port.core.web.http_response import HTTPError, Response, all_fields, start, unauthorized
@@ -195,6 +195,11 @@ class HttpConnection:
         if not self.done:
             self._close(True)
 
+    def cut_off(self) -> None:
+        """Close without an answer, as bytes of clients that are not let in are too many."""
+        self.broker.connection_registry.turn_away(self.listener, self.address, "max_connecting_bytes reached", AWAY_CONNECTIONS)
+        self._close(True)
+
     def wake(self) -> None:
         """Go on with an answer after a pause of its own."""
         self.wakes_at = 0
@@ -281,18 +286,37 @@ class HttpConnection:
                 early = size
         self.broker.memory.partial_bytes += size - self._kept
         self._kept = size
-        self.site.early += early - self._early
+        change = early - self._early
         self._early = early
+        self.site.early += change
+        if self.owner is not None:
+            self.owner.weight += change
+
+    def _heaviest(self) -> "HttpConnection":
+        """The oldest connection with early bytes, of an address above its share of max_connecting_bytes; else this one."""
+        options = self.broker.options
+        share = part(options.max_connecting_bytes, options.owner_share)
+        owner: Owner = self.owner  # type: ignore[assignment]
+        if owner.weight <= share:
+            for owner in self.site.places.owners.values():
+                if owner.weight > share:
+                    break
+            else:
+                return self
+        oldest = owner.after
+        while not oldest._early:
+            oldest = oldest.after
+        return oldest  # type: ignore[no-any-return]
 
     def _settle(self) -> None:
         """Pause reading while bytes wait for another step."""
         if self.done:
             return
         self._count()
-        if self._early > MAX_HEAD and self.site.early > self.broker.options.max_connecting_bytes:
-            self.broker.connection_registry.turn_away(self.listener, self.address, "max_connecting_bytes reached", AWAY_CONNECTIONS)
-            self._close(True)
-            return
+        while self._early > MAX_HEAD and self.site.early > self.broker.options.max_connecting_bytes:
+            self._heaviest().cut_off()
+            if self.done:
+                return
         full = bool(self._held) and (self._full or self._working or self._state in (_DECISION, _ANSWER))
         if full != self._paused:
             self._paused = full
