@@ -125,7 +125,7 @@ def _types() -> "Iterator[tuple[str, Any]]":
     for name in LISTENERS.names():
         try:
             yield name, LISTENERS.load(name)
-        except Exception:  # an error that is not of the type asked for
+        except Exception:  # nosec B110 # an error that is not of the type asked for
             pass
 
 
