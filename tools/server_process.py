@@ -125,10 +125,12 @@ class ServerProcess:
             for name, value in options.items():
                 text = str(value).lower() if isinstance(value, bool) else str(value)
                 command += ["--" + name.replace("_", "-"), text]
+        # A script's print() is in `output` at once; the runtime's own program has to see to that itself.
+        shown = {"PYTHONUNBUFFERED": "1"} if script is not None else {}
         self._output = tempfile.TemporaryFile()
         self._process = subprocess.Popen(  # nosec B603 # no shell
-            command, cwd=folder, env={**environment(folder), **(variables or {})}, stdin=subprocess.DEVNULL, stdout=self._output,
-            stderr=self._output,
+            command, cwd=folder, env={**environment(folder), **shown, **(variables or {})}, stdin=subprocess.DEVNULL,
+            stdout=self._output, stderr=self._output,
         )  # fmt: skip
         self.pid = self._process.pid
         try:
