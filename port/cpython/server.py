@@ -186,7 +186,7 @@ class Server(Broker):
         if self._ticker is not None:
             raise RuntimeError("the server has started: change() in place of configure()")
         config, made, level = self._checked(config, made, [])
-        apply_config.configure(self, config, made)
+        apply_config.set_up(self, config, made)
         if level:
             self.set_log_level(level)
 

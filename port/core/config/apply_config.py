@@ -37,7 +37,7 @@ def check_kept(config: "ListenerConfig", listener: "Listener", tls: bool) -> Non
         raise ValueError("listener %s: TLS cannot be switched on or off while it is open" % config.id)
 
 
-def configure(server: "Any", config: "Config", made: "Made") -> None:
+def set_up(server: "Any", config: "Config", made: "Made") -> None:
     """Give a server that has not started the options, rights, limits and listeners of a configuration.
 
     Raises ValueError or OSError naming what is wrong, and then there is none of its listeners, and the options are those of before.

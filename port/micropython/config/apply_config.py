@@ -73,7 +73,7 @@ def configure(server: "Server", config: "Any", made: "Optional[list[Authenticato
         server.store = make_store(config.store)
         if server.store is not None and hasattr(server.store, "log"):
             server.store.log = server.log
-    apply_config.configure(server, config, made)
+    apply_config.set_up(server, config, made)
 
 
 async def change(server: "Server", config: "Any", made: "Optional[list[Authenticator]]") -> None:
