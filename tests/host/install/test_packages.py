@@ -30,8 +30,8 @@ SECONDS = 60
 README = (toolchain.ROOT / "port" / "micropython" / "README.md").read_text(encoding="utf-8")
 
 # Bytes of the .mpy files. A board has 100 KB and more of them free; what grows should do so knowingly.
-MOST = {"": 241_000, "without-web": 194_500, "without-store": 221_000, "without-access": 224_500, "without-mqtt5": 234_500,
-        "small": 104_000, "smallest": 87_000}
+MOST = {"": 243_000, "without-web": 195_500, "without-store": 223_000, "without-access": 226_500, "without-mqtt5": 236_500,
+        "small": 104_500, "smallest": 87_500}
 
 
 @pytest.fixture(scope="module")
