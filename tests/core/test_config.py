@@ -13,6 +13,7 @@ from port.core.config.listener_types import ListenerType, Unix
 from port.core.config.registry import LISTENERS, STORES, Registry
 from port.core.config.store_config import StoreConfig, make_store
 from port.core.storage.store import Store
+from port.core.broker import Broker
 
 if TYPE_CHECKING:
     from typing import Any
@@ -257,14 +258,20 @@ class Serial(ListenerType):
             raise ValueError("device must begin with /, not %r" % config.settings["device"])
 
 
+class Entered(Broker):
+    """A broker with what a host has for its listeners."""
+
+    def __init__(self):
+        super().__init__()
+        self.entrances: "list[Any]" = []
+
+
 def test_a_type_of_listener_of_somebody_else():
     def test():
         found = ListenerConfig({"type": "serial", "speeds": [1], "max_qos": 1})
         assert found.settings == {"device": "/dev/ttyS0", "speeds": (1,)} and found.place() == "/dev/ttyS0"
         assert found.overrides == {"max_qos": 1} and not found.kind.remote(found)
-        world = World()
-        broker: "Any" = world.broker
-        broker.entrances = []
+        broker = Entered()
         listener = add_listener(broker, found, [])
         opened = broker.entrances[0]
         assert isinstance(opened, Serial) and opened.listener is listener and listener.kind == "serial"
@@ -294,9 +301,7 @@ def test_a_listener_that_cannot_be_made_is_not_there():
             raise ValueError("not here")
 
     def test():
-        world = World()
-        broker: "Any" = world.broker
-        broker.entrances = []
+        broker = Entered()
         raises(ValueError, add_listener, broker, ListenerConfig({"type": "never"}), [])
         assert broker.entrances == [] and broker.listeners == []
 

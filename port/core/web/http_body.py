@@ -17,6 +17,7 @@ _LINE = const(0)  # the line before a chunk comes next
 _DATA = const(1)
 _END = const(2)  # the end of a chunk
 _TRAILER = const(3)
+_BARE = "line feed without carriage return, or the reverse"
 
 
 class Body:
@@ -69,11 +70,11 @@ class Body:
                 raise HTTPError(400, "a line of the body is too long")
             if end < 0:
                 if b"\r" in line[:-1]:
-                    raise HTTPError(400, "carriage return without line feed")
+                    raise HTTPError(400, _BARE)
                 break
             start = end + 1
             if not line.endswith(b"\r") or b"\r" in line[:-1]:
-                raise HTTPError(400, "line feed without carriage return, or the reverse")
+                raise HTTPError(400, _BARE)
             self._line(line[:-1])
             self.lines += 1
             if self.lines == LINES:
