@@ -174,11 +174,16 @@ class Careless(ListenerType):
         raise KeyError("secret")
 
 
+def careless():
+    raise KeyError("secret")
+
+
 def test_errors_of_a_listener_type_name_it():
     def test():
         assert str(raises(ValueError, ListenerConfig, {"type": "careless", "device": "bad"})) == "listener careless: type careless: KeyError"
         entry = ListenerConfig({"type": "careless"})
-        error = raises(ValueError, prepare, Careless(None, entry, None), entry)
+        nothing: "Any" = None
+        error = raises(ValueError, prepare, Careless(nothing, entry, nothing), entry)
         assert str(error) == "listener careless: type careless: KeyError"
 
     def unloadable():
@@ -187,7 +192,7 @@ def test_errors_of_a_listener_type_name_it():
         assert "not 'tpc'" in str(raises(ValueError, ListenerConfig, {"type": "tpc"}))
 
     with_registered(LISTENERS, "careless", Careless, test)
-    LISTENERS.add("careless", lambda: {}["secret"])
+    LISTENERS.add("careless", careless)
     try:
         unloadable()
     finally:
@@ -218,7 +223,7 @@ def test_authenticators_by_type():
         ({"name": "x", "type": "allow", "file": "f"}, "auth x: unknown key file, type allow has none"),
     ):
         assert str(raises(ValueError, make_authenticator, entry, types)) == text
-    types.add("broken", lambda: {}["secret"])
+    types.add("broken", careless)
     for kind in ("special", "broken"):  # the text of foreign exceptions may hold a secret
         error = raises(ValueError, make_authenticator, {"name": "x", "type": kind, "worse": 1}, types)
         assert str(error) == "auth x: type %s: KeyError" % kind

@@ -541,7 +541,7 @@ def test_what_fails_is_tried_again_and_nobody_is_told_before():
 
 
 def test_a_store_that_raises_has_failed():
-    disk = Disk()
+    disk: "Any" = Disk()
     world = World(store=disk)
     client = world.connect("c", clean_start=False, properties={SESSION_EXPIRY_INTERVAL: 1000})
     commit = disk.commit

@@ -290,16 +290,20 @@ def counted(monkeypatch):
 
 async def test_a_start_that_is_cancelled_leaves_nothing_open(counted, monkeypatch):
     server = Server()
-    listeners = [{"port": free_port()}, {"type": "slow"}]
-    server.configure({"auth": [{"type": "counted"}], "listener": listeners})
+    port = free_port()
+    server.configure({"auth": [{"type": "counted"}], "listener": [{"port": port}, {"type": "slow"}]})
     monkeypatch.setattr(Slow, "hangs", True)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(server.start(), 0.2)
     assert server.entrances[0].addresses == [] and counted == []
     monkeypatch.setattr(Slow, "hangs", False)
     async with server:
-        assert len(counted) == 1 and server.addresses[0][1] == listeners[0]["port"]
+        assert len(counted) == 1 and server.addresses[0][1] == port
     assert counted == []
+
+
+def defect():
+    raise KeyError("a defect")
 
 
 async def test_a_change_that_fails_leaves_no_authenticator_open(counted, monkeypatch):
@@ -309,7 +313,7 @@ async def test_a_change_that_fails_leaves_no_authenticator_open(counted, monkeyp
     async with server:
         before = list(counted)
         with monkeypatch.context() as patch:
-            patch.setattr(server, "rights_changed", lambda: {}["a defect"])
+            patch.setattr(server, "rights_changed", defect)
             with pytest.raises(KeyError):
                 await server.change({**values, "auth": [{"type": "counted", "name": "other"}]})
         assert counted == before == server.all_authenticators()
