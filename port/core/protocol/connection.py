@@ -251,7 +251,7 @@ class Connection:
         they came are slices of it, valid until the flush that must follow before `data` is filled
         anew. Pass exceptions to `fault`: they end the connection, not the broker.
         """
-        # mypyc takes a bytearray for bytes, too, and indexes bytes without a call.
+        # Typed as bytes, which mypyc indexes without a call: the host of a compiled broker reads into bytes.
         if self.state == OPEN:
             return 0 if self.held else self._feed(data, view, 0, end)  # type: ignore[arg-type]
         at = end
