@@ -382,17 +382,18 @@ def test_nothing_is_made_while_the_socket_has_not_taken_what_is_there():
     assert visitor.answer()[2] == expected(20)
 
 
+def endless(closed):
+    """Pieces without end. Their end is told to the list."""
+    try:
+        while True:
+            yield b"x" * 2000
+    finally:
+        closed.append(1)
+
+
 def test_who_does_not_take_his_answer_is_cut_off():
-    closed = []
-
-    def pieces():
-        try:
-            while True:
-                yield b"x" * 2000
-        finally:
-            closed.append(1)
-
-    world = world_with(lambda request: Response(pieces()), outbox_bytes=2048)
+    closed: "list[int]" = []
+    world = world_with(lambda request: Response(endless(closed)), outbox_bytes=2048)
     visitor = Visitor(world, reads=False)
     visitor.feed(request("GET", "/x"))
     for _ in range(PATIENCE // 1000 - 1):
@@ -409,16 +410,8 @@ def test_who_does_not_take_his_answer_is_cut_off():
 
 
 def test_who_goes_ends_what_is_made_for_him():
-    closed = []
-
-    def pieces():
-        try:
-            while True:
-                yield b"x" * 2000
-        finally:
-            closed.append(1)
-
-    world = world_with(lambda request: Response(pieces()), outbox_bytes=2048)
+    closed: "list[int]" = []
+    world = world_with(lambda request: Response(endless(closed)), outbox_bytes=2048)
     visitor = Visitor(world, reads=False)
     visitor.feed(request("GET", "/x"))
     visitor.conn.lost()

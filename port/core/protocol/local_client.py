@@ -23,7 +23,7 @@ restart.
 """
 
 from port.core import const
-from port.core.constants import CLOSED, DENIED, NO_LOCAL, OPEN, QOS, RETAIN_AS_PUBLISHED
+from port.core.constants import CLOSED, DENIED, ENTRY_FLAGS, ENTRY_MESSAGE, NO_LOCAL, OPEN, QOS, RETAIN_AS_PUBLISHED
 from port.core.wire.codec import is_utf8
 from port.core.wire.reason_codes import DISCONNECT_WITH_WILL, SUCCESS, TOPIC_FILTER_INVALID, UNSPECIFIED_ERROR, MQTTError
 from port.core.wire.topics import is_shared, valid_filter, valid_name, without_share
@@ -519,10 +519,10 @@ class LocalClient:
         if packet_id not in session.inflight:
             return
         entry = session.sent(packet_id)
-        if entry[1] & 6 == 2:
+        if entry[ENTRY_FLAGS] & 6 == 2:
             session.pubacks(bytes((0x40, 2, packet_id >> 8, packet_id & 255)), 0, 4)
             return
-        if entry[0] is not None:
+        if entry[ENTRY_MESSAGE] is not None:
             session.pubrec(packet_id, SUCCESS)
         session.pubcomps(bytes((0x70, 2, packet_id >> 8, packet_id & 255)), 0, 4)
 

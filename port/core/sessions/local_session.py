@@ -5,6 +5,7 @@ a stored one does not.
 """
 
 from port.core import const
+from port.core.constants import ENTRY_FLAGS
 from port.core.wire.codec import varint
 from port.core.messages.batch import body_of
 from port.core.sessions.session import Session
@@ -128,7 +129,7 @@ class LocalSession(Session):
         origin = b"" if self._origins is None else self._origins.pop(id(entry), b"")
         if self._pumping:
             self.conn.transport.mark(origin)  # type: ignore[union-attr] # a LocalTransport
-            self._is_queued = entry[1] < 2
+            self._is_queued = entry[ENTRY_FLAGS] < 2
         return entry
 
 
